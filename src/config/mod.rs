@@ -1,0 +1,3 @@
+//! Floor 7: the OpenVPN configuration language.
+//!
+//! Invariant: no running node.

@@ -1,0 +1,3 @@
+//! Floor 2: keys, packet ids, control-channel wrapping, the TLS engine.
+//!
+//! Invariant: no clock, no socket, no thread.

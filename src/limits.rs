@@ -1,0 +1,78 @@
+//! Every bound that sizes memory, work or time.
+//!
+//! A buffer, queue, table or loop that a stranger can make grow is bounded by a constant of this
+//! file; a bound that follows from others is computed here from named parts.
+
+use std::time::Duration;
+
+// --- The control channel -------------------------------------------------------------------
+
+/// The largest control datagram that is accepted. Wire: wire.md section 5, accept up to 2048.
+pub const CONTROL_DATAGRAM_MAX: usize = 2048;
+
+/// The largest control datagram that is sent, so that it crosses IPv6 paths unfragmented.
+pub const CONTROL_DATAGRAM_SENT: usize = 1200;
+
+/// Unacknowledged control packets in flight. Wire: 2.6 sends 6, old receivers buffer 8.
+pub const CONTROL_IN_FLIGHT: usize = 6;
+
+/// Control packets buffered ahead of the next expected one.
+pub const CONTROL_RECEIVE_WINDOW: usize = 12;
+
+/// Acknowledgements in one packet; a packet with more is malformed.
+pub const ACKS_MAX: usize = 8;
+
+/// Acknowledgements that ride on a packet with a payload.
+pub const ACKS_PIGGYBACK: usize = 4;
+
+/// One plaintext message inside TLS (key method 2 or text).
+pub const CONTROL_MESSAGE_MAX: usize = 2048;
+
+/// TLS bytes waiting for room in the send window; a handshake flight with a long chain fits.
+pub const TLS_BACKLOG_MAX: usize = 64 * 1024;
+
+/// Text messages queued before the session is established.
+pub const MESSAGES_QUEUED_MAX: usize = 64;
+
+/// All certificates of a peer's chain.
+pub const CHAIN_DEPTH_MAX: usize = 16;
+
+// --- Timers of the control channel ----------------------------------------------------------
+
+/// First retransmission of a control packet; doubles each time.
+pub const RETRANSMIT_FIRST: Duration = Duration::from_secs(2);
+
+/// No retransmission waits longer than this.
+pub const RETRANSMIT_MAX: Duration = Duration::from_secs(16);
+
+/// How long a session that said goodbye stays, so that retransmissions are still acknowledged.
+pub const FAREWELL: Duration = Duration::from_secs(5);
+
+// --- The data channel -----------------------------------------------------------------------
+
+/// Packet ids accepted below the highest one seen. Wire: `--replay-window` default.
+pub const REPLAY_WINDOW: u32 = 64;
+
+/// A classic packet id at which a new key is asked for; the id must never wrap.
+pub const PACKET_ID_RENEGOTIATE: u32 = 0xff00_0000;
+
+/// Blocks and packets that one GCM key may protect (wire.md section 8.4).
+pub const GCM_USAGE_MAX: u64 = (1 << 36) - 1;
+
+/// Failed decryptions at which a new key is asked for.
+pub const FAILED_OPEN_RENEGOTIATE: u64 = 1 << 35;
+
+/// Failed decryptions at which a key is no longer used.
+pub const FAILED_OPEN_MAX: u64 = 1 << 36;
+
+// --- Buffers --------------------------------------------------------------------------------
+
+/// The largest packet or super-packet that the kernel hands over or takes.
+pub const SUPER_PACKET: usize = 64 * 1024;
+
+/// Added to each buffer: room for the headers that stand before a payload, an odd number of
+/// 64-byte cache lines so that the headers of neighbouring buffers do not share one cache set.
+pub const BUFFER_HEADROOM: usize = 9 * 64;
+
+/// One pool buffer.
+pub const BUFFER_SIZE: usize = SUPER_PACKET + BUFFER_HEADROOM;

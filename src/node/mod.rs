@@ -1,0 +1,3 @@
+//! Floor 6: a running node.
+//!
+//! Invariant: no configuration syntax.
