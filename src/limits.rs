@@ -76,3 +76,11 @@ pub const BUFFER_HEADROOM: usize = 9 * 64;
 
 /// One pool buffer.
 pub const BUFFER_SIZE: usize = SUPER_PACKET + BUFFER_HEADROOM;
+
+// --- Clients --------------------------------------------------------------------------------
+
+/// Addresses in the pool of a node. Wire: 2.6 ends a pool at 65,536.
+pub const ADDRESS_SLOTS_MAX: u32 = 65_536;
+
+/// Clients served at the same time when `max-clients` is not written.
+pub const MAX_CLIENTS_DEFAULT: u32 = 1024;

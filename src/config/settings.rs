@@ -1,0 +1,535 @@
+//! What a node is told to do: every value checked, every unit in its type.
+//!
+//! A `Settings` exists only when it can be served. Nobody downstream asks again whether a file was
+//! readable, a name known or an address inside its network; what can still fail (a port in use, a
+//! missing capability) belongs to the machine, not to the configuration.
+//!
+//! This file imports nothing of the configuration language, so a program that embeds the library
+//! can fill it in without writing a file.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::{Ipv4Net, Ipv6Net};
+use zeroize::Zeroizing;
+
+use crate::limits;
+
+/// A server's whole configuration.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The sockets that clients reach; at least one.
+    pub listeners: Vec<ListenerSettings>,
+    /// The tun device.
+    pub device: DeviceSettings,
+    /// The addresses inside the tunnel; at least one family.
+    pub network: NetworkSettings,
+    /// Options sent to every client, in order: the `push` lines, then what `server`,
+    /// `server-ipv6` and `keepalive` expand to. Addresses, cipher and peer-id are per client and
+    /// not in here.
+    pub push: Vec<String>,
+    /// When the server pings, and when it gives a silent client up.
+    pub keepalive: Keepalive,
+    /// Certificates and what is asked of a client's.
+    pub tls: TlsSettings,
+    /// How control packets are wrapped.
+    pub wrapping: Wrapping,
+    /// Data ciphers that are offered, best first, in OpenVPN's spelling; at least one.
+    pub ciphers: Vec<String>,
+    /// The digest of `auth` in OpenVPN's spelling (`SHA1` when nothing is written). AEAD ciphers
+    /// do not use it; it is told to clients in the options string.
+    pub auth: String,
+    /// Times of the control channel.
+    pub handshake: HandshakeSettings,
+    /// How far out of order packets may come.
+    pub replay: ReplayWindow,
+    /// Clients served at the same time.
+    pub max_clients: u32,
+    /// Whether several clients may be connected with one common name.
+    pub duplicate_cn: bool,
+    /// What clients are told when the server stops.
+    pub explicit_exit: ExplicitExit,
+    /// The clamp on the segment size of TCP connections inside the tunnel.
+    pub mssfix: Mssfix,
+    /// Where lines go, and how many.
+    pub log: LogSettings,
+    /// The status file, if one is asked for.
+    pub status: Option<StatusSettings>,
+    /// Daemon, process id file, working directory.
+    pub process: ProcessSettings,
+    /// `setenv` values for scripts, in order, last one of a name wins.
+    pub environment: Vec<(String, String)>,
+}
+
+/// One listening socket (one set of sockets when there are several shards).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerSettings {
+    /// The local address.
+    pub bind: Bind,
+    /// The UDP port; 0 lets the kernel choose.
+    pub port: u16,
+    /// `SO_SNDBUF` in bytes, `None` for the kernel's default.
+    pub send_buffer: Option<NonZeroU32>,
+    /// `SO_RCVBUF` in bytes, `None` for the kernel's default.
+    pub receive_buffer: Option<NonZeroU32>,
+}
+
+/// The local address of a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bind {
+    /// All addresses of both families, on one socket where the kernel has IPv6.
+    DualStack,
+    /// IPv4 only; the unspecified address stands for all.
+    V4(Ipv4Addr),
+    /// IPv6 only; the unspecified address stands for all.
+    V6(Ipv6Addr),
+}
+
+impl Bind {
+    /// The address, `None` for both families.
+    pub fn address(self) -> Option<IpAddr> {
+        match self {
+            Self::DualStack => None,
+            Self::V4(address) => Some(address.into()),
+            Self::V6(address) => Some(address.into()),
+        }
+    }
+}
+
+/// The tun device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceSettings {
+    /// Its name.
+    pub name: DeviceName,
+    /// The MTU of the device and of the packets inside the tunnel, in bytes.
+    pub mtu: u16,
+    /// The length of the device's transmit queue in packets, `None` for the kernel's default.
+    pub transmit_queue: Option<u32>,
+}
+
+/// How a device gets its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeviceName {
+    /// The next free `tunN`.
+    Auto,
+    /// This name, at most 15 bytes.
+    Named(String),
+}
+
+/// The addresses inside the tunnel. Topology is `subnet`: one network, one address a client.
+///
+/// Wire: wire.md section 16. Slot `i` of the pool gives a client the `i`-th IPv4 address and the
+/// `i`-th IPv6 address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetworkSettings {
+    /// IPv4, if it is served.
+    pub v4: Option<V4Network>,
+    /// IPv6, if it is served.
+    pub v6: Option<V6Network>,
+}
+
+impl NetworkSettings {
+    /// How many clients can have an address: the smaller pool of the families that have one, at
+    /// most [`limits::ADDRESS_SLOTS_MAX`].
+    pub fn slots(&self) -> u32 {
+        let v4 = self.v4.as_ref().and_then(|v4| v4.pool).map(V4Pool::len);
+        let v6 = self.v6.as_ref().map(V6Network::len);
+        let smaller = match (v4, v6) {
+            (Some(v4), Some(v6)) => v4.min(v6),
+            (one, other) => one.or(other).unwrap_or(0),
+        };
+        smaller.min(limits::ADDRESS_SLOTS_MAX)
+    }
+}
+
+/// The IPv4 side of the tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct V4Network {
+    /// The server's own address, inside `network`.
+    pub server: Ipv4Addr,
+    /// The network of the tunnel.
+    pub network: Ipv4Net,
+    /// The addresses for clients; `None` when clients get no IPv4 address from the pool.
+    pub pool: Option<V4Pool>,
+}
+
+/// A range of IPv4 addresses, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct V4Pool {
+    first: Ipv4Addr,
+    last: Ipv4Addr,
+}
+
+impl V4Pool {
+    /// The range from `first` to `last`, `None` when it would be empty.
+    pub fn new(first: Ipv4Addr, last: Ipv4Addr) -> Option<Self> {
+        (first <= last).then_some(Self { first, last })
+    }
+
+    /// The first address.
+    pub fn first(self) -> Ipv4Addr {
+        self.first
+    }
+
+    /// The last address.
+    pub fn last(self) -> Ipv4Addr {
+        self.last
+    }
+
+    /// How many addresses, saturating.
+    #[allow(clippy::len_without_is_empty)] // never empty
+    pub fn len(self) -> u32 {
+        (u32::from(self.last) - u32::from(self.first)).saturating_add(1)
+    }
+
+    /// The address of a slot.
+    pub fn address(self, slot: u32) -> Option<Ipv4Addr> {
+        (slot < self.len()).then(|| Ipv4Addr::from(u32::from(self.first) + slot))
+    }
+}
+
+/// The IPv6 side of the tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct V6Network {
+    /// The server's own address, inside `network`.
+    pub server: Ipv6Addr,
+    /// The network of the tunnel.
+    pub network: Ipv6Net,
+    /// The address of slot 0, inside `network`.
+    pub pool_first: Ipv6Addr,
+}
+
+impl V6Network {
+    /// How many addresses from the first to the end of the network, saturating.
+    #[allow(clippy::len_without_is_empty)] // slot 0 is inside the network
+    pub fn len(&self) -> u32 {
+        let room = u128::from(self.network.broadcast()) - u128::from(self.pool_first);
+        u32::try_from(room).unwrap_or(u32::MAX).saturating_add(1)
+    }
+
+    /// The address of a slot.
+    pub fn address(&self, slot: u32) -> Option<Ipv6Addr> {
+        (slot < self.len()).then(|| Ipv6Addr::from(u128::from(self.pool_first) + u128::from(slot)))
+    }
+}
+
+/// The server's side of `keepalive`, `ping` and `ping-restart`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Keepalive {
+    /// A ping goes out when nothing else was sent for so long; `None` for never.
+    pub ping: Option<Duration>,
+    /// A client that was silent for so long is given up; `None` for never.
+    pub ping_restart: Option<Duration>,
+}
+
+/// Certificates and what is asked of a client's.
+#[derive(Clone, Debug)]
+pub struct TlsSettings {
+    /// The authorities that sign clients, PEM.
+    pub ca: Material,
+    /// The server's certificate and what completes its chain, PEM, leaf first.
+    pub certificate: Material,
+    /// The server's private key, PEM, not encrypted; it belongs to the certificate.
+    pub key: Material,
+    /// The oldest version that is served.
+    pub oldest: TlsVersion,
+    /// The newest version that is served, not older than `oldest`.
+    pub newest: TlsVersion,
+    /// Key exchange groups, best first; empty for the library's own choice.
+    pub groups: Vec<TlsGroup>,
+    /// Whether a client's certificate must be marked for client use (`remote-cert-tls client`).
+    pub client_usage: bool,
+    /// What a client's certificate must be named, if it is asked (`verify-x509-name`).
+    pub verify_name: Option<VerifyName>,
+}
+
+/// The bytes of a file or an inline block, and where they came from.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Material {
+    /// For messages: the file's path, or `<tag>` and the file and line of the block.
+    pub origin: String,
+    /// The content.
+    pub bytes: Zeroizing<Vec<u8>>,
+}
+
+impl fmt::Debug for Material {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Material({}, {} bytes)", self.origin, self.bytes.len())
+    }
+}
+
+/// A TLS version that is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TlsVersion {
+    /// TLS 1.2.
+    V1_2,
+    /// TLS 1.3.
+    V1_3,
+}
+
+/// A key exchange group of TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsGroup {
+    /// X25519 with ML-KEM-768, against a recorder who has a quantum computer later.
+    X25519MlKem768,
+    /// X25519.
+    X25519,
+    /// NIST P-256.
+    Secp256r1,
+    /// NIST P-384.
+    Secp384r1,
+}
+
+/// What a client's certificate must be named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VerifyName {
+    /// The whole subject, in OpenVPN's order and spelling (`C=.., O=.., CN=..`).
+    Subject(String),
+    /// The common name.
+    Name(String),
+    /// The beginning of the common name.
+    NamePrefix(String),
+}
+
+/// How control packets are wrapped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wrapping {
+    /// Not at all.
+    Plain,
+    /// Authenticated with a shared key.
+    TlsAuth {
+        /// The static key file.
+        key: Material,
+        /// Which half of the key this side sends with.
+        direction: KeyDirection,
+        /// The digest, in OpenVPN's spelling (`SHA1`, `SHA256`, `SHA512`...).
+        digest: String,
+    },
+    /// Authenticated and encrypted with a shared key.
+    TlsCrypt {
+        /// The static key file.
+        key: Material,
+    },
+}
+
+/// `key-direction`: which half of a static key this side sends with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyDirection {
+    /// Both sides use the first half.
+    Bidirectional,
+    /// The server's usual 0.
+    Zero,
+    /// 1, the client's usual direction.
+    One,
+}
+
+/// Times of the control channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HandshakeSettings {
+    /// A handshake that takes longer is given up.
+    pub hand_window: Duration,
+    /// How long an old key still opens packets after a renegotiation began.
+    pub tran_window: Duration,
+    /// The first retransmission of a control packet.
+    pub tls_timeout: Duration,
+    /// When a session asks for a new key; `None` for never.
+    pub renegotiate: Option<Renegotiate>,
+}
+
+/// When a session asks for a new key: at a random moment between the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Renegotiate {
+    /// Not before; at most `latest`.
+    pub earliest: Duration,
+    /// Not after.
+    pub latest: Duration,
+}
+
+/// How far out of order packets may come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplayWindow {
+    /// Packet ids below the highest one seen that are still accepted.
+    pub packets: u32,
+    /// How long a gap is waited for.
+    pub time: Duration,
+}
+
+/// What clients are told when the server stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExplicitExit {
+    /// Nothing: they notice by timeout.
+    Silent,
+    /// Connect again to the same server (`RESTART`).
+    Restart,
+    /// Connect to the next server of the client's list (`RESTART,[N]`).
+    RestartNext,
+}
+
+/// The clamp on the segment size of TCP connections inside the tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mssfix {
+    /// None.
+    Off,
+    /// So that the UDP payload is at most so many bytes.
+    Payload(u16),
+    /// So that the whole packet on the wire, its IP and UDP headers included, is at most so many.
+    Packet(u16),
+    /// So that the inner IP packet is at most so many, whatever the tunnel adds.
+    Inner(u16),
+}
+
+/// Where log lines go, and how many.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogSettings {
+    /// Where.
+    pub target: LogTarget,
+    /// How much, 0 to 11 (`verb`).
+    pub verb: u8,
+    /// Lines of one kind in a row before the rest are only counted; `None` for all.
+    pub mute: Option<NonZeroU32>,
+    /// Whether a line begins with the time.
+    pub timestamps: Timestamps,
+}
+
+/// Where log lines go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogTarget {
+    /// The standard output.
+    Stdout,
+    /// A file that is emptied first.
+    Truncate(PathBuf),
+    /// A file that grows.
+    Append(PathBuf),
+    /// The system log, under this program name.
+    Syslog(String),
+}
+
+/// How a log line begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timestamps {
+    /// `2026-11-22 02:30:00 `.
+    Local,
+    /// Nothing (`suppress-timestamps`).
+    None,
+    /// Seconds and microseconds since 1970 and the flags of the line (`machine-readable-output`).
+    Machine,
+}
+
+/// The status file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatusSettings {
+    /// The file, rewritten in place.
+    pub path: PathBuf,
+    /// How often.
+    pub interval: Duration,
+    /// Its format.
+    pub version: StatusVersion,
+}
+
+/// The format of the status file. Wire: wire.md section 17.1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatusVersion {
+    /// Sections with titles.
+    V1,
+    /// One kind a line, commas.
+    V2,
+    /// One kind a line, tabs.
+    V3,
+}
+
+/// What the process does with itself before it serves.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProcessSettings {
+    /// Whether it goes to the background.
+    pub daemon: bool,
+    /// A file for its process id.
+    pub pid_file: Option<PathBuf>,
+    /// Its working directory, `None` to stay. Every path of these settings is absolute already.
+    pub directory: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn v4(pool: Option<(u8, u8)>) -> V4Network {
+        let at = |last| Ipv4Addr::new(10, 8, 0, last);
+        V4Network {
+            server: at(1),
+            network: Ipv4Net::new_assert(at(0), 24),
+            pool: pool.and_then(|(first, last)| V4Pool::new(at(first), at(last))),
+        }
+    }
+
+    #[test]
+    fn an_empty_range_is_no_pool() {
+        let at = |last| Ipv4Addr::new(10, 8, 0, last);
+        assert_eq!(V4Pool::new(at(3), at(2)), None);
+        assert_eq!(V4Pool::new(at(3), at(3)).map(V4Pool::len), Some(1));
+    }
+
+    #[test]
+    fn a_slot_gives_both_families() {
+        let v6 = V6Network {
+            server: "fd00::1".parse().unwrap(),
+            network: "fd00::/64".parse().unwrap(),
+            pool_first: "fd00::1000".parse().unwrap(),
+        };
+        let v4 = v4(Some((2, 254)));
+        assert_eq!(
+            v4.pool.unwrap().address(252),
+            Some(Ipv4Addr::new(10, 8, 0, 254))
+        );
+        assert_eq!(v4.pool.unwrap().address(253), None);
+        assert_eq!(v6.address(252), Some("fd00::10fc".parse().unwrap()));
+        assert_eq!(
+            NetworkSettings {
+                v4: Some(v4),
+                v6: Some(v6)
+            }
+            .slots(),
+            253
+        );
+        assert_eq!(
+            NetworkSettings {
+                v4: None,
+                v6: Some(v6)
+            }
+            .slots(),
+            limits::ADDRESS_SLOTS_MAX
+        );
+    }
+
+    #[test]
+    fn a_small_ipv6_network_ends() {
+        let v6 = V6Network {
+            server: "fd00::1".parse().unwrap(),
+            network: "fd00::/124".parse().unwrap(),
+            pool_first: "fd00::2".parse().unwrap(),
+        };
+        assert_eq!(v6.len(), 14);
+        assert_eq!(v6.address(13), Some("fd00::f".parse().unwrap()));
+        assert_eq!(v6.address(14), None);
+    }
+
+    #[test]
+    fn a_pool_of_one_family_rules_where_the_other_has_none() {
+        let network = NetworkSettings {
+            v4: Some(v4(None)),
+            v6: None,
+        };
+        assert_eq!(network.slots(), 0);
+    }
+
+    #[test]
+    fn secrets_do_not_show_in_debug() {
+        let key = Material {
+            origin: "k".into(),
+            bytes: Zeroizing::new(b"secret".to_vec()),
+        };
+        assert_eq!(format!("{key:?}"), "Material(k, 6 bytes)");
+    }
+}
