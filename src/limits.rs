@@ -84,3 +84,5 @@ pub const ADDRESS_SLOTS_MAX: u32 = 65_536;
 
 /// Clients served at the same time when `max-clients` is not written.
 pub const MAX_CLIENTS_DEFAULT: u32 = 1024;
+/// A common name, in bytes. Wire: wire.md section 5.
+pub const COMMON_NAME_MAX: usize = 64;

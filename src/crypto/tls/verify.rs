@@ -1,0 +1,372 @@
+//! Whether a peer's certificate chain is accepted: path, dates, purpose and name.
+//!
+//! The path is rustls-webpki's work. It checks no name, since certificates of VPN peers usually
+//! carry only a CN; what OpenVPN's directives demand beyond the path is checked here.
+
+use std::fmt;
+
+use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use rustls::{CertificateError, crypto::WebPkiSupportedAlgorithms};
+use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
+use x509_parser::prelude::{FromDer, X509Certificate, X509Name};
+use x509_parser::public_key::PublicKey;
+
+use super::PeerCertificate;
+use crate::limits::{CHAIN_DEPTH_MAX, COMMON_NAME_MAX};
+
+/// The rules that a peer's chain is held to.
+#[derive(Debug)]
+pub struct PeerPolicy {
+    anchors: Vec<TrustAnchor<'static>>,
+    authorities: Vec<CertificateDer<'static>>,
+    purpose: PeerPurpose,
+    demand_purpose: bool,
+    name: Option<NameRule>,
+}
+
+/// What the peer's certificate must be for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerPurpose {
+    /// The peer is a TLS client.
+    Client,
+    /// The peer is a TLS server.
+    Server,
+}
+
+/// `verify-x509-name`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NameRule {
+    /// The whole subject, as OpenVPN prints it.
+    Subject(String),
+    /// The common name.
+    Name(String),
+    /// The start of the common name.
+    NamePrefix(String),
+}
+
+/// A refusal, with the place in the chain that it is about.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("depth={depth}, error={reason}: {subject}")]
+pub struct CertificateRefused {
+    /// 0 for the peer's own certificate, counting up to the authority.
+    pub depth: usize,
+    /// The subject of the certificate at that depth.
+    pub subject: String,
+    /// What is wrong with it.
+    pub reason: RefusalReason,
+}
+
+/// Why a certificate is refused. The words are those that administrators know from OpenSSL.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RefusalReason {
+    /// Past its end.
+    #[error("certificate has expired")]
+    Expired,
+    /// Before its start.
+    #[error("certificate is not yet valid")]
+    NotYetValid,
+    /// No path to an authority of ours.
+    #[error("unable to get local issuer certificate")]
+    UnknownIssuer,
+    /// A signature in the path is wrong.
+    #[error("certificate signature failure")]
+    BadSignature,
+    /// Its extended key usage excludes this use.
+    #[error("unsupported certificate purpose")]
+    Purpose,
+    /// `remote-cert-tls`: the key usage extension must be there.
+    #[error("certificate does not have key usage extension")]
+    KeyUsageMissing,
+    /// `remote-cert-tls`: the extended key usage must be there.
+    #[error("certificate does not have the extended key usage {0}")]
+    ExtendedKeyUsageMissing(&'static str),
+    /// `verify-x509-name`.
+    #[error("name does not match verify-x509-name {0}")]
+    Name(String),
+    /// A subject without a common name: there is nothing to call the client.
+    #[error("could not extract CN from X509 subject string")]
+    NoCommonName,
+    /// More certificates than a chain may have.
+    #[error("certificate chain too long")]
+    ChainTooLong,
+    /// Anything else that the path check found.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl PeerPolicy {
+    /// Rules that trust `authorities` and demand `purpose` where a certificate restricts its use.
+    ///
+    /// # Errors
+    /// A sentence about the first authority that can't be read.
+    pub fn new(
+        authorities: Vec<CertificateDer<'static>>,
+        purpose: PeerPurpose,
+    ) -> Result<Self, String> {
+        let anchors = authorities
+            .iter()
+            .map(|authority| anchor_from_trusted_cert(authority).map(|anchor| anchor.to_owned()))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| format!("not usable as a certificate authority: {error}"))?;
+        Ok(Self {
+            anchors,
+            authorities,
+            purpose,
+            demand_purpose: false,
+            name: None,
+        })
+    }
+
+    /// `remote-cert-tls`: key usage and the extended key usage of the purpose must be present.
+    #[must_use]
+    pub fn demanding_purpose(mut self) -> Self {
+        self.demand_purpose = true;
+        self
+    }
+
+    /// `verify-x509-name`.
+    #[must_use]
+    pub fn with_name(mut self, rule: NameRule) -> Self {
+        self.name = Some(rule);
+        self
+    }
+
+    /// Checks a chain as the peer sent it.
+    ///
+    /// # Errors
+    /// The first rule that the chain breaks.
+    pub fn verify(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+        algorithms: &WebPkiSupportedAlgorithms,
+    ) -> Result<PeerCertificate, CertificateRefused> {
+        let subject = subject_of(leaf);
+        let refuse = |depth, subject: &str, reason| {
+            Err(CertificateRefused {
+                depth,
+                subject: subject.to_owned(),
+                reason,
+            })
+        };
+        if intermediates.len() >= CHAIN_DEPTH_MAX {
+            return refuse(0, &subject, RefusalReason::ChainTooLong);
+        }
+        let Ok((_, parsed)) = X509Certificate::from_der(leaf) else {
+            return refuse(
+                0,
+                &subject,
+                RefusalReason::Other("malformed certificate".to_owned()),
+            );
+        };
+        // webpki does not say which certificate of the path is outside its dates.
+        for (depth, certificate) in std::iter::once(leaf).chain(intermediates).enumerate() {
+            if let Err(reason) = check_dates(certificate, now) {
+                return refuse(depth, &subject_of(certificate), reason);
+            }
+        }
+        let authority = match self.path(leaf, intermediates, now, algorithms) {
+            Ok(authority) => authority,
+            Err(reason) => return refuse(0, &subject, reason),
+        };
+        // OpenSSL checks the dates of the authority itself too.
+        if let Err(reason) = check_dates(authority, now) {
+            return refuse(intermediates.len() + 1, &subject_of(authority), reason);
+        }
+        let Some(common_name) = common_name(parsed.subject()) else {
+            return refuse(0, &subject, RefusalReason::NoCommonName);
+        };
+        if let Err(reason) = self.check_directives(&parsed, &subject, &common_name) {
+            return refuse(0, &subject, reason);
+        }
+        let mut subjects = vec![subject];
+        subjects.extend(intermediates.iter().map(subject_of));
+        subjects.push(subject_of(authority));
+        subjects.dedup();
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, leaf);
+        let mut fingerprint = [0; 32];
+        fingerprint.copy_from_slice(digest.as_ref());
+        Ok(PeerCertificate {
+            common_name,
+            subjects,
+            fingerprint,
+            key: key_kind(&parsed),
+        })
+    }
+
+    /// The authority at the end of a valid path.
+    fn path(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+        algorithms: &WebPkiSupportedAlgorithms,
+    ) -> Result<&CertificateDer<'static>, RefusalReason> {
+        let usage = match self.purpose {
+            PeerPurpose::Client => KeyUsage::client_auth(),
+            PeerPurpose::Server => KeyUsage::server_auth(),
+        };
+        let certificate = EndEntityCert::try_from(leaf).map_err(|error| reason_of(&error))?;
+        let path = certificate
+            .verify_for_usage(
+                algorithms.all,
+                &self.anchors,
+                intermediates,
+                now,
+                usage,
+                None,
+                None,
+            )
+            .map_err(|error| reason_of(&error))?;
+        let anchor = path.anchor();
+        self.anchors
+            .iter()
+            .position(|candidate| candidate == anchor)
+            .and_then(|index| self.authorities.get(index))
+            .ok_or(RefusalReason::UnknownIssuer)
+    }
+
+    fn check_directives(
+        &self,
+        certificate: &X509Certificate<'_>,
+        subject: &str,
+        common_name: &str,
+    ) -> Result<(), RefusalReason> {
+        if self.demand_purpose {
+            // Wire: wire.md section 5, any key usage bits, and the extended usage by its name.
+            if !matches!(certificate.key_usage(), Ok(Some(_))) {
+                return Err(RefusalReason::KeyUsageMissing);
+            }
+            let usage = certificate.extended_key_usage().ok().flatten();
+            let (present, name) = match self.purpose {
+                PeerPurpose::Client => (
+                    usage.is_some_and(|usage| usage.value.client_auth),
+                    CLIENT_USAGE,
+                ),
+                PeerPurpose::Server => (
+                    usage.is_some_and(|usage| usage.value.server_auth),
+                    SERVER_USAGE,
+                ),
+            };
+            if !present {
+                return Err(RefusalReason::ExtendedKeyUsageMissing(name));
+            }
+        }
+        match &self.name {
+            Some(rule) if !rule.accepts(subject, common_name) => {
+                Err(RefusalReason::Name(rule.to_string()))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl NameRule {
+    fn accepts(&self, subject: &str, common_name: &str) -> bool {
+        match self {
+            Self::Subject(expected) => subject == expected,
+            Self::Name(expected) => common_name == expected,
+            Self::NamePrefix(prefix) => common_name.starts_with(prefix.as_str()),
+        }
+    }
+}
+
+impl fmt::Display for NameRule {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Subject(text) => write!(formatter, "'{text}' subject"),
+            Self::Name(text) => write!(formatter, "'{text}' name"),
+            Self::NamePrefix(text) => write!(formatter, "'{text}' name-prefix"),
+        }
+    }
+}
+
+impl RefusalReason {
+    /// The error by which rustls chooses the alert that the peer is told.
+    pub(super) fn alert(&self) -> CertificateError {
+        match self {
+            Self::Expired => CertificateError::Expired,
+            Self::NotYetValid => CertificateError::NotValidYet,
+            Self::UnknownIssuer => CertificateError::UnknownIssuer,
+            Self::BadSignature => CertificateError::BadSignature,
+            Self::Purpose | Self::KeyUsageMissing | Self::ExtendedKeyUsageMissing(_) => {
+                CertificateError::InvalidPurpose
+            }
+            _ => CertificateError::ApplicationVerificationFailure,
+        }
+    }
+}
+
+fn reason_of(error: &webpki::Error) -> RefusalReason {
+    use webpki::Error;
+    match error {
+        Error::CertExpired { .. } => RefusalReason::Expired,
+        Error::CertNotValidYet { .. } => RefusalReason::NotYetValid,
+        Error::UnknownIssuer => RefusalReason::UnknownIssuer,
+        Error::InvalidSignatureForPublicKey => RefusalReason::BadSignature,
+        Error::RequiredEkuNotFoundContext(_) => RefusalReason::Purpose,
+        other => RefusalReason::Other(other.to_string()),
+    }
+}
+
+fn check_dates(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), RefusalReason> {
+    let (_, parsed) = X509Certificate::from_der(certificate)
+        .map_err(|_| RefusalReason::Other("malformed certificate".to_owned()))?;
+    let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+    let validity = parsed.validity();
+    if now > validity.not_after.timestamp() {
+        return Err(RefusalReason::Expired);
+    }
+    if now < validity.not_before.timestamp() {
+        return Err(RefusalReason::NotYetValid);
+    }
+    Ok(())
+}
+
+/// The subject as OpenVPN prints it, `C=XX, O=Org, CN=name`.
+fn subject_of(certificate: &CertificateDer<'_>) -> String {
+    match X509Certificate::from_der(certificate) {
+        Ok((_, parsed)) => printable(&parsed.subject().to_string(), SUBJECT_MAX),
+        Err(_) => "(malformed)".to_owned(),
+    }
+}
+
+/// The last CN of a name, as OpenVPN takes it.
+fn common_name(name: &X509Name<'_>) -> Option<String> {
+    let text = name.iter_common_name().last()?.as_str().ok()?;
+    (!text.is_empty()).then(|| printable(text, COMMON_NAME_MAX))
+}
+
+/// What a stranger wrote into a certificate reaches logs and files: controls become `_`.
+fn printable(text: &str, max: usize) -> String {
+    let mut clean = String::new();
+    for character in text.chars() {
+        let character = if character.is_control() {
+            '_'
+        } else {
+            character
+        };
+        if clean.len() + character.len_utf8() > max {
+            break;
+        }
+        clean.push(character);
+    }
+    clean
+}
+
+fn key_kind(certificate: &X509Certificate<'_>) -> String {
+    match certificate.public_key().parsed() {
+        Ok(PublicKey::RSA(key)) => format!("{} bits RSA", key.key_size()),
+        Ok(PublicKey::EC(point)) => format!("{} bits EC", point.key_size()),
+        _ if certificate.public_key().algorithm.algorithm == ED25519 => {
+            "256 bits ED25519".to_owned()
+        }
+        _ => "unknown key".to_owned(),
+    }
+}
+
+const CLIENT_USAGE: &str = "TLS Web Client Authentication";
+const SERVER_USAGE: &str = "TLS Web Server Authentication";
+const SUBJECT_MAX: usize = 512;
+const ED25519: x509_parser::asn1_rs::Oid<'static> = x509_parser::oid_registry::OID_SIG_ED25519;
