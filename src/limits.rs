@@ -86,3 +86,8 @@ pub const ADDRESS_SLOTS_MAX: u32 = 65_536;
 pub const MAX_CLIENTS_DEFAULT: u32 = 1024;
 /// A common name, in bytes. Wire: wire.md section 5.
 pub const COMMON_NAME_MAX: usize = 64;
+
+// --- The peer table -------------------------------------------------------------------------
+
+/// How long a released peer id rests before another peer gets it. Wire: wire.md section 18.
+pub const PEER_ID_REST: Duration = Duration::from_secs(60);

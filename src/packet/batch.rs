@@ -1,0 +1,164 @@
+//! What travels between the stages of the data path: packets in pool buffers, in bounded lists.
+
+use super::{Buffer, Path, PeerIndex};
+
+/// A bounded list of packets, or of what belongs to them; allocates once, when it is made.
+#[derive(Debug)]
+pub struct Batch<T> {
+    items: Vec<T>,
+    max: usize,
+}
+
+impl<T> Batch<T> {
+    /// An empty batch with room for `max` items.
+    pub fn new(max: usize) -> Self {
+        Self {
+            items: Vec::with_capacity(max),
+            max,
+        }
+    }
+
+    /// Appends an item.
+    ///
+    /// # Errors
+    /// Hands the item back when the batch is full.
+    pub fn push(&mut self, item: T) -> Result<(), T> {
+        if self.is_full() {
+            return Err(item);
+        }
+        self.items.push(item);
+        Ok(())
+    }
+
+    /// Takes the last item out.
+    pub fn pop(&mut self) -> Option<T> {
+        self.items.pop()
+    }
+
+    /// Takes all items out, in order.
+    pub fn drain(&mut self) -> impl ExactSizeIterator<Item = T> + '_ {
+        self.items.drain(..)
+    }
+
+    /// Takes out the items for which `fails` says so, in order; the others stay in theirs.
+    pub(super) fn extract(&mut self, fails: impl FnMut(&mut T) -> bool) -> impl Iterator<Item = T> {
+        self.items.extract_if(.., fails)
+    }
+
+    /// The items in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &T> + '_ {
+        self.items.iter()
+    }
+
+    /// The items in order, to be changed in place.
+    pub fn iter_mut(&mut self) -> impl ExactSizeIterator<Item = &mut T> + '_ {
+        self.items.iter_mut()
+    }
+
+    /// How many items it holds.
+    pub const fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// True when it holds none.
+    pub const fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// True when no more fit.
+    pub const fn is_full(&self) -> bool {
+        self.items.len() >= self.max
+    }
+}
+
+/// Bytes inside a pool buffer: one packet, or from issue 4 on a super-packet of equal segments.
+#[derive(Debug)]
+pub struct Packet {
+    /// Where the bytes are.
+    pub buffer: Buffer,
+    /// Where in the buffer they begin.
+    pub start: u32,
+    /// How many there are.
+    pub len: u32,
+    /// The length of each segment but the last; equal to `len` for a single packet.
+    pub segment_size: u32,
+}
+
+impl Packet {
+    /// One packet at `start..start + len` of `buffer`.
+    pub const fn single(buffer: Buffer, start: u32, len: u32) -> Self {
+        Self {
+            buffer,
+            start,
+            len,
+            segment_size: len,
+        }
+    }
+
+    /// The packet's bytes; empty if the range lies outside of the buffer.
+    pub fn bytes(&self) -> &[u8] {
+        self.buffer.bytes().get(self.range()).unwrap_or_default()
+    }
+
+    /// The packet's bytes, to write.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        let range = self.range();
+        self.buffer.bytes_mut().get_mut(range).unwrap_or_default()
+    }
+
+    const fn range(&self) -> std::ops::Range<usize> {
+        let start = self.start as usize;
+        start..start + self.len as usize
+    }
+}
+
+/// A datagram as it came from a socket.
+#[derive(Debug)]
+pub struct Received {
+    /// The UDP payload.
+    pub packet: Packet,
+    /// Where it came from and what it was sent to.
+    pub path: Path,
+}
+
+/// A datagram on its way to a socket.
+#[derive(Debug)]
+pub struct Datagram {
+    /// The UDP payload.
+    pub packet: Packet,
+    /// Where it goes and what it leaves from.
+    pub path: Path,
+    /// Whose it is: for its queue, and for what the kernel says of the send.
+    pub peer: PeerIndex,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::Pool;
+
+    #[test]
+    fn a_full_batch_hands_the_item_back() {
+        let mut batch = Batch::new(2);
+        assert_eq!(batch.push(1), Ok(()));
+        assert_eq!(batch.push(2), Ok(()));
+        assert_eq!(batch.push(3), Err(3));
+        assert!(batch.is_full());
+        assert_eq!(batch.extract(|item| *item == 1).collect::<Vec<_>>(), [1]);
+        assert_eq!(batch.push(3), Ok(()));
+        assert_eq!(batch.drain().collect::<Vec<_>>(), [2, 3]);
+        assert!(batch.is_empty());
+    }
+
+    #[test]
+    fn a_range_outside_of_the_buffer_is_empty() {
+        let mut pool = Pool::new(1);
+        let mut packet = Packet::single(pool.take().unwrap(), 10, 3);
+        packet.bytes_mut().copy_from_slice(b"abc");
+        assert_eq!(packet.bytes(), b"abc");
+        assert_eq!(&packet.buffer.bytes()[9..14], b"\0abc\0");
+        packet.start = u32::MAX;
+        assert_eq!(packet.bytes(), b"");
+        assert_eq!(packet.bytes_mut(), b"");
+    }
+}

@@ -1,0 +1,27 @@
+//! The way between this machine and a peer: where its datagrams come from and go to.
+
+use std::net::{IpAddr, SocketAddr};
+
+/// A peer's address and ours.
+///
+/// The reactor fills `remote` from the datagram's source with flow information zero, so that equal
+/// addresses compare equal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Path {
+    /// The peer's address and port.
+    pub remote: SocketAddr,
+    /// The address that the peer sent to; answers leave from it. `None` where the kernel did not
+    /// say, as on a socket that is bound to one address.
+    pub local: Option<LocalAddress>,
+    /// The listener's socket, as the reactor numbers them.
+    pub socket: u16,
+}
+
+/// One of this machine's addresses, with the interface it was asked on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LocalAddress {
+    /// The address.
+    pub ip: IpAddr,
+    /// The interface's index; 0 lets the kernel choose.
+    pub interface: u32,
+}

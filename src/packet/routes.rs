@@ -1,0 +1,299 @@
+//! From an inner address to the peer that has it.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use prefix_trie::PrefixMap;
+
+use super::PeerIndex;
+
+/// Inner destinations of one shard: single addresses, and prefixes behind clients.
+///
+/// An address entry wins over any prefix, the longest prefix over the others.
+#[derive(Debug)]
+pub struct Routes {
+    hosts_v4: Hosts<u32>,
+    hosts_v6: Hosts<u128>,
+    prefixes_v4: PrefixMap<Ipv4Net, PeerIndex>,
+    prefixes_v6: PrefixMap<Ipv6Net, PeerIndex>,
+    hosts_max: usize,
+    prefixes_max: usize,
+}
+
+impl Routes {
+    /// Room for `hosts_max` addresses of each family and `prefixes_max` prefixes of both together.
+    pub fn new(hosts_max: usize, prefixes_max: usize) -> Self {
+        Self {
+            hosts_v4: HashMap::with_capacity_and_hasher(hosts_max, BuildHasherDefault::default()),
+            hosts_v6: HashMap::with_capacity_and_hasher(hosts_max, BuildHasherDefault::default()),
+            prefixes_v4: PrefixMap::new(),
+            prefixes_v6: PrefixMap::new(),
+            hosts_max,
+            prefixes_max,
+        }
+    }
+
+    /// The peer that packets to `address` go to.
+    pub fn find(&self, address: IpAddr) -> Option<PeerIndex> {
+        match address {
+            IpAddr::V4(address) => self.find_v4(address),
+            IpAddr::V6(address) => self.find_v6(address),
+        }
+    }
+
+    fn find_v4(&self, address: Ipv4Addr) -> Option<PeerIndex> {
+        if let Some(&peer) = self.hosts_v4.get(&address.to_bits()) {
+            return Some(peer);
+        }
+        if self.prefixes_v4.is_empty() {
+            return None;
+        }
+        let (_, &peer) = self.prefixes_v4.get_lpm(&Ipv4Net::from(address))?;
+        Some(peer)
+    }
+
+    fn find_v6(&self, address: Ipv6Addr) -> Option<PeerIndex> {
+        if let Some(&peer) = self.hosts_v6.get(&address.to_bits()) {
+            return Some(peer);
+        }
+        if self.prefixes_v6.is_empty() {
+            return None;
+        }
+        let (_, &peer) = self.prefixes_v6.get_lpm(&Ipv6Net::from(address))?;
+        Some(peer)
+    }
+
+    /// Routes a single address to `peer`, in place of whoever had it.
+    ///
+    /// # Errors
+    /// [`RoutesFull`] when a new entry would exceed the bound.
+    pub fn add_host(&mut self, address: IpAddr, peer: PeerIndex) -> Result<(), RoutesFull> {
+        match address {
+            IpAddr::V4(address) => {
+                insert(&mut self.hosts_v4, address.to_bits(), peer, self.hosts_max)
+            }
+            IpAddr::V6(address) => {
+                insert(&mut self.hosts_v6, address.to_bits(), peer, self.hosts_max)
+            }
+        }
+    }
+
+    /// Routes a prefix to `peer`, in place of whoever had it. Host bits are ignored.
+    ///
+    /// # Errors
+    /// [`RoutesFull`] when a new entry would exceed the bound.
+    pub fn add_prefix(&mut self, prefix: IpNet, peer: PeerIndex) -> Result<(), RoutesFull> {
+        let known = match prefix.trunc() {
+            IpNet::V4(prefix) => self.prefixes_v4.contains_key(&prefix),
+            IpNet::V6(prefix) => self.prefixes_v6.contains_key(&prefix),
+        };
+        if !known && self.prefixes_v4.len() + self.prefixes_v6.len() >= self.prefixes_max {
+            return Err(RoutesFull);
+        }
+        match prefix.trunc() {
+            IpNet::V4(prefix) => self.prefixes_v4.insert(prefix, peer),
+            IpNet::V6(prefix) => self.prefixes_v6.insert(prefix, peer),
+        };
+        Ok(())
+    }
+
+    /// Forgets an address, if it still leads to `peer`: a newer session of the same client may have
+    /// taken it.
+    pub fn remove_host(&mut self, address: IpAddr, peer: PeerIndex) {
+        match address {
+            IpAddr::V4(address) => remove(&mut self.hosts_v4, address.to_bits(), peer),
+            IpAddr::V6(address) => remove(&mut self.hosts_v6, address.to_bits(), peer),
+        }
+    }
+
+    /// Forgets a prefix, if it still leads to `peer`.
+    pub fn remove_prefix(&mut self, prefix: IpNet, peer: PeerIndex) {
+        match prefix.trunc() {
+            IpNet::V4(prefix) if self.prefixes_v4.get(&prefix) == Some(&peer) => {
+                self.prefixes_v4.remove(&prefix);
+            }
+            IpNet::V6(prefix) if self.prefixes_v6.get(&prefix) == Some(&peer) => {
+                self.prefixes_v6.remove(&prefix);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The table of routes has no room for another entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the table of inner routes is full")]
+pub struct RoutesFull;
+
+type Hosts<K> = HashMap<K, PeerIndex, BuildHasherDefault<AddressHasher>>;
+
+fn insert<K: Eq + Hash>(
+    hosts: &mut Hosts<K>,
+    address: K,
+    peer: PeerIndex,
+    max: usize,
+) -> Result<(), RoutesFull> {
+    if hosts.len() >= max && !hosts.contains_key(&address) {
+        return Err(RoutesFull);
+    }
+    hosts.insert(address, peer);
+    Ok(())
+}
+
+fn remove<K: Eq + Hash>(hosts: &mut Hosts<K>, address: K, peer: PeerIndex) {
+    if hosts.get(&address) == Some(&peer) {
+        hosts.remove(&address);
+    }
+}
+
+/// Spreads one integer by a multiplication.
+///
+/// Every key is an address that this server assigned, so nobody outside chooses which keys collide;
+/// a keyed hash would cost more than the rest of the look-up.
+#[derive(Clone, Copy, Debug, Default)]
+struct AddressHasher(u64);
+
+impl Hasher for AddressHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u64(u64::from(byte));
+        }
+    }
+
+    fn write_u32(&mut self, value: u32) {
+        self.write_u64(u64::from(value));
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        // Both halves of the product: the table takes bits from the top and from the bottom.
+        let product = u128::from(self.0 ^ value) * u128::from(GOLDEN_RATIO);
+        self.0 = (product >> 64) as u64 ^ product as u64;
+    }
+
+    fn write_u128(&mut self, value: u128) {
+        self.write_u64((value >> 64) as u64);
+        self.write_u64(value as u64);
+    }
+}
+
+/// 2^64 divided by the golden ratio, odd.
+const GOLDEN_RATIO: u64 = 0x9e37_79b9_7f4a_7c15;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    fn peer(number: u32) -> PeerIndex {
+        PeerIndex::new(number, 0)
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn the_longest_match_wins_and_an_address_beats_all() {
+        let mut routes = Routes::new(8, 8);
+        for (prefix, owner) in [
+            ("10.0.0.0/8", 1),
+            ("10.1.0.0/16", 2),
+            ("10.1.2.3/32", 3),
+            ("fd00::/8", 4),
+            ("fd00:1::/32", 5),
+        ] {
+            routes
+                .add_prefix(prefix.parse().unwrap(), peer(owner))
+                .unwrap();
+        }
+        routes.add_host(ip("10.1.2.3"), peer(6)).unwrap();
+        routes.add_host(ip("fd00:1::9"), peer(7)).unwrap();
+        for (address, expected) in [
+            ("10.9.9.9", Some(1)),
+            ("10.1.9.9", Some(2)),
+            ("10.1.2.3", Some(6)),
+            ("fd00:2::1", Some(4)),
+            ("fd00:1::1", Some(5)),
+            ("fd00:1::9", Some(7)),
+            ("192.0.2.1", None),
+            ("2001:db8::1", None),
+        ] {
+            assert_eq!(routes.find(ip(address)), expected.map(peer), "{address}");
+        }
+    }
+
+    #[test]
+    fn host_bits_of_a_prefix_are_ignored() {
+        let mut routes = Routes::new(1, 1);
+        routes
+            .add_prefix("192.168.7.9/24".parse().unwrap(), peer(1))
+            .unwrap();
+        routes
+            .add_prefix("192.168.7.8/24".parse().unwrap(), peer(2))
+            .unwrap();
+        assert_eq!(routes.find(ip("192.168.7.200")), Some(peer(2)));
+    }
+
+    #[test]
+    fn bounds_hold_and_a_known_entry_is_replaced() {
+        let mut routes = Routes::new(1, 1);
+        assert_eq!(routes.add_host(ip("10.8.0.2"), peer(1)), Ok(()));
+        assert_eq!(routes.add_host(ip("10.8.0.3"), peer(1)), Err(RoutesFull));
+        assert_eq!(routes.add_host(ip("10.8.0.2"), peer(2)), Ok(()));
+        assert_eq!(routes.find(ip("10.8.0.2")), Some(peer(2)));
+        assert_eq!(
+            routes.add_prefix("10.0.0.0/8".parse().unwrap(), peer(1)),
+            Ok(())
+        );
+        assert_eq!(
+            routes.add_prefix("fd00::/8".parse().unwrap(), peer(1)),
+            Err(RoutesFull)
+        );
+    }
+
+    #[test]
+    fn removing_leaves_what_a_newer_session_took() {
+        let mut routes = Routes::new(4, 4);
+        let (old, new) = (peer(1), peer(2));
+        let prefix = |text: &str| text.parse::<IpNet>().unwrap();
+        for address in ["10.8.0.2", "fd00::2"] {
+            routes.add_host(ip(address), old).unwrap();
+        }
+        for network in ["10.66.0.0/16", "fd66::/16"] {
+            routes.add_prefix(prefix(network), old).unwrap();
+        }
+        routes.add_host(ip("10.8.0.2"), new).unwrap();
+        routes.add_prefix(prefix("fd66::/16"), new).unwrap();
+        for address in ["10.8.0.2", "fd00::2"] {
+            routes.remove_host(ip(address), old);
+        }
+        for network in ["10.66.0.0/16", "fd66::/16"] {
+            routes.remove_prefix(prefix(network), old);
+        }
+        assert_eq!(routes.find(ip("10.8.0.2")), Some(new));
+        assert_eq!(routes.find(ip("fd00::2")), None);
+        assert_eq!(routes.find(ip("10.66.1.1")), None);
+        assert_eq!(routes.find(ip("fd66::1")), Some(new));
+    }
+
+    #[test]
+    fn a_pool_of_addresses_hashes_without_collisions_in_either_half() {
+        let hashes: Vec<u64> = (0x0a08_0000_u32..0x0a08_4000)
+            .map(|address| {
+                let mut hasher = AddressHasher::default();
+                hasher.write_u32(address);
+                hasher.finish()
+            })
+            .collect();
+        let low: HashSet<_> = hashes.iter().map(|hash| *hash as u32).collect();
+        let high: HashSet<_> = hashes.iter().map(|hash| hash >> 57).collect();
+        assert!(low.len() > 0x3f00, "{}", low.len());
+        assert_eq!(high.len(), 128);
+    }
+}
