@@ -1,3 +1,5 @@
 //! Floor 6: a running node.
 //!
 //! Invariant: no configuration syntax.
+
+pub mod event;

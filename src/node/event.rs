@@ -1,0 +1,512 @@
+//! What happens in a node, as values: the one vocabulary of log, status, management and library users.
+//!
+//! An event carries names and numbers; the words of the log are made from it by its subscriber
+//! [`log`](super::log). Cloning one copies a few words and counts a reference.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use crate::wire::{PeerId, SessionId};
+
+/// Text that came with an event; may hold any bytes that a stranger sent as UTF-8.
+pub type Text = Arc<str>;
+
+/// Something that happened, told once to every subscriber of the [`Bus`](super::bus::Bus).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NodeEvent {
+    /// The node begins; nothing is open yet.
+    Started,
+    /// A tun device is open, with the mtu that it was given.
+    TunOpened {
+        /// The interface's name.
+        name: Text,
+        /// Bytes of the largest inner packet.
+        mtu: u32,
+    },
+    /// A tun device was given an address.
+    TunAddressed {
+        /// The interface's name.
+        name: Text,
+        /// The address with the prefix length of its network.
+        address: IpNet,
+    },
+    /// A kernel feature was tried at start.
+    OffloadProbed {
+        /// The kernel's name of the feature.
+        feature: &'static str,
+        /// Why it is not used; `None` if it is.
+        refused: Option<Text>,
+    },
+    /// A UDP listener has its sockets.
+    ListenerBound {
+        /// The local address, unspecified for all addresses.
+        address: SocketAddr,
+    },
+    /// The address pool: first address and number of slots of each family, and the prefix of IPv6.
+    PoolOpened {
+        /// First address and number of addresses.
+        v4: Option<(Ipv4Addr, u32)>,
+        /// First address, number of addresses and bits of the network.
+        v6: Option<(Ipv6Addr, u32, u8)>,
+    },
+    /// Clients can connect.
+    InitializationComplete,
+    /// Something an administrator should change, said once; the text is a whole sentence.
+    Warned {
+        /// The sentence.
+        text: Text,
+    },
+    /// A datagram from an address without a session failed the wrapping.
+    StrangerRefused {
+        /// Where the datagram came from.
+        address: SocketAddr,
+        /// What was wrong with it.
+        refusal: StrangerRefusal,
+    },
+    /// Refusals of strangers that were not told one by one since the last such count.
+    StrangersSilenced {
+        /// How many.
+        refusals: u64,
+    },
+    /// Data packets that were dropped since the last such count.
+    Dropped {
+        /// The name of the drop reason.
+        reason: &'static str,
+        /// How many packets.
+        packets: u64,
+    },
+    /// Something about one client.
+    Client {
+        /// Which one, as it is known at this moment.
+        client: ClientTag,
+        /// What happened.
+        event: ClientEvent,
+    },
+    /// The node was told to end and tells its clients.
+    Stopping {
+        /// By which signal.
+        signal: StopSignal,
+    },
+    /// The last event: everything is closed.
+    Stopped {
+        /// By which signal.
+        signal: StopSignal,
+    },
+}
+
+/// Who an event is about; the common name is absent until the client has authenticated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientTag {
+    /// The address that the client sends from.
+    pub address: SocketAddr,
+    /// The certificate's common name.
+    pub common_name: Option<Text>,
+}
+
+/// What can happen to a client, in the order of a connection's life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientEvent {
+    /// The cookie came back: the client receives at its address, and TLS begins.
+    TlsStarted {
+        /// The session id that the client chose.
+        session: SessionId,
+    },
+    /// One certificate of the chain is good; depth 0 is the client's own.
+    CertificateAccepted {
+        /// Distance from the client's certificate.
+        depth: u8,
+        /// The distinguished name as OpenVPN writes it (`C=DE, CN=client1`).
+        subject: Text,
+    },
+    /// The client's certificate may be used by a client (`remote-cert-tls`).
+    KeyUsageAccepted,
+    /// The name of the certificate is the wanted one (`verify-x509-name`).
+    NameAccepted {
+        /// The distinguished name.
+        subject: Text,
+    },
+    /// A certificate was refused.
+    CertificateRefused {
+        /// Distance from the client's certificate.
+        depth: u8,
+        /// The distinguished name.
+        subject: Text,
+        /// The serial number in decimal.
+        serial: Text,
+        /// Why.
+        refusal: CertificateRefusal,
+    },
+    /// `verify-x509-name` does not match.
+    NameRefused {
+        /// The distinguished name.
+        subject: Text,
+        /// The name that was wanted.
+        wanted: Text,
+    },
+    /// What the client says of itself, line by line (`IV_VER=2.6.14`).
+    PeerInfo {
+        /// Lines separated by `\n`.
+        lines: Text,
+    },
+    /// The TLS handshake is done.
+    ControlChannel(ControlChannel),
+    /// The client is authenticated and has a name.
+    PeerInitiated,
+    /// The registry gave the client its addresses.
+    PoolReturned {
+        /// The IPv4 address, if the pool has that family.
+        v4: Option<Ipv4Addr>,
+        /// The IPv6 address, if the pool has that family.
+        v6: Option<Ipv6Addr>,
+    },
+    /// An address now leads to the client.
+    Learned {
+        /// The inner address.
+        address: IpAddr,
+    },
+    /// A control message was sent (`PUSH_REPLY,...`, `AUTH_FAILED`, `RESTART`).
+    ControlSent {
+        /// The message without its closing zero byte.
+        message: Text,
+    },
+    /// The data channel is open.
+    DataChannel {
+        /// The negotiated cipher.
+        cipher: &'static str,
+        /// The peer id that data packets carry.
+        peer_id: PeerId,
+        /// Seconds of silence after which a ping is sent, 0 for never.
+        ping: u32,
+        /// Seconds of silence after which the client is given up, 0 for never.
+        ping_restart: u32,
+        /// The words after `protocol-flags`, empty if none were pushed.
+        protocol_flags: Text,
+    },
+    /// No data cipher that both sides have.
+    NoCommonCipher {
+        /// The server's list.
+        server: Text,
+        /// The client's list.
+        client: Text,
+    },
+    /// The user may not connect.
+    AuthFailed {
+        /// Why.
+        reason: Text,
+    },
+    /// The node has no place for the client.
+    AdmissionRefused(AdmissionRefusal),
+    /// A new session has the name of an older one, which is let go.
+    Replacing,
+    /// A new key is negotiated; how old the present one is.
+    Renegotiating {
+        /// Seconds since it was made.
+        age: u64,
+        /// Seconds after which it is replaced.
+        age_max: u64,
+        /// Payload bytes that it protected.
+        bytes: u64,
+        /// Packets that it protected.
+        packets: u64,
+    },
+    /// The client sends from another address now; the tag has the old one.
+    Floated {
+        /// The peer id of its data packets.
+        peer_id: PeerId,
+        /// The new address.
+        to: SocketAddr,
+    },
+    /// A control packet of the session failed its wrapping.
+    WrapRefused(StrangerRefusal),
+    /// A data packet could not be opened.
+    DataRefused(DataRefusal),
+    /// An inner packet with an address that is not the client's.
+    BadSource {
+        /// The source address in the packet.
+        source: IpAddr,
+    },
+    /// The client says goodbye; its session stays a few seconds to acknowledge.
+    ExitReceived(ExitChannel),
+    /// The session failed before there was a client.
+    HandshakeFailed(HandshakeFailure),
+    /// The client is gone.
+    Left(LeaveReason),
+}
+
+/// What the TLS handshake agreed on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ControlChannel {
+    /// `TLSv1.3` or `TLSv1.2`.
+    pub version: &'static str,
+    /// The cipher suite in OpenSSL's words.
+    pub cipher_suite: &'static str,
+    /// The key of the client's certificate (`256 bits ECprime256v1`).
+    pub certificate: Option<Text>,
+    /// The signature on the client's certificate (`ecdsa-with-SHA256`).
+    pub signature: Option<Text>,
+    /// The key exchange group (`X25519MLKEM768`).
+    pub group: Option<Text>,
+}
+
+/// What is wrong with a datagram on which no session depends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StrangerRefusal {
+    /// `tls-auth`: the HMAC is wrong.
+    TlsAuthFailed,
+    /// `tls-auth`: the datagram is too short to hold an HMAC.
+    TlsAuthMissing,
+    /// `tls-auth`: the packet id was seen before.
+    TlsAuthReplay,
+    /// `tls-crypt`: the datagram does not authenticate.
+    TlsCryptFailed,
+    /// `tls-crypt`: the packet id was seen before.
+    TlsCryptReplay,
+    /// The session id that is acknowledged is none of ours, or too old.
+    WrongCookie,
+}
+
+/// Why a certificate is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CertificateRefusal {
+    /// Its validity has ended.
+    Expired,
+    /// Its validity has not begun.
+    NotYetValid,
+    /// No certificate of `ca` issued it.
+    UnknownIssuer,
+    /// A signature in the chain is wrong.
+    BadSignature,
+    /// It stands on the revocation list.
+    Revoked,
+    /// It is not for clients.
+    WrongPurpose,
+    /// Anything else, in the words of the TLS library.
+    Other(Text),
+}
+
+/// Why the registry refuses a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AdmissionRefusal {
+    /// `max-clients` are connected.
+    MaxClients {
+        /// The bound.
+        max: usize,
+    },
+    /// Every address of the pool is in use.
+    PoolExhausted,
+    /// The session's shard has ended or was told to take nobody.
+    Stopping,
+}
+
+/// Why a data packet could not be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DataRefusal {
+    /// The tag is wrong.
+    NotAuthentic,
+    /// The packet id was seen before or is too old.
+    Replay {
+        /// The packet id.
+        packet_id: u32,
+    },
+}
+
+/// Where a goodbye was said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitChannel {
+    /// The text `EXIT` on the control channel.
+    Control,
+    /// The exit packet inside the data channel, of clients that know no other.
+    Data,
+}
+
+/// Why a session ended before it was a client's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HandshakeFailure {
+    /// `hand-window` ran out.
+    Timeout {
+        /// The window in seconds.
+        seconds: u64,
+    },
+    /// TLS failed; the words of the TLS library.
+    Tls {
+        /// What it says.
+        reason: Text,
+    },
+    /// The messages inside TLS were wrong.
+    KeyMethod {
+        /// What was wrong.
+        reason: Text,
+    },
+}
+
+/// Why a client is no longer there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeaveReason {
+    /// It said goodbye in the data channel.
+    RemoteExit,
+    /// It said goodbye on the control channel, or was told to go, and had time to acknowledge.
+    DelayedExit,
+    /// Nothing was heard for `ping-restart`.
+    PingRestart,
+    /// A renegotiation failed or the TLS session broke.
+    TlsError,
+    /// A newer session has its name.
+    Replaced,
+    /// The node ends.
+    ServerStopped,
+}
+
+/// The signal that ended the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopSignal {
+    /// SIGTERM.
+    Terminate,
+    /// SIGINT.
+    Interrupt,
+}
+
+impl NodeEvent {
+    /// An event of one client.
+    pub const fn client(client: ClientTag, event: ClientEvent) -> Self {
+        Self::Client { client, event }
+    }
+}
+
+impl ClientTag {
+    /// A client that has no name yet.
+    pub const fn nameless(address: SocketAddr) -> Self {
+        Self {
+            address,
+            common_name: None,
+        }
+    }
+
+    /// A client with its name.
+    pub const fn named(address: SocketAddr, common_name: Text) -> Self {
+        Self {
+            address,
+            common_name: Some(common_name),
+        }
+    }
+}
+
+/// `CN/address`, the address alone while there is no name.
+impl fmt::Display for ClientTag {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(name) = &self.common_name {
+            write!(formatter, "{}/", Printable(name))?;
+        }
+        RealAddress(self.address).fmt(formatter)
+    }
+}
+
+/// A client's outer address as OpenVPN 2.6 writes it in logs and status: `ip:port` for IPv4 (also
+/// when it came mapped into IPv6), and for IPv6 the address alone.
+#[derive(Clone, Copy, Debug)]
+pub struct RealAddress(pub SocketAddr);
+
+impl fmt::Display for RealAddress {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.ip().to_canonical() {
+            IpAddr::V4(address) => write!(formatter, "{address}:{}", self.0.port()),
+            IpAddr::V6(address) => write!(formatter, "{address}"),
+        }
+    }
+}
+
+/// A socket address with its family as OpenVPN writes it: `[AF_INET]10.0.0.1:1194`,
+/// `[AF_INET6]fd00::1:1194`, `[undef]` for an unspecified one.
+#[derive(Clone, Copy, Debug)]
+pub struct FamilyAddress(pub SocketAddr);
+
+impl fmt::Display for FamilyAddress {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let address = self.0.ip().to_canonical();
+        formatter.write_str(if address.is_ipv4() {
+            "[AF_INET]"
+        } else {
+            "[AF_INET6]"
+        })?;
+        if address.is_unspecified() {
+            write!(formatter, "[undef]:{}", self.0.port())
+        } else {
+            write!(formatter, "{address}:{}", self.0.port())
+        }
+    }
+}
+
+/// Text of a stranger made harmless for a line of log: control characters become `_`.
+#[derive(Clone, Copy, Debug)]
+pub struct Printable<'a>(pub &'a str);
+
+impl fmt::Display for Printable<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use fmt::Write;
+        self.0.chars().try_for_each(|character| {
+            formatter.write_char(if is_line_safe(character) {
+                character
+            } else {
+                '_'
+            })
+        })
+    }
+}
+
+/// No controls, and none of the characters by which Unicode breaks lines or turns their direction.
+fn is_line_safe(character: char) -> bool {
+    !character.is_control()
+        && !matches!(character, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> SocketAddr {
+        text.parse().expect("an address")
+    }
+
+    #[test]
+    fn addresses_are_written_as_openvpn_2_6_does() {
+        for (given, real, family) in [
+            (
+                "10.77.0.2:53746",
+                "10.77.0.2:53746",
+                "[AF_INET]10.77.0.2:53746",
+            ),
+            (
+                "[::ffff:10.77.0.2]:5",
+                "10.77.0.2:5",
+                "[AF_INET]10.77.0.2:5",
+            ),
+            ("[fd77::2]:49236", "fd77::2", "[AF_INET6]fd77::2:49236"),
+            ("0.0.0.0:1194", "0.0.0.0:1194", "[AF_INET][undef]:1194"),
+            ("[::]:1194", "::", "[AF_INET6][undef]:1194"),
+        ] {
+            assert_eq!(RealAddress(address(given)).to_string(), real);
+            assert_eq!(FamilyAddress(address(given)).to_string(), family);
+        }
+    }
+
+    #[test]
+    fn a_tag_has_a_name_once_there_is_one() {
+        let from = address("10.77.0.2:7");
+        assert_eq!(ClientTag::nameless(from).to_string(), "10.77.0.2:7");
+        assert_eq!(
+            ClientTag::named(from, "client1".into()).to_string(),
+            "client1/10.77.0.2:7"
+        );
+    }
+
+    #[test]
+    fn a_strangers_text_stays_on_its_line() {
+        assert_eq!(
+            Printable("a\nSat fake\x1b[2J\u{2028}\u{202e}b").to_string(),
+            "a_Sat fake_[2J__b"
+        );
+        assert_eq!(Printable("grün & 日本").to_string(), "grün & 日本");
+    }
+}
