@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use crate::crypto::tls::CertificateRefused;
+use crate::packet::DropReason;
 use crate::wire::{PeerId, SessionId};
 
 /// Text that came with an event; may hold any bytes that a stranger sent as UTF-8.
@@ -73,8 +75,8 @@ pub enum NodeEvent {
     },
     /// Data packets that were dropped since the last such count.
     Dropped {
-        /// The name of the drop reason.
-        reason: &'static str,
+        /// Why.
+        reason: DropReason,
         /// How many packets.
         packets: u64,
     },
@@ -128,24 +130,8 @@ pub enum ClientEvent {
         /// The distinguished name.
         subject: Text,
     },
-    /// A certificate was refused.
-    CertificateRefused {
-        /// Distance from the client's certificate.
-        depth: u8,
-        /// The distinguished name.
-        subject: Text,
-        /// The serial number in decimal.
-        serial: Text,
-        /// Why.
-        refusal: CertificateRefusal,
-    },
-    /// `verify-x509-name` does not match.
-    NameRefused {
-        /// The distinguished name.
-        subject: Text,
-        /// The name that was wanted.
-        wanted: Text,
-    },
+    /// The chain is refused: path, dates, purpose or name.
+    CertificateRefused(Arc<CertificateRefused>),
     /// What the client says of itself, line by line (`IV_VER=2.6.14`).
     PeerInfo {
         /// Lines separated by `\n`.
@@ -241,13 +227,11 @@ pub enum ClientEvent {
 pub struct ControlChannel {
     /// `TLSv1.3` or `TLSv1.2`.
     pub version: &'static str,
-    /// The cipher suite in OpenSSL's words.
-    pub cipher_suite: &'static str,
+    /// The cipher suite's registered name.
+    pub cipher_suite: Text,
     /// The key of the client's certificate (`256 bits ECprime256v1`).
-    pub certificate: Option<Text>,
-    /// The signature on the client's certificate (`ecdsa-with-SHA256`).
-    pub signature: Option<Text>,
-    /// The key exchange group (`X25519MLKEM768`).
+    pub certificate_key: Text,
+    /// The key exchange group (`X25519MLKEM768`), where the library tells.
     pub group: Option<Text>,
 }
 
@@ -266,25 +250,6 @@ pub enum StrangerRefusal {
     TlsCryptReplay,
     /// The session id that is acknowledged is none of ours, or too old.
     WrongCookie,
-}
-
-/// Why a certificate is refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CertificateRefusal {
-    /// Its validity has ended.
-    Expired,
-    /// Its validity has not begun.
-    NotYetValid,
-    /// No certificate of `ca` issued it.
-    UnknownIssuer,
-    /// A signature in the chain is wrong.
-    BadSignature,
-    /// It stands on the revocation list.
-    Revoked,
-    /// It is not for clients.
-    WrongPurpose,
-    /// Anything else, in the words of the TLS library.
-    Other(Text),
 }
 
 /// Why the registry refuses a client.

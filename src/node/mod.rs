@@ -2,4 +2,5 @@
 //!
 //! Invariant: no configuration syntax.
 
+pub mod bus;
 pub mod event;
