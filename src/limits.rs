@@ -28,6 +28,21 @@ pub const ACKS_PIGGYBACK: usize = 4;
 /// One plaintext message inside TLS (key method 2 or text).
 pub const CONTROL_MESSAGE_MAX: usize = 2048;
 
+/// The options string of a key-method-2 message, with its NUL.
+pub const OPTIONS_STRING_MAX: usize = 512;
+
+/// Peer-info lines that are kept.
+pub const PEER_INFO_ENTRIES_MAX: usize = 64;
+
+/// One pushed option. Wire: OPTION_LINE_SIZE of 2.x, with its NUL.
+pub const PUSH_OPTION_MAX: usize = 255;
+
+/// One PUSH_REPLY before its continuation option. Wire: wire.md section 10.1, 1024 - 84.
+pub const PUSH_MESSAGE_MAX: usize = 1024 - 84;
+
+/// All options of a PUSH_REPLY that a client takes, over all its parts.
+pub const PUSH_REPLY_MAX: usize = 256 * 1024;
+
 /// TLS bytes waiting for room in the send window; a handshake flight with a long chain fits.
 pub const TLS_BACKLOG_MAX: usize = 64 * 1024;
 
@@ -53,6 +68,12 @@ pub const FAREWELL: Duration = Duration::from_secs(5);
 /// Packet ids accepted below the highest one seen. Wire: `--replay-window` default.
 pub const REPLAY_WINDOW: u32 = 64;
 
+/// The widest window that can be configured.
+pub const REPLAY_WINDOW_MAX: u32 = 65_536;
+
+/// How long a gap may stay open below a packet id that has arrived.
+pub const REPLAY_TIME: Duration = Duration::from_secs(15);
+
 /// A classic packet id at which a new key is asked for; the id must never wrap.
 pub const PACKET_ID_RENEGOTIATE: u32 = 0xff00_0000;
 
@@ -64,6 +85,9 @@ pub const FAILED_OPEN_RENEGOTIATE: u64 = 1 << 35;
 
 /// Failed decryptions at which a key is no longer used.
 pub const FAILED_OPEN_MAX: u64 = 1 << 36;
+
+/// IPv6 extension headers that are skipped on the way to a transport header.
+pub const EXTENSION_HEADERS_MAX: usize = 8;
 
 // --- Buffers --------------------------------------------------------------------------------
 

@@ -2,11 +2,36 @@
 //!
 //! Invariant: nothing here has state, a clock, a key or an allocation that the peer can size.
 
+mod control;
+mod data;
+mod inner;
+mod key_method2;
+mod message;
 mod opcode;
+mod options_string;
+mod peer_info;
+mod push;
 mod session_id;
 
+pub use control::{Acks, ControlBody, ControlHeader};
+pub use data::{DataHeader, OCC_MAGIC, OccMessage, PING};
+pub use inner::{InnerPacket, Transport, clamp_mss};
+pub use key_method2::{ClientKeyMessage, ServerKeyMessage};
+pub use message::ControlMessage;
 pub use opcode::{KeyId, Opcode, first_byte, parse_first_byte};
+pub use options_string::{OptionsString, options_cipher, options_compress};
+pub use peer_info::{ClientCiphers, PeerInfo, Proto};
+pub use push::{PushAssembler, PushError, PushReply};
 pub use session_id::{PeerId, SessionId};
+
+/// The side of a session that a peer is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Listens, is the TLS server, pushes options.
+    Server,
+    /// Dials, is the TLS client, pulls options.
+    Client,
+}
 
 /// Why bytes from the network are not what they should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
