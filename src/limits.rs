@@ -115,3 +115,17 @@ pub const COMMON_NAME_MAX: usize = 64;
 
 /// How long a released peer id rests before another peer gets it. Wire: wire.md section 18.
 pub const PEER_ID_REST: Duration = Duration::from_secs(60);
+
+// --- The configuration ----------------------------------------------------------------------
+
+/// Words of a line, its directive included. Wire: 2.6 takes 16.
+pub const CONFIG_WORDS_MAX: usize = 16;
+
+/// Bytes of a word. Wire: 2.6 takes 256.
+pub const CONFIG_WORD_MAX: usize = 256;
+
+/// Files that include one another by `config`. Wire: 2.6 takes 10.
+pub const CONFIG_LEVELS_MAX: usize = 10;
+
+/// Bytes of a file that a configuration names, and of the configuration itself.
+pub const CONFIG_FILE_MAX: u64 = 16 * 1024 * 1024;

@@ -5,4 +5,6 @@
 //!
 //! Invariant: no running node.
 
+pub mod diagnostics;
+pub mod lexer;
 pub mod settings;
