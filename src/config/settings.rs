@@ -10,16 +10,22 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::{Ipv4Net, Ipv6Net};
+use rustls::crypto::SupportedKxGroup;
+use rustls::pki_types::CertificateDer;
 use zeroize::Zeroizing;
 
+use crate::crypto::tls::rustls::{Identity, RustlsEngine, TlsVersion};
+use crate::crypto::tls::{NameRule, PeerPolicy, PeerPurpose};
 use crate::limits;
+use crate::packet::Mssfix;
 
 /// A server's whole configuration.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Settings {
     /// The sockets that clients reach; at least one.
     pub listeners: Vec<ListenerSettings>,
@@ -226,24 +232,43 @@ pub struct Keepalive {
 }
 
 /// Certificates and what is asked of a client's.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct TlsSettings {
-    /// The authorities that sign clients, PEM.
-    pub ca: Material,
-    /// The server's certificate and what completes its chain, PEM, leaf first.
-    pub certificate: Material,
-    /// The server's private key, PEM, not encrypted; it belongs to the certificate.
-    pub key: Material,
-    /// The oldest version that is served.
-    pub oldest: TlsVersion,
-    /// The newest version that is served, not older than `oldest`.
-    pub newest: TlsVersion,
-    /// Key exchange groups, best first; empty for the library's own choice.
-    pub groups: Vec<TlsGroup>,
+    /// The authorities that sign clients; at least one.
+    pub authorities: Vec<CertificateDer<'static>>,
+    /// The server's chain, leaf first, and the key that belongs to it.
+    pub identity: Identity,
+    /// The versions that are served.
+    pub versions: RangeInclusive<TlsVersion>,
+    /// Key exchange groups, best first; `None` for the library's own choice.
+    pub groups: Option<Vec<&'static dyn SupportedKxGroup>>,
     /// Whether a client's certificate must be marked for client use (`remote-cert-tls client`).
     pub client_usage: bool,
     /// What a client's certificate must be named, if it is asked (`verify-x509-name`).
-    pub verify_name: Option<VerifyName>,
+    pub name: Option<NameRule>,
+}
+
+impl TlsSettings {
+    /// The engine that starts a TLS server for each client.
+    ///
+    /// # Errors
+    /// A sentence about a key or an authority that cannot be used. Settings that come from a
+    /// configuration file have passed this once.
+    pub fn engine(&self) -> Result<RustlsEngine, String> {
+        let mut policy = PeerPolicy::new(self.authorities.clone(), PeerPurpose::Client)?;
+        if self.client_usage {
+            policy = policy.demanding_purpose();
+        }
+        if let Some(name) = &self.name {
+            policy = policy.with_name(name.clone());
+        }
+        let identity = Identity {
+            chain: self.identity.chain.clone(),
+            key: self.identity.key.clone_key(),
+        };
+        let (versions, groups) = (self.versions.clone(), self.groups.clone());
+        RustlsEngine::new(identity, policy, PeerPurpose::Client, versions, groups)
+    }
 }
 
 /// The bytes of a file or an inline block, and where they came from.
@@ -259,39 +284,6 @@ impl fmt::Debug for Material {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Material({}, {} bytes)", self.origin, self.bytes.len())
     }
-}
-
-/// A TLS version that is served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum TlsVersion {
-    /// TLS 1.2.
-    V1_2,
-    /// TLS 1.3.
-    V1_3,
-}
-
-/// A key exchange group of TLS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TlsGroup {
-    /// X25519 with ML-KEM-768, against a recorder who has a quantum computer later.
-    X25519MlKem768,
-    /// X25519.
-    X25519,
-    /// NIST P-256.
-    Secp256r1,
-    /// NIST P-384.
-    Secp384r1,
-}
-
-/// What a client's certificate must be named.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum VerifyName {
-    /// The whole subject, in OpenVPN's order and spelling (`C=.., O=.., CN=..`).
-    Subject(String),
-    /// The common name.
-    Name(String),
-    /// The beginning of the common name.
-    NamePrefix(String),
 }
 
 /// How control packets are wrapped.
@@ -368,19 +360,6 @@ pub enum ExplicitExit {
     RestartNext,
 }
 
-/// The clamp on the segment size of TCP connections inside the tunnel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mssfix {
-    /// None.
-    Off,
-    /// So that the UDP payload is at most so many bytes.
-    Payload(u16),
-    /// So that the whole packet on the wire, its IP and UDP headers included, is at most so many.
-    Packet(u16),
-    /// So that the inner IP packet is at most so many, whatever the tunnel adds.
-    Inner(u16),
-}
-
 /// Where log lines go, and how many.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogSettings {
@@ -414,8 +393,6 @@ pub enum Timestamps {
     Local,
     /// Nothing (`suppress-timestamps`).
     None,
-    /// Seconds and microseconds since 1970 and the flags of the line (`machine-readable-output`).
-    Machine,
 }
 
 /// The status file.
