@@ -129,3 +129,66 @@ pub const CONFIG_LEVELS_MAX: usize = 10;
 
 /// Bytes of a file that a configuration names, and of the configuration itself.
 pub const CONFIG_FILE_MAX: u64 = 16 * 1024 * 1024;
+
+// --- The reactor: one of everything per shard ---------------------------------------------------
+
+/// Buffers that wait in the kernel for datagrams.
+pub const RECEIVE_BUFFERS: usize = 256;
+
+/// Buffers that wait in the kernel for packets of the tun device.
+pub const TUN_BUFFERS: usize = 256;
+
+/// Sends handed to the kernel and not yet completed.
+pub const SENDS_IN_FLIGHT: usize = 512;
+
+/// Writes to the tun device handed to the kernel and not yet completed.
+pub const TUN_WRITES_IN_FLIGHT: usize = 512;
+
+/// UDP sockets of one shard: one a listener.
+pub const SOCKETS_PER_SHARD: usize = 32;
+
+/// Tun queues of one shard.
+pub const TUN_QUEUES_PER_SHARD: usize = 4;
+
+/// Messages from one shard to one other that wait to be taken.
+pub const MAILBOX_MESSAGES: usize = 1024;
+
+/// The read of the wake-up event; many wake-ups are one.
+pub const WAKE_UPS: usize = 1;
+
+/// The request that ends all others when the reactor goes.
+pub const CANCELS: usize = 1;
+
+/// Operations that can be in flight at once, which is also the size of the submission queue: so
+/// that an operation which found its place always finds a submission entry.
+pub const fn ring_operations(
+    sockets: usize,
+    tun_queues: usize,
+    sends: usize,
+    tun_writes: usize,
+) -> usize {
+    sockets + tun_queues + sends + tun_writes + WAKE_UPS + CANCELS
+}
+
+/// Completions that can wait to be collected at once: the last one of each operation, and one for
+/// each buffer that the kernel may fill. The timer of a turn is an argument of its wait and posts
+/// none.
+pub const fn ring_completions(
+    operations: usize,
+    receive_buffers: usize,
+    tun_buffers: usize,
+) -> usize {
+    operations + receive_buffers + tun_buffers
+}
+
+/// Stands before the payload of a received datagram: the kernel's description of it, the address
+/// it came from and its control messages; a multiple of 64, so that the payload begins a cache line
+/// of its buffer.
+pub const DATAGRAM_OFFSET: usize = 128;
+
+/// Left free before a packet read from the tun device, for the headers that will stand there. What
+/// is left of the buffer takes a super-packet and its virtio header.
+pub const TUN_OFFSET: usize = BUFFER_HEADROOM - 64;
+
+/// How long a reactor that goes waits for its last operations.
+pub const DRAIN_MAX: Duration = Duration::from_secs(2);

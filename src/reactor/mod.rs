@@ -1,3 +1,35 @@
 //! Floor 5: io_uring, sockets and the tun device.
 //!
+//! A shard has one [`Reactor`]; it is made, turned and dropped on the shard's thread. The sockets
+//! and tun queues may be made elsewhere and handed to it. `unsafe` stands in this floor so that the
+//! floors around it need none: what the kernel may read or write belongs to the reactor for as long
+//! as it may.
+//!
 //! Invariant: no session and no key.
+
+mod address;
+mod completion;
+mod control;
+mod in_flight;
+mod mailbox;
+mod operations;
+mod probe;
+mod provided;
+mod receive;
+mod ring;
+mod send;
+#[cfg(test)]
+mod testing;
+mod tun;
+mod udp;
+mod waker;
+
+pub use address::LocalAddress;
+pub use completion::{Completion, Datagram, Outgoing, QueueFull, Refused, Sent, SocketId, TunId};
+pub use mailbox::{Receiver, Sender, mailbox};
+pub use operations::{Reactor, ReactorConfig, ReactorCounters};
+pub use probe::{Feature, Report, probe};
+pub use ring::{Forbidden, RingError};
+pub use tun::{Tun, TunConfig, TunError};
+pub use udp::{Family, Listen, UdpError, UdpSocket};
+pub use waker::Waker;

@@ -1,0 +1,149 @@
+//! What goes into a reactor and what comes out of it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::ops::Range;
+
+use crate::packet::Buffer;
+use crate::reactor::LocalAddress;
+
+/// Something that the kernel finished.
+#[derive(Debug)]
+pub enum Completion {
+    /// A datagram, or several equal ones. The buffer goes back with
+    /// [`Reactor::return_receive_buffer`](super::Reactor::return_receive_buffer), it or another.
+    Datagram(Datagram),
+    /// A send is done, well or not; the buffer is free.
+    Sent(Sent),
+    /// A packet that the system routed to the tun device. The buffer goes back with
+    /// [`Reactor::return_tun_buffer`](super::Reactor::return_tun_buffer), it or another.
+    TunPacket {
+        /// The queue it was read from.
+        tun: TunId,
+        /// Holds the packet.
+        buffer: Buffer,
+        /// Where in the buffer.
+        range: Range<usize>,
+    },
+    /// A write to the tun device is done, well or not; the buffer is free.
+    TunWritten {
+        /// The queue it was written to.
+        tun: TunId,
+        /// Held the packet.
+        buffer: Buffer,
+        /// Bytes written. `WouldBlock`: the device takes no more now; the packet is dropped and counted.
+        result: io::Result<usize>,
+    },
+    /// Another thread called: the mailboxes are to be looked at.
+    Woken,
+    /// A socket receives no more: reading it again would fail again.
+    SocketLost {
+        /// The socket.
+        socket: SocketId,
+        /// What its last read said.
+        error: io::Error,
+    },
+    /// A tun queue delivers no more; its device has been removed.
+    TunLost {
+        /// The queue.
+        tun: TunId,
+        /// What its last read said.
+        error: io::Error,
+    },
+}
+
+/// One receive: a datagram, or with receive offload several of one sender and one length.
+#[derive(Debug)]
+pub struct Datagram {
+    /// The socket it arrived on.
+    pub socket: SocketId,
+    /// Holds the payload.
+    pub buffer: Buffer,
+    /// Where in the buffer; never empty.
+    pub range: Range<usize>,
+    /// Length of each datagram in the range but the last, which may be shorter. The length of the
+    /// range when it is one datagram.
+    pub segment_size: usize,
+    /// The sender; never a v4-mapped IPv6 address.
+    pub from: SocketAddr,
+    /// The address that the sender asked, if the socket reports it.
+    pub local: Option<LocalAddress>,
+}
+
+/// Where a send goes, and what of a buffer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    /// The socket that sends.
+    pub socket: SocketId,
+    /// The receiver; nothing for a connected socket.
+    pub to: Option<SocketAddr>,
+    /// The address to send from; the system's choice if absent. Replies carry the one that was asked.
+    pub local: Option<LocalAddress>,
+    /// The payload in the buffer.
+    pub range: Range<usize>,
+    /// Length of each datagram but the last. A range that is longer leaves as several datagrams, which
+    /// the kernel cuts (at most 64 of them and 65,507 bytes).
+    pub segment_size: usize,
+    /// Comes back with the completion, as it is.
+    pub token: u64,
+}
+
+/// A send that is done.
+#[derive(Debug)]
+pub struct Sent {
+    /// The socket that sent.
+    pub socket: SocketId,
+    /// As given.
+    pub token: u64,
+    /// As given.
+    pub buffer: Buffer,
+    /// As given.
+    pub range: Range<usize>,
+    /// Bytes sent. `WouldBlock`: the socket's buffer is full, and the payload still the first to send.
+    pub result: io::Result<usize>,
+}
+
+/// All places for operations of this kind are taken: turn the reactor first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("too many operations in flight")]
+pub struct QueueFull;
+
+/// Why a send or write was not begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// Its place is free again after a turn.
+    #[error(transparent)]
+    QueueFull(#[from] QueueFull),
+    /// The socket or tun queue is not this reactor's.
+    #[error("no such socket or tun queue")]
+    Unknown,
+    /// The range is empty or not inside the buffer, or the segment size is zero or above 65,535.
+    #[error("the payload is not inside its buffer")]
+    Range,
+    /// An IPv6 address for an IPv4 socket or the other way round, or no address for a socket that
+    /// is not connected.
+    #[error("the address does not fit the socket")]
+    Address,
+}
+
+/// A socket of one reactor; its number counts from 0 in the order of registration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SocketId(pub(super) usize);
+
+impl SocketId {
+    /// The number of the socket.
+    pub fn index(self) -> usize {
+        self.0
+    }
+}
+
+/// A tun queue of one reactor; its number counts from 0 in the order of registration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TunId(pub(super) usize);
+
+impl TunId {
+    /// The number of the queue.
+    pub fn index(self) -> usize {
+        self.0
+    }
+}

@@ -1,0 +1,697 @@
+//! A shard's reactor: what it wants of the kernel, and what the kernel has done.
+//!
+//! Nothing is submitted before [`Reactor::turn`]. A turn submits everything at once, waits, and then
+//! collects all completions before it hands out the first.
+//!
+//! Who owns what: a buffer that the kernel may read or write stands in [`Memory`], as do all
+//! structures that the kernel reads and all descriptors that it uses, from the moment an operation
+//! is queued until its last completion. When a reactor goes, it ends its operations, waits for those
+//! completions and only then frees the memory; if the kernel does not answer, it leaks it.
+
+use std::io;
+use std::marker::PhantomData;
+use std::mem::{self, ManuallyDrop};
+use std::ops::Range;
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::{Duration, Instant};
+
+use io_uring::types::{CancelBuilder, Fd};
+use io_uring::{cqueue, opcode, squeue};
+
+use crate::limits::{self, DRAIN_MAX, TUN_OFFSET};
+use crate::packet::Buffer;
+use crate::reactor::completion::{
+    Completion, Datagram, Outgoing, QueueFull, Refused, Sent, SocketId, TunId,
+};
+use crate::reactor::in_flight::{InFlight, Key};
+use crate::reactor::provided::Provided;
+use crate::reactor::receive::{Unreadable, parse_datagram, receive_header};
+use crate::reactor::ring::{Ring, RingError};
+use crate::reactor::send::{SendSlots, envelope};
+use crate::reactor::tun::Tun;
+use crate::reactor::udp::UdpSocket;
+use crate::reactor::waker::Waker;
+
+/// One shard's ring with its sockets, tun queues and buffers. It stays on the thread that made it.
+pub struct Reactor {
+    ring: Ring,
+    memory: ManuallyDrop<Memory>,
+    config: ReactorConfig,
+    waker: Waker,
+    sends: usize,
+    tun_writes: usize,
+    completed: Vec<cqueue::Entry>,
+    counters: ReactorCounters,
+    /// Set when nothing is to be begun again.
+    closing: bool,
+    /// A ring with one issuer refuses all other threads.
+    stays_on_its_thread: PhantomData<*mut ()>,
+}
+
+/// How much can be in flight at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReactorConfig {
+    /// Buffers lent to the kernel for datagrams.
+    pub receive_buffers: usize,
+    /// Buffers lent to the kernel for packets of the tun device.
+    pub tun_buffers: usize,
+    /// Sends.
+    pub sends: usize,
+    /// Writes to tun queues.
+    pub tun_writes: usize,
+    /// Sockets.
+    pub sockets: usize,
+    /// Tun queues.
+    pub tun_queues: usize,
+}
+
+impl Default for ReactorConfig {
+    fn default() -> Self {
+        Self {
+            receive_buffers: limits::RECEIVE_BUFFERS,
+            tun_buffers: limits::TUN_BUFFERS,
+            sends: limits::SENDS_IN_FLIGHT,
+            tun_writes: limits::TUN_WRITES_IN_FLIGHT,
+            sockets: limits::SOCKETS_PER_SHARD,
+            tun_queues: limits::TUN_QUEUES_PER_SHARD,
+        }
+    }
+}
+
+impl ReactorConfig {
+    fn operations(&self) -> usize {
+        limits::ring_operations(self.sockets, self.tun_queues, self.sends, self.tun_writes)
+    }
+
+    /// Completions that one turn can hand out at most.
+    pub fn completions(&self) -> usize {
+        limits::ring_completions(self.operations(), self.receive_buffers, self.tun_buffers)
+    }
+}
+
+/// What a reactor survived, since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReactorCounters {
+    /// Datagrams without payload, dropped.
+    pub empty_datagrams: u64,
+    /// Datagrams longer than a buffer or without an address, dropped.
+    pub malformed_datagrams: u64,
+    /// Receives that failed for a passing reason, as when a connected peer is not there.
+    pub receive_errors: u64,
+    /// Times a socket found no buffer to receive into.
+    pub receive_starved: u64,
+    /// Reads of a tun queue that failed for a passing reason.
+    pub tun_read_errors: u64,
+    /// Times a tun queue found no buffer to read into.
+    pub tun_starved: u64,
+    /// Receives and reads that were begun, the first time or again.
+    pub armed: u64,
+    /// Completions of operations that nobody knows. Always zero, or the kernel and we disagree.
+    pub stale_completions: u64,
+}
+
+/// Everything that the kernel may touch.
+struct Memory {
+    in_flight: InFlight<Operation>,
+    slots: SendSlots,
+    receive: Provided,
+    tun_read: Provided,
+    /// The header that all receives share; a vector so that it has a place of its own.
+    receive_header: Vec<libc::msghdr>,
+    /// Where the kernel writes the count of wake-ups.
+    wake_count: Vec<u64>,
+    sockets: Vec<Source<UdpSocket>>,
+    tuns: Vec<Source<Tun>>,
+}
+
+/// Something that is read by one multishot operation.
+struct Source<T> {
+    device: T,
+    state: Reading,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reading {
+    /// An operation is in flight.
+    Armed,
+    /// None is, since it ended: an empty datagram, an error, no buffer. The next turn begins it
+    /// again if there is a buffer.
+    Idle,
+    /// It failed for good.
+    Lost,
+}
+
+#[derive(Debug)]
+enum Operation {
+    Wake,
+    Cancel,
+    Receive(SocketId),
+    ReadTun(TunId),
+    Send {
+        socket: SocketId,
+        token: u64,
+        range: Range<usize>,
+        buffer: Buffer,
+    },
+    WriteTun {
+        tun: TunId,
+        buffer: Buffer,
+    },
+}
+
+impl Reactor {
+    /// A reactor without sockets, tun queues and buffers, for the thread that calls; `waker` wakes it.
+    ///
+    /// # Errors
+    ///
+    /// io_uring is forbidden or lacks something.
+    pub fn new(config: ReactorConfig, waker: Waker) -> Result<Self, RingError> {
+        let operations = config.operations();
+        let ring = Ring::new(operations, config.completions())?;
+        let receive = Provided::register(&ring, RECEIVE_GROUP, config.receive_buffers, 0)?;
+        let tun_read = Provided::register(&ring, TUN_GROUP, config.tun_buffers, TUN_OFFSET)?;
+        let memory = Memory {
+            in_flight: InFlight::new(u32::try_from(operations).unwrap_or(u32::MAX)),
+            slots: SendSlots::new(operations),
+            receive,
+            tun_read,
+            receive_header: vec![receive_header()],
+            wake_count: vec![0],
+            sockets: Vec::with_capacity(config.sockets),
+            tuns: Vec::with_capacity(config.tun_queues),
+        };
+        let mut reactor = Self {
+            completed: Vec::with_capacity(ring.params().cq_entries() as usize),
+            ring,
+            memory: ManuallyDrop::new(memory),
+            config,
+            waker,
+            sends: 0,
+            tun_writes: 0,
+            counters: ReactorCounters::default(),
+            closing: false,
+            stays_on_its_thread: PhantomData,
+        };
+        reactor.listen_for_wake_ups();
+        Ok(reactor)
+    }
+
+    /// Takes a socket and receives from it until the reactor goes.
+    ///
+    /// # Errors
+    ///
+    /// The reactor has all the sockets it was made for.
+    pub fn add_socket(&mut self, socket: UdpSocket) -> Result<SocketId, RingError> {
+        if self.memory.sockets.len() >= self.config.sockets {
+            return Err(RingError::Full("socket"));
+        }
+        let id = SocketId(self.memory.sockets.len());
+        self.memory.sockets.push(Source {
+            device: socket,
+            state: Reading::Idle,
+        });
+        Ok(id)
+    }
+
+    /// Takes a tun queue and reads from it until the reactor goes.
+    ///
+    /// # Errors
+    ///
+    /// The reactor has all the tun queues it was made for.
+    pub fn add_tun(&mut self, tun: Tun) -> Result<TunId, RingError> {
+        if self.memory.tuns.len() >= self.config.tun_queues {
+            return Err(RingError::Full("tun queue"));
+        }
+        let id = TunId(self.memory.tuns.len());
+        self.memory.tuns.push(Source {
+            device: tun,
+            state: Reading::Idle,
+        });
+        Ok(id)
+    }
+
+    /// Lends a buffer to the kernel for datagrams: once for each at start, then for each that came
+    /// with a datagram.
+    ///
+    /// # Errors
+    ///
+    /// The buffer, when the kernel has as many as it can.
+    pub fn return_receive_buffer(&mut self, buffer: Buffer) -> Result<(), Buffer> {
+        self.memory.receive.provide(buffer)
+    }
+
+    /// Lends a buffer to the kernel for packets of the tun device.
+    ///
+    /// # Errors
+    ///
+    /// The buffer, when the kernel has as many as it can.
+    pub fn return_tun_buffer(&mut self, buffer: Buffer) -> Result<(), Buffer> {
+        self.memory.tun_read.provide(buffer)
+    }
+
+    /// Queues a send for the next turn. It never waits in the kernel: what the socket does not take
+    /// at once comes back as `WouldBlock`.
+    ///
+    /// # Errors
+    ///
+    /// The buffer, and why the send was not queued.
+    pub fn send(&mut self, outgoing: &Outgoing, buffer: Buffer) -> Result<(), (Buffer, Refused)> {
+        let Some(source) = self.memory.sockets.get(outgoing.socket.0) else {
+            return Err((buffer, Refused::Unknown));
+        };
+        let envelope = match envelope(outgoing, &source.device, buffer.bytes().len()) {
+            Ok(envelope) => envelope,
+            Err(refused) => return Err((buffer, refused)),
+        };
+        let descriptor = descriptor(&source.device);
+        let vacant = self.memory.in_flight.vacant();
+        let Some(place) = vacant.filter(|_| self.sends < self.config.sends) else {
+            return Err((buffer, QueueFull.into()));
+        };
+        let range = &outgoing.range;
+        let (key, operation) = place.occupy(Operation::Send {
+            socket: outgoing.socket,
+            token: outgoing.token,
+            range: range.clone(),
+            buffer,
+        });
+        let payload = operation.payload(range);
+        // SAFETY: the slot has the index of an operation that has just begun, so none before it
+        // is in flight.
+        let header = unsafe {
+            self.memory
+                .slots
+                .fill(key.index(), envelope, payload, range.len())
+        };
+        let header = header.unwrap_or(std::ptr::null());
+        let flags = libc::MSG_DONTWAIT.cast_unsigned();
+        let entry = opcode::SendMsg::new(descriptor, header)
+            .flags(flags)
+            .build();
+        self.sends += 1;
+        self.begin(key, entry);
+        Ok(())
+    }
+
+    /// Queues a write to a tun queue for the next turn.
+    ///
+    /// # Errors
+    ///
+    /// The buffer, and why the write was not queued.
+    pub fn write_tun(
+        &mut self,
+        tun: TunId,
+        buffer: Buffer,
+        range: Range<usize>,
+    ) -> Result<(), (Buffer, Refused)> {
+        let Some(source) = self.memory.tuns.get(tun.0) else {
+            return Err((buffer, Refused::Unknown));
+        };
+        let length = match u32::try_from(range.len()) {
+            Ok(length) if length > 0 && range.end <= buffer.bytes().len() => length,
+            _ => return Err((buffer, Refused::Range)),
+        };
+        let descriptor = descriptor(&source.device);
+        let vacant = self.memory.in_flight.vacant();
+        let Some(place) = vacant.filter(|_| self.tun_writes < self.config.tun_writes) else {
+            return Err((buffer, QueueFull.into()));
+        };
+        let (key, operation) = place.occupy(Operation::WriteTun { tun, buffer });
+        let payload = operation.payload(&range);
+        let entry = opcode::Write::new(descriptor, payload, length)
+            .rw_flags(libc::RWF_NOWAIT)
+            .build();
+        self.tun_writes += 1;
+        self.begin(key, entry);
+        Ok(())
+    }
+
+    /// Submits everything that is queued, waits for a completion or until the time is over (none is
+    /// without end), and appends what happened to `out`: at most
+    /// [`ReactorConfig::completions`] in number, possibly nothing.
+    ///
+    /// # Errors
+    ///
+    /// The ring is unusable. What had happened before is in `out` all the same.
+    pub fn turn(
+        &mut self,
+        timeout: Option<Duration>,
+        out: &mut Vec<Completion>,
+    ) -> Result<(), RingError> {
+        self.arm_idle();
+        let waited = self.ring.turn(timeout);
+        self.collect(out);
+        waited
+    }
+
+    /// What it survived.
+    pub fn counters(&self) -> ReactorCounters {
+        self.counters
+    }
+
+    /// Sends and tun writes that can still be queued before a turn.
+    pub fn room(&self) -> (usize, usize) {
+        (
+            self.config.sends - self.sends,
+            self.config.tun_writes - self.tun_writes,
+        )
+    }
+
+    fn collect(&mut self, out: &mut Vec<Completion>) {
+        let mut completed = mem::take(&mut self.completed);
+        self.ring.collect(&mut completed);
+        out.extend(
+            completed
+                .drain(..)
+                .filter_map(|entry| self.complete(&entry)),
+        );
+        self.completed = completed;
+    }
+
+    fn complete(&mut self, entry: &cqueue::Entry) -> Option<Completion> {
+        let key = Key::from_user_data(entry.user_data());
+        match self.memory.in_flight.find(key) {
+            None => {
+                self.counters.stale_completions += 1;
+                None
+            }
+            Some(&Operation::Receive(id)) => self.received(key, id, entry),
+            Some(&Operation::ReadTun(id)) => self.read_tun(key, id, entry),
+            Some(_) => self.finished(key, entry),
+        }
+    }
+
+    /// The only completion of an operation that has one.
+    fn finished(&mut self, key: Key, entry: &cqueue::Entry) -> Option<Completion> {
+        match self.memory.in_flight.remove(key)? {
+            Operation::Send {
+                socket,
+                token,
+                range,
+                buffer,
+            } => {
+                self.sends -= 1;
+                Some(Completion::Sent(Sent {
+                    socket,
+                    token,
+                    buffer,
+                    range,
+                    result: outcome(entry),
+                }))
+            }
+            Operation::WriteTun { tun, buffer } => {
+                self.tun_writes -= 1;
+                Some(Completion::TunWritten {
+                    tun,
+                    buffer,
+                    result: outcome(entry),
+                })
+            }
+            Operation::Wake if !self.closing => {
+                self.waker.acknowledge();
+                self.listen_for_wake_ups();
+                Some(Completion::Woken)
+            }
+            Operation::Wake | Operation::Cancel => None,
+            Operation::Receive(_) | Operation::ReadTun(_) => None,
+        }
+    }
+
+    fn received(&mut self, key: Key, id: SocketId, entry: &cqueue::Entry) -> Option<Completion> {
+        let buffer = selected(&mut self.memory.receive, entry);
+        let ended = self.ended(key, entry);
+        if let Some(source) = self.memory.sockets.get_mut(id.0) {
+            source.state = ended;
+        }
+        match (buffer, outcome(entry)) {
+            (Some(buffer), Ok(length)) => self.datagram(id, buffer, length),
+            (buffer, result) => {
+                recycle(&mut self.memory.receive, buffer);
+                let error = result.err()?;
+                if ended == Reading::Lost {
+                    return Some(Completion::SocketLost { socket: id, error });
+                }
+                match error.raw_os_error() {
+                    Some(libc::ENOBUFS) => self.counters.receive_starved += 1,
+                    Some(libc::ECANCELED) => {}
+                    _ => self.counters.receive_errors += 1,
+                }
+                None
+            }
+        }
+    }
+
+    fn datagram(&mut self, socket: SocketId, buffer: Buffer, length: usize) -> Option<Completion> {
+        let filled = buffer.bytes().get(..length).unwrap_or_default();
+        match parse_datagram(filled) {
+            Ok(parsed) => Some(Completion::Datagram(Datagram {
+                socket,
+                buffer,
+                range: parsed.range,
+                segment_size: parsed.segment_size,
+                from: parsed.from,
+                local: parsed.local,
+            })),
+            Err(unreadable) => {
+                match unreadable {
+                    Unreadable::Empty => self.counters.empty_datagrams += 1,
+                    Unreadable::Malformed => self.counters.malformed_datagrams += 1,
+                }
+                recycle(&mut self.memory.receive, Some(buffer));
+                None
+            }
+        }
+    }
+
+    fn read_tun(&mut self, key: Key, id: TunId, entry: &cqueue::Entry) -> Option<Completion> {
+        let buffer = selected(&mut self.memory.tun_read, entry);
+        let ended = self.ended(key, entry);
+        if let Some(source) = self.memory.tuns.get_mut(id.0) {
+            source.state = ended;
+        }
+        match (buffer, outcome(entry)) {
+            (Some(buffer), Ok(length @ 1..)) => {
+                let range = TUN_OFFSET..TUN_OFFSET + length;
+                Some(Completion::TunPacket {
+                    tun: id,
+                    buffer,
+                    range,
+                })
+            }
+            (buffer, result) => {
+                recycle(&mut self.memory.tun_read, buffer);
+                let error = result.err()?;
+                if ended == Reading::Lost {
+                    return Some(Completion::TunLost { tun: id, error });
+                }
+                match error.raw_os_error() {
+                    Some(libc::ENOBUFS) => self.counters.tun_starved += 1,
+                    Some(libc::ECANCELED) => {}
+                    _ => self.counters.tun_read_errors += 1,
+                }
+                None
+            }
+        }
+    }
+
+    /// Whether a multishot operation goes on after this completion.
+    fn ended(&mut self, key: Key, entry: &cqueue::Entry) -> Reading {
+        if cqueue::more(entry.flags()) {
+            return Reading::Armed;
+        }
+        self.memory.in_flight.remove(key);
+        match outcome(entry) {
+            Err(error) if is_lasting(&error) => Reading::Lost,
+            _ => Reading::Idle,
+        }
+    }
+
+    /// Begins the reads that have ended, if there is a buffer to read into.
+    fn arm_idle(&mut self) {
+        if self.memory.receive.lent() > 0 {
+            for index in 0..self.memory.sockets.len() {
+                self.arm_socket(SocketId(index));
+            }
+        }
+        if self.memory.tun_read.lent() > 0 {
+            for index in 0..self.memory.tuns.len() {
+                self.arm_tun(TunId(index));
+            }
+        }
+    }
+
+    fn arm_socket(&mut self, id: SocketId) {
+        let Some(source) = self.memory.sockets.get(id.0) else {
+            return;
+        };
+        if source.state != Reading::Idle {
+            return;
+        }
+        let descriptor = descriptor(&source.device);
+        let header = self.memory.receive_header.as_ptr();
+        let group = self.memory.receive.group();
+        let entry = opcode::RecvMsgMulti::new(descriptor, header, group).build();
+        if self.start(Operation::Receive(id), entry)
+            && let Some(source) = self.memory.sockets.get_mut(id.0)
+        {
+            source.state = Reading::Armed;
+            self.counters.armed += 1;
+        }
+    }
+
+    fn arm_tun(&mut self, id: TunId) {
+        let Some(source) = self.memory.tuns.get(id.0) else {
+            return;
+        };
+        if source.state != Reading::Idle {
+            return;
+        }
+        let group = self.memory.tun_read.group();
+        let entry = opcode::ReadMulti::new(descriptor(&source.device), 0, group).build();
+        if self.start(Operation::ReadTun(id), entry)
+            && let Some(source) = self.memory.tuns.get_mut(id.0)
+        {
+            source.state = Reading::Armed;
+            self.counters.armed += 1;
+        }
+    }
+
+    fn listen_for_wake_ups(&mut self) {
+        let event = Fd(self.waker.event().as_raw_fd());
+        let count = self.memory.wake_count.as_mut_ptr().cast();
+        let entry = opcode::Read::new(event, count, size_of::<u64>() as u32).build();
+        let started = self.start(Operation::Wake, entry);
+        debug_assert!(started, "limits::WAKE_UPS keeps a place for it");
+    }
+
+    /// Begins an operation without a payload. False if there is no place, which the sizes of the
+    /// ring rule out.
+    fn start(&mut self, operation: Operation, entry: squeue::Entry) -> bool {
+        let Some(place) = self.memory.in_flight.vacant() else {
+            return false;
+        };
+        let (key, _) = place.occupy(operation);
+        self.begin(key, entry)
+    }
+
+    fn begin(&mut self, key: Key, entry: squeue::Entry) -> bool {
+        let entry = entry.user_data(key.as_user_data());
+        // SAFETY: whatever the entry points to stands in `memory`: buffers in the table of
+        // operations in flight and in the provided rings, headers in their slots, descriptors in
+        // their lists. None of it moves or is freed before the operation is removed from the table,
+        // which its last completion does.
+        let queued = unsafe { self.ring.push(&entry) };
+        debug_assert!(
+            queued,
+            "the queue has an entry for each operation in flight"
+        );
+        queued
+    }
+}
+
+impl Drop for Reactor {
+    fn drop(&mut self) {
+        self.closing = true;
+        let drained = self.drain().is_ok();
+        if drained && self.unregister().is_ok() {
+            // SAFETY: no operation is in flight, no group of buffers is registered, and `memory` is
+            // not used after this.
+            unsafe { ManuallyDrop::drop(&mut self.memory) };
+        }
+        // Else the memory stays for good, since the kernel may still write to it.
+    }
+}
+
+impl Reactor {
+    /// Submits what is queued, ends what does not end by itself, and waits for all of it.
+    fn drain(&mut self) -> Result<(), RingError> {
+        let entry = opcode::AsyncCancel2::new(CancelBuilder::any().all()).build();
+        let deadline = Instant::now() + DRAIN_MAX;
+        let mut dropped = Vec::new();
+        // Queued after all else, so that it finds all else in flight.
+        let cancelled = self.start(Operation::Cancel, entry);
+        debug_assert!(cancelled, "limits::CANCELS keeps a place for it");
+        while self.memory.in_flight.len() > 0 {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(RingError::Enter(io::ErrorKind::TimedOut.into()));
+            }
+            self.ring.turn(Some(left))?;
+            self.collect(&mut dropped);
+            dropped.clear();
+        }
+        Ok(())
+    }
+
+    fn unregister(&self) -> io::Result<()> {
+        self.memory.receive.unregister(&self.ring)?;
+        self.memory.tun_read.unregister(&self.ring)
+    }
+}
+
+impl Operation {
+    /// Where its payload stands; nowhere if it has none.
+    fn payload(&mut self, range: &Range<usize>) -> *mut u8 {
+        match self {
+            Self::Send { buffer, .. } | Self::WriteTun { buffer, .. } => buffer
+                .bytes_mut()
+                .get_mut(range.clone())
+                .map_or(std::ptr::null_mut(), <[u8]>::as_mut_ptr),
+            _ => std::ptr::null_mut(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Reactor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reactor")
+            .field("in_flight", &self.memory.in_flight.len())
+            .field("counters", &self.counters)
+            .finish_non_exhaustive()
+    }
+}
+
+fn descriptor(device: &impl AsFd) -> Fd {
+    Fd(device.as_fd().as_raw_fd())
+}
+
+fn outcome(entry: &cqueue::Entry) -> io::Result<usize> {
+    usize::try_from(entry.result()).map_err(|_| io::Error::from_raw_os_error(-entry.result()))
+}
+
+/// The buffer that the kernel chose for a completion.
+fn selected(from: &mut Provided, entry: &cqueue::Entry) -> Option<Buffer> {
+    from.take(cqueue::buffer_select(entry.flags())?)
+}
+
+/// Lends a buffer again that came back with nothing in it.
+fn recycle(to: &mut Provided, buffer: Option<Buffer>) {
+    if let Some(buffer) = buffer {
+        let lent = to.provide(buffer);
+        debug_assert!(lent.is_ok(), "its own place has just become free");
+    }
+}
+
+/// Whether an error would come again at once, and for ever. What the network says of a peer
+/// passes; what the kernel says of a descriptor stays.
+fn is_lasting(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(
+            libc::EBADF
+                | libc::EBADFD
+                | libc::EFAULT
+                | libc::EINVAL
+                | libc::EIO
+                | libc::ENODEV
+                | libc::ENOTCONN
+                | libc::ENOTSOCK
+                | libc::EOPNOTSUPP
+        )
+    )
+}
+
+/// The kernel's number for the ring of receive buffers.
+const RECEIVE_GROUP: u16 = 0;
+/// The kernel's number for the ring of tun buffers.
+const TUN_GROUP: u16 = 1;

@@ -1,0 +1,107 @@
+//! What the tests of this floor need of the system. They need root, as the tun device does.
+
+use std::process::Command;
+
+/// Runs a test on a thread of its own, so that what it gives up is not missed by others.
+pub(super) fn in_own_thread(test: impl FnOnce() + Send + 'static) {
+    if let Err(panic) = std::thread::spawn(test).join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+/// Runs a test in a network of its own, with a loopback interface and nothing else. All that it
+/// makes there goes with it.
+pub(super) fn in_own_network(test: impl FnOnce() + Send + 'static) {
+    in_own_thread(|| {
+        // SAFETY: takes an integer, and changes this thread's network alone.
+        let result = unsafe { libc::unshare(libc::CLONE_NEWNET) };
+        assert_eq!(
+            result,
+            0,
+            "{}: these tests need root",
+            std::io::Error::last_os_error()
+        );
+        run("ip", &["link", "set", "lo", "up"]);
+        test();
+    });
+}
+
+/// Runs a command in this thread's network and returns what it printed.
+pub(super) fn run(command: &str, arguments: &[&str]) -> String {
+    let output = Command::new(command).args(arguments).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "{command} {arguments:?}: {complaint}"
+    );
+    text
+}
+
+/// Takes a capability from this thread.
+pub(super) fn drop_capability(capability: u32) {
+    #[repr(C)]
+    struct Header {
+        version: u32,
+        pid: i32,
+    }
+    // _LINUX_CAPABILITY_VERSION_3: effective, permitted, inheritable, low half and high half
+    let mut header = Header {
+        version: 0x2008_0522,
+        pid: 0,
+    };
+    let mut sets = [[0u32; 3]; 2];
+    // SAFETY: the kernel writes two sets of three numbers for this version.
+    let result = unsafe { libc::syscall(libc::SYS_capget, &raw mut header, sets.as_mut_ptr()) };
+    assert_eq!(result, 0);
+    sets[0][0] &= !(1 << capability);
+    // SAFETY: the kernel reads two sets of three numbers for this version.
+    let result = unsafe { libc::syscall(libc::SYS_capset, &raw mut header, sets.as_ptr()) };
+    assert_eq!(result, 0);
+}
+
+/// Makes `io_uring_setup` fail on this thread as the default profile of container engines does.
+pub(super) fn forbid_io_uring() {
+    let mut program = [
+        // A = number of the system call
+        instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        instruction(
+            libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
+            0,
+            1,
+            u32::try_from(libc::SYS_io_uring_setup).unwrap(),
+        ),
+        instruction(
+            libc::BPF_RET | libc::BPF_K,
+            0,
+            0,
+            libc::SECCOMP_RET_ERRNO | libc::EPERM.cast_unsigned(),
+        ),
+        instruction(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let filter = libc::sock_fprog {
+        len: u16::try_from(program.len()).unwrap(),
+        filter: program.as_mut_ptr(),
+    };
+    // SAFETY: takes integers.
+    let result = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+    assert_eq!(result, 0);
+    // SAFETY: the kernel copies the program, which lives until the call returns; the filter is
+    // this thread's.
+    let result = unsafe {
+        libc::prctl(
+            libc::PR_SET_SECCOMP,
+            libc::SECCOMP_MODE_FILTER,
+            &raw const filter,
+        )
+    };
+    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+}
+
+fn instruction(code: u32, jt: u8, jf: u8, k: u32) -> libc::sock_filter {
+    let code = u16::try_from(code).unwrap();
+    libc::sock_filter { code, jt, jf, k }
+}
+
+/// The number of `CAP_NET_ADMIN`.
+pub(super) const CAP_NET_ADMIN: u32 = 12;

@@ -1,0 +1,327 @@
+//! UDP sockets: made and bound here, read and written by a reactor.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+/// A bound UDP socket, not blocking.
+#[derive(Debug)]
+pub struct UdpSocket {
+    socket: Socket,
+    family: Family,
+    connected: bool,
+}
+
+/// Which packets a socket carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6 and nothing else.
+    V6,
+    /// Both on one IPv6 socket.
+    Dual,
+}
+
+/// How a socket is to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// Which packets it carries.
+    pub family: Family,
+    /// The one address it receives for; every address of the host if absent.
+    pub address: Option<IpAddr>,
+    /// The port; 0 for one that the system chooses.
+    pub port: u16,
+    /// Whether other sockets of this process may bind the same address and share its datagrams.
+    pub reuse_port: bool,
+    /// Bytes of the kernel's send buffer; 0 for the system's default.
+    pub send_buffer: usize,
+    /// Bytes of the kernel's receive buffer; 0 for the system's default.
+    pub receive_buffer: usize,
+    /// Whether the kernel hands over several equal datagrams of one sender at once (`UDP_GRO`).
+    pub receive_offload: bool,
+}
+
+/// The step at which a socket could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum UdpError {
+    /// The address is of the other family.
+    #[error("{address} is no address for a socket of family {family:?}")]
+    Address {
+        /// The address.
+        address: IpAddr,
+        /// The family.
+        family: Family,
+    },
+    /// No socket; for IPv6 usually because the system has it switched off.
+    #[error("cannot make a UDP socket of family {family:?}: {source}")]
+    Socket {
+        /// The family.
+        family: Family,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// An option was refused.
+    #[error("cannot set {option} on a UDP socket: {source}")]
+    Option {
+        /// The option, as the kernel calls it.
+        option: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The address is not to be had.
+    #[error("cannot bind UDP {address}: {source}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The peer's address was refused.
+    #[error("cannot connect to UDP {address}: {source}")]
+    Connect {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl UdpSocket {
+    /// Makes a socket and binds it.
+    ///
+    /// # Errors
+    ///
+    /// The step that the system refused.
+    pub fn bind(listen: &Listen) -> Result<Self, UdpError> {
+        let family = listen.family;
+        let address = bind_address(listen)?;
+        let domain = Domain::for_address(address);
+        let socket = Socket::new(domain, Type::DGRAM.nonblocking(), Some(Protocol::UDP))
+            .map_err(|source| UdpError::Socket { family, source })?;
+        set_options(&socket, listen)?;
+        socket
+            .bind(&SockAddr::from(address))
+            .map_err(|source| UdpError::Bind { address, source })?;
+        Ok(Self {
+            socket,
+            family,
+            connected: false,
+        })
+    }
+
+    /// Ties the socket to one peer: it receives from nobody else, and sends without an address.
+    ///
+    /// # Errors
+    ///
+    /// There is no way to the address, or it is of the other family.
+    pub fn connect(&mut self, address: SocketAddr) -> Result<(), UdpError> {
+        let dressed = match (self.family, address) {
+            (Family::Dual | Family::V6, SocketAddr::V4(v4)) => {
+                SocketAddr::from((v4.ip().to_ipv6_mapped(), v4.port()))
+            }
+            _ => address,
+        };
+        self.socket
+            .connect(&SockAddr::from(dressed))
+            .map_err(|source| UdpError::Connect { address, source })?;
+        self.connected = true;
+        Ok(())
+    }
+
+    /// The address it is bound to, with the port that the system chose.
+    ///
+    /// # Errors
+    ///
+    /// The system does not say.
+    pub fn local_address(&self) -> io::Result<SocketAddr> {
+        let address = self.socket.local_addr()?;
+        address.as_socket().ok_or_else(|| {
+            io::Error::new(io::ErrorKind::InvalidData, "the socket has no IP address")
+        })
+    }
+
+    /// Which packets it carries.
+    pub fn family(&self) -> Family {
+        self.family
+    }
+
+    /// Whether it is tied to one peer.
+    pub fn is_connected(&self) -> bool {
+        self.connected
+    }
+}
+
+impl AsFd for UdpSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+fn bind_address(listen: &Listen) -> Result<SocketAddr, UdpError> {
+    let ip = match (listen.family, listen.address) {
+        (Family::V4, None) => Ipv4Addr::UNSPECIFIED.into(),
+        (Family::V6 | Family::Dual, None) => Ipv6Addr::UNSPECIFIED.into(),
+        (Family::V4, Some(IpAddr::V4(v4))) => v4.into(),
+        (Family::V6 | Family::Dual, Some(IpAddr::V6(v6))) => v6.into(),
+        (Family::Dual, Some(IpAddr::V4(v4))) => v4.to_ipv6_mapped().into(),
+        (family @ (Family::V4 | Family::V6), Some(address)) => {
+            return Err(UdpError::Address { address, family });
+        }
+    };
+    Ok(SocketAddr::new(ip, listen.port))
+}
+
+/// Everything but the path MTU discovery, which stays as the system has it.
+fn set_options(socket: &Socket, listen: &Listen) -> Result<(), UdpError> {
+    let refused = |option| move |source| UdpError::Option { option, source };
+    match listen.family {
+        Family::V4 => {
+            set(socket, libc::IPPROTO_IP, libc::IP_PKTINFO, 1).map_err(refused("IP_PKTINFO"))?
+        }
+        Family::V6 | Family::Dual => {
+            socket
+                .set_only_v6(listen.family == Family::V6)
+                .map_err(refused("IPV6_V6ONLY"))?;
+            set(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)
+                .map_err(refused("IPV6_RECVPKTINFO"))?;
+        }
+    }
+    if listen.reuse_port {
+        socket
+            .set_reuse_port(true)
+            .map_err(refused("SO_REUSEPORT"))?;
+    }
+    if listen.send_buffer > 0 {
+        set_buffer(
+            socket,
+            libc::SO_SNDBUFFORCE,
+            libc::SO_SNDBUF,
+            listen.send_buffer,
+        )
+        .map_err(refused("SO_SNDBUF"))?;
+    }
+    if listen.receive_buffer > 0 {
+        set_buffer(
+            socket,
+            libc::SO_RCVBUFFORCE,
+            libc::SO_RCVBUF,
+            listen.receive_buffer,
+        )
+        .map_err(refused("SO_RCVBUF"))?;
+    }
+    if listen.receive_offload {
+        set(socket, libc::SOL_UDP, libc::UDP_GRO, 1).map_err(refused("UDP_GRO"))?;
+    }
+    Ok(())
+}
+
+/// Above the system's bound with `CAP_NET_ADMIN`, up to it without.
+fn set_buffer(socket: &Socket, forced: i32, bounded: i32, size: usize) -> io::Result<()> {
+    let size = i32::try_from(size).unwrap_or(i32::MAX);
+    set(socket, libc::SOL_SOCKET, forced, size)
+        .or_else(|_| set(socket, libc::SOL_SOCKET, bounded, size))
+}
+
+pub(super) fn set(socket: &Socket, level: i32, option: i32, value: i32) -> io::Result<()> {
+    let size = size_of_val(&value) as libc::socklen_t;
+    // SAFETY: the descriptor is open for as long as `socket` is borrowed, and the kernel reads
+    // `size` bytes of `value`, which lives until the call returns.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            option,
+            (&raw const value).cast(),
+            size,
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listen(family: Family, address: Option<&str>) -> Listen {
+        Listen {
+            family,
+            address: address.map(|text| text.parse().unwrap()),
+            port: 0,
+            reuse_port: false,
+            send_buffer: 0,
+            receive_buffer: 0,
+            receive_offload: false,
+        }
+    }
+
+    #[test]
+    fn addresses_fit_the_family() {
+        for (family, address, expected) in [
+            (Family::V4, None, Some("0.0.0.0:0")),
+            (Family::V6, None, Some("[::]:0")),
+            (Family::Dual, None, Some("[::]:0")),
+            (Family::V4, Some("127.0.0.1"), Some("127.0.0.1:0")),
+            (Family::V6, Some("::1"), Some("[::1]:0")),
+            (
+                Family::Dual,
+                Some("127.0.0.1"),
+                Some("[::ffff:127.0.0.1]:0"),
+            ),
+            (Family::V4, Some("::1"), None),
+            (Family::V6, Some("127.0.0.1"), None),
+        ] {
+            let bound = bind_address(&listen(family, address)).ok();
+            let expected = expected.map(|text| text.parse().unwrap());
+            assert_eq!(bound, expected, "{family:?} {address:?}");
+        }
+    }
+
+    #[test]
+    fn a_taken_port_is_named_and_a_shared_one_is_not_taken() {
+        let first = UdpSocket::bind(&listen(Family::V4, Some("127.0.0.1"))).unwrap();
+        let port = first.local_address().unwrap().port();
+        assert_ne!(port, 0);
+        let mut again = listen(Family::V4, Some("127.0.0.1"));
+        again.port = port;
+        let error = UdpSocket::bind(&again).unwrap_err();
+        assert!(matches!(&error, UdpError::Bind { source, .. }
+            if source.kind() == io::ErrorKind::AddrInUse));
+        let text = error.to_string();
+        assert!(
+            text.starts_with(&format!("cannot bind UDP 127.0.0.1:{port}: ")),
+            "{text}"
+        );
+
+        let mut shared = listen(Family::V4, Some("127.0.0.1"));
+        shared.reuse_port = true;
+        let first = UdpSocket::bind(&shared).unwrap();
+        shared.port = first.local_address().unwrap().port();
+        let second = UdpSocket::bind(&shared).unwrap();
+        assert_eq!(
+            second.local_address().unwrap(),
+            first.local_address().unwrap()
+        );
+    }
+
+    #[test]
+    fn buffers_have_the_size_that_was_asked() {
+        let mut wide = listen(Family::Dual, None);
+        wide.send_buffer = 300_000;
+        wide.receive_buffer = 400_000;
+        let socket = UdpSocket::bind(&wide).unwrap();
+        // The kernel doubles what it is told, for its own bookkeeping.
+        assert_eq!(socket.socket.send_buffer_size().unwrap(), 600_000);
+        assert_eq!(socket.socket.recv_buffer_size().unwrap(), 800_000);
+        let plain = UdpSocket::bind(&listen(Family::Dual, None)).unwrap();
+        assert_ne!(plain.socket.send_buffer_size().unwrap(), 600_000);
+        assert!(!socket.socket.only_v6().unwrap());
+        let v6 = UdpSocket::bind(&listen(Family::V6, None)).unwrap();
+        assert!(v6.socket.only_v6().unwrap());
+    }
+}
