@@ -192,3 +192,19 @@ pub const TUN_OFFSET: usize = BUFFER_HEADROOM - 64;
 
 /// How long a reactor that goes waits for its last operations.
 pub const DRAIN_MAX: Duration = Duration::from_secs(2);
+// --- Events and log -------------------------------------------------------------------------
+
+/// Refusals of one stranger that are told one by one in a window.
+pub const STRANGER_LINES_PER_SOURCE: u32 = 5;
+
+/// That window.
+pub const STRANGER_SOURCE_WINDOW: Duration = Duration::from_secs(10);
+
+/// Refusals of all strangers that are told one by one in a second.
+pub const STRANGER_LINES_PER_SECOND: u64 = 10;
+
+/// Sources of strangers that are told apart.
+pub const STRANGER_SOURCES: usize = 256;
+
+/// Refusals that were not told are counted in the log once in so long.
+pub const STRANGER_SUMMARY_INTERVAL: Duration = Duration::from_secs(10);

@@ -105,6 +105,11 @@ impl Subscription {
         }
     }
 
+    /// Whether nothing waits at the moment.
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     /// How many events were lost since the last call. They came after those that were in the
     /// queue when they were lost.
     pub fn take_lost(&self) -> u64 {

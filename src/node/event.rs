@@ -159,18 +159,7 @@ pub enum ClientEvent {
         message: Text,
     },
     /// The data channel is open.
-    DataChannel {
-        /// The negotiated cipher.
-        cipher: &'static str,
-        /// The peer id that data packets carry.
-        peer_id: PeerId,
-        /// Seconds of silence after which a ping is sent, 0 for never.
-        ping: u32,
-        /// Seconds of silence after which the client is given up, 0 for never.
-        ping_restart: u32,
-        /// The words after `protocol-flags`, empty if none were pushed.
-        protocol_flags: Text,
-    },
+    DataChannel(DataChannel),
     /// No data cipher that both sides have.
     NoCommonCipher {
         /// The server's list.
@@ -188,16 +177,7 @@ pub enum ClientEvent {
     /// A new session has the name of an older one, which is let go.
     Replacing,
     /// A new key is negotiated; how old the present one is.
-    Renegotiating {
-        /// Seconds since it was made.
-        age: u64,
-        /// Seconds after which it is replaced.
-        age_max: u64,
-        /// Payload bytes that it protected.
-        bytes: u64,
-        /// Packets that it protected.
-        packets: u64,
-    },
+    Renegotiating(KeyAge),
     /// The client sends from another address now; the tag has the old one.
     Floated {
         /// The peer id of its data packets.
@@ -235,6 +215,34 @@ pub struct ControlChannel {
     pub group: Option<Text>,
 }
 
+/// The data channel as it was negotiated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DataChannel {
+    /// The cipher.
+    pub cipher: &'static str,
+    /// The peer id that data packets carry.
+    pub peer_id: PeerId,
+    /// Seconds of silence after which a ping is sent, 0 for never.
+    pub ping: u64,
+    /// Seconds of silence after which the client is given up, 0 for never.
+    pub ping_restart: u64,
+    /// The words after `protocol-flags`, empty if none were pushed.
+    pub protocol_flags: Text,
+}
+
+/// What a key did until a new one was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyAge {
+    /// Seconds since it was made.
+    pub age: u64,
+    /// Seconds after which it is replaced.
+    pub age_max: u64,
+    /// Payload bytes that it protected.
+    pub bytes: u64,
+    /// Packets that it protected.
+    pub packets: u64,
+}
+
 /// What is wrong with a datagram on which no session depends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StrangerRefusal {
@@ -262,8 +270,6 @@ pub enum AdmissionRefusal {
     },
     /// Every address of the pool is in use.
     PoolExhausted,
-    /// The session's shard has ended or was told to take nobody.
-    Stopping,
 }
 
 /// Why a data packet could not be opened.

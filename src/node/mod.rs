@@ -4,3 +4,7 @@
 
 pub mod bus;
 pub mod event;
+pub mod local_time;
+pub mod log;
+pub mod strangers;
+pub mod title;

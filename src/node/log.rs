@@ -1,0 +1,203 @@
+//! The log: the first subscriber of the event bus. A thread turns events into lines and writes them.
+//!
+//! Formatting and writing happen here and nowhere else, so a full disk or a slow terminal costs
+//! lines, never packets: what the subscription lost is said in the log as soon as it can be.
+
+pub mod line;
+mod mute;
+mod target;
+
+use std::io;
+use std::num::NonZeroU32;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use self::line::{Level, Line, Severity, lines};
+use self::mute::{Judgement, Mute};
+use self::target::Sink;
+pub use self::target::{LogTarget, Stamp};
+use super::bus::{Delivery, Published, Subscription};
+use crate::time::Now;
+
+/// The thread that writes the log; it ends with the bus.
+#[derive(Debug)]
+pub struct Log {
+    thread: JoinHandle<()>,
+}
+
+/// What is written, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogOptions {
+    /// Where.
+    pub target: LogTarget,
+    /// How much, 0 to 11.
+    pub verb: u8,
+    /// Lines of one kind in a row before the rest are only counted; `None` for all.
+    pub mute: Option<NonZeroU32>,
+    /// How a line begins.
+    pub stamp: Stamp,
+}
+
+impl Log {
+    /// Opens the target and starts writing.
+    ///
+    /// # Errors
+    /// The target can't be opened, or no thread started.
+    pub fn start(options: &LogOptions, subscription: Subscription) -> io::Result<Self> {
+        let mut writer = Writer {
+            sink: Sink::open(&options.target, options.stamp)?,
+            verb: options.verb,
+            mute: Mute::new(options.mute),
+        };
+        let thread = thread::Builder::new()
+            .name("log".to_owned())
+            .spawn(move || writer.run(&subscription))?;
+        Ok(Self { thread })
+    }
+
+    /// Waits until everything that was published is written. The bus must be gone by then.
+    pub fn finish(self) {
+        // A panic of the thread has been reported by the panic hook; there is no log to lose.
+        let _panicked = self.thread.join();
+    }
+}
+
+#[derive(Debug)]
+struct Writer {
+    sink: Sink,
+    verb: u8,
+    mute: Mute,
+}
+
+impl Writer {
+    fn run(&mut self, subscription: &Subscription) {
+        loop {
+            match subscription.next(PATIENCE) {
+                Delivery::Event(Published { unix, event }) => {
+                    self.write(unix, lines(&event, self.verb));
+                }
+                Delivery::Nothing => self.report_lost(subscription),
+                Delivery::Ended => return self.report_lost(subscription),
+            }
+            if subscription.is_empty() {
+                self.report_lost(subscription);
+            }
+        }
+    }
+
+    fn report_lost(&mut self, subscription: &Subscription) {
+        let lost = subscription.take_lost();
+        if lost > 0 {
+            let line = Line {
+                level: LOST,
+                text: format!("WARNING: {lost} events lost: the log could not be written in time"),
+            };
+            self.write(Now::read().unix, vec![line]);
+        }
+    }
+
+    fn write(&mut self, unix: u64, lines: Vec<Line>) {
+        let mut kept = Vec::with_capacity(lines.len());
+        for line in lines {
+            let Judgement { note, write } = self.mute.judge(line.level.group);
+            kept.extend(note.map(|text| Line {
+                level: line.level,
+                text,
+            }));
+            if write {
+                kept.push(line);
+            }
+        }
+        if !kept.is_empty() {
+            self.sink.write(unix, &kept);
+        }
+    }
+}
+
+/// How long the thread sleeps at most before it looks for losses.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+const LOST: Level = Level {
+    verb: 0,
+    group: 0,
+    severity: Severity::Warning,
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::bus::Bus;
+    use crate::node::event::NodeEvent;
+    use std::fs;
+    use std::path::Path;
+
+    fn options(target: LogTarget) -> LogOptions {
+        LogOptions {
+            target,
+            verb: 3,
+            mute: None,
+            stamp: Stamp::None,
+        }
+    }
+
+    fn warned(text: &str) -> NodeEvent {
+        NodeEvent::Warned { text: text.into() }
+    }
+
+    fn log_of(options: &LogOptions, events: &[NodeEvent], path: &Path) -> String {
+        let mut bus = Bus::new();
+        let log = Log::start(options, bus.subscribe(64)).unwrap();
+        for event in events {
+            bus.publish(0, event.clone());
+        }
+        drop(bus);
+        log.finish();
+        fs::read_to_string(path).unwrap()
+    }
+
+    #[test]
+    fn a_file_is_emptied_or_grows() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        fs::write(&path, "old\n").unwrap();
+        let events = [warned("one"), NodeEvent::InitializationComplete];
+        let told = "WARNING: one\nInitialization Sequence Completed\n";
+        assert_eq!(
+            log_of(
+                &options(LogTarget::Append(path.clone())),
+                &events[..1],
+                &path
+            ),
+            "old\nWARNING: one\n"
+        );
+        assert_eq!(
+            log_of(&options(LogTarget::Truncate(path.clone())), &events, &path),
+            told
+        );
+    }
+
+    #[test]
+    fn losses_are_reported_after_what_was_queued() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let mut bus = Bus::new();
+        let subscription = bus.subscribe(2);
+        for text in ["one", "two", "three", "four", "five"] {
+            bus.publish(0, warned(text));
+        }
+        let log = Log::start(&options(LogTarget::Append(path.clone())), subscription).unwrap();
+        drop(bus);
+        log.finish();
+        assert_eq!(
+            fs::read_to_string(&path).unwrap(),
+            "WARNING: one\nWARNING: two\n\
+             WARNING: 3 events lost: the log could not be written in time\n"
+        );
+    }
+
+    #[test]
+    fn a_target_that_cannot_be_opened_is_an_error() {
+        let nowhere = LogTarget::Append("/nonexistent/folder/log".into());
+        assert!(Log::start(&options(nowhere), Bus::new().subscribe(1)).is_err());
+    }
+}
