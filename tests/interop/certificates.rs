@@ -1,0 +1,175 @@
+//! Who is let in: kinds of keys, chains, and each way in which a certificate can be wrong.
+
+use crate::client::{Client, ClientConfig};
+use crate::pki::{Authority, Identity, Kind};
+use crate::server::{READY, Server, ServerConfig, Site};
+
+/// What the server logs when a client's certificate is no good.
+const HANDSHAKE_FAILED: &str = "TLS Error: TLS handshake failed";
+
+/// What the client logs then: the alert, or its own limit when no alert came through.
+const CLIENT_REFUSED: [&str; 3] = [
+    "alert",
+    "TLS key negotiation failed to occur within",
+    "TLS Error: TLS handshake failed",
+];
+
+/// Starts both, waits for the server's lines in any order, and asserts that the client is not in.
+fn assert_refused(site: &Site, server: &ServerConfig, client: &ClientConfig, lines: &[&str]) {
+    let server = Server::start(site, server);
+    let client = Client::spawn(site, &client.clone().line("hand-window 10"));
+    for line in lines {
+        server.process.wait_for(line);
+    }
+    server.process.wait_for(HANDSHAKE_FAILED);
+    client.process.wait_for_any(&CLIENT_REFUSED);
+    assert_eq!(
+        client.process.count(READY),
+        0,
+        "the client must not connect"
+    );
+    assert_eq!(server.process.count("Peer Connection Initiated"), 0);
+    assert_serves_others(site, &server);
+}
+
+/// The refused client did no harm: a good one in the other namespace still connects.
+fn assert_serves_others(site: &Site, server: &Server) {
+    let good = Client::connect(site, &ClientConfig::new(site, 1, "innocent"));
+    good.assert_reaches_all(site);
+    server
+        .process
+        .wait_for("[innocent] Peer Connection Initiated");
+}
+
+fn connects_with(kind: Kind) {
+    let site = Site::with_server_key(1, kind);
+    let server = Server::start(&site, &site.server_config());
+    let identity = site.authority.client("alice", kind);
+    let client = Client::connect(&site, &ClientConfig::with_identity(&site, 0, &identity));
+    client.assert_reaches_all(&site);
+    server.process.wait_for("[alice] Peer Connection Initiated");
+}
+
+#[test]
+fn rsa_keys_on_both_sides() {
+    connects_with(Kind::Rsa);
+}
+
+#[test]
+fn ed25519_keys_on_both_sides() {
+    connects_with(Kind::Ed25519);
+}
+
+#[test]
+fn chains_through_intermediate_authorities_on_both_sides() {
+    let site = Site::new(1);
+    let server_side = site.authority.intermediate("servers");
+    let client_side = site
+        .authority
+        .intermediate("clients")
+        .intermediate("branch office");
+    let identity = server_side.server("vpn-server", Kind::Ec);
+    let config = site.server_config_with(&site.authority.pem(), &identity);
+    let server = Server::start(&site, &config);
+    let identity = client_side.client("alice", Kind::Ec);
+    let client = Client::connect(&site, &ClientConfig::with_identity(&site, 0, &identity));
+    client.assert_reaches_all(&site);
+    for depth in 0..4 {
+        server
+            .process
+            .wait_for(&format!("VERIFY OK: depth={depth}"));
+    }
+}
+
+#[test]
+fn certificate_of_another_authority_is_refused() {
+    let site = Site::new(2);
+    let identity = Authority::new("somebody else's CA").client("mallory", Kind::Ec);
+    let client = ClientConfig::with_identity(&site, 0, &identity);
+    assert_refused(
+        &site,
+        &site.server_config(),
+        &client,
+        &["VERIFY ERROR: depth=0"],
+    );
+}
+
+#[test]
+fn expired_certificate_is_refused() {
+    let site = Site::new(2);
+    let identity = site.authority.expired_client("yesterday");
+    let client = ClientConfig::with_identity(&site, 0, &identity);
+    let lines = ["VERIFY ERROR: depth=0, error=certificate has expired"];
+    assert_refused(&site, &site.server_config(), &client, &lines);
+}
+
+#[test]
+fn server_certificate_is_no_client_certificate() {
+    let site = Site::new(2);
+    let identity = site.authority.server("another-server", Kind::Ec);
+    let client = ClientConfig::with_identity(&site, 0, &identity);
+    let server = site.server_config().line("remote-cert-tls client");
+    assert_refused(
+        &site,
+        &server,
+        &client,
+        &["VERIFY ERROR: depth=0, error=unsuitable certificate purpose"],
+    );
+}
+
+#[test]
+fn verify_x509_name_lets_the_right_name_in_alone() {
+    let site = Site::new(2);
+    let client = ClientConfig::new(&site, 0, "mallory");
+    let server = site.server_config().line("verify-x509-name innocent name");
+    let lines = ["VERIFY X509NAME ERROR: CN=mallory, must be innocent"];
+    assert_refused(&site, &server, &client, &lines);
+}
+
+#[test]
+fn verify_x509_name_by_prefix() {
+    let site = Site::new(2);
+    let client = ClientConfig::new(&site, 0, "out-of-office");
+    let server = site
+        .server_config()
+        .line("verify-x509-name inn name-prefix");
+    assert_refused(
+        &site,
+        &server,
+        &client,
+        &["VERIFY X509NAME ERROR: CN=out-of-office"],
+    );
+}
+
+#[test]
+fn client_without_certificate_is_refused() {
+    let site = Site::new(2);
+    let client = ClientConfig::with_identity(
+        &site,
+        0,
+        &Identity {
+            certificate: String::new(),
+            key: String::new(),
+        },
+    );
+    // The client insists on a certificate or a user; a user alone is no way in here.
+    let user = site.topology.write("user.txt", "mallory\nsecret\n");
+    let client = client
+        .without_block("cert")
+        .without_block("key")
+        .line(format!("auth-user-pass {}", user.display()));
+    assert_refused(&site, &site.server_config(), &client, &[]);
+}
+
+#[test]
+fn client_refuses_a_server_of_another_authority() {
+    let site = Site::new(1);
+    let other = Authority::new("interop CA");
+    let identity = other.server("vpn-server", Kind::Ec);
+    let config = site.server_config_with(&site.authority.pem(), &identity);
+    let server = Server::start(&site, &config);
+    let client = Client::spawn(&site, &ClientConfig::new(&site, 0, "alice"));
+    client.process.wait_for("VERIFY ERROR: depth=0");
+    client.process.wait_for(HANDSHAKE_FAILED);
+    assert_eq!(server.process.count("Peer Connection Initiated"), 0);
+}

@@ -1,0 +1,167 @@
+//! The real openvpn client: its configuration file and its process.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
+
+use crate::network::{LAN_V4, LAN_V6, Namespace, TUNNEL_V4, TUNNEL_V6};
+use crate::pki::{Identity, Kind};
+use crate::process::{Process, eventually};
+use crate::server::{PORT, READY, Site, address};
+use crate::traffic::ping;
+
+/// The lines of a client's configuration file, all certificates and keys inline.
+#[derive(Clone)]
+pub(crate) struct ClientConfig {
+    index: usize,
+    lines: Vec<String>,
+}
+
+impl ClientConfig {
+    /// Client number `index` with a fresh certificate for `name`.
+    pub(crate) fn new(site: &Site, index: usize, name: &str) -> Self {
+        Self::with_identity(site, index, &site.authority.client(name, Kind::Ec))
+    }
+
+    /// Client number `index` with this certificate.
+    pub(crate) fn with_identity(site: &Site, index: usize, identity: &Identity) -> Self {
+        let text = "client\ndev tun\nnobind\nremote-cert-tls server\nconnect-retry 1 2\nverb 3\n\
+                    persist-key\npersist-tun";
+        let config = Self {
+            index,
+            lines: text.lines().map(str::to_owned).collect(),
+        };
+        config
+            .remote(address(index), PORT)
+            .block("ca", &site.authority.pem())
+            .block("cert", &identity.certificate)
+            .block("key", &identity.key)
+    }
+
+    /// Connects to this address instead.
+    pub(crate) fn remote(self, server: IpAddr, port: u16) -> Self {
+        let family = if server.is_ipv4() { "udp4" } else { "udp6" };
+        self.without("remote")
+            .line(format!("remote {server} {port} {family}"))
+    }
+
+    /// Adds a line.
+    pub(crate) fn line(mut self, line: impl Into<String>) -> Self {
+        self.lines.push(line.into());
+        self
+    }
+
+    /// Adds an inline block.
+    pub(crate) fn block(self, name: &str, content: &str) -> Self {
+        self.line(format!("<{name}>\n{}\n</{name}>", content.trim_end()))
+    }
+
+    /// Takes an inline block away.
+    pub(crate) fn without_block(mut self, name: &str) -> Self {
+        self.lines
+            .retain(|line| !line.starts_with(&format!("<{name}>")));
+        self
+    }
+
+    /// Takes the lines of one directive away.
+    pub(crate) fn without(mut self, directive: &str) -> Self {
+        self.lines
+            .retain(|line| line.split_whitespace().next() != Some(directive));
+        self
+    }
+}
+
+/// A running client.
+pub(crate) struct Client {
+    /// Its process and log.
+    pub(crate) process: Process,
+    index: usize,
+}
+
+impl Client {
+    /// Starts the client and waits until it is connected.
+    pub(crate) fn connect(site: &Site, config: &ClientConfig) -> Self {
+        let client = Self::spawn(site, config);
+        client.process.wait_for(READY);
+        client
+    }
+
+    /// Starts the client without waiting for anything.
+    pub(crate) fn spawn(site: &Site, config: &ClientConfig) -> Self {
+        Self::spawn_program(site, config, "openvpn")
+    }
+
+    /// Starts another client program than the system's.
+    pub(crate) fn spawn_program(site: &Site, config: &ClientConfig, program: &str) -> Self {
+        let text: String = config
+            .lines
+            .iter()
+            .map(|line| format!("{line}\n"))
+            .collect();
+        let path = site
+            .topology
+            .write(&format!("client{}.conf", config.index), text);
+        Self::spawn_file(site, config.index, program, &path)
+    }
+
+    /// Starts client number `index` with a configuration file that stands somewhere.
+    pub(crate) fn spawn_file(site: &Site, index: usize, program: &str, path: &Path) -> Self {
+        let namespace = site.topology.clients[index].name();
+        let arguments = ["--config", &path.display().to_string()];
+        let name = format!("client {index}");
+        Self {
+            process: Process::spawn(&name, namespace, program, &arguments),
+            index,
+        }
+    }
+
+    /// The client's namespace.
+    pub(crate) fn namespace<'a>(&self, site: &'a Site) -> &'a Namespace {
+        &site.topology.clients[self.index]
+    }
+
+    /// The tunnel address that the server gave.
+    pub(crate) fn tunnel_v4(&self, site: &Site) -> Ipv4Addr {
+        let addresses = self.namespace(site).addresses_of("tun0");
+        let mut v4 = addresses.iter().filter_map(|it| match it {
+            IpAddr::V4(address) => Some(*address),
+            IpAddr::V6(_) => None,
+        });
+        v4.next()
+            .unwrap_or_else(|| panic!("no IPv4 address on tun0: {addresses:?}"))
+    }
+
+    /// The IPv6 tunnel address that the server gave.
+    pub(crate) fn tunnel_v6(&self, site: &Site) -> Ipv6Addr {
+        let addresses = self.namespace(site).addresses_of("tun0");
+        let mut v6 = addresses.iter().filter_map(|it| match it {
+            IpAddr::V4(_) => None,
+            IpAddr::V6(address) => Some(*address),
+        });
+        v6.next()
+            .unwrap_or_else(|| panic!("no IPv6 address on tun0: {addresses:?}"))
+    }
+
+    /// Asserts that server and LAN host answer each of some pings over IPv4 and IPv6, and that the
+    /// LAN host reaches the client.
+    pub(crate) fn assert_reaches_all(&self, site: &Site) {
+        for target in [TUNNEL_V4, TUNNEL_V6, LAN_V4, LAN_V6] {
+            ping(self.namespace(site), target, 3).assert_all_received();
+        }
+        let own = [
+            IpAddr::V4(self.tunnel_v4(site)),
+            IpAddr::V6(self.tunnel_v6(site)),
+        ];
+        for target in own {
+            ping(&site.topology.lan, target, 3).assert_all_received();
+        }
+    }
+
+    /// Waits until pings pass (again), then asserts that they do so without loss.
+    pub(crate) fn wait_until_reaching(&self, site: &Site) {
+        let namespace = self.namespace(site);
+        eventually("a first ping through the tunnel", || {
+            (ping(namespace, LAN_V4, 1).received == 1).then_some(())
+        });
+        self.assert_reaches_all(site);
+    }
+}

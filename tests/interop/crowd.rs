@@ -1,0 +1,79 @@
+//! Many real clients at once.
+
+use std::collections::BTreeSet;
+
+use crate::client::{Client, ClientConfig};
+use crate::network::{LAN_V4, LAN_V6};
+use crate::pki::static_key;
+use crate::process::eventually;
+use crate::server::{READY, Server, Site};
+use crate::traffic::{PingStream, ping};
+
+const CLIENTS: usize = 16;
+
+/// Sixteen start in the same moment; each has its own addresses, and all ping at once.
+#[test]
+fn sixteen_clients_at_once() {
+    let site = Site::new(CLIENTS);
+    let key = static_key();
+    let server = Server::start(&site, &site.server_config().block("tls-crypt", &key));
+    let clients: Vec<Client> = (0..CLIENTS)
+        .map(|index| {
+            let config = ClientConfig::new(&site, index, &format!("client-{index}"));
+            Client::spawn(&site, &config.block("tls-crypt", &key))
+        })
+        .collect();
+    for client in &clients {
+        client.process.wait_for(READY);
+    }
+    let v4: BTreeSet<_> = clients
+        .iter()
+        .map(|client| client.tunnel_v4(&site))
+        .collect();
+    let v6: BTreeSet<_> = clients
+        .iter()
+        .map(|client| client.tunnel_v6(&site))
+        .collect();
+    assert_eq!(
+        (v4.len(), v6.len()),
+        (CLIENTS, CLIENTS),
+        "addresses are not shared"
+    );
+
+    let streams: Vec<PingStream> = clients
+        .iter()
+        .enumerate()
+        .map(|(index, client)| {
+            let target = if index % 2 == 0 { LAN_V4 } else { LAN_V6 };
+            PingStream::start(client.namespace(&site), target)
+        })
+        .collect();
+    // Meanwhile the LAN host reaches each of them.
+    for client in &clients {
+        ping(&site.topology.lan, client.tunnel_v4(&site).into(), 5).assert_all_received();
+        ping(&site.topology.lan, client.tunnel_v6(&site).into(), 5).assert_all_received();
+    }
+    for stream in streams {
+        stream.stop().assert_all_received();
+    }
+    assert_eq!(server.process.count("Peer Connection Initiated"), CLIENTS);
+}
+
+/// Clients reach each other through the server's machine (its kernel forwards).
+#[test]
+fn clients_reach_each_other_by_forwarding() {
+    let site = Site::new(2);
+    let config = site.server_config();
+    let _server = Server::start(&site, &config);
+    let [first, second] = [0, 1].map(|index| {
+        Client::connect(
+            &site,
+            &ClientConfig::new(&site, index, &format!("client-{index}")),
+        )
+    });
+    eventually("a ping from client to client", || {
+        let report = ping(first.namespace(&site), second.tunnel_v4(&site).into(), 1);
+        (report.received == 1).then_some(())
+    });
+    ping(first.namespace(&site), second.tunnel_v6(&site).into(), 5).assert_all_received();
+}

@@ -1,0 +1,48 @@
+//! ringway against the real `openvpn`, in network namespaces that each test makes and removes.
+//!
+//! ```text
+//!   client namespaces (1 to 16)        server namespace                      LAN namespace
+//!  +---------------------------+      +---------------------------------+   +------------------+
+//!  | openvpn                   |      | ringway, or openvpn             |   |                  |
+//!  |  tun0  10.8.0.x  fd08::x  |      |  tun   10.8.0.1  fd08::1        |   |                  |
+//!  |  out   10.80.<i>.2, .3    |------|  c<i>  10.80.<i>.1, .9          |   |                  |
+//!  |        fd80:<i>::2, ::3   | veth |        fd80:<i>::1, ::9         |   |                  |
+//!  |                           |      |                 lan 10.90.0.1   |---| lan  10.90.0.2   |
+//!  | no default route: the LAN |      |                     fd90::1     |   |      fd90::2     |
+//!  | is there through the      |      | forwards between tun and lan    |   | default route by |
+//!  | tunnel or not at all      |      |                                 |   | the server       |
+//!  +---------------------------+      +---------------------------------+   +------------------+
+//! ```
+//!
+//! A test that wants to do something to the packets between the two puts a [`relay::Relay`] into
+//! the client's namespace and points the client at it.
+//!
+//! The server is the ringway binary of this build. `RINGWAY_INTEROP_SERVER=openvpn` puts the stock
+//! daemon in its place: a test that fails with ringway and passes with openvpn is ringway's fault.
+//! Tests marked as ignored are the full tier (`scripts/test --full`). They need root (namespaces,
+//! tun devices), send nothing outside the namespaces they make, and leave nothing behind.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test ends at the first surprise"
+)]
+
+mod client;
+mod network;
+mod pki;
+mod process;
+mod relay;
+mod server;
+mod traffic;
+
+mod addresses;
+mod certificates;
+mod command_line;
+mod crowd;
+mod lifecycle;
+mod matrix;
+mod options;
+mod renegotiation;
+mod roaming;
+mod tampering;

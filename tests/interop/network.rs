@@ -1,0 +1,217 @@
+//! The namespaces of one test: made by it, named after its process, removed when it ends.
+
+use std::fs::Permissions;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Once;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use tempfile::TempDir;
+
+use crate::process::run;
+
+/// Client, server and LAN namespaces, joined by virtual Ethernet pairs, and a directory for files.
+pub(crate) struct Topology {
+    /// The server's namespace.
+    pub(crate) server: Namespace,
+    /// The host behind the server.
+    pub(crate) lan: Namespace,
+    /// One namespace for each client.
+    pub(crate) clients: Vec<Namespace>,
+    directory: TempDir,
+}
+
+impl Topology {
+    /// A topology with `clients` clients.
+    pub(crate) fn new(clients: usize) -> Self {
+        static SWEEP: Once = Once::new();
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        SWEEP.call_once(remove_stale_namespaces);
+        let prefix = format!(
+            "rw{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        );
+
+        let server = Namespace::new(format!("{prefix}-s"));
+        for key in ["net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"] {
+            server.run("sysctl", &["-q", "-w", &format!("{key}=1")]);
+        }
+        let lan = Namespace::new(format!("{prefix}-lan"));
+        join(&server, "lan", &lan, "lan");
+        server.addresses("lan", &["10.90.0.1/24", "fd90::1/64"]);
+        lan.addresses("lan", &["10.90.0.2/24", "fd90::2/64"]);
+        lan.ip(&["route", "add", "default", "via", "10.90.0.1"]);
+        lan.ip(&["-6", "route", "add", "default", "via", "fd90::1"]);
+
+        let clients = (0..clients).map(|i| {
+            let client = Namespace::new(format!("{prefix}-c{i}"));
+            let link = format!("c{i}");
+            join(&server, &link, &client, "out");
+            for (namespace, device, [first, second]) in
+                [(&server, link.as_str(), [1, 9]), (&client, "out", [2, 3])]
+            {
+                let v4 = [first, second].map(|it| format!("10.80.{i}.{it}/24"));
+                let v6 = [first, second].map(|it| format!("fd80:{i}::{it}/64"));
+                namespace.addresses(device, &[&v4[0], &v6[0]]);
+                namespace.second_addresses(device, &[&v4[1], &v6[1]]);
+            }
+            client
+        });
+        let clients = clients.collect();
+        let directory = tempfile::Builder::new()
+            .prefix("ringway-interop-")
+            .tempdir()
+            .unwrap();
+        Self {
+            server,
+            lan,
+            clients,
+            directory,
+        }
+    }
+
+    /// The directory of the test's files, removed with the topology.
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Writes a file into the test's directory.
+    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.directory().join(name);
+        std::fs::write(&path, content).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        path
+    }
+}
+
+/// One network namespace.
+pub(crate) struct Namespace {
+    name: String,
+}
+
+impl Namespace {
+    fn new(name: String) -> Self {
+        run("ip", &["netns", "add", &name]);
+        let namespace = Self { name };
+        namespace.ip(&["link", "set", "lo", "up"]);
+        namespace
+    }
+
+    /// The name, as `ip netns` knows it.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Runs `ip` on this namespace.
+    pub(crate) fn ip(&self, arguments: &[&str]) -> String {
+        run("ip", &[&["-n", &self.name], arguments].concat())
+    }
+
+    /// Runs a command in this namespace to its end.
+    pub(crate) fn run(&self, program: &str, arguments: &[&str]) -> String {
+        run(
+            "ip",
+            &[&["netns", "exec", &self.name, program], arguments].concat(),
+        )
+    }
+
+    /// Runs `work` on a thread that lives in this namespace: the sockets it opens are there, and
+    /// stay there wherever they are used later.
+    pub(crate) fn spawn<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> JoinHandle<T> {
+        let link = std::fs::File::open(format!("/run/netns/{}", self.name)).unwrap();
+        std::thread::spawn(move || {
+            move_into_link_name_space(link.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+            work()
+        })
+    }
+
+    /// The addresses of a device, without link-local ones.
+    pub(crate) fn addresses_of(&self, device: &str) -> Vec<IpAddr> {
+        let text = self.ip(&["-o", "address", "show", "dev", device, "scope", "global"]);
+        let words = text
+            .lines()
+            .filter_map(|line| line.split_whitespace().nth(3));
+        words
+            .filter_map(|word| word.split('/').next()?.parse().ok())
+            .collect()
+    }
+
+    fn addresses(&self, device: &str, addresses: &[&str]) {
+        for address in addresses {
+            self.ip(&["address", "add", address, "dev", device, "nodad"]);
+        }
+        self.ip(&["link", "set", device, "up"]);
+    }
+
+    /// Addresses that are never chosen as the source of something new.
+    fn second_addresses(&self, device: &str, addresses: &[&str]) {
+        let lifetime = ["preferred_lft", "0"];
+        for address in addresses {
+            let add = ["address", "add", address, "dev", device, "nodad"];
+            self.ip(&[&add[..], &lifetime[..]].concat());
+        }
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        // Best effort: a namespace that could not be removed is swept by the next run.
+        let _ = std::process::Command::new("ip")
+            .args(["netns", "del", &self.name])
+            .output();
+    }
+}
+
+/// The server's address as client `index` sees it.
+pub(crate) fn server_v4(index: usize) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(10, 80, u8::try_from(index).unwrap(), 1))
+}
+
+/// The server's IPv6 address as client `index` sees it.
+pub(crate) fn server_v6(index: usize) -> IpAddr {
+    // The drawing writes fd80:<i>:: with the index in decimal digits, read as hexadecimal.
+    format!("fd80:{index}::1")
+        .parse::<Ipv6Addr>()
+        .map(IpAddr::V6)
+        .unwrap()
+}
+
+/// The host behind the server.
+pub(crate) const LAN_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 90, 0, 2));
+/// The host behind the server, IPv6.
+pub(crate) const LAN_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd90, 0, 0, 0, 0, 0, 0, 2));
+/// The server inside the tunnel.
+pub(crate) const TUNNEL_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 8, 0, 1));
+/// The server inside the tunnel, IPv6.
+pub(crate) const TUNNEL_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd08, 0, 0, 0, 0, 0, 0, 1));
+
+fn join(left: &Namespace, left_device: &str, right: &Namespace, right_device: &str) {
+    let peer = ["peer", "name", right_device, "netns", right.name()];
+    left.ip(&[&["link", "add", left_device, "type", "veth"], &peer[..]].concat());
+}
+
+/// Removes namespaces of test processes that are no more (killed, or the machine lost power).
+fn remove_stale_namespaces() {
+    for line in run("ip", &["netns", "list"]).lines() {
+        let name = line.split_whitespace().next().unwrap_or_default();
+        let pid = name
+            .strip_prefix("rw")
+            .and_then(|rest| rest.split('-').next());
+        let Some(pid) = pid.and_then(|pid| pid.parse::<u32>().ok()) else {
+            continue;
+        };
+        if !Path::new(&format!("/proc/{pid}")).exists() {
+            let _ = std::process::Command::new("ip")
+                .args(["netns", "del", name])
+                .output();
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Pings and checksummed transfers between namespaces.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
+
+use aws_lc_rs::digest::{Context, Digest, SHA256};
+
+use crate::network::Namespace;
+use crate::process::{LIMIT, Process, command_in};
+
+/// What `ping` counted.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct PingReport {
+    pub(crate) sent: u32,
+    pub(crate) received: u32,
+    text: String,
+}
+
+impl PingReport {
+    /// What it said.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Asserts that none was lost.
+    pub(crate) fn assert_all_received(&self) {
+        assert!(
+            self.sent > 0 && self.received == self.sent,
+            "lost pings: {}",
+            self.text
+        );
+    }
+
+    fn parse(text: String) -> Self {
+        let line = text
+            .lines()
+            .find(|line| line.contains("packets transmitted"));
+        let numbers = line.unwrap_or_default().split(", ");
+        let mut numbers = numbers.map(|part| part.split(' ').next().and_then(|it| it.parse().ok()));
+        let (Some(Some(sent)), Some(Some(received))) = (numbers.next(), numbers.next()) else {
+            panic!("ping said: {text}");
+        };
+        Self {
+            sent,
+            received,
+            text,
+        }
+    }
+}
+
+/// Sends `count` pings, 20 a second, and waits up to 5 seconds for the last answer.
+pub(crate) fn ping(from: &Namespace, to: IpAddr, count: u32) -> PingReport {
+    ping_with(from, to, count, &[])
+}
+
+/// As [`ping`], with further arguments.
+pub(crate) fn ping_with(from: &Namespace, to: IpAddr, count: u32, further: &[&str]) -> PingReport {
+    let (count, to) = (count.to_string(), to.to_string());
+    let arguments = [
+        &["-n", "-q", "-i", "0.05", "-W", "5", "-c", &count],
+        further,
+        &[&to],
+    ];
+    let output = command_in(from.name(), "ping", &arguments.concat())
+        .output()
+        .unwrap();
+    let [text, error] = [output.stdout, output.stderr].map(|it| String::from_utf8(it).unwrap());
+    PingReport::parse(text + &error)
+}
+
+/// Pings that go on, 20 a second, until they are stopped.
+pub(crate) struct PingStream {
+    process: Process,
+}
+
+impl PingStream {
+    /// Starts them; at most `SECONDS` seconds' worth.
+    pub(crate) fn start(from: &Namespace, to: IpAddr) -> Self {
+        let (count, to) = ((20 * PING_SECONDS).to_string(), to.to_string());
+        let arguments = ["-n", "-q", "-i", "0.05", "-W", "5", "-c", &count, &to];
+        Self {
+            process: Process::spawn("ping", from.name(), "ping", &arguments),
+        }
+    }
+
+    /// Stops them and counts.
+    pub(crate) fn stop(mut self) -> PingReport {
+        // A ping is in flight almost never: an answer takes a millisecond of the fifty.
+        self.process.signal(rustix::process::Signal::INT);
+        self.process.wait_exit();
+        PingReport::parse(self.process.lines().join("\n"))
+    }
+}
+
+/// Sends 10 MB each way over one TCP connection from `from` to `to` (an address in `listener`),
+/// and asserts that what arrived is what was sent.
+pub(crate) fn transfer_both_ways(from: &Namespace, listener: &Namespace, to: IpAddr) {
+    let bound = listener.spawn(move || TcpListener::bind(SocketAddr::new(to, 0)).unwrap());
+    let socket = bound.join().unwrap();
+    let target = socket.local_addr().unwrap();
+    let far = std::thread::spawn(move || {
+        let mut stream = with_limits(socket.accept().unwrap().0);
+        let received = receive(&mut stream);
+        (send(&mut stream, 0xfeed_f00d), received)
+    });
+    let near = from.spawn(move || {
+        let mut stream = with_limits(TcpStream::connect_timeout(&target, LIMIT).unwrap());
+        let sent = send(&mut stream, 0x0dd_ba11);
+        (sent, receive(&mut stream))
+    });
+    let (near_sent, near_received) = near.join().expect("the near end of the transfer");
+    let (far_sent, far_received) = far.join().expect("the far end of the transfer");
+    assert_eq!(
+        near_sent.as_ref(),
+        far_received.as_ref(),
+        "{TRANSFER} bytes to {to}"
+    );
+    assert_eq!(
+        far_sent.as_ref(),
+        near_received.as_ref(),
+        "{TRANSFER} bytes from {to}"
+    );
+}
+
+fn with_limits(stream: TcpStream) -> TcpStream {
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    stream.set_write_timeout(Some(LIMIT)).unwrap();
+    stream
+}
+
+/// Sends a reproducible stream of bytes that no compression shortens, and its end.
+fn send(stream: &mut TcpStream, seed: u64) -> Digest {
+    let mut digest = Context::new(&SHA256);
+    let mut state = seed;
+    for _ in 0..TRANSFER / CHUNK {
+        let mut chunk = [0; CHUNK];
+        for word in chunk.chunks_exact_mut(8) {
+            // Marsaglia's xorshift64.
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            word.copy_from_slice(&state.to_be_bytes());
+        }
+        digest.update(&chunk);
+        stream.write_all(&chunk).expect("send through the tunnel");
+    }
+    stream.shutdown(Shutdown::Write).unwrap();
+    digest.finish()
+}
+
+fn receive(stream: &mut TcpStream) -> Digest {
+    let mut digest = Context::new(&SHA256);
+    let mut buffer = [0; CHUNK];
+    let mut total = 0;
+    loop {
+        let length = stream
+            .read(&mut buffer)
+            .expect("receive through the tunnel");
+        if length == 0 {
+            assert_eq!(total, TRANSFER, "bytes received");
+            return digest.finish();
+        }
+        total += length;
+        digest.update(&buffer[..length]);
+    }
+}
+
+const TRANSFER: usize = 10_000_000;
+const CHUNK: usize = 8_000;
+const PING_SECONDS: u32 = 120;
