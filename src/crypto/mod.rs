@@ -2,4 +2,32 @@
 //!
 //! Invariant: no clock, no socket, no thread.
 
+mod cookie;
+mod data_cipher;
+mod data_keys;
+mod digest;
+mod key_material;
+mod packet_id;
+mod prf;
+mod static_key;
+mod tls_auth;
+mod tls_crypt;
+#[cfg(test)]
+mod vectors;
+mod wrapping;
+
 pub mod tls;
+
+pub use cookie::CookieKey;
+pub use data_cipher::DataCipher;
+pub use data_keys::{OpenError, OpenKey, SealError, SealKey};
+pub use digest::Digest;
+pub use key_material::{DataKeys, KeyMaterial, ZeroKey};
+pub use packet_id::{Replay, ReplayWindow};
+pub use prf::{PrfInput, key_expansion, master_secret};
+pub use static_key::{KeyDirection, StaticKey, StaticKeyError};
+pub use tls_auth::TlsAuth;
+pub use tls_crypt::TlsCrypt;
+pub use wrapping::{ControlWrap, Opened, ReplayStamp, WrapError, WrapKind, Wrapping};
+
+pub use crate::wire::Role;

@@ -1,0 +1,281 @@
+//! The two keys that seal and open data packets.
+//!
+//! Wire: wire.md section 8.1. The classic AEAD format: header, packet id, tag, ciphertext, the
+//! tag standing before the ciphertext.
+
+use aws_lc_rs::aead::{Aad, LessSafeKey, Nonce, UnboundKey};
+
+use super::{DataCipher, ReplayWindow};
+use crate::limits::{FAILED_OPEN_MAX, FAILED_OPEN_RENEGOTIATE, PACKET_ID_RENEGOTIATE};
+use crate::time::Monotonic;
+use crate::wire::DataHeader;
+
+/// Seals data packets with ids from 1, none twice.
+pub struct SealKey {
+    aead: DirectionKey,
+    /// The id of the last packet, 0 before the first.
+    last_id: u32,
+}
+
+impl SealKey {
+    /// Bytes that a DATA_V2 packet has before its ciphertext; a DATA_V1 packet has three less.
+    pub const OVERHEAD: usize = DataHeader::LEN_MAX + ID_LEN + TAG_LEN;
+
+    pub(super) fn new(cipher: DataCipher, half: &[u8]) -> Self {
+        Self {
+            aead: DirectionKey::new(cipher, half),
+            last_id: 0,
+        }
+    }
+
+    /// Writes a datagram with `plaintext` to the start of `out`; gives its length.
+    ///
+    /// # Errors
+    /// See [`SealError`]; no packet id is spent then.
+    pub fn seal(
+        &mut self,
+        header: DataHeader,
+        plaintext: &[u8],
+        out: &mut [u8],
+    ) -> Result<usize, SealError> {
+        if plaintext.is_empty() {
+            return Err(SealError::Empty);
+        }
+        let clear_len = header.len() + ID_LEN;
+        let length = clear_len + TAG_LEN + plaintext.len();
+        let (clear, rest) = out
+            .get_mut(..length)
+            .ok_or(SealError::TooSmall)?
+            .split_at_mut(clear_len);
+        let (tag, ciphertext) = rest.split_at_mut(TAG_LEN);
+        let usage = self.aead.usage_after(plaintext.len());
+        let id = match self.last_id.checked_add(1) {
+            Some(id) if usage <= self.aead.usage_max => id,
+            _ => return Err(SealError::Exhausted),
+        };
+        let (header_bytes, id_bytes) = clear.split_at_mut(header.len());
+        header_bytes.copy_from_slice(&header.to_bytes()[..header.len()]);
+        id_bytes.copy_from_slice(&id.to_be_bytes());
+        let nonce = self.aead.nonce(id.to_be_bytes());
+        self.aead
+            .key
+            .seal_out_of_place_scatter(
+                nonce,
+                Aad::from(associated_data(header, clear)),
+                plaintext,
+                ciphertext,
+                &[],
+                tag,
+            )
+            // It refuses only lengths, which are right here, and plaintexts of gigabytes.
+            .map_err(|_| SealError::Exhausted)?;
+        self.last_id = id;
+        self.aead.usage = usage;
+        Ok(length)
+    }
+
+    /// True once the key should be replaced soon.
+    pub const fn near_limit(&self) -> bool {
+        self.last_id >= PACKET_ID_RENEGOTIATE || self.aead.near_limit()
+    }
+
+    /// Packets sealed so far.
+    pub const fn packets(&self) -> u32 {
+        self.last_id
+    }
+}
+
+/// Why a packet was not sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SealError {
+    /// The key has sealed all that it may.
+    #[error("the data key is exhausted")]
+    Exhausted,
+    /// The buffer does not hold the packet.
+    #[error("the buffer is too small for the sealed packet")]
+    TooSmall,
+    /// The protocol has no packets without content.
+    #[error("there is nothing to seal")]
+    Empty,
+}
+
+/// Opens data packets, each once.
+pub struct OpenKey {
+    aead: DirectionKey,
+    window: ReplayWindow,
+    failed: u64,
+}
+
+impl OpenKey {
+    pub(super) fn new(cipher: DataCipher, half: &[u8]) -> Self {
+        Self {
+            aead: DirectionKey::new(cipher, half),
+            window: ReplayWindow::default(),
+            failed: 0,
+        }
+    }
+
+    /// With another window than the default one.
+    #[must_use]
+    pub fn with_replay_window(mut self, window: ReplayWindow) -> Self {
+        self.window = window;
+        self
+    }
+
+    /// Writes the plaintext of `datagram` to the start of `out`; gives its length.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; what `out` then holds is not a plaintext.
+    pub fn open(
+        &mut self,
+        now: Monotonic,
+        datagram: &[u8],
+        out: &mut [u8],
+    ) -> Result<usize, OpenError> {
+        if self.failed >= FAILED_OPEN_MAX {
+            return Err(OpenError::Exhausted);
+        }
+        let header = DataHeader::parse(datagram).map_err(|_| OpenError::Malformed)?;
+        let (clear, rest) = datagram
+            .split_at_checked(header.len() + ID_LEN)
+            .ok_or(OpenError::Malformed)?;
+        let (tag, ciphertext) = rest
+            .split_at_checked(TAG_LEN)
+            .filter(|(_, ciphertext)| !ciphertext.is_empty())
+            .ok_or(OpenError::Malformed)?;
+        let id_bytes = *clear.last_chunk::<ID_LEN>().ok_or(OpenError::Malformed)?;
+        let id = u64::from(u32::from_be_bytes(id_bytes));
+        self.window
+            .check_not_old(id)
+            .map_err(|_| OpenError::Replay)?;
+        let plaintext = out.get_mut(..ciphertext.len()).ok_or(OpenError::TooSmall)?;
+        let nonce = self.aead.nonce(id_bytes);
+        let aad = Aad::from(associated_data(header, clear));
+        if self
+            .aead
+            .key
+            .open_separate_gather(nonce, aad, ciphertext, tag, plaintext)
+            .is_err()
+        {
+            self.failed += 1;
+            return Err(OpenError::Authentication);
+        }
+        self.window
+            .check_and_mark(id, now)
+            .map_err(|_| OpenError::Replay)?;
+        self.aead.usage = self.aead.usage_after(ciphertext.len());
+        Ok(ciphertext.len())
+    }
+
+    /// True once the key should be replaced soon.
+    pub const fn near_limit(&self) -> bool {
+        self.window.highest() >= PACKET_ID_RENEGOTIATE as u64
+            || self.failed >= FAILED_OPEN_RENEGOTIATE
+            || self.aead.near_limit()
+    }
+
+    /// Packets that were not authentic.
+    pub const fn failed(&self) -> u64 {
+        self.failed
+    }
+}
+
+/// Why a packet was not opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// Not a data packet, or too short for one.
+    #[error("malformed data packet")]
+    Malformed,
+    /// Made with another key, or changed on its way.
+    #[error("data packet authentication failed")]
+    Authentication,
+    /// It has arrived before, or is too late.
+    #[error("data packet replay")]
+    Replay,
+    /// The buffer does not hold the plaintext.
+    #[error("the buffer is too small for the opened packet")]
+    TooSmall,
+    /// Too many packets were not authentic for the key to be used on.
+    #[error("the data key has refused too many packets")]
+    Exhausted,
+}
+
+/// Cipher key and implicit nonce part of one direction, and how much they were used.
+struct DirectionKey {
+    key: LessSafeKey,
+    implicit_iv: [u8; IMPLICIT_IV_LEN],
+    usage: u64,
+    usage_max: u64,
+}
+
+impl DirectionKey {
+    /// `half` has 128 bytes: the cipher key is in the first 64, the implicit part starts the others.
+    fn new(cipher: DataCipher, half: &[u8]) -> Self {
+        let (cipher_part, hmac_part) = half.split_at(half.len() / 2);
+        // The key's length is the cipher's, and nothing else can be wrong with it.
+        #[allow(clippy::expect_used)]
+        let key = UnboundKey::new(cipher.algorithm(), &cipher_part[..cipher.key_len()])
+            .expect("a key of the cipher's length");
+        let mut implicit_iv = [0; IMPLICIT_IV_LEN];
+        implicit_iv.copy_from_slice(&hmac_part[..IMPLICIT_IV_LEN]);
+        Self {
+            key: LessSafeKey::new(key),
+            implicit_iv,
+            usage: 0,
+            usage_max: cipher.usage_max(),
+        }
+    }
+
+    fn nonce(&self, id: [u8; ID_LEN]) -> Nonce {
+        let mut nonce = [0; ID_LEN + IMPLICIT_IV_LEN];
+        nonce[..ID_LEN].copy_from_slice(&id);
+        nonce[ID_LEN..].copy_from_slice(&self.implicit_iv);
+        Nonce::assume_unique_for_key(nonce)
+    }
+
+    /// Packets and blocks so far, and those of another packet.
+    const fn usage_after(&self, length: usize) -> u64 {
+        self.usage.saturating_add(1 + length.div_ceil(BLOCK) as u64)
+    }
+
+    const fn near_limit(&self) -> bool {
+        self.usage >= self.usage_max / 8 * 7
+    }
+}
+
+impl std::fmt::Debug for SealKey {
+    /// Without the key.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("SealKey")
+            .field("last_id", &self.last_id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for OpenKey {
+    /// Without the key.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("OpenKey")
+            .field("highest", &self.window.highest())
+            .field("failed", &self.failed)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the tag covers of the `clear` part: in DATA_V1 not the first byte.
+fn associated_data(header: DataHeader, clear: &[u8]) -> &[u8] {
+    match header {
+        DataHeader::V1 { .. } => clear.get(1..).unwrap_or_default(),
+        DataHeader::V2 { .. } => clear,
+    }
+}
+
+const ID_LEN: usize = 4;
+const TAG_LEN: usize = 16;
+const IMPLICIT_IV_LEN: usize = 8;
+const BLOCK: usize = 16;
+
+#[cfg(test)]
+mod tests;
