@@ -270,6 +270,8 @@ pub enum AdmissionRefusal {
     },
     /// Every address of the pool is in use.
     PoolExhausted,
+    /// A still newer session of the same name asked while this one waited.
+    Replaced,
 }
 
 /// Why a data packet could not be opened.

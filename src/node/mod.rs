@@ -4,7 +4,9 @@
 
 pub mod bus;
 pub mod event;
+pub mod leases;
 pub mod local_time;
 pub mod log;
+pub mod registry;
 pub mod strangers;
 pub mod title;

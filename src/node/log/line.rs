@@ -434,6 +434,10 @@ impl<'a> Page<'a> {
                 MULTI_ERROR,
                 format_args!("MULTI: no free --ifconfig-pool addresses are available"),
             ),
+            AdmissionRefusal::Replaced => self.say(
+                LEARN,
+                format_args!("MULTI: a newer session of this client came before it was admitted"),
+            ),
         }
     }
 

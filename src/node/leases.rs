@@ -1,0 +1,235 @@
+//! Address leases: which slot of the pool a client has, and which one it had last.
+//!
+//! Both families share the slot index: slot i is the i-th address of each pool. A name gets the
+//! slot that it had, if that is free; else the lowest slot that nobody ever had; else the one that
+//! was released the longest ago, so that an address rests as long as can be before it changes hands.
+//! Wire: wire.md section 16.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use super::event::Text;
+
+/// The slots of a node's address pool.
+#[derive(Debug)]
+pub struct Leases {
+    slots: u32,
+    /// Slots from here on were never taken.
+    fresh: u32,
+    /// Taken slots and released ones; the name is whose it is, or was.
+    used: HashMap<u32, Use>,
+    /// Released slots, the longest released first.
+    rested: BTreeMap<u64, u32>,
+    /// The slot that a name has or had last.
+    remembered: HashMap<Text, u32>,
+    releases: u64,
+}
+
+/// The first address of each family; `None` for a family without a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddressPool {
+    /// The IPv4 address of slot 0.
+    pub v4: Option<Ipv4Addr>,
+    /// The IPv6 address of slot 0.
+    pub v6: Option<Ipv6Addr>,
+    /// How many slots, within the networks of both families.
+    pub slots: u32,
+}
+
+/// One client's addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// IPv4, where there is a pool.
+    pub v4: Option<Ipv4Addr>,
+    /// IPv6, where there is a pool.
+    pub v6: Option<Ipv6Addr>,
+}
+
+#[derive(Debug)]
+struct Use {
+    name: Option<Text>,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    Taken,
+    /// With its place among the released.
+    Released(u64),
+}
+
+impl Leases {
+    /// A pool that nobody has used.
+    pub fn new(slots: u32) -> Self {
+        Self {
+            slots,
+            fresh: 0,
+            used: HashMap::new(),
+            rested: BTreeMap::new(),
+            remembered: HashMap::new(),
+            releases: 0,
+        }
+    }
+
+    /// Takes a slot for `name`, or for nobody in particular, who is not remembered. `None` when
+    /// all are taken.
+    pub fn take(&mut self, name: Option<&Text>) -> Option<u32> {
+        let slot = name
+            .and_then(|name| self.former(name))
+            .or_else(|| (self.fresh < self.slots).then_some(self.fresh))
+            .or_else(|| self.rested.first_key_value().map(|(_, &slot)| slot))?;
+        self.occupy(slot, name.cloned());
+        Some(slot)
+    }
+
+    /// Gives a slot back; it stays remembered for its name. A slot that is not taken stays as it is.
+    pub fn release(&mut self, slot: u32) {
+        if let Some(entry) = self.used.get_mut(&slot)
+            && matches!(entry.state, State::Taken)
+        {
+            entry.state = State::Released(self.releases);
+            self.rested.insert(self.releases, slot);
+            self.releases += 1;
+        }
+    }
+
+    /// The slot that `name` had, if it is free.
+    fn former(&self, name: &Text) -> Option<u32> {
+        let slot = *self.remembered.get(name)?;
+        let free = matches!(self.used.get(&slot)?.state, State::Released(_));
+        free.then_some(slot)
+    }
+
+    fn occupy(&mut self, slot: u32, name: Option<Text>) {
+        if slot == self.fresh {
+            self.fresh += 1;
+        }
+        let entry = Use {
+            name: name.clone(),
+            state: State::Taken,
+        };
+        if let Some(before) = self.used.insert(slot, entry) {
+            if let State::Released(place) = before.state {
+                self.rested.remove(&place);
+            }
+            if let Some(former) = before.name
+                && self.remembered.get(&former) == Some(&slot)
+            {
+                self.remembered.remove(&former);
+            }
+        }
+        if let Some(name) = name {
+            self.remembered.insert(name, slot);
+        }
+    }
+}
+
+impl AddressPool {
+    /// The addresses of a slot below [`AddressPool::slots`].
+    pub fn addresses(&self, slot: u32) -> Addresses {
+        Addresses {
+            v4: self
+                .v4
+                .map(|first| Ipv4Addr::from(u32::from(first).wrapping_add(slot))),
+            v6: self
+                .v6
+                .map(|first| Ipv6Addr::from(u128::from(first).wrapping_add(u128::from(slot)))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn take(leases: &mut Leases, name: &str) -> Option<u32> {
+        leases.take(Some(&name.into()))
+    }
+
+    #[test]
+    fn a_slot_gives_the_same_index_in_both_families() {
+        let pool = AddressPool {
+            v4: Some("10.8.0.254".parse().unwrap()),
+            v6: Some("fd00:8::1000".parse().unwrap()),
+            slots: 1000,
+        };
+        assert_eq!(
+            pool.addresses(2),
+            Addresses {
+                v4: Some("10.8.1.0".parse().unwrap()),
+                v6: Some("fd00:8::1002".parse().unwrap()),
+            }
+        );
+        let v4_only = AddressPool { v6: None, ..pool };
+        assert_eq!(v4_only.addresses(0).v6, None);
+    }
+
+    #[test]
+    fn slots_are_given_from_the_lowest_until_none_is_left() {
+        let mut leases = Leases::new(2);
+        assert_eq!(take(&mut leases, "a"), Some(0));
+        assert_eq!(take(&mut leases, "b"), Some(1));
+        assert_eq!(take(&mut leases, "c"), None);
+    }
+
+    #[test]
+    fn a_name_gets_its_slot_again_while_nobody_needed_it() {
+        let mut leases = Leases::new(3);
+        for name in ["a", "b"] {
+            take(&mut leases, name);
+        }
+        leases.release(1);
+        leases.release(0);
+        assert_eq!(take(&mut leases, "c"), Some(2), "a fresh slot comes first");
+        assert_eq!(take(&mut leases, "a"), Some(0));
+        assert_eq!(
+            take(&mut leases, "d"),
+            Some(1),
+            "b's slot, when all else is taken"
+        );
+        leases.release(0);
+        assert_eq!(
+            take(&mut leases, "b"),
+            Some(0),
+            "b's own slot is taken: it gets a's"
+        );
+    }
+
+    #[test]
+    fn the_longest_released_slot_changes_hands_first() {
+        let mut leases = Leases::new(3);
+        for name in ["a", "b", "c"] {
+            take(&mut leases, name);
+        }
+        for slot in [2, 0, 1] {
+            leases.release(slot);
+        }
+        let order: Vec<_> = ["x", "y", "z"]
+            .into_iter()
+            .map(|name| take(&mut leases, name))
+            .collect();
+        assert_eq!(order, [Some(2), Some(0), Some(1)]);
+    }
+
+    #[test]
+    fn a_slot_released_twice_is_free_once() {
+        let mut leases = Leases::new(1);
+        take(&mut leases, "a");
+        leases.release(0);
+        leases.release(0);
+        leases.release(7);
+        assert_eq!(take(&mut leases, "b"), Some(0));
+        assert_eq!(take(&mut leases, "c"), None);
+    }
+
+    #[test]
+    fn the_nameless_are_not_remembered() {
+        let mut leases = Leases::new(2);
+        assert_eq!(leases.take(None), Some(0));
+        assert_eq!(leases.take(None), Some(1));
+        leases.release(1);
+        leases.release(0);
+        assert_eq!(leases.take(None), Some(1));
+        assert!(leases.remembered.is_empty());
+    }
+}
