@@ -8,5 +8,6 @@ pub mod leases;
 pub mod local_time;
 pub mod log;
 pub mod registry;
+pub mod status;
 pub mod strangers;
 pub mod title;

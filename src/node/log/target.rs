@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 
@@ -134,7 +135,11 @@ impl Stream {
 /// Opened for appending even when it is emptied first: tools that rotate a log by truncating it
 /// must not leave a hole.
 fn appending(path: &PathBuf) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).open(path)
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(OWNER_ONLY)
+        .open(path)
 }
 
 /// One message in the form that `/dev/log` takes. The daemon behind it adds the time.
@@ -156,6 +161,9 @@ fn trace(line: &Line) {
         Severity::Debug => tracing::debug!(target: "ringway", "{text}"),
     }
 }
+
+/// The mode of a new log file, as OpenVPN makes it.
+const OWNER_ONLY: u32 = 0o600;
 
 const SYSLOG_SOCKET: &str = "/dev/log";
 
