@@ -208,3 +208,16 @@ pub const STRANGER_SOURCES: usize = 256;
 
 /// Refusals that were not told are counted in the log once in so long.
 pub const STRANGER_SUMMARY_INTERVAL: Duration = Duration::from_secs(10);
+/// Peer ids of a shard for each peer that it has room for: those beyond one are at rest. With
+/// fewer, reconnecting clients would wait for the oldest to have rested.
+pub const PEER_IDS_PER_PEER: u32 = 4;
+
+/// Inner networks behind the clients of a shard. Wire: `iroute` and `iroute-ipv6`.
+pub const INNER_PREFIXES_MAX: usize = 65_536;
+
+/// Data keys of a peer: the one in use, the one before (lame duck), the one to come.
+pub const KEY_SLOTS: usize = 3;
+
+/// Free bytes before an inner packet that is on its way to the tun device: a cache line, in which
+/// the header of an offload has its place.
+pub const INNER_HEADROOM: usize = 64;

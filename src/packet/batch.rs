@@ -40,6 +40,23 @@ impl<T> Batch<T> {
         self.items.drain(..)
     }
 
+    /// Takes out the first items in order, at most `count` of them.
+    pub(super) fn drain_first(&mut self, count: usize) -> impl ExactSizeIterator<Item = T> + '_ {
+        let count = count.min(self.items.len());
+        self.items.drain(..count)
+    }
+
+    /// Appends an item for which the caller has seen to it that there is room.
+    pub(super) fn put(&mut self, item: T) {
+        debug_assert!(!self.is_full(), "more items than the caller made room for");
+        self.items.push(item);
+    }
+
+    /// How many more items fit.
+    pub(super) const fn room(&self) -> usize {
+        self.max - self.items.len()
+    }
+
     /// Takes out the items for which `fails` says so, in order; the others stay in theirs.
     pub(super) fn extract(&mut self, fails: impl FnMut(&mut T) -> bool) -> impl Iterator<Item = T> {
         self.items.extract_if(.., fails)
@@ -104,6 +121,12 @@ impl Packet {
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         let range = self.range();
         self.buffer.bytes_mut().get_mut(range).unwrap_or_default()
+    }
+
+    /// Keeps the first `len` bytes of a single packet.
+    pub(super) fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(u32::try_from(len).unwrap_or(u32::MAX));
+        self.segment_size = self.len;
     }
 
     const fn range(&self) -> std::ops::Range<usize> {

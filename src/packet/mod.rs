@@ -5,19 +5,32 @@
 mod batch;
 mod drop_reason;
 mod event;
+mod inbound;
+mod key_slots;
 mod mssfix;
+mod outbound;
 mod path;
+mod peer;
 mod peer_ids;
 mod peer_index;
+mod peer_table;
 mod pool;
 mod routes;
+#[cfg(test)]
+mod tests;
 
 pub use batch::{Batch, Datagram, Packet, Received};
 pub use drop_reason::{DropCounters, DropReason};
 pub use event::PeerEvent;
+pub use inbound::{InboundBatch, inbound};
+pub use key_slots::{KeySlots, NoSuchKey};
 pub use mssfix::Mssfix;
+pub use outbound::{OutboundBatch, outbound, seal_payload};
 pub use path::{LocalAddress, Path};
-pub use peer_ids::PeerIds;
+pub use peer::{InnerAddresses, NewPeer, Numbering, Peer, Traffic};
+use peer_ids::PeerIds;
 pub use peer_index::PeerIndex;
+pub use peer_table::{PeerTable, TableFull};
 pub use pool::{Buffer, Pool};
-pub use routes::{Routes, RoutesFull};
+use routes::Routes;
+pub use routes::RoutesFull;

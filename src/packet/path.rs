@@ -17,6 +17,18 @@ pub struct Path {
     pub socket: u16,
 }
 
+impl Path {
+    /// What a packet without a peer id is looked up by. The interface is left out: packets of one
+    /// conversation may enter by several.
+    pub(super) fn four_tuple(&self) -> FourTuple {
+        FourTuple {
+            remote: self.remote,
+            local: self.local.map(|local| local.ip),
+            socket: self.socket,
+        }
+    }
+}
+
 /// One of this machine's addresses, with the interface it was asked on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LocalAddress {
@@ -24,4 +36,12 @@ pub struct LocalAddress {
     pub ip: IpAddr,
     /// The interface's index; 0 lets the kernel choose.
     pub interface: u32,
+}
+
+/// Both addresses and, by the socket, both ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct FourTuple {
+    remote: SocketAddr,
+    local: Option<IpAddr>,
+    socket: u16,
 }

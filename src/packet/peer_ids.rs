@@ -12,7 +12,7 @@ use crate::wire::PeerId;
 
 /// The ids of one shard: never given, in use, or resting.
 #[derive(Debug)]
-pub struct PeerIds {
+pub(super) struct PeerIds {
     shard: u32,
     shards: u32,
     capacity: u32,
@@ -24,7 +24,7 @@ pub struct PeerIds {
 
 impl PeerIds {
     /// The ids of `shard` among `shards` (at least 1), `capacity` of them as far as 24 bits reach.
-    pub fn new(shard: u32, shards: u32, capacity: u32) -> Self {
+    pub(super) fn new(shard: u32, shards: u32, capacity: u32) -> Self {
         let shards = shards.max(1);
         let shard = shard % shards;
         // PeerId::NONE is the one 24-bit value that names no peer.
@@ -40,7 +40,7 @@ impl PeerIds {
     }
 
     /// An id that no peer has used for [`limits::PEER_ID_REST`], or `None` when there is none.
-    pub fn take(&mut self, now: Monotonic) -> Option<PeerId> {
+    pub(super) fn take(&mut self, now: Monotonic) -> Option<PeerId> {
         let slot = match self.resting.front() {
             Some(&(slot, released)) if now.since(released) >= limits::PEER_ID_REST => {
                 self.resting.pop_front();
@@ -56,7 +56,7 @@ impl PeerIds {
     }
 
     /// Puts an id to rest that [`PeerIds::take`] gave and no peer uses any more.
-    pub fn release(&mut self, peer_id: PeerId, now: Monotonic) {
+    pub(super) fn release(&mut self, peer_id: PeerId, now: Monotonic) {
         if let Some(slot) = self.slot(peer_id)
             && self.resting.len() < self.capacity as usize
         {
@@ -65,14 +65,9 @@ impl PeerIds {
     }
 
     /// The dense number of an id of this shard, below the capacity; `None` for any other.
-    pub fn slot(&self, peer_id: PeerId) -> Option<u32> {
+    pub(super) fn slot(&self, peer_id: PeerId) -> Option<u32> {
         let slot = peer_id.get() / self.shards;
         (peer_id.get() % self.shards == self.shard && slot < self.fresh).then_some(slot)
-    }
-
-    /// How many ids there are in all.
-    pub const fn capacity(&self) -> u32 {
-        self.capacity
     }
 }
 
@@ -132,8 +127,8 @@ mod tests {
     #[test]
     fn the_id_that_means_none_is_never_given() {
         let ids = PeerIds::new(0, 1, u32::MAX);
-        assert_eq!(ids.capacity(), PeerId::NONE.get());
+        assert_eq!(ids.capacity, PeerId::NONE.get());
         let last_shard = PeerIds::new(3, 4, u32::MAX);
-        assert_eq!(last_shard.capacity() * 4 + 3, PeerId::NONE.get());
+        assert_eq!(last_shard.capacity * 4 + 3, PeerId::NONE.get());
     }
 }

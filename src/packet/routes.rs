@@ -13,30 +13,29 @@ use super::PeerIndex;
 ///
 /// An address entry wins over any prefix, the longest prefix over the others.
 #[derive(Debug)]
-pub struct Routes {
+pub(super) struct Routes {
     hosts_v4: Hosts<u32>,
     hosts_v6: Hosts<u128>,
     prefixes_v4: PrefixMap<Ipv4Net, PeerIndex>,
     prefixes_v6: PrefixMap<Ipv6Net, PeerIndex>,
-    hosts_max: usize,
     prefixes_max: usize,
 }
 
 impl Routes {
-    /// Room for `hosts_max` addresses of each family and `prefixes_max` prefixes of both together.
-    pub fn new(hosts_max: usize, prefixes_max: usize) -> Self {
+    /// Room for `hosts` addresses of each family, which the caller keeps to, and a bound of
+    /// `prefixes_max` prefixes of both together.
+    pub(super) fn new(hosts: usize, prefixes_max: usize) -> Self {
         Self {
-            hosts_v4: HashMap::with_capacity_and_hasher(hosts_max, BuildHasherDefault::default()),
-            hosts_v6: HashMap::with_capacity_and_hasher(hosts_max, BuildHasherDefault::default()),
+            hosts_v4: HashMap::with_capacity_and_hasher(hosts, BuildHasherDefault::default()),
+            hosts_v6: HashMap::with_capacity_and_hasher(hosts, BuildHasherDefault::default()),
             prefixes_v4: PrefixMap::new(),
             prefixes_v6: PrefixMap::new(),
-            hosts_max,
             prefixes_max,
         }
     }
 
     /// The peer that packets to `address` go to.
-    pub fn find(&self, address: IpAddr) -> Option<PeerIndex> {
+    pub(super) fn find(&self, address: IpAddr) -> Option<PeerIndex> {
         match address {
             IpAddr::V4(address) => self.find_v4(address),
             IpAddr::V6(address) => self.find_v6(address),
@@ -66,25 +65,18 @@ impl Routes {
     }
 
     /// Routes a single address to `peer`, in place of whoever had it.
-    ///
-    /// # Errors
-    /// [`RoutesFull`] when a new entry would exceed the bound.
-    pub fn add_host(&mut self, address: IpAddr, peer: PeerIndex) -> Result<(), RoutesFull> {
+    pub(super) fn add_host(&mut self, address: IpAddr, peer: PeerIndex) {
         match address {
-            IpAddr::V4(address) => {
-                insert(&mut self.hosts_v4, address.to_bits(), peer, self.hosts_max)
-            }
-            IpAddr::V6(address) => {
-                insert(&mut self.hosts_v6, address.to_bits(), peer, self.hosts_max)
-            }
-        }
+            IpAddr::V4(address) => self.hosts_v4.insert(address.to_bits(), peer),
+            IpAddr::V6(address) => self.hosts_v6.insert(address.to_bits(), peer),
+        };
     }
 
     /// Routes a prefix to `peer`, in place of whoever had it. Host bits are ignored.
     ///
     /// # Errors
     /// [`RoutesFull`] when a new entry would exceed the bound.
-    pub fn add_prefix(&mut self, prefix: IpNet, peer: PeerIndex) -> Result<(), RoutesFull> {
+    pub(super) fn add_prefix(&mut self, prefix: IpNet, peer: PeerIndex) -> Result<(), RoutesFull> {
         let known = match prefix.trunc() {
             IpNet::V4(prefix) => self.prefixes_v4.contains_key(&prefix),
             IpNet::V6(prefix) => self.prefixes_v6.contains_key(&prefix),
@@ -101,7 +93,7 @@ impl Routes {
 
     /// Forgets an address, if it still leads to `peer`: a newer session of the same client may have
     /// taken it.
-    pub fn remove_host(&mut self, address: IpAddr, peer: PeerIndex) {
+    pub(super) fn remove_host(&mut self, address: IpAddr, peer: PeerIndex) {
         match address {
             IpAddr::V4(address) => remove(&mut self.hosts_v4, address.to_bits(), peer),
             IpAddr::V6(address) => remove(&mut self.hosts_v6, address.to_bits(), peer),
@@ -109,7 +101,7 @@ impl Routes {
     }
 
     /// Forgets a prefix, if it still leads to `peer`.
-    pub fn remove_prefix(&mut self, prefix: IpNet, peer: PeerIndex) {
+    pub(super) fn remove_prefix(&mut self, prefix: IpNet, peer: PeerIndex) {
         match prefix.trunc() {
             IpNet::V4(prefix) if self.prefixes_v4.get(&prefix) == Some(&peer) => {
                 self.prefixes_v4.remove(&prefix);
@@ -122,25 +114,12 @@ impl Routes {
     }
 }
 
-/// The table of routes has no room for another entry.
+/// The bound on inner networks is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the table of inner routes is full")]
+#[error("the table of inner networks is full")]
 pub struct RoutesFull;
 
 type Hosts<K> = HashMap<K, PeerIndex, BuildHasherDefault<AddressHasher>>;
-
-fn insert<K: Eq + Hash>(
-    hosts: &mut Hosts<K>,
-    address: K,
-    peer: PeerIndex,
-    max: usize,
-) -> Result<(), RoutesFull> {
-    if hosts.len() >= max && !hosts.contains_key(&address) {
-        return Err(RoutesFull);
-    }
-    hosts.insert(address, peer);
-    Ok(())
-}
 
 fn remove<K: Eq + Hash>(hosts: &mut Hosts<K>, address: K, peer: PeerIndex) {
     if hosts.get(&address) == Some(&peer) {
@@ -212,8 +191,8 @@ mod tests {
                 .add_prefix(prefix.parse().unwrap(), peer(owner))
                 .unwrap();
         }
-        routes.add_host(ip("10.1.2.3"), peer(6)).unwrap();
-        routes.add_host(ip("fd00:1::9"), peer(7)).unwrap();
+        routes.add_host(ip("10.1.2.3"), peer(6));
+        routes.add_host(ip("fd00:1::9"), peer(7));
         for (address, expected) in [
             ("10.9.9.9", Some(1)),
             ("10.1.9.9", Some(2)),
@@ -241,12 +220,8 @@ mod tests {
     }
 
     #[test]
-    fn bounds_hold_and_a_known_entry_is_replaced() {
+    fn the_bound_on_prefixes_holds() {
         let mut routes = Routes::new(1, 1);
-        assert_eq!(routes.add_host(ip("10.8.0.2"), peer(1)), Ok(()));
-        assert_eq!(routes.add_host(ip("10.8.0.3"), peer(1)), Err(RoutesFull));
-        assert_eq!(routes.add_host(ip("10.8.0.2"), peer(2)), Ok(()));
-        assert_eq!(routes.find(ip("10.8.0.2")), Some(peer(2)));
         assert_eq!(
             routes.add_prefix("10.0.0.0/8".parse().unwrap(), peer(1)),
             Ok(())
@@ -255,6 +230,12 @@ mod tests {
             routes.add_prefix("fd00::/8".parse().unwrap(), peer(1)),
             Err(RoutesFull)
         );
+        // A known prefix needs no more room.
+        assert_eq!(
+            routes.add_prefix("10.0.0.0/8".parse().unwrap(), peer(2)),
+            Ok(())
+        );
+        assert_eq!(routes.find(ip("10.1.1.1")), Some(peer(2)));
     }
 
     #[test]
@@ -263,12 +244,12 @@ mod tests {
         let (old, new) = (peer(1), peer(2));
         let prefix = |text: &str| text.parse::<IpNet>().unwrap();
         for address in ["10.8.0.2", "fd00::2"] {
-            routes.add_host(ip(address), old).unwrap();
+            routes.add_host(ip(address), old);
         }
         for network in ["10.66.0.0/16", "fd66::/16"] {
             routes.add_prefix(prefix(network), old).unwrap();
         }
-        routes.add_host(ip("10.8.0.2"), new).unwrap();
+        routes.add_host(ip("10.8.0.2"), new);
         routes.add_prefix(prefix("fd66::/16"), new).unwrap();
         for address in ["10.8.0.2", "fd00::2"] {
             routes.remove_host(ip(address), old);

@@ -1,0 +1,160 @@
+//! What the data path knows of one peer.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+
+use super::{KeySlots, Mssfix, Path};
+use crate::crypto::SealKey;
+use crate::time::Monotonic;
+use crate::wire::{self, DataHeader, KeyId, PeerId};
+
+/// A peer of the data path. What every packet touches stands first.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Peer {
+    /// Its datagrams' way. Only [`super::PeerTable`] moves it, so that look-ups by path stay true.
+    pub(super) path: Path,
+    peer_id: PeerId,
+    mtu: u16,
+    pub(super) mssfix: Mssfix,
+    /// When a datagram was last sealed for it, or sent to it by its session.
+    pub last_sent: Monotonic,
+    /// When an authenticated packet of either channel last came from it.
+    pub last_received: Monotonic,
+    /// What went over the wire.
+    pub traffic: Traffic,
+    pub(super) addresses: InnerAddresses,
+    /// Its data keys.
+    pub keys: KeySlots,
+    /// Inner networks behind it.
+    pub(super) prefixes: Vec<IpNet>,
+}
+
+impl Peer {
+    pub(super) fn new(new: NewPeer, peer_id: PeerId, now: Monotonic) -> Self {
+        Self {
+            path: new.path,
+            peer_id,
+            mtu: new.mtu,
+            mssfix: new.mssfix,
+            last_sent: now,
+            last_received: now,
+            traffic: Traffic::default(),
+            addresses: InnerAddresses::default(),
+            keys: KeySlots::default(),
+            prefixes: Vec::new(),
+        }
+    }
+
+    /// The way of its datagrams.
+    pub const fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its peer id; [`PeerId::NONE`] if it was given none.
+    pub const fn peer_id(&self) -> PeerId {
+        self.peer_id
+    }
+
+    /// The largest inner packet that is sent to it, in bytes.
+    pub const fn mtu(&self) -> u16 {
+        self.mtu
+    }
+
+    /// The inner addresses assigned to it.
+    pub const fn addresses(&self) -> InnerAddresses {
+        self.addresses
+    }
+
+    /// What stands before its data packets.
+    pub(super) fn header(&self, key_id: KeyId) -> DataHeader {
+        match self.peer_id {
+            PeerId::NONE => DataHeader::V1 { key_id },
+            peer_id => DataHeader::V2 { key_id, peer_id },
+        }
+    }
+
+    /// Lowers what a SYN announces, so that a TCP connection through the tunnel makes no packets
+    /// that are too large on the way.
+    pub(super) fn clamp_segments(&self, packet: &mut [u8]) {
+        let overhead = SealKey::OVERHEAD - DataHeader::LEN_MAX + self.header(KeyId::FIRST).len();
+        let Some(max) = self.mssfix.inner_packet_max(&self.path, overhead as u16) else {
+            return;
+        };
+        let headers = match packet.first() {
+            Some(0x40..=0x4f) => IPV4_TCP_HEADERS,
+            _ => IPV6_TCP_HEADERS,
+        };
+        wire::clamp_mss(packet, max.saturating_sub(headers));
+    }
+
+    /// The sending key, once, when it first nears its limit.
+    pub(super) fn nears_limit(&mut self) -> Option<KeyId> {
+        let slot = self.keys.sealing()?;
+        slot.tells_near_limit().then_some(slot.key_id)
+    }
+}
+
+/// What a session knows of its peer when it puts it into the table.
+#[derive(Clone, Copy, Debug)]
+pub struct NewPeer {
+    /// Where it is.
+    pub path: Path,
+    /// Whether it gets a peer id, and its data packets carry one.
+    pub numbering: Numbering,
+    /// The tunnel's MTU in bytes.
+    pub mtu: u16,
+    /// The bound on TCP segments.
+    pub mssfix: Mssfix,
+}
+
+/// By what a peer's data packets are told apart from others'.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Numbering {
+    /// By a peer id. Wire: the client announced bit 1 of `IV_PROTO`.
+    PeerId,
+    /// By their addresses and ports, as the oldest clients need it.
+    FourTuple,
+}
+
+/// The inner addresses assigned to a peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InnerAddresses {
+    /// The IPv4 address.
+    pub v4: Option<Ipv4Addr>,
+    /// The IPv6 address.
+    pub v6: Option<Ipv6Addr>,
+}
+
+impl InnerAddresses {
+    /// Whether `address` is one of them.
+    pub fn contain(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(address) => self.v4 == Some(address),
+            IpAddr::V6(address) => self.v6 == Some(address),
+        }
+    }
+
+    /// Those that there are.
+    pub fn iter(&self) -> impl Iterator<Item = IpAddr> {
+        let v6 = self.v6.map(IpAddr::V6);
+        self.v4.map(IpAddr::V4).into_iter().chain(v6)
+    }
+}
+
+/// Datagrams of a peer and their UDP payload bytes, of both channels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Bytes from the peer, authenticated.
+    pub received_bytes: u64,
+    /// Datagrams from the peer, authenticated.
+    pub received_packets: u64,
+    /// Bytes to the peer.
+    pub sent_bytes: u64,
+    /// Datagrams to the peer.
+    pub sent_packets: u64,
+}
+
+const IPV4_TCP_HEADERS: u16 = 20 + 20;
+const IPV6_TCP_HEADERS: u16 = 40 + 20;

@@ -1,0 +1,422 @@
+//! The peers of one shard, and the four ways to find one: by index, peer id, path and inner address.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, DefaultHasher, Hasher};
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::path::FourTuple;
+use super::{
+    InnerAddresses, NewPeer, Numbering, Path, Peer, PeerIds, PeerIndex, Routes, RoutesFull,
+};
+use crate::limits;
+use crate::random::Random;
+use crate::time::Monotonic;
+use crate::wire::PeerId;
+
+/// A shard's peers with their inner addresses.
+#[derive(Debug)]
+pub struct PeerTable {
+    places: Vec<Place>,
+    vacant: Vec<u32>,
+    peers_max: u32,
+    peer_ids: PeerIds,
+    /// By the peer id's slot. Entries outlive their peer; the generation tells.
+    by_peer_id: Vec<PeerIndex>,
+    by_path: HashMap<FourTuple, PeerIndex, KeyedHash>,
+    routes: Routes,
+}
+
+impl PeerTable {
+    /// A table of `shard` among `shards` with room for `peers_max` peers. `random` keys the hash of
+    /// the look-up by path, so that nobody can aim addresses at one bucket.
+    pub fn new(shard: u32, shards: u32, peers_max: u32, random: &mut dyn Random) -> Self {
+        let ids = peers_max.saturating_mul(limits::PEER_IDS_PER_PEER);
+        let room = peers_max as usize;
+        Self {
+            places: Vec::with_capacity(room),
+            vacant: Vec::with_capacity(room),
+            peers_max,
+            peer_ids: PeerIds::new(shard, shards, ids),
+            by_peer_id: Vec::new(),
+            // Twice the room: removals and floats then never make the map grow on the data path.
+            by_path: HashMap::with_capacity_and_hasher(2 * room, KeyedHash::new(random)),
+            routes: Routes::new(room, limits::INNER_PREFIXES_MAX),
+        }
+    }
+
+    /// Puts a peer in, without keys and inner addresses. A peer that was found by the same path
+    /// until now is found by its peer id alone.
+    ///
+    /// # Errors
+    /// [`TableFull`] when there is no place, or every peer id is in use or at rest.
+    pub fn insert(&mut self, new: NewPeer, now: Monotonic) -> Result<PeerIndex, TableFull> {
+        if self.len() >= self.peers_max as usize {
+            return Err(TableFull);
+        }
+        let peer_id = match new.numbering {
+            Numbering::PeerId => self.peer_ids.take(now).ok_or(TableFull)?,
+            Numbering::FourTuple => PeerId::NONE,
+        };
+        let index = self.occupy(Peer::new(new, peer_id, now));
+        if let Some(slot) = self.peer_ids.slot(peer_id) {
+            let slot = slot as usize;
+            if slot >= self.by_peer_id.len() {
+                self.by_peer_id.resize(slot + 1, index);
+            }
+            self.by_peer_id[slot] = index;
+        }
+        self.by_path.insert(new.path.four_tuple(), index);
+        Ok(index)
+    }
+
+    /// Takes a peer out, with all that leads to it. Its peer id goes to rest.
+    pub fn remove(&mut self, index: PeerIndex, now: Monotonic) -> Option<Box<Peer>> {
+        let place = self.places.get_mut(index.place())?;
+        if place.generation != index.generation() {
+            return None;
+        }
+        let peer = place.peer.take()?;
+        place.generation = place.generation.wrapping_add(1);
+        self.vacant.push(index.place() as u32);
+        self.peer_ids.release(peer.peer_id(), now);
+        self.forget_path(&peer.path, index);
+        for address in peer.addresses.iter() {
+            self.routes.remove_host(address, index);
+        }
+        for &prefix in &peer.prefixes {
+            self.routes.remove_prefix(prefix, index);
+        }
+        Some(peer)
+    }
+
+    /// The peer at `index`, unless it is gone.
+    pub fn peer(&self, index: PeerIndex) -> Option<&Peer> {
+        let place = self.places.get(index.place())?;
+        (place.generation == index.generation()).then_some(())?;
+        place.peer.as_deref()
+    }
+
+    /// The peer at `index`, unless it is gone.
+    pub fn peer_mut(&mut self, index: PeerIndex) -> Option<&mut Peer> {
+        let place = self.places.get_mut(index.place())?;
+        (place.generation == index.generation()).then_some(())?;
+        place.peer.as_deref_mut()
+    }
+
+    /// The peer with this peer id.
+    pub fn by_peer_id(&self, peer_id: PeerId) -> Option<PeerIndex> {
+        let slot = self.peer_ids.slot(peer_id)?;
+        let index = *self.by_peer_id.get(slot as usize)?;
+        let peer = self.peer(index)?;
+        (peer.peer_id() == peer_id).then_some(index)
+    }
+
+    /// The newest peer on this path.
+    pub fn by_path(&self, path: &Path) -> Option<PeerIndex> {
+        self.by_path.get(&path.four_tuple()).copied()
+    }
+
+    /// The peer that inner packets to `address` go to: whose address it is, else the one with the
+    /// longest prefix around it.
+    pub fn by_inner_address(&self, address: IpAddr) -> Option<PeerIndex> {
+        self.routes.find(address)
+    }
+
+    /// Assigns inner addresses in place of the peer's former ones; they lead to it from now on, and
+    /// no longer to who had them before.
+    pub fn assign(&mut self, index: PeerIndex, addresses: InnerAddresses) {
+        let Some(peer) = self.peer_mut(index) else {
+            return;
+        };
+        let former = std::mem::replace(&mut peer.addresses, addresses);
+        for address in former.iter() {
+            self.routes.remove_host(address, index);
+        }
+        for address in addresses.iter() {
+            self.routes.add_host(address, index);
+        }
+    }
+
+    /// Routes an inner network to the peer.
+    ///
+    /// # Errors
+    /// [`RoutesFull`] when the bound on prefixes is reached.
+    pub fn add_prefix(&mut self, index: PeerIndex, prefix: IpNet) -> Result<(), RoutesFull> {
+        if self.peer(index).is_none() {
+            return Ok(());
+        }
+        self.routes.add_prefix(prefix, index)?;
+        if let Some(peer) = self.peer_mut(index) {
+            peer.prefixes.push(prefix);
+        }
+        Ok(())
+    }
+
+    /// Adopts another path for the peer. Only after a packet from there was authenticated.
+    pub(super) fn float(&mut self, index: PeerIndex, to: Path) {
+        let Some(peer) = self.peer_mut(index) else {
+            return;
+        };
+        let from = std::mem::replace(&mut peer.path, to);
+        self.forget_path(&from, index);
+        // A peer that is found there already stays so: this one is found by its peer id.
+        self.by_path.entry(to.four_tuple()).or_insert(index);
+    }
+
+    /// All peers.
+    pub fn iter(&self) -> impl Iterator<Item = (PeerIndex, &Peer)> + '_ {
+        self.places.iter().zip(0..).filter_map(|(place, number)| {
+            let peer = place.peer.as_deref()?;
+            Some((PeerIndex::new(number, place.generation), peer))
+        })
+    }
+
+    /// How many peers there are.
+    pub const fn len(&self) -> usize {
+        self.places.len() - self.vacant.len()
+    }
+
+    /// True without any peer.
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn occupy(&mut self, peer: Peer) -> PeerIndex {
+        let peer = Some(Box::new(peer));
+        if let Some(number) = self.vacant.pop()
+            && let Some(place) = self.places.get_mut(number as usize)
+        {
+            place.peer = peer;
+            return PeerIndex::new(number, place.generation);
+        }
+        let number = self.places.len() as u32;
+        self.places.push(Place {
+            generation: 0,
+            peer,
+        });
+        PeerIndex::new(number, 0)
+    }
+
+    fn forget_path(&mut self, path: &Path, index: PeerIndex) {
+        let four_tuple = path.four_tuple();
+        if self.by_path.get(&four_tuple) == Some(&index) {
+            self.by_path.remove(&four_tuple);
+        }
+    }
+}
+
+/// The table has no place or no peer id left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the peer table is full")]
+pub struct TableFull;
+
+#[derive(Debug)]
+struct Place {
+    generation: u32,
+    peer: Option<Box<Peer>>,
+}
+
+/// The standard library's hash behind a random prefix.
+#[derive(Clone, Copy)]
+struct KeyedHash([u64; 2]);
+
+impl KeyedHash {
+    fn new(random: &mut dyn Random) -> Self {
+        Self([random.next_u64(), random.next_u64()])
+    }
+}
+
+impl BuildHasher for KeyedHash {
+    type Hasher = DefaultHasher;
+
+    fn build_hasher(&self) -> DefaultHasher {
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u64(self.0[0]);
+        hasher.write_u64(self.0[1]);
+        hasher
+    }
+}
+
+impl std::fmt::Debug for KeyedHash {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("KeyedHash")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::Mssfix;
+    use crate::random::SeededRandom;
+    use std::time::Duration;
+
+    const START: Monotonic = Monotonic::from_nanos(1_000_000_000);
+
+    fn table(peers_max: u32) -> PeerTable {
+        PeerTable::new(1, 4, peers_max, &mut SeededRandom::new(1))
+    }
+
+    fn path(port: u16) -> Path {
+        Path {
+            remote: ([192, 0, 2, 1], port).into(),
+            local: None,
+            socket: 0,
+        }
+    }
+
+    fn new_peer(port: u16, numbering: Numbering) -> NewPeer {
+        NewPeer {
+            path: path(port),
+            numbering,
+            mtu: 1500,
+            mssfix: Mssfix::Off,
+        }
+    }
+
+    fn addresses(last: u8) -> InnerAddresses {
+        InnerAddresses {
+            v4: Some([10, 8, 0, last].into()),
+            v6: Some([0xfd00, 0, 0, 0, 0, 0, 0, u16::from(last)].into()),
+        }
+    }
+
+    #[test]
+    fn a_peer_is_found_by_all_that_is_its_own_and_by_nothing_after_it_left() {
+        let mut table = table(2);
+        let index = table.insert(new_peer(1, Numbering::PeerId), START).unwrap();
+        let peer_id = table.peer(index).unwrap().peer_id();
+        assert_eq!(peer_id.get(), 1);
+        table.assign(index, addresses(2));
+        table
+            .add_prefix(index, "10.66.0.0/16".parse().unwrap())
+            .unwrap();
+        let find = |table: &PeerTable| {
+            let inner = |text: &str| table.by_inner_address(text.parse().unwrap());
+            [
+                table.by_peer_id(peer_id),
+                table.by_path(&path(1)),
+                inner("10.8.0.2"),
+                inner("fd00::2"),
+                inner("10.66.1.1"),
+            ]
+        };
+        assert_eq!(find(&table), [Some(index); 5]);
+        assert_eq!(
+            table.iter().map(|(index, _)| index).collect::<Vec<_>>(),
+            [index]
+        );
+
+        assert!(table.remove(index, START).is_some());
+        assert_eq!(find(&table), [None; 5]);
+        assert!(table.peer(index).is_none());
+        assert!(table.remove(index, START).is_none());
+        assert!(table.is_empty());
+    }
+
+    #[test]
+    fn an_index_never_names_the_next_peer_at_its_place() {
+        let mut table = table(1);
+        let old = table.insert(new_peer(1, Numbering::PeerId), START).unwrap();
+        table.remove(old, START);
+        let new = table.insert(new_peer(1, Numbering::PeerId), START).unwrap();
+        assert_eq!((old.place(), old.generation()), (0, 0));
+        assert_eq!((new.place(), new.generation()), (0, 1));
+        assert!(table.peer(old).is_none() && table.peer_mut(old).is_none());
+        assert!(table.remove(old, START).is_none());
+        assert!(table.peer(new).is_some());
+    }
+
+    #[test]
+    fn a_peer_id_rests_between_two_peers() {
+        let mut table = table(1);
+        let ids: Vec<u32> = (0..limits::PEER_IDS_PER_PEER)
+            .map(|_| {
+                let index = table.insert(new_peer(1, Numbering::PeerId), START).unwrap();
+                table.remove(index, START).unwrap().peer_id().get()
+            })
+            .collect();
+        assert_eq!(ids, [1, 5, 9, 13]);
+        let soon = START + Duration::from_secs(59);
+        assert_eq!(
+            table.insert(new_peer(1, Numbering::PeerId), soon),
+            Err(TableFull)
+        );
+        assert!(table.is_empty());
+        let later = START + limits::PEER_ID_REST;
+        let index = table.insert(new_peer(1, Numbering::PeerId), later).unwrap();
+        assert_eq!(table.by_peer_id(PeerId::new(1).unwrap()), Some(index));
+    }
+
+    #[test]
+    fn the_bound_on_peers_holds_and_old_clients_need_no_peer_id() {
+        let mut table = table(2);
+        let old_client = table
+            .insert(new_peer(1, Numbering::FourTuple), START)
+            .unwrap();
+        assert_eq!(table.peer(old_client).unwrap().peer_id(), PeerId::NONE);
+        assert_eq!(table.by_peer_id(PeerId::NONE), None);
+        assert_eq!(table.by_path(&path(1)), Some(old_client));
+        let client = table.insert(new_peer(2, Numbering::PeerId), START).unwrap();
+        assert_eq!(
+            table.insert(new_peer(3, Numbering::FourTuple), START),
+            Err(TableFull)
+        );
+        assert_eq!(table.len(), 2);
+        assert_ne!(old_client, client);
+    }
+
+    #[test]
+    fn the_newest_peer_on_a_path_is_found_by_it() {
+        let mut table = table(3);
+        let old = table.insert(new_peer(1, Numbering::PeerId), START).unwrap();
+        let new = table.insert(new_peer(1, Numbering::PeerId), START).unwrap();
+        assert_eq!(table.by_path(&path(1)), Some(new));
+        table.remove(old, START);
+        assert_eq!(table.by_path(&path(1)), Some(new));
+
+        // A peer that floats there does not take the path from the one that is found by it.
+        let other = table.insert(new_peer(2, Numbering::PeerId), START).unwrap();
+        table.float(other, path(1));
+        assert_eq!(table.by_path(&path(1)), Some(new));
+        assert_eq!(table.by_path(&path(2)), None);
+        assert_eq!(table.peer(other).unwrap().path(), &path(1));
+        table.float(other, path(3));
+        assert_eq!(table.by_path(&path(1)), Some(new));
+        assert_eq!(table.by_path(&path(3)), Some(other));
+    }
+
+    #[test]
+    fn an_interface_is_no_part_of_the_path_a_peer_is_found_by() {
+        let mut table = table(1);
+        let mut new = new_peer(1, Numbering::FourTuple);
+        let local = |interface, last| {
+            let ip = [198, 51, 100, last].into();
+            Some(crate::packet::LocalAddress { ip, interface })
+        };
+        new.path.local = local(1, 1);
+        let index = table.insert(new, START).unwrap();
+        let at = |local| Path { local, ..path(1) };
+        assert_eq!(table.by_path(&at(local(2, 1))), Some(index));
+        assert_eq!(table.by_path(&at(local(1, 2))), None);
+        assert_eq!(
+            table.by_path(&Path {
+                socket: 1,
+                ..at(local(1, 1))
+            }),
+            None
+        );
+    }
+
+    #[test]
+    fn assigning_again_replaces() {
+        let mut table = table(1);
+        let index = table.insert(new_peer(1, Numbering::PeerId), START).unwrap();
+        table.assign(index, addresses(2));
+        table.assign(index, addresses(3));
+        assert_eq!(table.by_inner_address([10, 8, 0, 2].into()), None);
+        assert_eq!(table.by_inner_address([10, 8, 0, 3].into()), Some(index));
+        assert_eq!(table.peer(index).unwrap().addresses(), addresses(3));
+    }
+}

@@ -1,0 +1,456 @@
+use super::*;
+use crate::wire::{OccMessage, PING, PeerId};
+use proptest::prelude::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn key_id(value: u8) -> KeyId {
+    KeyId::from_low_bits(value)
+}
+
+fn from_client() -> Vec<u8> {
+    ip(CLIENT_V4, LAN_V4, b"from the client")
+}
+
+#[test]
+fn every_cipher_and_header_carries_both_families_both_ways() {
+    for (cipher, numbering) in DataCipher::ALL
+        .into_iter()
+        .flat_map(|cipher| NUMBERINGS.map(|numbering| (cipher, numbering)))
+    {
+        let mut pair = Pair::new(cipher, numbering);
+        let header = match numbering {
+            Numbering::PeerId => 4,
+            Numbering::FourTuple => 1,
+        };
+        for (client, lan) in [
+            (IpAddr::V4(CLIENT_V4), IpAddr::V4(LAN_V4)),
+            (IpAddr::V6(CLIENT_V6), IpAddr::V6(LAN_V6)),
+        ] {
+            let (up, down) = (ip(client, lan, &[1; 700]), ip(lan, client, b"down"));
+            let [(datagram, to)] = pair.client.send(&up).try_into().unwrap();
+            assert_eq!((datagram.len(), to), (up.len() + header + 20, SERVER));
+            assert_eq!(pair.server.receive(&datagram, CLIENT), [up]);
+            let [(datagram, to)] = pair.server.send(&down).try_into().unwrap();
+            assert_eq!((datagram.len(), to), (down.len() + header + 20, CLIENT));
+            assert_eq!(pair.client.receive(&datagram, SERVER), [down]);
+        }
+        pair.client.assert_drops(&[]);
+        pair.server.assert_drops(&[]);
+        let peer = pair.server.peer().peer_id();
+        assert_eq!(peer == PeerId::NONE, numbering == Numbering::FourTuple);
+    }
+}
+
+#[test]
+fn a_received_packet_is_noted_on_its_peer_and_the_first_is_told_once_a_key() {
+    let mut pair = Pair::aes();
+    let first = pair.client.sealed(&from_client());
+    let second = pair.client.sealed(&from_client());
+    pair.server.now = pair.server.now + SECOND;
+    for datagram in [&first, &second] {
+        pair.server.receive(datagram, CLIENT);
+    }
+    let (peer, now) = (pair.server.peer, pair.server.now);
+    let first_data = PeerEvent::FirstData {
+        peer,
+        key_id: KeyId::FIRST,
+    };
+    assert_eq!(pair.server.events, [first_data]);
+    assert_eq!(pair.server.peer().last_received, now);
+    let traffic = Traffic {
+        received_bytes: 2 * first.len() as u64,
+        received_packets: 2,
+        ..Traffic::default()
+    };
+    assert_eq!(pair.server.peer().traffic, traffic);
+    let sent = pair.client.peer().traffic;
+    assert_eq!(
+        (sent.sent_bytes, sent.sent_packets),
+        (traffic.received_bytes, 2)
+    );
+}
+
+#[test]
+fn what_does_not_verify_is_counted_by_its_reason_and_changes_nothing() {
+    let mut pair = Pair::aes();
+    let good = pair.client.sealed(&from_client());
+    let with = |position: usize, value: u8| {
+        let mut datagram = good.clone();
+        datagram[position] = value;
+        datagram
+    };
+    let last = good.len() - 1;
+    for (datagram, reason) in [
+        (vec![], DropReason::Empty),
+        (vec![0xff; 50], DropReason::Malformed),
+        (vec![0x48, 0, 0], DropReason::Malformed),
+        (good[..24].to_vec(), DropReason::Malformed),
+        (with(3, 1), DropReason::UnknownPeer),
+        (with(1, 1), DropReason::UnknownPeer),
+        (with(0, 0x49), DropReason::UnknownKey),
+        (with(last, good[last] ^ 1), DropReason::Authentication),
+        (with(8, good[8] ^ 0x80), DropReason::Authentication),
+    ] {
+        pair.server.now = pair.server.now + SECOND;
+        assert!(pair.server.receive(&datagram, path(9, 9)).is_empty());
+        pair.server.assert_drops(&[(reason, 1)]);
+    }
+    assert_eq!(pair.server.events, []);
+    assert_eq!(pair.server.peer().traffic, Traffic::default());
+    assert_eq!(pair.server.peer().last_received, Monotonic::ZERO + SECOND);
+    assert_eq!(pair.server.peer().path(), &CLIENT);
+
+    assert_eq!(pair.server.receive(&good, CLIENT), [from_client()]);
+    assert!(pair.server.receive(&good, CLIENT).is_empty());
+    pair.server.assert_drops(&[(DropReason::Replay, 1)]);
+}
+
+#[test]
+fn control_datagrams_pass_by_untouched() {
+    let mut pair = Pair::aes();
+    let reset = [&[0x38][..], &[7; 13]].concat();
+    let packet = pair.server.packet(&reset, 100);
+    let received = Received {
+        packet,
+        path: path(9, 9),
+    };
+    pair.server.inbound.received.push(received).unwrap();
+    pair.server.run_inbound();
+    let [control] = pair
+        .server
+        .inbound
+        .control
+        .drain()
+        .collect::<Vec<_>>()
+        .try_into()
+        .unwrap();
+    assert_eq!(
+        (control.packet.bytes(), control.path),
+        (&reset[..], path(9, 9))
+    );
+    pair.server.pool.give(control.packet.buffer);
+    assert!(pair.server.take_inner().is_empty());
+    pair.server.assert_drops(&[]);
+}
+
+#[test]
+fn an_authentic_packet_with_a_peer_id_moves_its_peer() {
+    let mut pair = Pair::aes();
+    let elsewhere = path(77, 5555);
+    let datagram = pair.client.sealed(&from_client());
+    let mut tampered = datagram.clone();
+    tampered[10] ^= 1;
+    pair.server.receive(&tampered, elsewhere);
+    assert_eq!(pair.server.peer().path(), &CLIENT);
+
+    pair.server.receive(&datagram, CLIENT);
+    pair.server.events.clear();
+    // A replay is authentic, and moves nothing all the same.
+    pair.server.receive(&datagram, elsewhere);
+    assert_eq!(pair.server.events, []);
+    assert_eq!(pair.server.peer().path(), &CLIENT);
+
+    let next = pair.client.sealed(&from_client());
+    assert_eq!(pair.server.receive(&next, elsewhere), [from_client()]);
+    let floated = PeerEvent::Floated {
+        peer: pair.server.peer,
+        from: CLIENT,
+        to: elsewhere,
+    };
+    assert_eq!(pair.server.events, [floated]);
+    let [(_, to)] = pair
+        .server
+        .send(&ip(LAN_V4, CLIENT_V4, b"down"))
+        .try_into()
+        .unwrap();
+    assert_eq!(to, elsewhere);
+}
+
+#[test]
+fn a_packet_without_a_peer_id_is_found_by_its_path_and_moves_nobody() {
+    let mut pair = Pair::new(DataCipher::Aes128Gcm, Numbering::FourTuple);
+    let datagram = pair.client.sealed(&from_client());
+    assert!(pair.server.receive(&datagram, path(77, 5555)).is_empty());
+    pair.server.assert_drops(&[(DropReason::UnknownPeer, 1)]);
+    assert_eq!(pair.server.receive(&datagram, CLIENT), [from_client()]);
+    assert_eq!(pair.server.peer().path(), &CLIENT);
+}
+
+#[test]
+fn a_peer_that_was_given_a_peer_id_may_send_without_it() {
+    // Wire: a client told to ignore `peer-id` sends the short header while we send the long one.
+    let mut pair = Pair::aes();
+    pair.client = End::new(Numbering::FourTuple, SERVER);
+    let index = pair.client.peer;
+    pair.client
+        .peers
+        .add_prefix(index, "0.0.0.0/0".parse().unwrap())
+        .unwrap();
+    pair.install(DataCipher::Aes256Gcm, KeyId::FIRST);
+    pair.client.peer().keys.send_with(KeyId::FIRST).unwrap();
+    let datagram = pair.client.sealed(&from_client());
+    assert_eq!(pair.server.receive(&datagram, CLIENT), [from_client()]);
+
+    let none = [&[0x48, 0xff, 0xff, 0xff][..], &datagram[1..]].concat();
+    assert!(pair.server.receive(&none, path(9, 9)).is_empty());
+    pair.server.assert_drops(&[(DropReason::UnknownPeer, 1)]);
+    assert!(pair.server.receive(&none, CLIENT).is_empty());
+    // Found by its path; its tag was made for the other header.
+    pair.server.assert_drops(&[(DropReason::Authentication, 1)]);
+}
+
+#[test]
+fn only_the_peers_own_sources_pass() {
+    let mut pair = Pair::aes();
+    let index = pair.server.peer;
+    pair.server
+        .peers
+        .add_prefix(index, "10.66.0.0/16".parse().unwrap())
+        .unwrap();
+    let v6 = |text: &str| text.parse::<Ipv6Addr>().unwrap();
+    let other = [10, 8, 0, 3];
+    for (inner, drop) in [
+        (ip(CLIENT_V4, LAN_V4, b"x"), None),
+        (ip(CLIENT_V6, LAN_V6, b"x"), None),
+        (ip([10, 66, 1, 1], LAN_V4, b"x"), None),
+        (ip(other, LAN_V4, b"x"), Some(DropReason::SourceAddress)),
+        (ip([0; 4], LAN_V4, b"x"), Some(DropReason::SourceAddress)),
+        (
+            ip(v6("fd00:8::3"), LAN_V6, b"x"),
+            Some(DropReason::SourceAddress),
+        ),
+        (
+            ip(v6("fe80::1"), v6("ff02::2"), b"x"),
+            Some(DropReason::LinkLocalSource),
+        ),
+        (
+            ip(v6("::"), v6("ff02::16"), b"x"),
+            Some(DropReason::LinkLocalSource),
+        ),
+        (b"no packet".to_vec(), Some(DropReason::InnerMalformed)),
+        (
+            ip(CLIENT_V4, LAN_V4, b"x")[..20].to_vec(),
+            Some(DropReason::InnerMalformed),
+        ),
+    ] {
+        let datagram = pair.client.sealed_payload(&inner);
+        let delivered = pair.server.receive(&datagram, CLIENT);
+        let expected = if drop.is_none() { vec![inner] } else { vec![] };
+        assert_eq!(delivered, expected);
+        let drops: Vec<_> = drop.map(|reason| (reason, 1)).into_iter().collect();
+        pair.server.assert_drops(&drops);
+    }
+}
+
+#[test]
+fn a_peer_without_addresses_reaches_nothing() {
+    let mut pair = Pair::aes();
+    pair.server
+        .peers
+        .assign(pair.server.peer, InnerAddresses::default());
+    let datagram = pair.client.sealed(&from_client());
+    assert!(pair.server.receive(&datagram, CLIENT).is_empty());
+    pair.server.assert_drops(&[(DropReason::SourceAddress, 1)]);
+}
+
+#[test]
+fn bytes_behind_the_inner_packet_are_cut_off() {
+    let mut pair = Pair::aes();
+    let padded = [from_client(), vec![0; 9]].concat();
+    let datagram = pair.client.sealed_payload(&padded);
+    assert_eq!(pair.server.receive(&datagram, CLIENT), [from_client()]);
+}
+
+#[test]
+fn a_ping_only_shows_that_the_peer_lives() {
+    let mut pair = Pair::aes();
+    let ping = pair.client.sealed_payload(&PING);
+    assert_eq!(ping.len(), 40);
+    pair.server.now = pair.server.now + SECOND;
+    assert!(pair.server.receive(&ping, CLIENT).is_empty());
+    pair.server.assert_drops(&[]);
+    let now = pair.server.now;
+    assert_eq!(pair.server.peer().last_received, now);
+}
+
+#[test]
+fn an_exit_notice_is_told_and_no_message_about_the_channel_is_forwarded() {
+    let mut pair = Pair::aes();
+    let peer = pair.server.peer;
+    let key_id = KeyId::FIRST;
+    let first_data = PeerEvent::FirstData { peer, key_id };
+    let mut exit = Vec::new();
+    OccMessage::Exit.emit(&mut exit);
+    let mut request = Vec::new();
+    OccMessage::Request.emit(&mut request);
+    let exit_notice = PeerEvent::ExitNotice { peer };
+    for (payload, events) in [
+        (&request[..], &[first_data][..]),
+        (&request[..16], &[]),
+        (&exit[..], &[exit_notice]),
+        (&exit[..], &[exit_notice]),
+    ] {
+        let datagram = pair.client.sealed_payload(payload);
+        assert!(pair.server.receive(&datagram, CLIENT).is_empty());
+        assert_eq!(pair.server.events, events);
+        pair.server.events.clear();
+    }
+    pair.server.assert_drops(&[]);
+}
+
+#[test]
+fn every_installed_key_opens_until_it_is_retired() {
+    let mut pair = Pair::aes();
+    let old = pair.client.sealed(&from_client());
+    let older_still_on_its_way = pair.client.sealed(&from_client());
+    pair.install(DataCipher::ChaCha20Poly1305, key_id(1));
+    pair.client.peer().keys.send_with(key_id(1)).unwrap();
+    let new = pair.client.sealed(&from_client());
+    assert_eq!((old[0], new[0]), (0x48, 0x49));
+    for datagram in [&new, &old] {
+        assert_eq!(pair.server.receive(datagram, CLIENT), [from_client()]);
+    }
+    let peer = pair.server.peer;
+    let first_data = |key_id| PeerEvent::FirstData { peer, key_id };
+    assert_eq!(
+        pair.server.events,
+        [first_data(key_id(1)), first_data(KeyId::FIRST)]
+    );
+
+    pair.server.peer().keys.retire(KeyId::FIRST);
+    assert!(
+        pair.server
+            .receive(&older_still_on_its_way, CLIENT)
+            .is_empty()
+    );
+    pair.server.assert_drops(&[(DropReason::UnknownKey, 1)]);
+}
+
+#[test]
+fn an_empty_pool_loses_the_packet_and_nothing_else() {
+    let mut pair = Pair::aes();
+    let datagram = pair.client.sealed(&from_client());
+    let packet = pair.server.packet(&datagram, 0);
+    let held: Vec<Buffer> = std::iter::from_fn(|| pair.server.pool.take()).collect();
+    let path = CLIENT;
+    pair.server
+        .inbound
+        .received
+        .push(Received { packet, path })
+        .unwrap();
+    pair.server.run_inbound();
+    pair.server.assert_drops(&[(DropReason::PoolEmpty, 1)]);
+    assert_eq!(pair.server.inbound.consumed.len(), 1);
+    for buffer in held {
+        pair.server.pool.give(buffer);
+    }
+    assert!(pair.server.take_inner().is_empty());
+    // Its packet id was not spent.
+    assert_eq!(pair.server.receive(&datagram, CLIENT), [from_client()]);
+}
+
+#[test]
+fn what_the_outputs_have_no_room_for_waits_in_the_input() {
+    let mut pair = Pair::aes();
+    let inner: Vec<_> = (0..4).map(|n| ip(CLIENT_V4, LAN_V4, &[n])).collect();
+    let datagrams: Vec<_> = inner
+        .iter()
+        .map(|inner| pair.client.sealed(inner))
+        .collect();
+    let path = CLIENT;
+    for datagram in &datagrams[..2] {
+        let packet = pair.server.packet(datagram, 0);
+        pair.server
+            .inbound
+            .received
+            .push(Received { packet, path })
+            .unwrap();
+    }
+    pair.server.run_inbound();
+    let free = pair.server.inbound.consumed.drain().collect::<Vec<_>>();
+    for buffer in free {
+        pair.server.pool.give(buffer);
+    }
+    // Two packets for the tun device wait, so that two of the next three find room.
+    for datagram in [&datagrams[2], &datagrams[3], &datagrams[0]] {
+        let packet = pair.server.packet(datagram, 0);
+        pair.server
+            .inbound
+            .received
+            .push(Received { packet, path })
+            .unwrap();
+    }
+    pair.server.run_inbound();
+    assert_eq!(pair.server.inbound.received.len(), 1);
+    let [waiting] = pair
+        .server
+        .inbound
+        .received
+        .drain()
+        .collect::<Vec<_>>()
+        .try_into()
+        .unwrap();
+    assert_eq!(waiting.packet.bytes(), datagrams[0]);
+    pair.server.pool.give(waiting.packet.buffer);
+    assert_eq!(pair.server.take_inner(), inner);
+    pair.server.assert_drops(&[]);
+}
+
+#[test]
+fn the_segment_size_of_a_connection_through_the_tunnel_is_lowered() {
+    // 1492 bytes less 28 of IPv4 and UDP, 24 of the data channel, and the inner headers.
+    let mut pair = Pair::aes();
+    for (client, lan, largest) in [
+        (IpAddr::V4(CLIENT_V4), IpAddr::V4(LAN_V4), 1440 - 40),
+        (IpAddr::V6(CLIENT_V6), IpAddr::V6(LAN_V6), 1440 - 60),
+    ] {
+        for (mss, expected) in [(1460, largest), (1000, 1000)] {
+            let up = ip_with_protocol(TCP, client, lan, &syn(mss));
+            // Sealed as it is: the server alone clamps here.
+            let datagram = pair.client.sealed_payload(&up);
+            let delivered = pair.server.receive(&datagram, CLIENT);
+            assert_eq!(announced(&delivered[0]), expected, "{client} {mss}");
+            let down = ip_with_protocol(TCP, lan, client, &syn(mss));
+            let datagram = pair.server.sealed(&down);
+            pair.client.peer().mssfix = Mssfix::Off;
+            let delivered = pair.client.receive(&datagram, SERVER);
+            assert_eq!(announced(&delivered[0]), expected, "{lan} {mss}");
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_batch_of_garbage_panics_or_keeps_a_buffer(
+        datagrams in prop::collection::vec(
+            (prop::collection::vec(any::<u8>(), 0..80), 0_u8..4, any::<u8>()),
+            1..4,
+        ),
+    ) {
+        let mut pair = Pair::aes();
+        for (bytes, kind, byte) in datagrams {
+            let datagram = match kind {
+                // Any bytes; bytes behind a header that is right; an authentic payload of any
+                // bytes; a datagram with one of its bytes changed.
+                0 => bytes,
+                1 => [&[0x48, 0, 0, 0][..], &bytes].concat(),
+                2 if !bytes.is_empty() => pair.client.sealed_payload(&bytes),
+                _ => {
+                    let mut datagram = pair.client.sealed(&from_client());
+                    let position = usize::from(byte) % datagram.len();
+                    datagram[position] ^= byte | 1;
+                    datagram
+                }
+            };
+            let packet = pair.server.packet(&datagram, 0);
+            let received = Received { packet, path: path(byte, 1) };
+            pair.server.inbound.received.push(received).unwrap();
+        }
+        pair.server.run_inbound();
+        let delivered = pair.server.take_inner();
+        for inner in delivered {
+            prop_assert!(crate::wire::InnerPacket::parse(&inner).is_ok());
+        }
+    }
+}

@@ -1,0 +1,127 @@
+use super::*;
+use crate::wire::PING;
+
+fn key_id(value: u8) -> KeyId {
+    KeyId::from_low_bits(value)
+}
+
+fn to_client(len: usize) -> Vec<u8> {
+    ip(LAN_V4, CLIENT_V4, &vec![7; len - 20])
+}
+
+#[test]
+fn what_has_no_way_to_a_peer_is_counted_by_its_reason() {
+    let mut pair = Pair::aes();
+    for (inner, reason) in [
+        (to_client(1501), DropReason::TooLarge),
+        (ip(LAN_V4, [10, 8, 0, 3], b"x"), DropReason::NoRoute),
+        (b"no packet".to_vec(), DropReason::InnerMalformed),
+    ] {
+        assert!(pair.server.send(&inner).is_empty());
+        pair.server.assert_drops(&[(reason, 1)]);
+    }
+    assert_eq!(pair.server.send(&to_client(1500)).len(), 1);
+}
+
+#[test]
+fn a_key_opens_from_when_it_is_installed_and_seals_from_when_it_is_named() {
+    let mut pair = Pair::aes();
+    pair.server.peer().keys.retire(KeyId::FIRST);
+    pair.install(DataCipher::Aes256Gcm, key_id(1));
+    assert!(pair.server.send(&to_client(100)).is_empty());
+    pair.server.assert_drops(&[(DropReason::NotConnected, 1)]);
+    let index = pair.server.peer;
+    let now = pair.server.now;
+    let refused = seal_payload(
+        &mut pair.server.peers,
+        index,
+        &PING,
+        &mut pair.server.pool,
+        now,
+    );
+    assert_eq!(refused.err(), Some(DropReason::NotConnected));
+    assert_eq!(pair.server.peer().keys.send_with(key_id(2)), Err(NoSuchKey));
+
+    pair.server.peer().keys.send_with(key_id(1)).unwrap();
+    let datagram = pair.server.sealed(&to_client(100));
+    assert_eq!(datagram[0] & 7, 1);
+    assert_eq!(pair.client.receive(&datagram, SERVER), [to_client(100)]);
+}
+
+#[test]
+fn a_fourth_key_takes_the_place_of_the_oldest_that_does_not_send() {
+    let mut pair = Pair::aes();
+    for id in 1..=3 {
+        pair.install(DataCipher::Aes256Gcm, key_id(id));
+    }
+    let ids: Vec<u8> = pair.server.peer().keys.key_ids().map(KeyId::get).collect();
+    assert_eq!(ids, [0, 2, 3]);
+    assert_eq!(pair.server.peer().keys.sending(), Some(KeyId::FIRST));
+    pair.install(DataCipher::Aes256Gcm, key_id(2));
+    let ids: Vec<u8> = pair.server.peer().keys.key_ids().map(KeyId::get).collect();
+    assert_eq!(ids, [0, 3, 2]);
+}
+
+#[test]
+fn a_peer_that_is_gone_gets_nothing() {
+    let mut pair = Pair::aes();
+    let index = pair.server.peer;
+    pair.server.peers.remove(index, pair.server.now);
+    assert!(pair.server.send(&to_client(100)).is_empty());
+    pair.server.assert_drops(&[(DropReason::NoRoute, 1)]);
+}
+
+#[test]
+fn a_sealed_packet_is_noted_on_its_peer() {
+    let mut pair = Pair::aes();
+    pair.server.now = pair.server.now + Duration::from_secs(1);
+    let datagram = pair.server.sealed(&to_client(100));
+    let ping = pair.server.sealed_payload(&PING);
+    let now = pair.server.now;
+    assert_eq!(pair.server.peer().last_sent, now);
+    let traffic = Traffic {
+        sent_bytes: (datagram.len() + ping.len()) as u64,
+        sent_packets: 2,
+        ..Traffic::default()
+    };
+    assert_eq!(pair.server.peer().traffic, traffic);
+}
+
+#[test]
+fn an_empty_pool_loses_the_packet_and_nothing_else() {
+    let mut pair = Pair::aes();
+    let packet = pair.server.packet(&to_client(100), 0);
+    let held: Vec<Buffer> = std::iter::from_fn(|| pair.server.pool.take()).collect();
+    pair.server.outbound.inner.push(packet).unwrap();
+    pair.server.run_outbound();
+    pair.server.assert_drops(&[(DropReason::PoolEmpty, 1)]);
+    assert!(pair.server.outbound.datagrams.is_empty());
+    let read_buffer = pair.server.outbound.consumed.pop().unwrap();
+    pair.server.pool.give(read_buffer);
+    for buffer in held {
+        pair.server.pool.give(buffer);
+    }
+    assert_eq!(pair.server.pool.free(), pair.server.pool.size());
+    assert_eq!(pair.server.send(&to_client(100)).len(), 1);
+}
+
+#[test]
+fn datagrams_keep_the_order_of_their_packets() {
+    let mut pair = Pair::aes();
+    let inner: Vec<_> = (40..44).map(to_client).collect();
+    for packet in &inner {
+        let packet = pair.server.packet(packet, 0);
+        pair.server.outbound.inner.push(packet).unwrap();
+    }
+    pair.server.run_outbound();
+    let datagrams: Vec<_> = pair.server.outbound.datagrams.drain().collect();
+    for (datagram, inner) in datagrams.iter().zip(&inner) {
+        assert_eq!(datagram.peer, pair.server.peer);
+        let bytes = datagram.packet.bytes();
+        assert_eq!(
+            pair.client.receive(bytes, SERVER),
+            std::slice::from_ref(inner)
+        );
+    }
+    assert_eq!(datagrams.len(), 4);
+}
