@@ -15,7 +15,7 @@ pub enum Wrapping {
     /// Not at all.
     Plain,
     /// By an HMAC.
-    TlsAuth(TlsAuth),
+    TlsAuth(Box<TlsAuth>),
     /// By an HMAC and encryption.
     TlsCrypt(Box<TlsCrypt>),
 }
@@ -23,7 +23,7 @@ pub enum Wrapping {
 impl Wrapping {
     /// tls-auth with our side's `direction` and the digest of `--auth`.
     pub fn tls_auth(key: &StaticKey, direction: KeyDirection, digest: Digest) -> Self {
-        Self::TlsAuth(TlsAuth::new(key, direction, digest))
+        Self::TlsAuth(Box::new(TlsAuth::new(key, direction, digest)))
     }
 
     /// tls-crypt for our side's `role`.
