@@ -313,4 +313,6 @@ pub enum WrapError {
 }
 
 #[cfg(test)]
+mod captured;
+#[cfg(test)]
 mod tests;
