@@ -49,6 +49,9 @@ pub const TLS_BACKLOG_MAX: usize = 64 * 1024;
 /// Text messages queued before the session is established.
 pub const MESSAGES_QUEUED_MAX: usize = 64;
 
+/// Answered resets that a listener of one shard remembers.
+pub const ANSWERED_RESETS: usize = 4096;
+
 /// All certificates of a peer's chain.
 pub const CHAIN_DEPTH_MAX: usize = 16;
 

@@ -1,0 +1,60 @@
+//! What two peers agree on for their data channel, for the rest of the session.
+
+use crate::crypto::DataCipher;
+use crate::wire::{ClientCiphers, PeerInfo, options_cipher};
+
+use super::event::PeerIdentity;
+
+/// The data channel's cipher and the way its keys are made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Agreement {
+    /// The peer, locked: a renegotiation with another certificate is refused.
+    pub identity: PeerIdentity,
+    /// The cipher of every key generation.
+    pub cipher: DataCipher,
+    /// How keys are derived in every generation.
+    pub derivation: Derivation,
+    /// Whether the peer takes and gives `EXIT` on the control channel.
+    pub control_exit: bool,
+}
+
+/// Where data keys come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Derivation {
+    /// The TLS exporter of the generation's own TLS session.
+    Exporter,
+    /// The classic PRF over the key-exchange messages.
+    Prf,
+}
+
+/// The client's ciphers and ours have nothing in common.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoCommonCipher {
+    /// What the client offers, as it said it.
+    pub offered: String,
+}
+
+/// The first of `ours` that the client accepts. Wire: wire.md section 11.
+///
+/// # Errors
+/// There is none.
+pub fn choose_cipher(
+    ours: &[DataCipher],
+    peer_info: &PeerInfo,
+    options: &str,
+) -> Result<DataCipher, NoCommonCipher> {
+    let (theirs, configured) = (peer_info.ciphers(), options_cipher(options));
+    let common = ours
+        .iter()
+        .copied()
+        .find(|cipher| theirs.accept(cipher.name(), configured));
+    common.ok_or_else(|| {
+        let offered = match theirs {
+            ClientCiphers::Listed(names) => names.join(":"),
+            ClientCiphers::Gcm | ClientCiphers::Unannounced => {
+                configured.unwrap_or("nothing").to_owned()
+            }
+        };
+        NoCommonCipher { offered }
+    })
+}

@@ -1,0 +1,187 @@
+//! What only the client's side of a session does: introduce itself, ask for its configuration and
+//! follow it.
+
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use super::agreement::{Agreement, Derivation};
+use super::event::{LeaveReason, SessionEvent};
+use super::negotiation::{KeySource, Stage};
+use super::server::random_bytes;
+use super::state::{Phase, Session};
+use super::timer::Timer;
+use crate::crypto::DataCipher;
+use crate::random::Random;
+use crate::time::Now;
+use crate::wire::{ClientKeyMessage, ControlMessage, PushAssembler, ServerKeyMessage};
+
+/// A client's wait for its configuration.
+pub(super) struct Request {
+    source: KeySource,
+    assembler: PushAssembler,
+}
+
+impl Session {
+    /// Sends the key message as soon as TLS is established.
+    pub(super) fn introduce(&mut self, random: &mut dyn Random) -> Result<(), LeaveReason> {
+        if !matches!(self.current.stage, Stage::Handshaking) || !self.current.tls.is_established() {
+            return Ok(());
+        }
+        let message = ClientKeyMessage {
+            pre_master: random_bytes(random).into(),
+            random1: random_bytes(random),
+            random2: random_bytes(random),
+            options: self.settings.options_string.clone(),
+            username: String::new(),
+            password: String::new().into(),
+            peer_info: self.settings.peer_info.clone(),
+        };
+        let mut record = Zeroizing::new(Vec::new());
+        message.emit(&mut record).map_err(LeaveReason::KeyMessage)?;
+        self.current.send_message(&record)?;
+        self.current.stage = Stage::AwaitingServer(Box::new(message));
+        Ok(())
+    }
+
+    /// The server's key message.
+    pub(super) fn server_key_message(
+        &mut self,
+        now: Now,
+        message: &[u8],
+    ) -> Result<(), LeaveReason> {
+        let server = ServerKeyMessage::parse(message).map_err(LeaveReason::KeyMessage)?;
+        let stage = std::mem::replace(&mut self.current.stage, Stage::Exchanged);
+        let Stage::AwaitingServer(client) = stage else {
+            return Err(LeaveReason::Keys);
+        };
+        let source = KeySource { client, server };
+        if let Phase::Connected(agreement) = &self.phase {
+            let agreement = agreement.clone();
+            self.identity()?.must_be(&agreement.identity)?;
+            return self.derive_keys(&agreement, &source);
+        }
+        self.report_secured();
+        let assembler = PushAssembler::default();
+        self.phase = Phase::Requesting(Box::new(Request { source, assembler }));
+        self.set_timer(Timer::PushRequest, now.monotonic + FIRST_REQUEST);
+        Ok(())
+    }
+
+    /// Keeps asking while there is no configuration.
+    pub(super) fn request_push(&mut self, now: Now) {
+        if !matches!(self.phase, Phase::Requesting(_)) {
+            return;
+        }
+        self.set_timer(Timer::PushRequest, now.monotonic + NEXT_REQUEST);
+        if self.current.is_established()
+            && let Err(reason) = self.current.send_text(&ControlMessage::PushRequest)
+        {
+            self.leave(now, reason);
+        }
+    }
+
+    /// A text message of the server.
+    pub(super) fn client_text(
+        &mut self,
+        now: Now,
+        random: &mut dyn Random,
+        text: &ControlMessage<'_>,
+    ) -> Result<(), LeaveReason> {
+        match text {
+            ControlMessage::PushReply(options) => self.push_reply(now, random, options),
+            ControlMessage::AuthFailed { .. } => Err(LeaveReason::AuthFailed),
+            ControlMessage::Restart { .. } => Err(LeaveReason::RemoteRestart),
+            ControlMessage::Halt(_) | ControlMessage::Exit => Err(LeaveReason::RemoteExit),
+            _ => Ok(()),
+        }
+    }
+
+    /// A part of the configuration; it is applied when the last part is there.
+    fn push_reply(
+        &mut self,
+        now: Now,
+        random: &mut dyn Random,
+        options: &str,
+    ) -> Result<(), LeaveReason> {
+        let Phase::Requesting(request) = &mut self.phase else {
+            return Ok(());
+        };
+        let Some(options) = request.assembler.take(options).map_err(LeaveReason::Push)? else {
+            return Ok(());
+        };
+        let Phase::Requesting(request) = std::mem::replace(&mut self.phase, Phase::Meeting) else {
+            return Ok(());
+        };
+        let agreement = self.follow(&options)?;
+        self.derive_keys(&agreement, &request.source)?;
+        self.emit(SessionEvent::Configured(options));
+        self.emit(SessionEvent::Promoted(self.current.key_id));
+        self.connected(now, random, agreement);
+        Ok(())
+    }
+
+    /// Applies what of the configuration concerns the session itself.
+    fn follow(&mut self, options: &[String]) -> Result<Agreement, LeaveReason> {
+        let cipher = self
+            .settings
+            .ciphers
+            .first()
+            .copied()
+            .ok_or(LeaveReason::Keys)?;
+        let mut agreement = Agreement {
+            identity: self.identity()?,
+            cipher,
+            derivation: Derivation::Prf,
+            control_exit: false,
+        };
+        for option in options {
+            let mut words = option.split_ascii_whitespace();
+            let seconds = |word: Option<&str>| {
+                word.and_then(|word| word.parse().ok())
+                    .filter(|seconds| *seconds > 0)
+                    .map(Duration::from_secs)
+            };
+            match words.next() {
+                Some("cipher") => {
+                    let named = words.next().and_then(DataCipher::from_name);
+                    let known = named.filter(|cipher| self.settings.ciphers.contains(cipher));
+                    agreement.cipher =
+                        known.ok_or_else(|| LeaveReason::NoCommonCipher(option.clone()))?;
+                }
+                Some("protocol-flags") => {
+                    for flag in words {
+                        self.follow_flag(flag, &mut agreement)?;
+                    }
+                }
+                Some("key-derivation") => agreement.derivation = Derivation::Exporter,
+                Some("ping") => self.keepalive.ping = seconds(words.next()),
+                Some("ping-restart") => self.keepalive.ping_restart = seconds(words.next()),
+                _ => {}
+            }
+        }
+        Ok(agreement)
+    }
+
+    fn follow_flag(&mut self, flag: &str, agreement: &mut Agreement) -> Result<(), LeaveReason> {
+        match flag {
+            "tls-ekm" => agreement.derivation = Derivation::Exporter,
+            "cc-exit" => agreement.control_exit = true,
+            "dyn-tls-crypt" => self.use_dynamic_wrapping()?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Nothing to do while the server is expected to push by itself: the timer asks.
+    pub(super) fn expect_configuration(&mut self, now: Now) {
+        let waiting = matches!(self.phase, Phase::Requesting(_));
+        if waiting && !self.timer_is_set(Timer::PushRequest) {
+            self.set_timer(Timer::PushRequest, now.monotonic + FIRST_REQUEST);
+        }
+    }
+}
+
+/// Wire: 2.x asks after one second, then every five (wire.md section 10).
+const FIRST_REQUEST: Duration = Duration::from_secs(1);
+const NEXT_REQUEST: Duration = Duration::from_secs(5);

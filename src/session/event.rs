@@ -1,0 +1,202 @@
+//! What goes into a session and comes out of it, besides datagrams.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use crate::crypto::tls::{Negotiated, PeerCertificate, TlsError};
+use crate::crypto::{DataKeys, WrapError};
+use crate::wire::{KeyId, Malformed, PeerId, PeerInfo, PushError};
+
+/// What a session tells its owner.
+#[derive(Debug)]
+pub enum SessionEvent {
+    /// The first TLS handshake is done.
+    Secured {
+        /// The peer's certificate.
+        certificate: PeerCertificate,
+        /// Version and suite.
+        negotiated: Negotiated,
+    },
+    /// Server: who the client is is known. It waits for [`crate::session::Session::admit`].
+    Authenticated(Box<Admission>),
+    /// A finished pair of keys. Open with it from now on.
+    Keys {
+        /// The generation.
+        key_id: KeyId,
+        /// Both directions.
+        keys: Box<DataKeys>,
+    },
+    /// Seal with this generation from now on.
+    Promoted(KeyId),
+    /// Forget this generation.
+    Retired(KeyId),
+    /// Server: the client has been sent its configuration, as these messages.
+    Pushed(Vec<String>),
+    /// Client: the server's configuration, an option an entry.
+    Configured(Vec<String>),
+    /// Data flows.
+    Connected,
+    /// A later generation is established.
+    Renegotiated {
+        /// The generation.
+        key_id: KeyId,
+    },
+    /// A later generation failed; the one before goes on.
+    RenegotiationFailed(LeaveReason),
+    /// Send a ping on the data channel.
+    PingDue,
+    /// Client: tell the server over the data channel that we leave.
+    ExitNoticeDue,
+    /// The tunnel is over: forget addresses and keys. The session stays a little to acknowledge.
+    Left(LeaveReason),
+    /// Nothing more will come: forget the session.
+    Finished,
+}
+
+/// Who a peer is, for the rest of the session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerIdentity {
+    /// The CN of its certificate.
+    pub common_name: String,
+    /// SHA-256 of its certificate.
+    pub fingerprint: [u8; 32],
+}
+
+/// A client at the door.
+#[derive(Debug)]
+pub struct Admission {
+    /// Who it is.
+    pub identity: PeerIdentity,
+    /// What it says of itself.
+    pub peer_info: PeerInfo,
+}
+
+/// What an admitted client gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// Its number in DATA_V2 packets.
+    pub peer_id: PeerId,
+    /// Its IPv4 address, if it gets one.
+    pub v4: Option<V4Grant>,
+    /// Its IPv6 address, if it gets one.
+    pub v6: Option<V6Grant>,
+}
+
+/// An IPv4 address in the tunnel's network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct V4Grant {
+    /// The client's address.
+    pub address: Ipv4Addr,
+    /// The network's mask.
+    pub netmask: Ipv4Addr,
+}
+
+/// An IPv6 address in the tunnel's network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct V6Grant {
+    /// The client's address.
+    pub address: Ipv6Addr,
+    /// The network's prefix length.
+    pub prefix: u8,
+    /// The server's address.
+    pub server: Ipv6Addr,
+}
+
+/// How we take leave of a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Farewell {
+    /// Without a word: the peer notices by its timeout.
+    Silent,
+    /// Server: come back, to this server or to the next one of the list.
+    Restart {
+        /// To the next one.
+        next_remote: bool,
+    },
+    /// Server: the login failed, for this reason.
+    AuthFailed(&'static str),
+    /// Client: we leave.
+    Exit,
+}
+
+/// Why a tunnel ended.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LeaveReason {
+    /// The key exchange took longer than `hand-window`.
+    #[error("TLS key negotiation failed to occur in time")]
+    HandWindow,
+    /// TLS failed.
+    #[error(transparent)]
+    Tls(TlsError),
+    /// The key exchange message is not what it should be.
+    #[error("key exchange message: {0}")]
+    KeyMessage(Malformed),
+    /// Client: the server's configuration can't be taken.
+    #[error(transparent)]
+    Push(PushError),
+    /// The two sides share no data cipher.
+    #[error("no common data cipher, the client offers {0}")]
+    NoCommonCipher(String),
+    /// A renegotiation came with another certificate.
+    #[error("the peer's certificate changed from '{before}' to '{after}'")]
+    IdentityChanged {
+        /// The common name that the session began with.
+        before: String,
+        /// The one that came.
+        after: String,
+    },
+    /// Keys could not be made.
+    #[error("no usable data keys")]
+    Keys,
+    /// Nothing was heard for `ping-restart`.
+    #[error("ping-restart")]
+    PingRestart,
+    /// The peer said that it leaves.
+    #[error("remote-exit")]
+    RemoteExit,
+    /// Client: the server told us to connect again.
+    #[error("server-pushed-restart")]
+    RemoteRestart,
+    /// Client: the server refused the login.
+    #[error("auth-failure")]
+    AuthFailed,
+    /// The old key's life ended before a new one was agreed on.
+    #[error("renegotiation failed")]
+    KeyExpired,
+    /// The registry refused the client.
+    #[error("{0}")]
+    Refused(&'static str),
+    /// A newer session of the same client took over.
+    #[error("replaced by a newer connection")]
+    Replaced,
+    /// The owner ended it.
+    #[error("closed")]
+    Closed,
+}
+
+/// Why a control datagram was dropped; each has its counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ControlDrop {
+    /// Its body is not what it should be.
+    #[error("malformed: {0}")]
+    Malformed(#[from] Malformed),
+    /// The wrapping does not come off.
+    #[error(transparent)]
+    Wrapping(#[from] WrapError),
+    /// It names another session.
+    #[error("another session's")]
+    ForeignSession,
+    /// Its key generation is not the one under negotiation.
+    #[error("key generation out of step")]
+    KeyOutOfStep,
+    /// Its message is too far ahead.
+    #[error("outside the window")]
+    OutsideWindow,
+    /// A stranger's packet without a valid cookie.
+    #[error("no valid cookie")]
+    Cookie,
+    /// A kind of packet that a stranger can't begin with.
+    #[error("not a first packet")]
+    Unexpected,
+    /// The session is over.
+    #[error("session over")]
+    Over,
+}

@@ -1,0 +1,69 @@
+//! What the server tells a client: the options of its PUSH_REPLY and the options string.
+
+use super::agreement::{Agreement, Derivation};
+use super::event::Grant;
+use super::server::Capabilities;
+use super::settings::SessionSettings;
+use crate::wire::{PushError, PushReply};
+
+/// The reply for one client, in the order of 2.6: what everybody gets, then its own.
+/// Wire: wire.md section 10.1.
+///
+/// # Errors
+/// An option that no client could read.
+pub(super) fn reply(
+    settings: &SessionSettings,
+    agreement: &Agreement,
+    capabilities: &Capabilities,
+    dynamic_tls_crypt: bool,
+    grant: &Grant,
+) -> Result<PushReply, PushError> {
+    let mut options = settings.push.clone();
+    if let Some(v6) = grant.v6 {
+        options.push(format!(
+            "ifconfig-ipv6 {}/{} {}",
+            v6.address, v6.prefix, v6.server
+        ));
+    }
+    if let Some(v4) = grant.v4 {
+        options.push(format!("ifconfig {} {}", v4.address, v4.netmask));
+    }
+    if capabilities.proto.data_v2() {
+        options.push(format!("peer-id {}", grant.peer_id.get()));
+    }
+    if capabilities.negotiates_cipher {
+        options.push(format!("cipher {}", agreement.cipher.name()));
+    }
+    options.extend(protocol_flags(agreement, capabilities, dynamic_tls_crypt));
+    if capabilities
+        .tun_mtu_max
+        .is_some_and(|max| u32::from(settings.tun_mtu) <= max)
+    {
+        options.push(format!("tun-mtu {}", settings.tun_mtu));
+    }
+    let mut reply = PushReply::new();
+    for option in options {
+        reply.push(option)?;
+    }
+    Ok(reply)
+}
+
+/// Only what the client announced: others break on it. Wire: wire.md section 10.2.1.
+fn protocol_flags(
+    agreement: &Agreement,
+    capabilities: &Capabilities,
+    dynamic_tls_crypt: bool,
+) -> Option<String> {
+    let exporter = agreement.derivation == Derivation::Exporter;
+    if !capabilities.proto.cc_exit_notify() {
+        return exporter.then(|| "key-derivation tls-ekm".to_owned());
+    }
+    let mut flags = "protocol-flags cc-exit".to_owned();
+    if exporter {
+        flags.push_str(" tls-ekm");
+    }
+    if dynamic_tls_crypt {
+        flags.push_str(" dyn-tls-crypt");
+    }
+    Some(flags)
+}

@@ -1,0 +1,269 @@
+//! What only the server's side of a session does: judge the client, wait for its admission, tell
+//! it its configuration.
+
+use super::agreement::{Agreement, Derivation, choose_cipher};
+use super::event::{Admission, Grant, LeaveReason, PeerIdentity, SessionEvent};
+use super::negotiation::{KeySource, Stage};
+use super::push;
+use super::state::{Phase, Session};
+use crate::random::Random;
+use crate::time::Now;
+use crate::wire::{ClientKeyMessage, ControlMessage, PeerInfo, Proto, ServerKeyMessage};
+
+/// A client that waits to be admitted.
+pub(super) struct Candidate {
+    agreement: Agreement,
+    source: KeySource,
+    capabilities: Capabilities,
+    asked: bool,
+}
+
+/// What a client's peer info says that it can do.
+pub(super) struct Capabilities {
+    pub(super) proto: Proto,
+    /// Takes a pushed `cipher`.
+    pub(super) negotiates_cipher: bool,
+    /// The largest `tun-mtu` that it takes, if it takes one.
+    pub(super) tun_mtu_max: Option<u32>,
+}
+
+/// What a client is told as soon as it listens.
+pub(super) struct Answer {
+    messages: Vec<String>,
+    verdict: Verdict,
+    /// Whether the client has asked, or need not ask.
+    asked: bool,
+}
+
+enum Verdict {
+    Admitted(Agreement),
+    Refused(LeaveReason),
+}
+
+impl Session {
+    /// Lets a client in that reported itself with [`SessionEvent::Authenticated`]. Its first keys
+    /// come out at once; it is connected when it has been sent its configuration.
+    pub fn admit(&mut self, now: Now, random: &mut dyn Random, grant: &Grant) {
+        let Phase::Admitting(candidate) = std::mem::replace(&mut self.phase, Phase::Meeting) else {
+            return;
+        };
+        let Candidate {
+            mut agreement,
+            source,
+            capabilities,
+            asked,
+        } = *candidate;
+        if agreement.derivation == Derivation::Exporter && !self.can_export() {
+            agreement.derivation = Derivation::Prf;
+        }
+        let prepared = self.prepare(&agreement, &source, &capabilities, grant);
+        match prepared {
+            Ok(messages) => {
+                let verdict = Verdict::Admitted(agreement);
+                self.phase = Phase::Answering(Answer {
+                    messages,
+                    verdict,
+                    asked,
+                });
+            }
+            Err(reason) => return self.leave(now, reason),
+        }
+        self.drive(now, random);
+    }
+
+    /// Turns such a client away. It is told `reason`.
+    pub fn refuse(&mut self, now: Now, random: &mut dyn Random, reason: &'static str) {
+        if !matches!(self.phase, Phase::Admitting(_)) {
+            return;
+        }
+        self.turn_away(reason, LeaveReason::Refused(reason));
+        self.drive(now, random);
+    }
+
+    fn turn_away(&mut self, reason: &'static str, leave: LeaveReason) {
+        let message = format!("AUTH_FAILED,{reason}");
+        let verdict = Verdict::Refused(leave);
+        self.phase = Phase::Answering(Answer {
+            messages: vec![message],
+            verdict,
+            asked: true,
+        });
+    }
+
+    /// Makes keys and wrappings; the receiving side must be ready before the client knows.
+    fn prepare(
+        &mut self,
+        agreement: &Agreement,
+        source: &KeySource,
+        capabilities: &Capabilities,
+        grant: &Grant,
+    ) -> Result<Vec<String>, LeaveReason> {
+        self.derive_keys(agreement, source)?;
+        if capabilities.proto.dynamic_tls_crypt() && self.can_export() {
+            self.use_dynamic_wrapping()?;
+        }
+        let dynamic = self.later_wrap.is_some();
+        let reply = push::reply(&self.settings, agreement, capabilities, dynamic, grant);
+        reply
+            .map(|reply| reply.messages())
+            .map_err(|_| LeaveReason::Refused("unusable push option"))
+    }
+
+    /// The client's key message: the first one says who and what it is, later ones must agree.
+    pub(super) fn client_key_message(
+        &mut self,
+        _now: Now,
+        random: &mut dyn Random,
+        message: &[u8],
+    ) -> Result<(), LeaveReason> {
+        let client = ClientKeyMessage::parse(message).map_err(LeaveReason::KeyMessage)?;
+        let identity = self.identity()?;
+        if let Phase::Connected(agreement) = &self.phase {
+            identity.must_be(&agreement.identity)?;
+        }
+        let (random1, random2) = (random_bytes(random), random_bytes(random));
+        let options = self.settings.options_string.clone();
+        let server = ServerKeyMessage {
+            random1,
+            random2,
+            options,
+        };
+        let mut record = Vec::new();
+        server.emit(&mut record).map_err(LeaveReason::KeyMessage)?;
+        self.current.send_message(&record)?;
+        self.current.stage = Stage::Exchanged;
+        let source = KeySource {
+            client: Box::new(client),
+            server,
+        };
+        if let Phase::Connected(agreement) = &self.phase {
+            let agreement = agreement.clone();
+            return self.derive_keys(&agreement, &source);
+        }
+        self.first_exchange(identity, source);
+        Ok(())
+    }
+
+    fn first_exchange(&mut self, identity: PeerIdentity, source: KeySource) {
+        self.report_secured();
+        let peer_info = PeerInfo::parse(&source.client.peer_info);
+        let cipher = match choose_cipher(&self.settings.ciphers, &peer_info, &source.client.options)
+        {
+            Ok(cipher) => cipher,
+            Err(none) => {
+                let reason = LeaveReason::NoCommonCipher(none.offered);
+                return self.turn_away(NO_SHARED_CIPHER, reason);
+            }
+        };
+        let proto = peer_info.proto();
+        let derivation = if proto.tls_key_export() {
+            Derivation::Exporter
+        } else {
+            Derivation::Prf
+        };
+        let agreement = Agreement {
+            identity: identity.clone(),
+            cipher,
+            derivation,
+            control_exit: proto.cc_exit_notify(),
+        };
+        let capabilities = Capabilities {
+            proto,
+            negotiates_cipher: peer_info.ciphers().take_push(),
+            tun_mtu_max: peer_info.mtu(),
+        };
+        let asked = proto.request_push();
+        self.phase = Phase::Admitting(Box::new(Candidate {
+            agreement,
+            source,
+            capabilities,
+            asked,
+        }));
+        self.emit(SessionEvent::Authenticated(Box::new(Admission {
+            identity,
+            peer_info,
+        })));
+    }
+
+    /// A text message of the client.
+    pub(super) fn server_text(&mut self, now: Now, text: &ControlMessage<'_>) {
+        match text {
+            ControlMessage::PushRequest => match &mut self.phase {
+                Phase::Admitting(candidate) => candidate.asked = true,
+                Phase::Answering(answer) => answer.asked = true,
+                // Sent already, and reliably.
+                _ => {}
+            },
+            ControlMessage::Exit => self.leave(now, LeaveReason::RemoteExit),
+            _ => {}
+        }
+    }
+
+    /// Tells the client the verdict on it, once it listens and asks.
+    pub(super) fn answer(&mut self, now: Now, random: &mut dyn Random) -> Result<(), LeaveReason> {
+        if !matches!(&self.phase, Phase::Answering(answer) if answer.asked) {
+            return Ok(());
+        }
+        let Phase::Answering(answer) = std::mem::replace(&mut self.phase, Phase::Meeting) else {
+            return Ok(());
+        };
+        for message in &answer.messages {
+            let mut record = message.clone().into_bytes();
+            record.push(0);
+            self.current.send_message(&record)?;
+        }
+        match answer.verdict {
+            Verdict::Admitted(agreement) => {
+                self.emit(SessionEvent::Promoted(self.current.key_id));
+                self.emit(SessionEvent::Pushed(answer.messages));
+                self.connected(now, random, agreement);
+            }
+            Verdict::Refused(reason) => self.leave(now, reason),
+        }
+        Ok(())
+    }
+}
+
+impl Session {
+    /// Who the peer of the current TLS connection is.
+    pub(super) fn identity(&self) -> Result<PeerIdentity, LeaveReason> {
+        // TLS is established only with a verified certificate.
+        let certificate = self.current.tls.peer().ok_or(LeaveReason::Keys)?;
+        Ok(PeerIdentity {
+            common_name: certificate.common_name.clone(),
+            fingerprint: certificate.fingerprint,
+        })
+    }
+
+    pub(super) fn report_secured(&mut self) {
+        let (certificate, negotiated) = (self.current.tls.peer(), self.current.tls.negotiated());
+        if let (Some(certificate), Some(negotiated)) = (certificate.cloned(), negotiated) {
+            self.emit(SessionEvent::Secured {
+                certificate,
+                negotiated,
+            });
+        }
+    }
+}
+
+impl PeerIdentity {
+    /// Wire: name and certificate are locked for the session (wire.md section 5).
+    pub(super) fn must_be(&self, before: &Self) -> Result<(), LeaveReason> {
+        if self == before {
+            return Ok(());
+        }
+        Err(LeaveReason::IdentityChanged {
+            before: before.common_name.clone(),
+            after: self.common_name.clone(),
+        })
+    }
+}
+
+pub(super) fn random_bytes<const N: usize>(random: &mut dyn Random) -> [u8; N] {
+    let mut bytes = [0; N];
+    random.fill(&mut bytes);
+    bytes
+}
+
+/// The words that other tools look for. Wire: wire.md section 10.3.
+const NO_SHARED_CIPHER: &str = "Data channel cipher negotiation failed (no shared cipher)";

@@ -1,0 +1,72 @@
+//! What every session of one listener or dialer shares.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::crypto::tls::TlsEngine;
+use crate::crypto::{DataCipher, ReplayWindow, StaticKey, Wrapping};
+use crate::wire::Role;
+
+/// The rules of a listener's or dialer's sessions; shared, never changed.
+pub struct SessionSettings {
+    /// Which end of the protocol this is.
+    pub role: Role,
+    /// How control packets are wrapped, with the keys for it.
+    pub wrapping: Arc<Wrapping>,
+    /// The key file behind the wrapping, if there is one; dynamic tls-crypt mixes it in.
+    pub static_key: Option<StaticKey>,
+    /// Makes the TLS connection of each key generation.
+    pub tls: Arc<dyn TlsEngine>,
+    /// Data ciphers that are offered, best first.
+    pub ciphers: Vec<DataCipher>,
+    /// What our side tells of itself (see [`crate::wire::OptionsString`]).
+    pub options_string: String,
+    /// The MTU inside the tunnel.
+    pub tun_mtu: u16,
+    /// Server: options for every client, before those of its own.
+    pub push: Vec<String>,
+    /// Client: the lines of peer info, each with its newline.
+    pub peer_info: String,
+    /// How far out of order data packets may come.
+    pub replay_window: ReplayWindow,
+    /// The clocks.
+    pub timing: Timing,
+}
+
+/// The times of a session.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// A key exchange that takes longer is given up.
+    pub hand_window: Duration,
+    /// The life of a key after the renegotiation that replaces it began.
+    pub tran_window: Duration,
+    /// First retransmission of a control packet.
+    pub tls_timeout: Duration,
+    /// When a new key is asked for, if ever.
+    pub renegotiation: Option<Renegotiation>,
+    /// A ping goes out after so much silence of our own.
+    pub ping: Option<Duration>,
+    /// The peer is given up after so much silence of its own.
+    pub ping_restart: Option<Duration>,
+}
+
+/// A new key is asked for at a random moment between the two, so that the clients of a restarted
+/// server do not all renegotiate at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Renegotiation {
+    /// Not before.
+    pub earliest: Duration,
+    /// Not after.
+    pub latest: Duration,
+}
+
+impl Timing {
+    /// How long after its start a new key is held back from sending. Wire: 2.x waits so long too
+    /// (wire.md section 8.6), by when the peer surely has it.
+    pub(super) fn promotion_delay(&self) -> Duration {
+        let half_life = self
+            .renegotiation
+            .map_or(Duration::MAX, |reneg| reneg.latest / 2);
+        self.hand_window.min(half_life)
+    }
+}

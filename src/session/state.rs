@@ -1,0 +1,742 @@
+//! A session: what its inputs do to it. What only one role does is in `server` and `client`.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::agreement::Agreement;
+use super::event::{ControlDrop, Farewell, LeaveReason, SessionEvent};
+use super::negotiation::{self, KeySource, Negotiation, Stage};
+use super::reliable::Received;
+use super::server::{Answer, Candidate};
+use super::settings::SessionSettings;
+use super::timer::{Timer, Timers};
+use super::{agreement::Derivation, client};
+use crate::crypto::{ControlWrap, DataKeys, KeyMaterial, PrfInput, ReplayStamp, Wrapping};
+use crate::limits::{ACKS_MAX, FAREWELL};
+use crate::random::Random;
+use crate::time::{Monotonic, Now};
+use crate::wire::{ControlBody, ControlHeader, ControlMessage, KeyId, Opcode, Role, SessionId};
+
+/// One peer's control channel, in either role.
+pub struct Session {
+    pub(super) settings: Arc<SessionSettings>,
+    local: SessionId,
+    remote: Remote,
+    wrap: ControlWrap,
+    /// Wraps the generations after the first, where dynamic tls-crypt was agreed on.
+    pub(super) later_wrap: Option<ControlWrap>,
+    pub(super) current: Negotiation,
+    /// The established generation that goes on if the one under negotiation fails.
+    previous: Option<Negotiation>,
+    /// The generation that the newest one replaces, while it still opens packets.
+    lame_duck: Option<KeyId>,
+    /// The lame duck before, which goes when the renegotiation that runs is decided: until then
+    /// the peer may not know of it and still seal with that key.
+    outgoing: Option<KeyId>,
+    pub(super) phase: Phase,
+    pub(super) keepalive: Keepalive,
+    timers: Timers,
+    events: VecDeque<SessionEvent>,
+    last_heard: Monotonic,
+    /// What was put together for sending, before it is wrapped.
+    body: Vec<u8>,
+}
+
+/// Where a session stands.
+pub(super) enum Phase {
+    /// The first key exchange runs.
+    Meeting,
+    /// Server: the client is known; whether it may come in is decided elsewhere.
+    Admitting(Box<Candidate>),
+    /// Server: decided; the client is told as soon as it listens.
+    Answering(Answer),
+    /// Client: the server's configuration is awaited.
+    Requesting(Box<client::Request>),
+    /// Data flows.
+    Connected(Agreement),
+    /// The tunnel is over; retransmissions are still acknowledged.
+    Leaving,
+    /// All is over.
+    Finished,
+}
+
+/// The peer's session id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Remote {
+    /// Client: the server's first answer tells it.
+    Unknown,
+    Known(SessionId),
+}
+
+/// The pings of the data channel; a client gets other ones by push.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Keepalive {
+    pub(super) ping: Option<Duration>,
+    pub(super) ping_restart: Option<Duration>,
+}
+
+/// The data channel's last signs of life, read when a timer fires.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Activity {
+    /// When a data packet last went out.
+    pub sent: Monotonic,
+    /// When an authenticated data packet last came in.
+    pub received: Monotonic,
+}
+
+impl Session {
+    /// A server's session after a valid cookie. `client` is the id that the client chose, `cookie`
+    /// the one that it was answered with.
+    pub(super) fn after_cookie(
+        settings: Arc<SessionSettings>,
+        now: Now,
+        random: &mut dyn Random,
+        client: SessionId,
+        cookie: SessionId,
+    ) -> Result<Self, LeaveReason> {
+        let negotiation = Negotiation::after_cookie(&settings, now, random)?;
+        // The stateless answer took replay id 1, at this second at the latest.
+        let stamp = ReplayStamp {
+            id: 1,
+            time: now.unix as u32,
+        };
+        let wrap = ControlWrap::with_sent(Arc::clone(&settings.wrapping), stamp);
+        Ok(Self::new(
+            settings,
+            now,
+            cookie,
+            Remote::Known(client),
+            wrap,
+            negotiation,
+        ))
+    }
+
+    /// A client's session; its first packet is ready to be sent.
+    ///
+    /// # Errors
+    /// The TLS library refuses its configuration.
+    pub fn connect(
+        settings: Arc<SessionSettings>,
+        now: Now,
+        random: &mut dyn Random,
+    ) -> Result<Self, LeaveReason> {
+        let mut id = [0; 8];
+        random.fill(&mut id);
+        let reset = negotiation::first_reset(settings.role);
+        let negotiation = Negotiation::open(&settings, now, random, KeyId::FIRST, reset)?;
+        let wrap = ControlWrap::new(Arc::clone(&settings.wrapping));
+        Ok(Self::new(
+            settings,
+            now,
+            SessionId(id),
+            Remote::Unknown,
+            wrap,
+            negotiation,
+        ))
+    }
+
+    fn new(
+        settings: Arc<SessionSettings>,
+        now: Now,
+        local: SessionId,
+        remote: Remote,
+        wrap: ControlWrap,
+        negotiation: Negotiation,
+    ) -> Self {
+        let timing = settings.timing;
+        let mut timers = Timers::default();
+        timers.set(Timer::HandWindow, now.monotonic + timing.hand_window);
+        Self {
+            settings,
+            local,
+            remote,
+            wrap,
+            later_wrap: None,
+            current: negotiation,
+            previous: None,
+            lame_duck: None,
+            outgoing: None,
+            phase: Phase::Meeting,
+            keepalive: Keepalive {
+                ping: timing.ping,
+                ping_restart: timing.ping_restart,
+            },
+            timers,
+            events: VecDeque::new(),
+            last_heard: now.monotonic,
+            body: Vec::new(),
+        }
+    }
+
+    /// Our own session id.
+    pub fn local_id(&self) -> SessionId {
+        self.local
+    }
+
+    /// When anything of the peer was last authenticated on the control channel.
+    pub fn last_heard(&self) -> Monotonic {
+        self.last_heard
+    }
+
+    /// True while data flows.
+    pub fn is_connected(&self) -> bool {
+        matches!(self.phase, Phase::Connected(_))
+    }
+
+    /// True until the peer has been let in or turned away: such sessions are the ones a stranger
+    /// can make.
+    pub fn is_half_open(&self) -> bool {
+        matches!(self.phase, Phase::Meeting)
+    }
+
+    /// Takes a control datagram of the peer. It is decrypted in place.
+    ///
+    /// # Errors
+    /// The datagram changes nothing and is dropped, for the reason given.
+    pub fn handle_datagram(
+        &mut self,
+        now: Now,
+        random: &mut dyn Random,
+        datagram: &mut [u8],
+    ) -> Result<(), ControlDrop> {
+        if matches!(self.phase, Phase::Finished) {
+            return Err(ControlDrop::Over);
+        }
+        let header = ControlHeader::parse(datagram)?;
+        if !self.is_from_peer(&header) {
+            return Err(ControlDrop::ForeignSession);
+        }
+        let (header, body) = self.wrap_of(header.key_id).open(now, datagram)?;
+        let body = ControlBody::parse(header.opcode, body)?;
+        if body.remote.is_some_and(|remote| remote != self.local) {
+            return Err(ControlDrop::ForeignSession);
+        }
+        self.last_heard = now.monotonic;
+        self.remote = Remote::Known(header.session_id);
+        if header.opcode == Opcode::SoftResetV1 && self.begins_next_generation(header.key_id) {
+            self.renegotiate(now, random);
+        }
+        if header.key_id != self.current.key_id {
+            return Err(ControlDrop::KeyOutOfStep);
+        }
+        self.current.acknowledge(now.monotonic, &body.acks);
+        let received = self.receive_message(now, header.opcode, &body);
+        self.drive(now, random);
+        match received {
+            Some(Received::OutsideWindow) => Err(ControlDrop::OutsideWindow),
+            _ => Ok(()),
+        }
+    }
+
+    /// Does what is due at `now`. `activity` is the data channel's.
+    pub fn handle_timeout(&mut self, now: Now, random: &mut dyn Random, activity: Activity) {
+        while let Some(timer) = self.timers.expire(now.monotonic) {
+            self.handle_timer(timer, now, random, activity);
+        }
+        self.drive(now, random);
+    }
+
+    /// Writes the next datagram for the peer into `out`, in place of what was there. False when
+    /// there is none.
+    pub fn poll_transmit(&mut self, now: Now, out: &mut Vec<u8>) -> bool {
+        if matches!(self.phase, Phase::Finished) {
+            return false;
+        }
+        let (acks_max, key_id) = (self.acks_max(), self.current.key_id);
+        let Some(packet) = self.current.poll(now.monotonic, acks_max) else {
+            return false;
+        };
+        let header = ControlHeader {
+            opcode: packet.opcode,
+            key_id,
+            session_id: self.local,
+        };
+        let remote = match self.remote {
+            Remote::Known(remote) if !packet.acks.is_empty() => Some(remote),
+            _ => None,
+        };
+        let mut body = std::mem::take(&mut self.body);
+        body.clear();
+        let (acks, message_id) = (packet.acks.clone(), packet.message_id);
+        ControlBody {
+            acks,
+            remote,
+            message_id,
+            payload: packet.payload,
+        }
+        .emit(&mut body);
+        out.clear();
+        self.wrap_of(header.key_id).seal(now, header, &body, out);
+        self.body = body;
+        true
+    }
+
+    /// What has happened since the last call.
+    pub fn poll_event(&mut self) -> Option<SessionEvent> {
+        self.events.pop_front()
+    }
+
+    /// When [`Session::handle_timeout`] or [`Session::poll_transmit`] has something to do.
+    pub fn next_timeout(&self) -> Option<Monotonic> {
+        if matches!(self.phase, Phase::Finished) {
+            return None;
+        }
+        [self.timers.next(), self.current.next_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// The data channel got a packet with the notice that the peer leaves.
+    pub fn peer_exits(&mut self, now: Now) {
+        self.leave(now, LeaveReason::RemoteExit);
+    }
+
+    /// The data channel got a first packet of this generation: the peer surely has its keys.
+    pub fn peer_uses(&mut self, key_id: KeyId) {
+        if key_id == self.current.key_id {
+            self.promote();
+        }
+    }
+
+    /// The data channel's key is worn out, or soon will be: agree on a new one.
+    pub fn renegotiate_soon(&mut self, now: Now) {
+        if self.is_connected() && self.previous.is_none() {
+            self.timers.set(Timer::Renegotiate, now.monotonic);
+        }
+    }
+
+    /// Takes leave of the peer.
+    pub fn close(&mut self, now: Now, farewell: Farewell, reason: LeaveReason) {
+        if matches!(self.phase, Phase::Leaving | Phase::Finished) {
+            return;
+        }
+        let message = match farewell {
+            Farewell::Silent => None,
+            Farewell::Restart { next_remote } => Some(ControlMessage::Restart {
+                keep_credentials: false,
+                next_remote,
+                text: "",
+            }),
+            Farewell::AuthFailed(reason) => Some(ControlMessage::AuthFailed { reason }),
+            Farewell::Exit if self.control_exit() => Some(ControlMessage::Exit),
+            Farewell::Exit => {
+                self.events.push_back(SessionEvent::ExitNoticeDue);
+                None
+            }
+        };
+        match message {
+            Some(message) if self.current.is_established() => {
+                // A connection that can't take it any more is left without a word.
+                let _ = self.current.send_text(&message);
+                self.leave(now, reason);
+                self.fill_window(now);
+            }
+            _ => self.leave_at_once(reason),
+        }
+    }
+
+    fn control_exit(&self) -> bool {
+        matches!(&self.phase, Phase::Connected(agreement) if agreement.control_exit)
+    }
+
+    fn is_from_peer(&self, header: &ControlHeader) -> bool {
+        match self.remote {
+            Remote::Known(remote) => header.session_id == remote,
+            Remote::Unknown => header.opcode == Opcode::HardResetServerV2,
+        }
+    }
+
+    /// A soft reset for the generation after the current one, which must be established.
+    fn begins_next_generation(&self, key_id: KeyId) -> bool {
+        self.is_connected() && self.previous.is_none() && key_id == self.current.key_id.next()
+    }
+
+    fn receive_message(
+        &mut self,
+        now: Now,
+        opcode: Opcode,
+        body: &ControlBody<'_>,
+    ) -> Option<Received> {
+        let id = body.message_id?;
+        if matches!(self.phase, Phase::Leaving) {
+            return Some(self.current.receive_only(id, opcode));
+        }
+        match self.current.receive(id, opcode, body.payload) {
+            Ok(received) => Some(received),
+            Err(error) => {
+                self.fail(now, LeaveReason::Tls(error));
+                None
+            }
+        }
+    }
+
+    /// Goes on as far as it can with what has arrived.
+    pub(super) fn drive(&mut self, now: Now, random: &mut dyn Random) {
+        if matches!(self.phase, Phase::Leaving | Phase::Finished) {
+            self.fill_window(now);
+            return;
+        }
+        if let Err(reason) = self.drive_negotiation(now, random) {
+            self.fail(now, reason);
+        }
+        self.fill_window(now);
+    }
+
+    fn drive_negotiation(&mut self, now: Now, random: &mut dyn Random) -> Result<(), LeaveReason> {
+        if self.settings.role == Role::Client {
+            self.introduce(random)?;
+        }
+        while let Some(message) = self.current.next_message() {
+            self.handle_message(now, random, &message)?;
+            if matches!(self.phase, Phase::Leaving | Phase::Finished) {
+                return Ok(());
+            }
+        }
+        self.fill_window(now);
+        if self.current.settle() {
+            self.established(now, random);
+        }
+        self.speak(now, random)
+    }
+
+    /// A record inside TLS: a key message until the exchange is done, then text.
+    fn handle_message(
+        &mut self,
+        now: Now,
+        random: &mut dyn Random,
+        message: &[u8],
+    ) -> Result<(), LeaveReason> {
+        match (&self.current.stage, self.settings.role) {
+            (Stage::Handshaking, Role::Server) => self.client_key_message(now, random, message),
+            (Stage::AwaitingServer(_), Role::Client) => self.server_key_message(now, message),
+            (Stage::Exchanged | Stage::Established, role) => {
+                // A text that is not one is not worth the tunnel. Wire: 2.x ignores it too.
+                for text in ControlMessage::parse_all(message).flatten() {
+                    match role {
+                        Role::Server => self.server_text(now, &text),
+                        Role::Client => self.client_text(now, random, &text)?,
+                    }
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The generation under negotiation is done: the one before becomes the lame duck.
+    fn established(&mut self, now: Now, random: &mut dyn Random) {
+        let Some(previous) = self.previous.take() else {
+            return;
+        };
+        self.timers.stop(Timer::HandWindow);
+        self.retire_outgoing();
+        // Wire: the new key is held back until the peer surely has it, unless the old one has not
+        // been in use for that long itself (wire.md section 8.6).
+        let delay = self.settings.timing.promotion_delay();
+        let promotion = if previous.started + delay > now.monotonic {
+            now.monotonic
+        } else {
+            (self.current.started + delay).max(now.monotonic)
+        };
+        self.timers.set(Timer::Promote, promotion);
+        self.schedule_renegotiation(now, random);
+        let key_id = self.current.key_id;
+        self.emit(SessionEvent::Renegotiated { key_id });
+    }
+
+    /// Says what is due to be said, by role and phase.
+    fn speak(&mut self, now: Now, random: &mut dyn Random) -> Result<(), LeaveReason> {
+        if !self.current.is_established() {
+            return Ok(());
+        }
+        match self.settings.role {
+            Role::Server => self.answer(now, random),
+            Role::Client => {
+                self.expect_configuration(now);
+                Ok(())
+            }
+        }
+    }
+
+    /// From now on data flows.
+    pub(super) fn connected(&mut self, now: Now, random: &mut dyn Random, agreement: Agreement) {
+        self.phase = Phase::Connected(agreement);
+        self.timers.stop(Timer::HandWindow);
+        self.timers.stop(Timer::PushRequest);
+        self.schedule_renegotiation(now, random);
+        if let Some(interval) = self.keepalive.ping {
+            self.timers.set(Timer::Ping, now.monotonic + interval);
+        }
+        if let Some(patience) = self.keepalive.ping_restart {
+            self.timers
+                .set(Timer::PingRestart, now.monotonic + patience);
+        }
+        self.emit(SessionEvent::Connected);
+    }
+
+    fn schedule_renegotiation(&mut self, now: Now, random: &mut dyn Random) {
+        if let Some(renegotiation) = self.settings.timing.renegotiation {
+            let spread = renegotiation.latest.saturating_sub(renegotiation.earliest);
+            let nanos = u64::try_from(spread.as_nanos()).unwrap_or(u64::MAX);
+            let jitter = Duration::from_nanos(random.below(nanos.saturating_add(1)));
+            self.timers.set(
+                Timer::Renegotiate,
+                now.monotonic + renegotiation.earliest + jitter,
+            );
+        }
+    }
+
+    fn handle_timer(
+        &mut self,
+        timer: Timer,
+        now: Now,
+        random: &mut dyn Random,
+        activity: Activity,
+    ) {
+        match timer {
+            Timer::HandWindow => self.fail(now, LeaveReason::HandWindow),
+            Timer::Renegotiate => {
+                if self.is_connected() && self.previous.is_none() {
+                    self.renegotiate(now, random);
+                }
+            }
+            Timer::Promote => self.emit(SessionEvent::Promoted(self.current.key_id)),
+            Timer::LameDuck => self.lame_duck_expired(now),
+            Timer::Ping => self.ping_timer(now, activity.sent),
+            Timer::PingRestart => self.ping_restart_timer(now, activity.received),
+            Timer::PushRequest => self.request_push(now),
+            Timer::Farewell => self.finish(),
+        }
+    }
+
+    /// Begins the next generation, ours or in answer to the peer's soft reset.
+    fn renegotiate(&mut self, now: Now, random: &mut dyn Random) {
+        let timing = self.settings.timing;
+        self.promote();
+        if self.lame_duck != Some(self.current.key_id) {
+            self.outgoing = self.lame_duck.replace(self.current.key_id);
+            self.timers
+                .set(Timer::LameDuck, now.monotonic + timing.tran_window);
+        }
+        let key_id = self.current.key_id.next();
+        let opened = Negotiation::open(&self.settings, now, random, key_id, Opcode::SoftResetV1);
+        self.timers.stop(Timer::Renegotiate);
+        match opened {
+            Ok(negotiation) => {
+                self.previous = Some(std::mem::replace(&mut self.current, negotiation));
+                self.timers
+                    .set(Timer::HandWindow, now.monotonic + timing.hand_window);
+            }
+            Err(reason) => {
+                self.schedule_renegotiation(now, random);
+                self.emit(SessionEvent::RenegotiationFailed(reason));
+            }
+        }
+    }
+
+    /// The key exchange that runs has failed: the first one ends the session, a later one leaves
+    /// the generation before it in place until its life ends.
+    fn fail(&mut self, now: Now, reason: LeaveReason) {
+        let Some(previous) = self.previous.take() else {
+            return match reason {
+                LeaveReason::HandWindow => self.leave_at_once(reason),
+                _ => self.leave(now, reason),
+            };
+        };
+        let failed = std::mem::replace(&mut self.current, previous);
+        self.timers.stop(Timer::HandWindow);
+        self.timers.set(
+            Timer::Renegotiate,
+            now.monotonic + self.settings.timing.hand_window,
+        );
+        self.retire_outgoing();
+        // With both key messages exchanged the peer may believe that it is done, and seal with the
+        // new key: its packets are still opened.
+        if !matches!(failed.stage, Stage::Exchanged) {
+            self.emit(SessionEvent::Retired(failed.key_id));
+        }
+        self.emit(SessionEvent::RenegotiationFailed(reason));
+    }
+
+    /// The life of the generation before the newest one is over.
+    fn lame_duck_expired(&mut self, now: Now) {
+        let replaced = self.previous.is_none() && self.lame_duck != Some(self.current.key_id);
+        if replaced {
+            self.promote();
+            if let Some(key_id) = self.lame_duck.take() {
+                self.emit(SessionEvent::Retired(key_id));
+            }
+        } else {
+            // No later generation was established: there is no key left to live on.
+            self.leave(now, LeaveReason::KeyExpired);
+        }
+    }
+
+    /// Brings a generation that is held back into use for sending.
+    fn promote(&mut self) {
+        if self.timers.at(Timer::Promote).is_some() {
+            self.timers.stop(Timer::Promote);
+            self.emit(SessionEvent::Promoted(self.current.key_id));
+        }
+    }
+
+    fn retire_outgoing(&mut self) {
+        if let Some(key_id) = self.outgoing.take() {
+            self.emit(SessionEvent::Retired(key_id));
+        }
+    }
+
+    fn ping_timer(&mut self, now: Now, last_sent: Monotonic) {
+        let Some(interval) = self.keepalive.ping else {
+            return;
+        };
+        if now.monotonic.since(last_sent) >= interval {
+            self.emit(SessionEvent::PingDue);
+            self.timers.set(Timer::Ping, now.monotonic + interval);
+        } else {
+            self.timers.set(Timer::Ping, last_sent + interval);
+        }
+    }
+
+    fn ping_restart_timer(&mut self, now: Now, last_received: Monotonic) {
+        let Some(patience) = self.keepalive.ping_restart else {
+            return;
+        };
+        let last = last_received.max(self.last_heard);
+        if now.monotonic.since(last) >= patience {
+            self.leave_at_once(LeaveReason::PingRestart);
+        } else {
+            self.timers.set(Timer::PingRestart, last + patience);
+        }
+    }
+
+    /// Ends the tunnel and stays to acknowledge what the peer repeats, so that a late packet does
+    /// not look like a stranger's.
+    pub(super) fn leave(&mut self, now: Now, reason: LeaveReason) {
+        if matches!(self.phase, Phase::Leaving | Phase::Finished) {
+            return;
+        }
+        self.phase = Phase::Leaving;
+        self.previous = None;
+        self.timers.stop_all();
+        self.timers.set(Timer::Farewell, now.monotonic + FAREWELL);
+        self.emit(SessionEvent::Left(reason));
+    }
+
+    /// Ends the tunnel with nobody left to talk to.
+    fn leave_at_once(&mut self, reason: LeaveReason) {
+        if matches!(self.phase, Phase::Leaving | Phase::Finished) {
+            return;
+        }
+        self.emit(SessionEvent::Left(reason));
+        self.finish();
+    }
+
+    fn finish(&mut self) {
+        self.phase = Phase::Finished;
+        self.previous = None;
+        self.timers.stop_all();
+        self.emit(SessionEvent::Finished);
+    }
+
+    pub(super) fn emit(&mut self, event: SessionEvent) {
+        self.events.push_back(event);
+    }
+
+    pub(super) fn set_timer(&mut self, timer: Timer, at: Monotonic) {
+        self.timers.set(timer, at);
+    }
+
+    pub(super) fn timer_is_set(&self, timer: Timer) -> bool {
+        self.timers.at(timer).is_some()
+    }
+
+    /// Makes the data keys of the current generation and hands them out.
+    pub(super) fn derive_keys(
+        &mut self,
+        agreement: &Agreement,
+        source: &KeySource,
+    ) -> Result<(), LeaveReason> {
+        let (client, server) = match (self.settings.role, self.remote) {
+            (Role::Server, Remote::Known(remote)) => (remote, self.local),
+            (Role::Client, Remote::Known(remote)) => (self.local, remote),
+            (_, Remote::Unknown) => return Err(LeaveReason::Keys),
+        };
+        let material = match agreement.derivation {
+            Derivation::Exporter => {
+                let mut exported = zeroize::Zeroizing::new([0; KeyMaterial::LEN]);
+                let tls = &self.current.tls;
+                tls.export(DATA_KEYS_LABEL, &mut *exported)
+                    .map_err(LeaveReason::Tls)?;
+                KeyMaterial::from_exporter(*exported)
+            }
+            Derivation::Prf => KeyMaterial::from_prf(&PrfInput {
+                pre_master: &source.client.pre_master,
+                client_random1: &source.client.random1,
+                client_random2: &source.client.random2,
+                server_random1: &source.server.random1,
+                server_random2: &source.server.random2,
+                client_session: client,
+                server_session: server,
+            }),
+        };
+        let material = material.map_err(|_| LeaveReason::Keys)?;
+        let DataKeys { seal, open } = material.split(agreement.cipher, self.settings.role);
+        let open = open.with_replay_window(self.settings.replay_window.clone());
+        let keys = Box::new(DataKeys { seal, open });
+        self.emit(SessionEvent::Keys {
+            key_id: self.current.key_id,
+            keys,
+        });
+        Ok(())
+    }
+
+    /// Sets up the wrapping of later generations. Wire: wire.md section 2.6.
+    pub(super) fn use_dynamic_wrapping(&mut self) -> Result<(), LeaveReason> {
+        let mut exported = zeroize::Zeroizing::new([0; KeyMaterial::LEN]);
+        let tls = &self.current.tls;
+        tls.export(DYNAMIC_TLS_CRYPT_LABEL, &mut *exported)
+            .map_err(LeaveReason::Tls)?;
+        let original = self.settings.static_key.as_ref();
+        let wrapping = Wrapping::dynamic_tls_crypt(&exported, original, self.settings.role);
+        self.later_wrap = Some(ControlWrap::new(Arc::new(wrapping)));
+        Ok(())
+    }
+
+    /// True when TLS can export, so that keys need not come from the classic PRF.
+    pub(super) fn can_export(&self) -> bool {
+        let mut probe = zeroize::Zeroizing::new([0; KeyMaterial::LEN]);
+        self.current
+            .tls
+            .export(DATA_KEYS_LABEL, &mut *probe)
+            .is_ok()
+    }
+
+    fn wrap_of(&mut self, key_id: KeyId) -> &mut ControlWrap {
+        match &mut self.later_wrap {
+            Some(later) if key_id != KeyId::FIRST => later,
+            _ => &mut self.wrap,
+        }
+    }
+
+    fn fill_window(&mut self, now: Now) {
+        let overhead = self.wrap_of(self.current.key_id).overhead();
+        self.current
+            .fill_window(now.monotonic, negotiation::payload_max(overhead));
+    }
+
+    /// Wire: without a wrapping some servers take four acknowledgements only (wire.md trap 24).
+    fn acks_max(&self) -> usize {
+        let plain = matches!(*self.settings.wrapping, Wrapping::Plain);
+        if plain && self.settings.role == Role::Client {
+            4
+        } else {
+            ACKS_MAX
+        }
+    }
+}
+
+const DATA_KEYS_LABEL: &str = "EXPORTER-OpenVPN-datakeys";
+const DYNAMIC_TLS_CRYPT_LABEL: &str = "EXPORTER-OpenVPN-dynamic-tls-crypt";
