@@ -20,6 +20,8 @@ mod ring;
 mod send;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 mod tun;
 mod udp;
 mod waker;

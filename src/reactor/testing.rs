@@ -1,6 +1,7 @@
 //! What the tests of this floor need of the system. They need root, as the tun device does.
 
 use std::process::Command;
+use std::time::Duration;
 
 /// Runs a test on a thread of its own, so that what it gives up is not missed by others.
 pub(super) fn in_own_thread(test: impl FnOnce() + Send + 'static) {
@@ -36,6 +37,17 @@ pub(super) fn run(command: &str, arguments: &[&str]) -> String {
         "{command} {arguments:?}: {complaint}"
     );
     text
+}
+
+/// Waits for what the system does in its own time; a test for which it never does has failed.
+pub(super) fn eventually(condition: impl Fn() -> bool) {
+    for _ in 0..1000 {
+        if condition() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("it never came true");
 }
 
 /// Takes a capability from this thread.

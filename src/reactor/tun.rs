@@ -209,7 +209,7 @@ mod tests {
             });
             assert!(matches!(again, Err(TunError::Busy { .. })), "{again:?}");
             drop(tun);
-            assert!(!testing::run("ip", &["link"]).contains("ringway-t"));
+            testing::eventually(|| !testing::run("ip", &["link"]).contains("ringway-t"));
         });
     }
 
