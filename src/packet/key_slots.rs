@@ -28,7 +28,7 @@ impl KeySlots {
         }
         self.slots.push(KeySlot {
             key_id,
-            keys,
+            keys: Box::new(keys),
             opened: false,
             near_limit_told: false,
         });
@@ -46,7 +46,7 @@ impl KeySlots {
         Ok(())
     }
 
-    /// Removes and wipes a key. If it was the one that seals, nothing is sealed any more.
+    /// Removes a key. If it was the one that seals, nothing is sealed any more.
     pub fn retire(&mut self, key_id: KeyId) {
         self.drop_slot(key_id);
         if self.sends(key_id) {
@@ -88,7 +88,9 @@ impl KeySlots {
 #[derive(Debug)]
 pub(super) struct KeySlot {
     pub(super) key_id: KeyId,
-    pub(super) keys: DataKeys,
+    /// Not in line, so that moving slots about leaves no copies of key bytes behind, and that a
+    /// peer with one key takes the memory of one.
+    pub(super) keys: Box<DataKeys>,
     /// A packet was opened with it: [`super::PeerEvent::FirstData`] is out.
     pub(super) opened: bool,
     /// [`super::PeerEvent::KeyNearLimit`] is out.

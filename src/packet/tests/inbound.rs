@@ -328,6 +328,26 @@ fn every_installed_key_opens_until_it_is_retired() {
 }
 
 #[test]
+fn a_key_whose_packet_ids_run_out_is_told_once() {
+    let mut pair = Pair::aes();
+    let peer = pair.server.peer;
+    let key_id = KeyId::FIRST;
+    let renegotiate = crate::limits::PACKET_ID_RENEGOTIATE;
+    let first_data = PeerEvent::FirstData { peer, key_id };
+    let near_limit = PeerEvent::KeyNearLimit { peer, key_id };
+    for (packet_id, events) in [
+        (renegotiate - 1, &[first_data][..]),
+        (renegotiate, &[near_limit]),
+        (renegotiate + 1, &[]),
+    ] {
+        let datagram = datagram_with_packet_id(packet_id, &from_client());
+        assert_eq!(pair.server.receive(&datagram, CLIENT), [from_client()]);
+        assert_eq!(pair.server.events, events, "{packet_id:x}");
+        pair.server.events.clear();
+    }
+}
+
+#[test]
 fn an_empty_pool_loses_the_packet_and_nothing_else() {
     let mut pair = Pair::aes();
     let datagram = pair.client.sealed(&from_client());

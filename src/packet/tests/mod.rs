@@ -6,6 +6,8 @@ mod outbound;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+
 use super::*;
 use crate::crypto::{DataCipher, DataKeys, KeyMaterial};
 use crate::random::{Random, SeededRandom};
@@ -193,15 +195,39 @@ impl End {
     }
 }
 
-/// The two halves of a key.
+/// The client's keys and the server's.
 fn keys(cipher: DataCipher, seed: u64) -> (DataKeys, DataKeys) {
-    let mut material = [0; 256];
-    SeededRandom::new(seed).fill(&mut material);
-    let material = KeyMaterial::from_exporter(material).unwrap();
+    let material = KeyMaterial::from_exporter(key_bytes(seed)).unwrap();
     (
         material.split(cipher, Role::Client),
         material.split(cipher, Role::Server),
     )
+}
+
+fn key_bytes(seed: u64) -> [u8; 256] {
+    let mut bytes = [0; 256];
+    SeededRandom::new(seed).fill(&mut bytes);
+    bytes
+}
+
+/// A client's datagram under the key of [`KeyId::FIRST`] with a packet id that no test can count up
+/// to; AES-256-GCM by hand. Wire: wire.md sections 7 and 8.1.
+fn datagram_with_packet_id(packet_id: u32, payload: &[u8]) -> Vec<u8> {
+    let to_server = key_bytes(0);
+    let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &to_server[..32]).unwrap());
+    let packet_id = packet_id.to_be_bytes();
+    let nonce: [u8; 12] = [&packet_id[..], &to_server[64..72]]
+        .concat()
+        .try_into()
+        .unwrap();
+    let clear = [&[0x48, 0, 0, 0][..], &packet_id].concat();
+    let mut ciphertext = payload.to_vec();
+    let tag = key.seal_in_place_separate_tag(
+        Nonce::assume_unique_for_key(nonce),
+        Aad::from(&clear[..]),
+        &mut ciphertext,
+    );
+    [&clear[..], tag.unwrap().as_ref(), &ciphertext].concat()
 }
 
 fn path(last: u8, port: u16) -> Path {

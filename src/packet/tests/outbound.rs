@@ -63,6 +63,25 @@ fn a_fourth_key_takes_the_place_of_the_oldest_that_does_not_send() {
 }
 
 #[test]
+fn a_key_near_its_limit_is_told_once_by_what_is_sent_too() {
+    let mut pair = Pair::aes();
+    let (_, mut keys) = keys(DataCipher::Aes256Gcm, 0);
+    let datagram = datagram_with_packet_id(crate::limits::PACKET_ID_RENEGOTIATE, &PING);
+    keys.open
+        .open(pair.server.now, &datagram, &mut [0; 16])
+        .unwrap();
+    pair.server.peer().keys.install(KeyId::FIRST, keys);
+    for _ in 0..2 {
+        pair.server.sealed(&to_client(100));
+    }
+    let near_limit = PeerEvent::KeyNearLimit {
+        peer: pair.server.peer,
+        key_id: KeyId::FIRST,
+    };
+    assert_eq!(pair.server.events, [near_limit]);
+}
+
+#[test]
 fn a_peer_that_is_gone_gets_nothing() {
     let mut pair = Pair::aes();
     let index = pair.server.peer;
