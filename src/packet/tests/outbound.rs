@@ -27,7 +27,10 @@ fn what_has_no_way_to_a_peer_is_counted_by_its_reason() {
 fn a_key_opens_from_when_it_is_installed_and_seals_from_when_it_is_named() {
     let mut pair = Pair::aes();
     pair.server.peer().keys.retire(KeyId::FIRST);
-    pair.install(DataCipher::Aes256Gcm, key_id(1));
+    assert_eq!(pair.server.peer().keys.sending(), None);
+    for id in [0, 1] {
+        pair.install(DataCipher::Aes256Gcm, key_id(id));
+    }
     assert!(pair.server.send(&to_client(100)).is_empty());
     pair.server.assert_drops(&[(DropReason::NotConnected, 1)]);
     let index = pair.server.peer;
