@@ -7,4 +7,4 @@
 
 pub mod diagnostics;
 pub mod lexer;
-pub mod settings;
+pub use crate::node::settings;

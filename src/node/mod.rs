@@ -8,6 +8,7 @@ pub mod leases;
 pub mod local_time;
 pub mod log;
 pub mod registry;
+pub mod settings;
 pub mod status;
 pub mod strangers;
 pub mod title;
