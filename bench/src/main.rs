@@ -2,19 +2,21 @@
 //!
 //! `cargo run --release -p ringway-bench -- [ROUNDS [PACKETS]]`. Two ends of a tunnel in one thread
 //! hand each other's buffers over, so that no kernel and no copy between them is in the figures.
+//! `key alone` is [`SealKey::seal`] into one buffer: what the data path stands on.
 
+use std::hint::black_box;
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use ringway::crypto::{DataCipher, KeyMaterial, Role};
+use ringway::crypto::{DataCipher, KeyMaterial, Role, SealKey};
 use ringway::packet::{
     DropCounters, InboundBatch, InnerAddresses, Mssfix, NewPeer, Numbering, OutboundBatch, Packet,
     Path, PeerTable, Pool, Received, inbound, outbound,
 };
 use ringway::random::SeededRandom;
 use ringway::time::Monotonic;
-use ringway::wire::KeyId;
+use ringway::wire::{DataHeader, KeyId, PeerId};
 
 fn main() -> ExitCode {
     let numbers: Result<Vec<NonZeroUsize>, _> =
@@ -29,7 +31,7 @@ fn main() -> ExitCode {
         }
     };
     println!("{rounds} rounds of {packets} packets; each column: min / median / max of the rounds");
-    println!("cipher             bytes  path      ns per packet        Gbit/s of inner packets");
+    println!("cipher             bytes  path       ns per packet          Gbit/s of inner packets");
     for cipher in DataCipher::ALL {
         for size in [64, 1400] {
             match measure(cipher, size, rounds, packets) {
@@ -77,7 +79,7 @@ impl std::fmt::Display for Cost {
         let rate = |nanoseconds: f64| self.size as f64 * 8.0 / nanoseconds;
         write!(
             formatter,
-            "{:<18} {:>5}  {:<8} {min:>6.0} /{median:>5.0} /{max:>5.0}   {:>6.2} /{:>6.2} /{:>6.2}",
+            "{:<18} {:>5}  {:<9} {min:>5.0} /{median:>5.0} /{max:>6.0}   {:>6.2} /{:>6.2} /{:>6.2}",
             self.cipher.name(),
             self.size,
             self.path,
@@ -95,19 +97,42 @@ fn measure(
     size: usize,
     rounds: usize,
     packets: usize,
-) -> Result<[Cost; 2], String> {
+) -> Result<[Cost; 3], String> {
     let mut tunnel = Tunnel::new(cipher, size)?;
     tunnel.round(packets)?;
-    let (mut sealing, mut opening) = (Vec::new(), Vec::new());
+    let mut key = material()?.split(cipher, Role::Client).seal;
+    let (mut key_alone, mut sealing, mut opening) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..rounds {
         let (sealed, opened) = tunnel.round(packets)?;
-        sealing.push(sealed.as_nanos() as f64 / packets as f64);
-        opening.push(opened.as_nanos() as f64 / packets as f64);
+        let alone = seal_alone(&mut key, &tunnel.inner, packets)?;
+        for (costs, time) in [
+            (&mut key_alone, alone),
+            (&mut sealing, sealed),
+            (&mut opening, opened),
+        ] {
+            costs.push(time.as_nanos() as f64 / packets as f64);
+        }
     }
     Ok([
+        Cost::new(cipher, size, "key alone", key_alone),
         Cost::new(cipher, size, "outbound", sealing),
         Cost::new(cipher, size, "inbound", opening),
     ])
+}
+
+/// The time to seal so many packets without a data path around it.
+fn seal_alone(key: &mut SealKey, inner: &[u8], packets: usize) -> Result<Duration, String> {
+    let mut out = vec![0; inner.len() + SealKey::OVERHEAD];
+    let header = DataHeader::V2 {
+        key_id: KeyId::FIRST,
+        peer_id: PeerId::NONE,
+    };
+    let start = Instant::now();
+    for _ in 0..packets {
+        let sealed = key.seal(header, black_box(inner), &mut out);
+        sealed.map_err(|error| error.to_string())?;
+    }
+    Ok(start.elapsed())
 }
 
 /// A client's outbound path and a server's inbound path, with one pool.
@@ -242,14 +267,17 @@ fn table(role: Role, cipher: DataCipher) -> Result<PeerTable, String> {
     };
     let v4 = Some(addresses.into());
     peers.assign(index, InnerAddresses { v4, v6: None });
-    let material = KeyMaterial::from_exporter([7; 256]).map_err(|zero| zero.to_string())?;
     let peer = peers.peer_mut(index).ok_or("the peer is gone")?;
     peer.keys
-        .install(KeyId::FIRST, material.split(cipher, role));
+        .install(KeyId::FIRST, material()?.split(cipher, role));
     peer.keys
         .send_with(KeyId::FIRST)
         .map_err(|none| none.to_string())?;
     Ok(peers)
+}
+
+fn material() -> Result<KeyMaterial, String> {
+    KeyMaterial::from_exporter([7; 256]).map_err(|zero| zero.to_string())
 }
 
 /// An IPv4 packet of `size` bytes in all, as UDP carries them.
