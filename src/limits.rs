@@ -224,3 +224,10 @@ pub const KEY_SLOTS: usize = 3;
 /// Free bytes before an inner packet that is on its way to the tun device: a cache line, in which
 /// the header of an offload has its place.
 pub const INNER_HEADROOM: usize = 64;
+/// Bounds of `tun-mtu` in bytes: OpenVPN's least, and what a UDP datagram can hold.
+pub const TUN_MTU_MIN: u16 = 100;
+/// See [`TUN_MTU_MIN`].
+pub const TUN_MTU_MAX: u16 = 65_000;
+
+/// The most that `max-clients` may say: peer ids have 24 bits, and the last one means none.
+pub const MAX_CLIENTS_MAX: u32 = (1 << 24) - 1;

@@ -29,6 +29,11 @@ impl Diagnostics {
             .count()
     }
 
+    /// Whether anything was said about a directive.
+    pub fn mentions(&self, directive: &str) -> bool {
+        self.found.iter().any(|one| one.directive == directive)
+    }
+
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Diagnostic> {
         self.found.iter()

@@ -1,10 +1,54 @@
 //! Floor 7: the OpenVPN configuration language.
 //!
 //! Two steps: what is written (words, lines, blocks), then [`settings::Settings`], valid by
-//! construction.
+//! construction. Between them stands one table of all directives that OpenVPN knows; `--help` and
+//! docs/directives.md are made from it.
 //!
 //! Invariant: no running node.
 
+mod assemble;
+mod command_line;
 pub mod diagnostics;
+pub mod directive;
+pub mod directives;
+pub mod documentation;
+mod draft;
 pub mod lexer;
 pub use crate::node::settings;
+mod pki;
+pub mod settings;
+
+use std::path::Path;
+
+use diagnostics::Diagnostics;
+use draft::Draft;
+use settings::Settings;
+
+/// A configuration that was read.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What to serve; `None` when `diagnostics` has errors.
+    pub settings: Option<Settings>,
+    /// Everything that was found, errors or not.
+    pub diagnostics: Diagnostics,
+}
+
+/// Reads a command line of OpenVPN's form, without the program's name: `--directive value...`,
+/// `--config FILE`, or one file. Relative names start from `directory`.
+pub fn load(arguments: &[String], directory: &Path) -> Loaded {
+    let mut draft = Draft {
+        directory: directory.to_owned(),
+        ..Draft::default()
+    };
+    for line in command_line::read(arguments, directory) {
+        match line {
+            Ok(line) => directive::apply(&mut draft, &line),
+            Err(diagnostic) => draft.diagnostics.push(diagnostic),
+        }
+    }
+    let (settings, diagnostics) = assemble::assemble(draft);
+    Loaded {
+        settings,
+        diagnostics,
+    }
+}

@@ -1,0 +1,449 @@
+//! How control packets are wrapped, which ciphers are offered, and the times of a handshake.
+
+use std::time::Duration;
+
+use super::values::{YEAR, number, optional, seconds, source};
+use crate::config::directive::{Directive, MANY, Refusal};
+use crate::config::draft::{DEFAULT_CIPHERS, Draft, Written};
+use crate::config::lexer::Line;
+use crate::config::settings::{KeyDirection, ReplayWindow};
+
+pub(super) const ROWS: &[Directive] = &[
+    Directive::served(
+        "tls-auth",
+        "FILE [0|1]",
+        (1, 2),
+        "authenticate control packets with a shared key",
+        tls_auth,
+    )
+    .or_block(),
+    Directive::served(
+        "key-direction",
+        "0|1",
+        (1, 1),
+        "direction of an inline `tls-auth` key",
+        key_direction,
+    ),
+    Directive::served(
+        "tls-crypt",
+        "FILE",
+        (1, 1),
+        "encrypt control packets with a shared key",
+        tls_crypt,
+    )
+    .or_block(),
+    Directive::served(
+        "data-ciphers",
+        "CIPHER:...",
+        (1, 1),
+        "ciphers that are offered, best first; `?` before one makes it optional",
+        data_ciphers,
+    ),
+    Directive::served(
+        "ncp-ciphers",
+        "CIPHER:...",
+        (1, 1),
+        "old name of `data-ciphers`",
+        ncp_ciphers,
+    ),
+    Directive::served(
+        "cipher",
+        "CIPHER",
+        (1, 1),
+        "cipher of peers that cannot negotiate; read, and not used",
+        cipher,
+    ),
+    Directive::served(
+        "auth",
+        "DIGEST",
+        (1, 1),
+        "digest of `tls-auth`, SHA1 if not written",
+        auth,
+    ),
+    Directive::served(
+        "hand-window",
+        "SECONDS",
+        (1, 1),
+        "how long a handshake may take, 60 if not written",
+        hand_window,
+    ),
+    Directive::served(
+        "tran-window",
+        "SECONDS",
+        (1, 1),
+        "how long an old key still opens packets, 3600 if not written",
+        tran_window,
+    ),
+    Directive::served(
+        "tls-timeout",
+        "SECONDS",
+        (1, 1),
+        "first retransmission of a control packet, 2 if not written",
+        tls_timeout,
+    ),
+    Directive::served(
+        "reneg-sec",
+        "LATEST [EARLIEST]",
+        (1, 2),
+        "when a new key is made, 0 for never",
+        reneg_sec,
+    ),
+    Directive::served(
+        "replay-window",
+        "[PACKETS [SECONDS]]",
+        (0, 2),
+        "how far out of order packets may come",
+        replay_window,
+    ),
+    Directive::ignored(
+        "mute-replay-warnings",
+        "",
+        (0, 0),
+        "no line about replayed packets",
+        "such lines are bounded in any case",
+    ),
+    Directive::ignored(
+        "disable-occ",
+        "",
+        (0, 0),
+        "do not compare options with peers",
+        "options are not compared",
+    ),
+    Directive::ignored(
+        "opt-verify",
+        "",
+        (0, 0),
+        "refuse peers with other options",
+        "options are not compared, as in 2.7",
+    ),
+    Directive::ignored(
+        "single-session",
+        "",
+        (0, 0),
+        "one session only",
+        "it belongs to two peers without a server",
+    ),
+    Directive::always(
+        "force-tls-key-material-export",
+        "",
+        (0, MANY),
+        "keys by the exporter of TLS",
+        "clients that can do it always do",
+    ),
+    Directive::later(
+        "reneg-bytes",
+        "BYTES",
+        (1, 1),
+        "new key after so many bytes",
+        "write `reneg-sec`; a key near its limit is always replaced",
+    ),
+    Directive::later(
+        "reneg-pkts",
+        "PACKETS",
+        (1, 1),
+        "new key after so many packets",
+        "write `reneg-sec`; a key near its limit is always replaced",
+    ),
+    Directive::later(
+        "data-ciphers-fallback",
+        "CIPHER",
+        (1, 1),
+        "cipher of peers that cannot negotiate",
+        "remove the line; every client since 2.4 negotiates",
+    ),
+    Directive::later(
+        "tls-crypt-v2",
+        "FILE",
+        (1, 2),
+        "a wrapping key for each client",
+        "write `tls-crypt`",
+    )
+    .or_block(),
+    Directive::later(
+        "tls-crypt-v2-verify",
+        "COMMAND",
+        (1, 1),
+        "check what a tls-crypt-v2 key says of itself",
+        "remove the line",
+    ),
+    Directive::later(
+        "tls-crypt-v2-max-age",
+        "DAYS",
+        (1, 1),
+        "refuse old tls-crypt-v2 keys",
+        "remove the line",
+    ),
+    Directive::later(
+        "tls-exit",
+        "",
+        (0, 0),
+        "end when a handshake fails",
+        "remove the line; it would end the server for all clients",
+    ),
+    Directive::later(
+        "replay-persist",
+        "FILE",
+        (1, 1),
+        "keep replay state over a restart",
+        "remove the line",
+    ),
+    Directive::later(
+        "comp-lzo",
+        "[yes|no|adaptive]",
+        (0, 1),
+        "compression",
+        COMPRESSION,
+    ),
+    Directive::later(
+        "compress",
+        "[ALGORITHM]",
+        (0, 1),
+        "compression",
+        COMPRESSION,
+    ),
+    Directive::served(
+        "allow-compression",
+        "no",
+        (1, 1),
+        "whether packets may be compressed",
+        allow_compression,
+    ),
+    Directive::refused(
+        "comp-noadapt",
+        "",
+        (0, 0),
+        "compress always",
+        "compression is not served; remove the line",
+    ),
+    Directive::refused(
+        "secret",
+        "FILE [0|1]",
+        (1, 2),
+        "a static key instead of TLS",
+        "without TLS a lost key opens all past traffic: write `ca`, `cert`, `key`, on both sides",
+    )
+    .or_block(),
+    Directive::refused(
+        "no-replay",
+        "",
+        (0, 0),
+        "accept replayed packets",
+        "replay protection is never switched off; remove the line",
+    ),
+    Directive::refused(
+        "allow-deprecated-insecure-static-crypto",
+        "",
+        (0, 0),
+        "let `secret` be used",
+        "`secret` is not served; remove the line",
+    ),
+];
+
+/// Why compression is refused even where it says "no": the framing byte is agreed, not negotiated.
+const COMPRESSION: &str = "remove the line on the server and the clients, or write \
+    `push \"comp-lzo no\"` nowhere: it adds a byte to every packet";
+
+fn tls_auth(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    if line.argument(1).is_some() {
+        draft.control.direction = Some(direction(line, 1)?);
+    }
+    if let Some(source) = source(line) {
+        draft.control.tls_auth = Written::new(source, line);
+    }
+    Ok(())
+}
+
+fn key_direction(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    draft.control.direction = Some(direction(line, 0)?);
+    Ok(())
+}
+
+fn direction(line: &Line, index: usize) -> Result<KeyDirection, Refusal> {
+    match line.argument(index) {
+        Some("0") => Ok(KeyDirection::Zero),
+        Some("1") => Ok(KeyDirection::One),
+        other => Err(
+            Refusal::because(format!("`{}` is no direction", other.unwrap_or_default()))
+                .instead("write 0 on the server and 1 on the clients"),
+        ),
+    }
+}
+
+fn tls_crypt(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    if let Some(source) = source(line) {
+        draft.control.tls_crypt = Written::new(source, line);
+    }
+    Ok(())
+}
+
+fn ncp_ciphers(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    data_ciphers(draft, line)?;
+    draft.note(line, "renamed in 2.5, and read as `data-ciphers`");
+    Ok(())
+}
+
+fn data_ciphers(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    let mut offered: Vec<String> = Vec::new();
+    for entry in line.argument(0).unwrap_or_default().split(':') {
+        let (name, optional) = match entry.strip_prefix('?') {
+            Some(name) => (name, true),
+            None => (entry, false),
+        };
+        let name = name.to_ascii_uppercase();
+        let names: &[&str] = match (name.as_str(), served(&name)) {
+            ("DEFAULT", _) => &DEFAULT_CIPHERS,
+            (_, Some(served)) => &[served],
+            (_, None) if optional => {
+                draft.note(line, format!("the optional cipher `{name}` is not served"));
+                continue;
+            }
+            (_, None) => return Err(not_served(&name)),
+        };
+        for &name in names {
+            if !offered.iter().any(|known| known == name) {
+                offered.push(name.to_owned());
+            }
+        }
+    }
+    if offered.is_empty() {
+        return Err(Refusal::because("none of these ciphers is served")
+            .instead("write `data-ciphers DEFAULT`"));
+    }
+    draft.control.ciphers = offered;
+    Ok(())
+}
+
+/// OpenVPN's spelling of a cipher that is served.
+fn served(name: &str) -> Option<&'static str> {
+    DEFAULT_CIPHERS.into_iter().find(|served| *served == name)
+}
+
+fn not_served(name: &str) -> Refusal {
+    let instead = format!("write `data-ciphers {}`", DEFAULT_CIPHERS.join(":"));
+    if is_cipher(name) {
+        let why = format!(
+            "`{name}` is not served: each client since 2.4 has AES-256-GCM, which is faster and safer"
+        );
+        return Refusal::because(why).instead(instead);
+    }
+    Refusal::because(format!("`{name}` is no cipher")).instead(instead)
+}
+
+/// Whether OpenVPN has ever known this cipher.
+fn is_cipher(name: &str) -> bool {
+    let family = CIPHER_FAMILIES
+        .iter()
+        .any(|family| name.starts_with(family));
+    let mode = CIPHER_MODES.iter().any(|mode| name.ends_with(mode));
+    (family && mode) || served(name).is_some() || name == "NONE"
+}
+
+fn cipher(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    let name = line.argument(0).unwrap_or_default().to_ascii_uppercase();
+    if name == "NONE" {
+        return Err(
+            Refusal::because("packets are never sent unencrypted").instead("remove the line")
+        );
+    }
+    if !is_cipher(&name) {
+        return Err(not_served(&name));
+    }
+    if served(&name).is_none() {
+        draft.warn(
+            line,
+            format!("`{name}` is never used: clients negotiate one of `data-ciphers`"),
+        );
+    }
+    Ok(())
+}
+
+fn auth(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    let name = line.argument(0).unwrap_or_default().to_ascii_uppercase();
+    // A certificate's signature algorithm in old files; the digest was meant.
+    let digest = name.strip_prefix("RSA-").unwrap_or(&name);
+    if digest != name {
+        draft.warn(line, format!("`{name}` is read as `{digest}`"));
+    }
+    if !DIGESTS.contains(&digest) {
+        return Err(
+            Refusal::because(format!("`{digest}` is no digest that is served"))
+                .instead("write `auth SHA256`, on the server and the clients"),
+        );
+    }
+    draft.control.auth = Written::new(digest.to_owned(), line);
+    Ok(())
+}
+
+fn hand_window(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    draft.control.hand_window = seconds(line, 0, 1..=YEAR)?;
+    Ok(())
+}
+
+fn tran_window(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    draft.control.tran_window = seconds(line, 0, 0..=YEAR)?;
+    Ok(())
+}
+
+fn tls_timeout(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    draft.control.tls_timeout = seconds(line, 0, 1..=YEAR)?;
+    Ok(())
+}
+
+fn reneg_sec(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    let latest = number(line, 0, 0..=YEAR)?;
+    let earliest = optional(line, 1, 0..=YEAR)?;
+    if let Some(earliest) = earliest.filter(|earliest| *earliest > latest) {
+        return Err(
+            Refusal::because(format!("{earliest} is more than {latest}"))
+                .instead(format!("write `reneg-sec {earliest} {latest}`")),
+        );
+    }
+    draft.control.renegotiate = (latest, earliest);
+    Ok(())
+}
+
+fn replay_window(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    let packets = number(line, 0, 1..=65_536)?;
+    let time = optional(line, 1, 0..=600)?.unwrap_or(15);
+    draft.control.replay = ReplayWindow {
+        packets,
+        time: Duration::from_secs(time),
+    };
+    Ok(())
+}
+
+fn allow_compression(_: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    match line.argument(0) {
+        Some("no") => Ok(()),
+        Some(yes @ ("yes" | "asym")) => Err(Refusal::because(format!(
+            "`{yes}` is not served: compression is not supported yet"
+        ))
+        .instead("write `allow-compression no`")),
+        other => Err(
+            Refusal::because(format!("`{}` is no choice", other.unwrap_or_default()))
+                .instead("write `allow-compression no`"),
+        ),
+    }
+}
+
+const CIPHER_FAMILIES: [&str; 11] = [
+    "AES-128-",
+    "AES-192-",
+    "AES-256-",
+    "ARIA-",
+    "CAMELLIA-",
+    "SEED-",
+    "SM4-",
+    "BF-",
+    "DES-",
+    "RC2-",
+    "CAST5-",
+];
+const CIPHER_MODES: [&str; 8] = [
+    "-CBC", "-CFB", "-CFB1", "-CFB8", "-OFB", "-GCM", "-CCM", "-CTR",
+];
+
+/// Digests by their names in files; which of them serve `tls-auth` is known when it is written.
+const DIGESTS: [&str; 7] = [
+    "SHA1", "SHA224", "SHA256", "SHA384", "SHA512", "MD5", "NONE",
+];

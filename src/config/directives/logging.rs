@@ -1,0 +1,148 @@
+//! Log lines and the status file.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use super::values::{number, optional};
+use crate::config::directive::{Directive, MANY, Refusal};
+use crate::config::draft::Draft;
+use crate::config::lexer::Line;
+use crate::config::settings::{LogTarget, StatusVersion, Timestamps};
+
+pub(super) const ROWS: &[Directive] = &[
+    Directive::served(
+        "verb",
+        "0..11",
+        (1, 1),
+        "how much is logged, 1 if not written",
+        verb,
+    ),
+    Directive::served("mute", "N", (1, 1), "lines of one kind in a row", mute),
+    Directive::served(
+        "log",
+        "FILE",
+        (1, 1),
+        "log to a file that is emptied first",
+        log,
+    ),
+    Directive::served(
+        "log-append",
+        "FILE",
+        (1, 1),
+        "log to a file that grows",
+        log_append,
+    ),
+    Directive::served("syslog", "[NAME]", (0, 1), "log to the system log", syslog),
+    Directive::served(
+        "suppress-timestamps",
+        "",
+        (0, 0),
+        "no time before a line",
+        suppress_timestamps,
+    ),
+    Directive::served(
+        "status",
+        "FILE [SECONDS]",
+        (1, 2),
+        "write who is connected to a file, every 60 seconds if not written",
+        status,
+    ),
+    Directive::served(
+        "status-version",
+        "1|2|3",
+        (1, 1),
+        "format of the status file",
+        status_version,
+    ),
+    Directive::ignored(
+        "machine-readable-output",
+        "",
+        (0, 0),
+        "times as numbers, and flags",
+        "lines keep their usual form",
+    ),
+    Directive::ignored(
+        "errors-to-stderr",
+        "",
+        (0, 0),
+        "where early errors go",
+        "they always go to the standard error",
+    ),
+    Directive::ignored(
+        "echo",
+        "[WORD...]",
+        (0, MANY),
+        "print words to the log",
+        "it is for clients' user interfaces",
+    ),
+    Directive::refused(
+        "memstats",
+        "FILE",
+        (1, 1),
+        "live counters in a mapped file",
+        "no longer in OpenVPN 2.7: write `status`",
+    ),
+    Directive::refused(
+        "msg-channel",
+        "N...",
+        (1, MANY),
+        "messages of the Windows service",
+        "it is about Windows; remove the line",
+    ),
+];
+
+fn verb(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    draft.process.verb = number(line, 0, 0..=11)?;
+    Ok(())
+}
+
+fn mute(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    draft.process.mute = NonZeroU32::new(number(line, 0, 0..=u32::MAX)?);
+    Ok(())
+}
+
+fn log(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    draft.process.log = Some(LogTarget::Truncate(draft.path(file(line)?)));
+    Ok(())
+}
+
+fn log_append(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    draft.process.log = Some(LogTarget::Append(draft.path(file(line)?)));
+    Ok(())
+}
+
+fn syslog(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    draft.process.syslog = Some(line.argument(0).unwrap_or("ringway").to_owned());
+    Ok(())
+}
+
+fn suppress_timestamps(draft: &mut Draft, _: &Line) -> Result<(), Refusal> {
+    draft.process.timestamps = Timestamps::None;
+    Ok(())
+}
+
+fn status(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    let interval = optional(line, 1, 1..=u32::MAX)?.unwrap_or(STATUS_SECONDS);
+    draft.process.status = Some((file(line)?.to_owned(), Duration::from_secs(interval.into())));
+    Ok(())
+}
+
+fn status_version(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    draft.process.status_version = match number(line, 0, 1..=3)? {
+        1 => StatusVersion::V1,
+        2 => StatusVersion::V2,
+        _ => StatusVersion::V3,
+    };
+    Ok(())
+}
+
+pub(super) fn file(line: &Line) -> Result<&str, Refusal> {
+    let name = line.argument(0).unwrap_or_default();
+    if name.is_empty() {
+        return Err(Refusal::because("the name of the file is empty"));
+    }
+    Ok(name)
+}
+
+/// Wire: the default of 2.6.
+const STATUS_SECONDS: u32 = 60;

@@ -1,0 +1,229 @@
+//! What the process does with itself, and how the configuration is read.
+
+use super::logging::file;
+use super::values::number;
+use crate::config::directive::{Directive, MANY, Refusal};
+use crate::config::draft::Draft;
+use crate::config::lexer::Line;
+
+pub(super) const ROWS: &[Directive] = &[
+    Directive::served("config", "FILE", (1, 1), "read more lines here", included),
+    Directive::served(
+        "cd",
+        "DIRECTORY",
+        (1, 1),
+        "directory that relative names start from",
+        cd,
+    ),
+    Directive::served("daemon", "[NAME]", (0, 1), "go to the background", daemon),
+    Directive::served(
+        "writepid",
+        "FILE",
+        (1, 1),
+        "write the process id to a file",
+        writepid,
+    ),
+    Directive::served(
+        "setenv",
+        "NAME [VALUE]",
+        (1, 2),
+        "a variable for scripts; `setenv opt LINE` marks a line that may be unknown",
+        setenv,
+    ),
+    Directive::served(
+        "setenv-safe",
+        "NAME [VALUE]",
+        (1, 2),
+        "a variable OPENVPN_NAME for scripts",
+        setenv_safe,
+    ),
+    Directive::served(
+        "ignore-unknown-option",
+        "NAME...",
+        (1, MANY),
+        "pass over these when they are not served",
+        ignore_unknown_option,
+    ),
+    Directive::served(
+        "script-security",
+        "0..3",
+        (1, 1),
+        "which programs may be started",
+        script_security,
+    ),
+    Directive::always(
+        "persist-key",
+        "",
+        (0, 0),
+        "keep keys over a restart",
+        "keys are read once, at the start",
+    ),
+    Directive::always(
+        "persist-local-ip",
+        "",
+        (0, 0),
+        "keep the local address over a restart",
+        "it is kept as long as the process lives",
+    ),
+    Directive::ignored(
+        "persist-remote-ip",
+        "",
+        (0, 0),
+        "keep the remote address over a restart",
+        "it belongs to clients",
+    ),
+    Directive::ignored(
+        "compat-mode",
+        "VERSION",
+        (1, 2),
+        "defaults of an older version",
+        "there is one set of defaults",
+    ),
+    Directive::ignored(
+        "tmp-dir",
+        "DIRECTORY",
+        (1, 1),
+        "files for scripts",
+        "no script is started",
+    ),
+    Directive::later(
+        "user",
+        "NAME",
+        (1, 1),
+        "drop privileges",
+        "remove the line and start ringway with the capabilities CAP_NET_ADMIN and CAP_NET_BIND_SERVICE alone",
+    ),
+    Directive::later(
+        "group",
+        "NAME",
+        (1, 1),
+        "drop privileges",
+        "remove the line; see `user`",
+    ),
+    Directive::later(
+        "chroot",
+        "DIRECTORY",
+        (1, 1),
+        "confine the process",
+        "remove the line and confine it with systemd: RootDirectory=, ProtectSystem=",
+    ),
+    Directive::later(
+        "setcon",
+        "CONTEXT",
+        (1, 1),
+        "SELinux context",
+        "remove the line and set it in the unit file: SELinuxContext=",
+    ),
+    Directive::later(
+        "nice",
+        "N",
+        (1, 1),
+        "priority",
+        "remove the line and set it in the unit file: Nice=",
+    ),
+    Directive::later(
+        "mlock",
+        "",
+        (0, 0),
+        "keep memory out of swap",
+        "remove the line and start ringway without swap: MemorySwapMax=0",
+    ),
+    Directive::later(
+        "remap-usr1",
+        "SIGHUP|SIGTERM",
+        (1, 1),
+        "another meaning for SIGUSR1",
+        "remove the line",
+    ),
+    Directive::refused(
+        "iproute",
+        "COMMAND",
+        (1, 1),
+        "another `ip` program",
+        "addresses are set without a program; remove the line",
+    ),
+    Directive::refused(
+        "gremlin",
+        "MASK",
+        (1, 1),
+        "drop packets on purpose",
+        "it is for tests of OpenVPN; use `tc netem`",
+    ),
+];
+
+/// The reader of lines has put the file's lines here already.
+fn included(_: &mut Draft, _: &Line) -> Result<(), Refusal> {
+    Ok(())
+}
+
+fn cd(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    let directory = draft.path(file(line)?);
+    if !directory.is_dir() {
+        return Err(Refusal::because(format!(
+            "`{}` is not a directory",
+            file(line)?
+        )));
+    }
+    draft.directory = directory;
+    draft.changes_directory = true;
+    Ok(())
+}
+
+fn daemon(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    draft.process.daemon = true;
+    if let Some(name) = line.argument(0) {
+        draft.process.syslog = Some(name.to_owned());
+    }
+    Ok(())
+}
+
+fn writepid(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    draft.process.pid_file = Some(file(line)?.to_owned());
+    Ok(())
+}
+
+fn setenv(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    let value = line.argument(1).unwrap_or_default();
+    match line.argument(0).unwrap_or_default() {
+        "" => Err(Refusal::because("the name of the variable is empty")),
+        "FORWARD_COMPATIBLE" => {
+            draft.ignores_all_unknown = value == "1";
+            Ok(())
+        }
+        "GENERIC_CONFIG" => Err(Refusal::because(
+            "this is a template of OpenVPN Access Server, which has to be filled in first",
+        )),
+        name => {
+            draft
+                .process
+                .environment
+                .push((name.to_owned(), value.to_owned()));
+            Ok(())
+        }
+    }
+}
+
+fn setenv_safe(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    let name = format!("OPENVPN_{}", line.argument(0).unwrap_or_default());
+    draft
+        .process
+        .environment
+        .push((name, line.argument(1).unwrap_or_default().to_owned()));
+    Ok(())
+}
+
+fn ignore_unknown_option(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    draft.ignore(&line.arguments);
+    Ok(())
+}
+
+fn script_security(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    let level = number(line, 0, 0..=3)?;
+    if level > 1 {
+        draft.note(
+            line,
+            "no script is started yet, so the level has nothing to allow",
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,119 @@
+//! Options that are sent to clients.
+
+use crate::config::directive::{Directive, Refusal};
+use crate::config::draft::Draft;
+use crate::config::lexer::Line;
+
+pub(super) const ROWS: &[Directive] = &[
+    Directive::served(
+        "push",
+        "\"OPTION\"",
+        (1, 1),
+        "send an option to every client",
+        push,
+    ),
+    Directive::refused(
+        "push-reset",
+        "",
+        (0, 0),
+        "forget the pushed options for one client",
+        "it belongs to the file of one client (client-config-dir)",
+    ),
+    Directive::refused(
+        "push-remove",
+        "OPTION",
+        (1, 1),
+        "forget one pushed option for one client",
+        "it belongs to the file of one client (client-config-dir)",
+    ),
+    Directive::refused(
+        "push-continuation",
+        "1|2",
+        (1, 1),
+        "part of a push message",
+        "it is never written in a file",
+    ),
+    Directive::refused(
+        "peer-id",
+        "N",
+        (1, 1),
+        "part of a push message",
+        "it is never written in a file",
+    ),
+    Directive::refused(
+        "protocol-flags",
+        "FLAG...",
+        (1, crate::config::directive::MANY),
+        "part of a push message",
+        "it is never written in a file",
+    ),
+    Directive::refused(
+        "key-derivation",
+        "METHOD...",
+        (1, crate::config::directive::MANY),
+        "part of a push message",
+        "it is never written in a file",
+    ),
+    Directive::ignored(
+        "parameter",
+        "[WORD...]",
+        (0, crate::config::directive::MANY),
+        "a word for a client's user interface",
+        "the server does not read it",
+    ),
+    Directive::ignored(
+        "ip-remote-hint",
+        "[ADDRESS]",
+        (0, 1),
+        "a word for a client's user interface",
+        "the server does not read it",
+    ),
+];
+
+fn push(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    let option = line.argument(0).unwrap_or_default().trim();
+    let mut words = option.split_whitespace();
+    let name = words.next().unwrap_or_default();
+    if name.is_empty() {
+        draft.warn(line, "an empty option is not sent");
+        return Ok(());
+    }
+    if option.contains(',') || option.chars().any(char::is_control) {
+        return Err(Refusal::because(
+            "a comma or a control character cannot be pushed",
+        ));
+    }
+    if option.len() > PUSHED_OPTION_MAX {
+        let why = format!("an option of more than {PUSHED_OPTION_MAX} bytes cannot be pushed");
+        return Err(Refusal::because(why));
+    }
+    match (name, words.next()) {
+        ("comp-lzo" | "compress", _) => {
+            return Err(Refusal::because(
+                "it adds a byte to every packet of the client, which ringway does not expect yet",
+            )
+            .instead("remove the line; clients do not need it"));
+        }
+        ("topology", Some("net30" | "p2p")) => {
+            return Err(
+                Refusal::because("addresses are given out for `topology subnet`")
+                    .instead("remove the line"),
+            );
+        }
+        (
+            "ifconfig" | "ifconfig-ipv6" | "peer-id" | "cipher" | "protocol-flags"
+            | "key-derivation" | "auth-token",
+            _,
+        ) => {
+            return Err(
+                Refusal::because(format!("ringway decides `{name}` for each client"))
+                    .instead("remove the line"),
+            );
+        }
+        _ => draft.push.push(option.to_owned()),
+    }
+    Ok(())
+}
+
+/// What a client takes for one option. Wire: wire.md section 10.
+const PUSHED_OPTION_MAX: usize = 255;

@@ -1,0 +1,115 @@
+//! Programs and plug-ins that OpenVPN starts.
+
+use crate::config::directive::{Directive, MANY};
+
+pub(super) const ROWS: &[Directive] = &[
+    Directive::later(
+        "up",
+        "COMMAND",
+        (1, MANY),
+        "run when the device is up",
+        UNIT,
+    ),
+    Directive::later(
+        "down",
+        "COMMAND",
+        (1, MANY),
+        "run when the device is closed",
+        UNIT,
+    ),
+    Directive::later(
+        "down-pre",
+        "",
+        (0, 0),
+        "run `down` before the device is closed",
+        UNIT,
+    ),
+    Directive::later("up-delay", "", (0, 0), "run `up` at the first client", UNIT),
+    Directive::later(
+        "up-restart",
+        "",
+        (0, 0),
+        "run `up` and `down` at a restart",
+        UNIT,
+    ),
+    Directive::later(
+        "route-up",
+        "COMMAND",
+        (1, MANY),
+        "run when routes are set",
+        UNIT,
+    ),
+    Directive::later(
+        "route-pre-down",
+        "COMMAND",
+        (1, MANY),
+        "run before routes are removed",
+        UNIT,
+    ),
+    Directive::later(
+        "ipchange",
+        "COMMAND",
+        (1, MANY),
+        "run when the peer's address changes",
+        "remove the line",
+    ),
+    Directive::later(
+        "client-connect",
+        "COMMAND",
+        (1, MANY),
+        "run when a client comes",
+        "remove the line",
+    ),
+    Directive::later(
+        "client-disconnect",
+        "COMMAND",
+        (1, MANY),
+        "run when a client goes",
+        "remove the line",
+    ),
+    Directive::later(
+        "client-crresponse",
+        "COMMAND",
+        (1, MANY),
+        "run when a client answers a challenge",
+        "remove the line",
+    ),
+    Directive::later(
+        "learn-address",
+        "COMMAND",
+        (1, MANY),
+        "run when an address is learnt",
+        "remove the line",
+    ),
+    Directive::later(
+        "tls-verify",
+        "COMMAND",
+        (1, MANY),
+        "run to check a certificate",
+        "without it more clients would be let in, so ringway does not start",
+    ),
+    Directive::later(
+        "tls-export-cert",
+        "DIRECTORY",
+        (1, 1),
+        "certificates as files for scripts",
+        "remove the line",
+    ),
+    Directive::later(
+        "plugin",
+        "FILE [ARGUMENT...]",
+        (1, MANY),
+        "load a plug-in",
+        "remove the line; if it checks passwords, keep OpenVPN until they are supported",
+    ),
+    Directive::later(
+        "dns-updown",
+        "COMMAND",
+        (1, MANY),
+        "run to set name servers",
+        "remove the line",
+    ),
+];
+
+const UNIT: &str =
+    "remove the line and run the command from the unit file: ExecStartPost=, ExecStopPost=";

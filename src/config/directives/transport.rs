@@ -1,0 +1,258 @@
+//! Where clients reach the server.
+
+use std::net::{IpAddr, ToSocketAddrs};
+use std::num::NonZeroU32;
+
+use super::values::{number, optional};
+use crate::config::directive::{Directive, MANY, Refusal};
+use crate::config::draft::{Draft, Family, Local};
+use crate::config::lexer::Line;
+
+pub(super) const ROWS: &[Directive] = &[
+    Directive::served(
+        "port",
+        "PORT",
+        (1, 1),
+        "UDP port, 1194 if not written",
+        port,
+    ),
+    Directive::served("lport", "PORT", (1, 1), "UDP port, as `port`", port),
+    Directive::served(
+        "local",
+        "ADDRESS [PORT [PROTO]]",
+        (1, 3),
+        "local address; lines with a port add up, each a socket of its own",
+        local,
+    ),
+    Directive::served(
+        "proto",
+        "udp|udp4|udp6",
+        (1, 1),
+        "transport and address family",
+        proto,
+    ),
+    Directive::served(
+        "bind",
+        "[ipv6only]",
+        (0, 1),
+        "bind; `ipv6only` leaves IPv4 out",
+        bind,
+    ),
+    Directive::always(
+        "multihome",
+        "",
+        (0, 0),
+        "answer from the address that was asked",
+        "replies always leave from the address that was asked",
+    ),
+    Directive::always(
+        "float",
+        "",
+        (0, 0),
+        "follow clients to a new address",
+        "a client's authenticated packets always move its session to their address",
+    ),
+    Directive::served(
+        "sndbuf",
+        "BYTES",
+        (1, 1),
+        "send buffer of the socket, 0 for the kernel's",
+        sndbuf,
+    ),
+    Directive::served(
+        "rcvbuf",
+        "BYTES",
+        (1, 1),
+        "receive buffer of the socket, 0 for the kernel's",
+        rcvbuf,
+    ),
+    Directive::later(
+        "bind-dev",
+        "DEVICE",
+        (1, 1),
+        "listen in a VRF",
+        "remove the line, or start ringway inside the VRF",
+    ),
+    Directive::later(
+        "mark",
+        "VALUE",
+        (1, 1),
+        "mark the packets that are sent",
+        "remove the line",
+    ),
+    Directive::later(
+        "mtu-disc",
+        "no|maybe|yes",
+        (1, 1),
+        "path MTU discovery of the socket",
+        "remove the line",
+    ),
+    Directive::later(
+        "passtos",
+        "",
+        (0, 0),
+        "copy the type of service to the outer packet",
+        "remove the line",
+    ),
+    Directive::later(
+        "port-share",
+        "HOST PORT [DIRECTORY]",
+        (2, 3),
+        "pass HTTPS on to a web server",
+        "it belongs to TCP; remove the line",
+    ),
+    Directive::ignored(
+        "socket-flags",
+        "FLAG...",
+        (0, MANY),
+        "socket options",
+        "its one flag is about TCP",
+    ),
+    Directive::ignored(
+        "tcp-nodelay",
+        "",
+        (0, 0),
+        "send small TCP segments at once",
+        "ringway listens on UDP",
+    ),
+    Directive::ignored(
+        "tcp-queue-limit",
+        "PACKETS",
+        (1, 1),
+        "bound of a TCP client's queue",
+        "ringway listens on UDP",
+    ),
+    Directive::ignored(
+        "fast-io",
+        "",
+        (0, 0),
+        "skip a poll before writing",
+        "io_uring does not poll before it writes",
+    ),
+    Directive::later(
+        "shaper",
+        "BYTES-PER-SECOND",
+        (1, 1),
+        "limit the rate of sending",
+        "remove the line; limits for each client come with the limit modules",
+    ),
+    Directive::later(
+        "connect-freq",
+        "N SECONDS",
+        (2, 2),
+        "bound the rate of new connections",
+        "remove the line; first contacts are answered without keeping state",
+    ),
+    Directive::ignored(
+        "connect-freq-initial",
+        "N SECONDS",
+        (2, 2),
+        "bound the rate of answered first packets",
+        "first contacts are answered without keeping state",
+    ),
+    Directive::later(
+        "max-packet-size",
+        "BYTES",
+        (1, 1),
+        "bound of all UDP payloads",
+        "write `tun-mtu` and `mssfix`",
+    ),
+    Directive::refused(
+        "nobind",
+        "",
+        (0, 0),
+        "do not bind",
+        "a server has to bind; remove the line",
+    ),
+    Directive::refused(
+        "proto-force",
+        "PROTO",
+        (1, 1),
+        "choose among a client's remotes",
+        "it belongs to a client's configuration; remove the line",
+    ),
+];
+
+fn port(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    draft.network.port = number(line, 0, 0..=u16::MAX)?;
+    Ok(())
+}
+
+/// A line without a port replaces the one before it, as it does in 2.6; lines with one add up, as
+/// in 2.7.
+fn local(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    let port = optional(line, 1, 0..=u16::MAX)?;
+    if let Some(name) = line.argument(2) {
+        family(name)?;
+    }
+    let address = match line.argument(0) {
+        None | Some("*") => None,
+        Some(name) => Some(resolve(name)?),
+    };
+    if port.is_none() {
+        draft.network.locals.retain(|local| local.port.is_some());
+    }
+    draft.network.locals.push(Local {
+        address,
+        port,
+        at: line.at.clone(),
+    });
+    Ok(())
+}
+
+fn resolve(name: &str) -> Result<IpAddr, Refusal> {
+    if let Ok(address) = name.parse() {
+        return Ok(address);
+    }
+    let mut found = (name, 0).to_socket_addrs().map_err(|error| {
+        Refusal::because(format!(
+            "`{name}` is no address and does not resolve: {error}"
+        ))
+    })?;
+    let found = found.next().map(|address| address.ip());
+    found.ok_or_else(|| Refusal::because(format!("`{name}` resolves to nothing")))
+}
+
+fn proto(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    draft.network.family = family(line.argument(0).unwrap_or_default())?;
+    Ok(())
+}
+
+fn family(name: &str) -> Result<Family, Refusal> {
+    match name {
+        "udp" => Ok(Family::Any),
+        "udp4" => Ok(Family::V4),
+        "udp6" => Ok(Family::V6),
+        tcp if tcp.starts_with("tcp") => Err(Refusal::because("TCP is not served yet")
+            .instead("write `proto udp`, on the server and the clients")),
+        other => Err(Refusal::because(format!("`{other}` is no protocol"))
+            .instead("write `udp`, `udp4` or `udp6`")),
+    }
+}
+
+fn bind(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    match line.argument(0) {
+        None => Ok(()),
+        Some("ipv6only") => {
+            draft.network.v6_only = true;
+            Ok(())
+        }
+        Some(other) => Err(Refusal::because(format!("`{other}` is no keyword"))
+            .instead("write `bind` or `bind ipv6only`")),
+    }
+}
+
+fn sndbuf(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    draft.network.send_buffer = buffer(line)?;
+    Ok(())
+}
+
+fn rcvbuf(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    draft.network.receive_buffer = buffer(line)?;
+    Ok(())
+}
+
+fn buffer(line: &Line) -> Result<Option<NonZeroU32>, Refusal> {
+    // The kernel's own type is a signed 32-bit number that it doubles.
+    number(line, 0, 0..=1 << 30).map(NonZeroU32::new)
+}

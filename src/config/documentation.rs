@@ -1,0 +1,104 @@
+//! The table of directives as text: for `--help`, and for docs/directives.md.
+
+use std::fmt::Write as _;
+
+use super::directive::Support;
+use super::directives::FAMILIES;
+
+/// The served directives, a line each.
+pub fn help() -> String {
+    let mut text = String::new();
+    for family in FAMILIES {
+        let served: Vec<_> = family
+            .rows
+            .iter()
+            .filter(|row| matches!(row.support, Support::Served(_)))
+            .collect();
+        if served.is_empty() {
+            continue;
+        }
+        let _ = writeln!(text, "\n{}:", family.title);
+        for row in served {
+            let _ = writeln!(text, "  --{:<40} {}", row.synopsis(), row.help);
+        }
+    }
+    text
+}
+
+/// docs/directives.md.
+pub fn markdown() -> String {
+    let mut text = INTRODUCTION.to_owned();
+    for family in FAMILIES {
+        let _ = write!(
+            text,
+            "\n## {}\n\n| directive | state | |\n|---|---|---|\n",
+            family.title
+        );
+        for row in family.rows {
+            let (state, why) = match row.support {
+                Support::Served(_) => ("served", ""),
+                Support::Always(why) => ("always so", why),
+                Support::Ignored(why) => ("ignored", why),
+                Support::Later(meanwhile) => ("not yet", meanwhile),
+                Support::Refused(why) => ("refused", why),
+            };
+            let about = match why {
+                "" => row.help.to_owned(),
+                why => format!("{}. {why}", row.help),
+            };
+            let synopsis = row.synopsis().replace('|', "\\|");
+            let _ = writeln!(
+                text,
+                "| `{synopsis}` | {state} | {} |",
+                about.replace('|', "\\|")
+            );
+        }
+    }
+    text
+}
+
+const INTRODUCTION: &str = "\
+# Directives
+
+ringway reads the configuration files of OpenVPN. This page lists every directive that OpenVPN 2.6
+and 2.7 know. It is made from the table in `src/config/directives/`; after a change there,
+`UPDATE_DOCS=1 cargo test documentation` writes it anew.
+
+- **served**: it has effect.
+- **always so**: accepted; what it asks for is so in any case.
+- **ignored**: accepted without effect, with a warning.
+- **not yet**: a configuration with it is refused until a later release; the last column says what
+  to do meanwhile. `ignore-unknown-option NAME` or `setenv opt NAME` turn the refusal into a warning.
+- **refused**: it has no place in a server's configuration, or OpenVPN itself has dropped it.
+
+One default differs from OpenVPN 2.6: without a `topology` line ringway serves `subnet`, as OpenVPN
+2.7 does, and says so when it starts. All times are seconds. Where OpenVPN takes any number, ringway
+takes those that make sense and names the bounds.
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_lists_what_is_served_and_nothing_else() {
+        let help = help();
+        assert!(help.contains("  --server NETWORK NETMASK [nopool] "));
+        assert!(!help.contains("--management "));
+    }
+
+    #[test]
+    fn the_page_is_up_to_date() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/directives.md");
+        let page = markdown();
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::create_dir_all(concat!(env!("CARGO_MANIFEST_DIR"), "/docs")).unwrap();
+            std::fs::write(path, &page).unwrap();
+        }
+        let written = std::fs::read_to_string(path).unwrap();
+        assert!(
+            written == page,
+            "out of date: UPDATE_DOCS=1 cargo test documentation"
+        );
+    }
+}

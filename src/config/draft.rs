@@ -1,0 +1,267 @@
+//! What the lines of a configuration say, before it is known whether it fits together.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ipnet::{Ipv4Net, Ipv6Net};
+use rustls::crypto::SupportedKxGroup;
+use zeroize::Zeroizing;
+
+use super::diagnostics::Diagnostics;
+use super::lexer::{Line, Location};
+use super::settings::{
+    ExplicitExit, KeyDirection, LogTarget, ReplayWindow, StatusVersion, Timestamps,
+};
+use crate::crypto::tls::NameRule;
+use crate::crypto::tls::rustls::TlsVersion;
+use crate::limits;
+use crate::packet::Mssfix;
+
+/// A value and the line that says it.
+#[derive(Clone, Debug)]
+pub(super) struct Written<T> {
+    pub(super) value: T,
+    pub(super) at: Location,
+}
+
+impl<T> Written<T> {
+    pub(super) fn new(value: T, line: &Line) -> Option<Self> {
+        Some(Self {
+            value,
+            at: line.at.clone(),
+        })
+    }
+}
+
+/// Everything that was said so far.
+#[derive(Debug, Default)]
+pub(super) struct Draft {
+    pub(super) diagnostics: Diagnostics,
+    /// The directory that relative names start from, as `cd` lines change it.
+    pub(super) directory: PathBuf,
+    pub(super) changes_directory: bool,
+    ignorable: Vec<String>,
+    pub(super) ignores_all_unknown: bool,
+    pub(super) network: NetworkDraft,
+    pub(super) tls: TlsDraft,
+    pub(super) control: ControlDraft,
+    pub(super) push: Vec<String>,
+    pub(super) process: ProcessDraft,
+}
+
+/// Sockets, device and addresses.
+#[derive(Debug)]
+pub(super) struct NetworkDraft {
+    pub(super) locals: Vec<Local>,
+    pub(super) port: u16,
+    pub(super) family: Family,
+    pub(super) v6_only: bool,
+    pub(super) send_buffer: Option<NonZeroU32>,
+    pub(super) receive_buffer: Option<NonZeroU32>,
+    pub(super) device: Option<Written<String>>,
+    pub(super) device_is_tun: bool,
+    pub(super) mtu: u16,
+    pub(super) transmit_queue: Option<u32>,
+    pub(super) server: Option<Written<ServerLine>>,
+    pub(super) server_v6: Option<Written<Ipv6Net>>,
+    pub(super) pool: Option<Written<(Ipv4Addr, Ipv4Addr)>>,
+    pub(super) topology_written: bool,
+    pub(super) mssfix: Option<Mssfix>,
+    pub(super) keepalive: Option<Written<(u32, u32)>>,
+    pub(super) ping: Option<Written<u32>>,
+    pub(super) ping_restart: Option<Written<u32>>,
+    pub(super) max_clients: u32,
+    pub(super) duplicate_cn: bool,
+    pub(super) explicit_exit: ExplicitExit,
+}
+
+/// A `local` line.
+#[derive(Clone, Debug)]
+pub(super) struct Local {
+    pub(super) address: Option<IpAddr>,
+    pub(super) port: Option<u16>,
+    pub(super) at: Location,
+}
+
+/// What `proto` asks of a listener's address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Family {
+    #[default]
+    Any,
+    V4,
+    V6,
+}
+
+/// A `server` line.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ServerLine {
+    pub(super) network: Ipv4Net,
+    pub(super) pool: bool,
+}
+
+/// Certificates and TLS.
+#[derive(Debug, Default)]
+pub(super) struct TlsDraft {
+    pub(super) ca: Option<Written<Source>>,
+    pub(super) certificate: Option<Written<Source>>,
+    pub(super) key: Option<Written<Source>>,
+    pub(super) dh: Option<Written<Source>>,
+    pub(super) oldest: Option<TlsVersion>,
+    pub(super) newest: Option<Written<TlsVersion>>,
+    pub(super) groups: Option<Vec<&'static dyn SupportedKxGroup>>,
+    pub(super) client_usage: bool,
+    pub(super) name: Option<NameRule>,
+}
+
+/// Where the content of a file option is.
+#[derive(Clone)]
+pub(super) enum Source {
+    /// In this file.
+    File(String),
+    /// Between `<tag>` and `</tag>`.
+    Block(Zeroizing<String>),
+}
+
+impl std::fmt::Debug for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(name) => write!(f, "File({name})"),
+            Self::Block(text) => write!(f, "Block({} bytes)", text.len()),
+        }
+    }
+}
+
+/// The control channel and the choice of ciphers.
+#[derive(Debug)]
+pub(super) struct ControlDraft {
+    pub(super) tls_auth: Option<Written<Source>>,
+    pub(super) tls_crypt: Option<Written<Source>>,
+    pub(super) direction: Option<KeyDirection>,
+    pub(super) ciphers: Vec<String>,
+    pub(super) auth: Option<Written<String>>,
+    pub(super) hand_window: Duration,
+    pub(super) tran_window: Duration,
+    pub(super) tls_timeout: Duration,
+    pub(super) renegotiate: (u32, Option<u32>),
+    pub(super) replay: ReplayWindow,
+}
+
+/// Log, status, daemon.
+#[derive(Debug)]
+pub(super) struct ProcessDraft {
+    pub(super) log: Option<LogTarget>,
+    pub(super) daemon: bool,
+    /// The name for the system log, from `daemon` or `syslog`.
+    pub(super) syslog: Option<String>,
+    pub(super) verb: u8,
+    pub(super) mute: Option<NonZeroU32>,
+    pub(super) timestamps: Timestamps,
+    pub(super) status: Option<(String, Duration)>,
+    pub(super) status_version: StatusVersion,
+    pub(super) pid_file: Option<String>,
+    pub(super) environment: Vec<(String, String)>,
+}
+
+impl Draft {
+    /// Whether a line with this name may be passed over when it cannot be served.
+    pub(super) fn may_be_ignored(&self, name: &str) -> bool {
+        self.ignores_all_unknown || self.ignorable.iter().any(|known| known == name)
+    }
+
+    /// From here on lines with these names may be passed over.
+    pub(super) fn ignore(&mut self, names: &[String]) {
+        self.ignorable.extend_from_slice(names);
+    }
+
+    /// Runs `then` while lines of this name may be passed over.
+    pub(super) fn ignoring(&mut self, name: String, then: impl FnOnce(&mut Self)) {
+        self.ignorable.push(name);
+        then(self);
+        self.ignorable.pop();
+    }
+
+    /// A file's path, from the directory that the lines so far lead to.
+    pub(super) fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.directory.join(name)
+    }
+}
+
+impl Default for NetworkDraft {
+    fn default() -> Self {
+        Self {
+            locals: Vec::new(),
+            port: PORT_DEFAULT,
+            family: Family::Any,
+            v6_only: false,
+            send_buffer: None,
+            receive_buffer: None,
+            device: None,
+            device_is_tun: false,
+            mtu: MTU_DEFAULT,
+            transmit_queue: None,
+            server: None,
+            server_v6: None,
+            pool: None,
+            topology_written: false,
+            mssfix: None,
+            keepalive: None,
+            ping: None,
+            ping_restart: None,
+            max_clients: limits::MAX_CLIENTS_DEFAULT,
+            duplicate_cn: false,
+            explicit_exit: ExplicitExit::Silent,
+        }
+    }
+}
+
+// Wire: wire.md section 15.
+impl Default for ControlDraft {
+    fn default() -> Self {
+        Self {
+            tls_auth: None,
+            tls_crypt: None,
+            direction: None,
+            ciphers: DEFAULT_CIPHERS
+                .iter()
+                .map(|&name| name.to_owned())
+                .collect(),
+            auth: None,
+            hand_window: Duration::from_secs(60),
+            tran_window: Duration::from_secs(3600),
+            tls_timeout: limits::RETRANSMIT_FIRST,
+            renegotiate: (3600, None),
+            replay: ReplayWindow {
+                packets: limits::REPLAY_WINDOW,
+                time: Duration::from_secs(15),
+            },
+        }
+    }
+}
+
+impl Default for ProcessDraft {
+    fn default() -> Self {
+        Self {
+            log: None,
+            daemon: false,
+            syslog: None,
+            verb: 1,
+            mute: None,
+            timestamps: Timestamps::Local,
+            status: None,
+            status_version: StatusVersion::V1,
+            pid_file: None,
+            environment: Vec::new(),
+        }
+    }
+}
+
+/// What `data-ciphers` is when it is not written, and what `DEFAULT` in it stands for.
+pub(super) const DEFAULT_CIPHERS: [&str; 3] = ["AES-256-GCM", "AES-128-GCM", "CHACHA20-POLY1305"];
+
+/// The device's MTU when `tun-mtu` is not written.
+pub(super) const MTU_DEFAULT: u16 = 1500;
+
+/// OpenVPN's registered port.
+const PORT_DEFAULT: u16 = 1194;

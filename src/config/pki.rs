@@ -1,0 +1,286 @@
+//! The files that a configuration names: certificates, keys, parameters.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use x509_parser::pem::Pem;
+use x509_parser::prelude::{FromDer, X509Certificate};
+use zeroize::Zeroizing;
+
+use super::diagnostics::{Diagnostic, Reason, Severity};
+use super::draft::{Draft, Source, Written};
+use super::lexer::Location;
+use super::settings::Material;
+use crate::crypto::tls::rustls::Identity;
+use crate::crypto::tls::{PeerPolicy, PeerPurpose};
+use crate::limits;
+
+/// A file option whose content is at hand.
+pub(super) struct Opened {
+    pub(super) material: Material,
+    directive: &'static str,
+    at: Location,
+}
+
+impl Opened {
+    /// Reads what a line names. A file with a secret that others may read is remarked upon.
+    pub(super) fn new(
+        draft: &mut Draft,
+        directive: &'static str,
+        source: &Written<Source>,
+        secret: bool,
+    ) -> Option<Self> {
+        let at = source.at.clone();
+        let read = match &source.value {
+            Source::Block(text) => Ok((
+                format!("<{directive}> at {at}"),
+                Zeroizing::new(text.as_bytes().to_vec()),
+            )),
+            Source::File(name) => {
+                let path = draft.path(name);
+                if secret && is_open_to_others(&path) {
+                    let why = format!("file '{name}' is group or others accessible");
+                    let instead = Some(format!("chmod 600 {name}"));
+                    draft.remark_at(Severity::Warning, directive, &at, why, instead);
+                }
+                read_bounded(&path)
+                    .map(|bytes| (name.clone(), bytes))
+                    .map_err(|why| format!("{name}: {why}"))
+            }
+        };
+        match read {
+            Ok((origin, bytes)) => Some(Self {
+                material: Material { origin, bytes },
+                directive,
+                at,
+            }),
+            Err(why) => {
+                draft.remark_at(Severity::Error, directive, &at, why, None);
+                None
+            }
+        }
+    }
+
+    pub(super) fn remark(
+        &self,
+        draft: &mut Draft,
+        severity: Severity,
+        why: impl std::fmt::Display,
+        instead: Option<&str>,
+    ) {
+        let why = format!("{}: {why}", self.material.origin);
+        draft.remark_at(
+            severity,
+            self.directive,
+            &self.at,
+            why,
+            instead.map(str::to_owned),
+        );
+    }
+}
+
+impl Draft {
+    pub(super) fn remark_at(
+        &mut self,
+        severity: Severity,
+        directive: &str,
+        at: &Location,
+        why: impl Into<String>,
+        instead: Option<String>,
+    ) {
+        self.diagnostics.push(Diagnostic {
+            severity,
+            at: Some(at.clone()),
+            directive: directive.to_owned(),
+            reason: Reason::Because(why.into()),
+            instead,
+        });
+    }
+}
+
+/// The authorities of `ca`.
+pub(super) fn authorities(draft: &mut Draft, ca: &Opened) -> Option<Vec<CertificateDer<'static>>> {
+    let authorities = certificates(draft, ca)?;
+    for authority in &authorities {
+        remark_dates(draft, ca, authority);
+    }
+    match PeerPolicy::new(authorities.clone(), PeerPurpose::Client) {
+        Ok(_) => Some(authorities),
+        Err(why) => {
+            ca.remark(draft, Severity::Error, why, None);
+            None
+        }
+    }
+}
+
+/// The server's chain of `cert` and the key of `key`.
+pub(super) fn identity(
+    draft: &mut Draft,
+    cert: Option<Opened>,
+    key: Option<Opened>,
+) -> Option<Identity> {
+    let chain = cert.as_ref().and_then(|cert| certificates(draft, cert));
+    if let (Some(cert), Some(leaf)) = (&cert, chain.as_ref().and_then(|chain| chain.first())) {
+        remark_dates(draft, cert, leaf);
+        remark_usage(draft, cert, leaf);
+    }
+    let key = key.and_then(|opened| private_key(draft, &opened));
+    Some(Identity {
+        chain: chain?,
+        key: key?,
+    })
+}
+
+fn certificates(draft: &mut Draft, opened: &Opened) -> Option<Vec<CertificateDer<'static>>> {
+    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&opened.material.bytes).collect();
+    let why = match read {
+        Ok(found) if found.is_empty() => "no certificate in PEM form".to_owned(),
+        Ok(found) => match found
+            .iter()
+            .find_map(|der| X509Certificate::from_der(der).err())
+        {
+            None => return Some(found),
+            Some(error) => format!("a certificate that cannot be read: {error}"),
+        },
+        Err(error) => format!("broken PEM: {error}"),
+    };
+    opened.remark(draft, Severity::Error, why, None);
+    None
+}
+
+fn private_key(draft: &mut Draft, opened: &Opened) -> Option<PrivateKeyDer<'static>> {
+    let bytes = &opened.material.bytes;
+    if bytes
+        .windows(ENCRYPTED.len())
+        .any(|window| window == ENCRYPTED)
+    {
+        let instead = format!(
+            "decrypt it: openssl pkey -in {} -out NEW",
+            opened.material.origin
+        );
+        opened.remark(
+            draft,
+            Severity::Error,
+            "the key is encrypted, and there is nobody to ask for its password",
+            Some(&instead),
+        );
+        return None;
+    }
+    let key = match PrivateKeyDer::from_pem_slice(bytes) {
+        Ok(key) => key,
+        Err(_) => {
+            opened.remark(draft, Severity::Error, "no private key in PEM form", None);
+            return None;
+        }
+    };
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    if provider
+        .key_provider
+        .load_private_key(key.clone_key())
+        .is_err()
+    {
+        let why = "this kind of key is not served";
+        let served =
+            "served are RSA of 2048 to 8192 bits, EC on P-256, P-384 and P-521, and Ed25519";
+        opened.remark(draft, Severity::Error, why, Some(served));
+        return None;
+    }
+    Some(key)
+}
+
+/// OpenVPN starts with an expired certificate, and so do we: clients will refuse it.
+fn remark_dates(draft: &mut Draft, opened: &Opened, der: &CertificateDer<'_>) {
+    let Ok((_, certificate)) = X509Certificate::from_der(der) else {
+        return;
+    };
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |age| age.as_secs());
+    let now = i64::try_from(now).unwrap_or(i64::MAX);
+    let (subject, validity) = (certificate.subject(), certificate.validity());
+    let why = if validity.not_after.timestamp() < now {
+        format!(
+            "the certificate of {subject} has expired on {}",
+            validity.not_after
+        )
+    } else if validity.not_before.timestamp() > now {
+        format!(
+            "the certificate of {subject} is not valid before {}",
+            validity.not_before
+        )
+    } else {
+        return;
+    };
+    opened.remark(
+        draft,
+        Severity::Warning,
+        why,
+        Some("no client will connect"),
+    );
+}
+
+fn remark_usage(draft: &mut Draft, opened: &Opened, der: &CertificateDer<'_>) {
+    let Ok((_, certificate)) = X509Certificate::from_der(der) else {
+        return;
+    };
+    let for_servers = match certificate.extended_key_usage() {
+        Ok(Some(usage)) => usage.value.server_auth || usage.value.any,
+        _ => false,
+    };
+    if !for_servers {
+        let why = "the certificate is not marked for servers";
+        let what = "clients with `remote-cert-tls server` will refuse it";
+        opened.remark(draft, Severity::Warning, why, Some(what));
+    }
+}
+
+/// Whether a file of `dh` could be used; ringway has no use for it, and OpenVPN would refuse it.
+pub(super) fn check_dh(draft: &mut Draft, opened: &Opened) {
+    let found = Pem::iter_from_buffer(&opened.material.bytes)
+        .filter_map(Result::ok)
+        .any(|pem| pem.label.ends_with("DH PARAMETERS") && pem.contents.first() == Some(&SEQUENCE));
+    if found {
+        let why = "read and not used: keys are exchanged by elliptic curves";
+        opened.remark(draft, Severity::Note, why, None);
+    } else {
+        let why = "no DH PARAMETERS in PEM form";
+        opened.remark(draft, Severity::Error, why, Some("write `dh none`"));
+    }
+}
+
+/// A whole file, if it is not unreasonably large.
+pub(super) fn read_bounded(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
+    let file = File::open(path).map_err(|error| reason(&error))?;
+    let mut bytes = Zeroizing::new(Vec::new());
+    let most = limits::CONFIG_FILE_MAX;
+    file.take(most + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| reason(&error))?;
+    if bytes.len() as u64 > most {
+        return Err(format!("more than {most} bytes"));
+    }
+    Ok(bytes)
+}
+
+/// The error's words, without the number that the standard library appends.
+pub(super) fn reason(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split_once(" (os error")
+        .map_or(text.clone(), |(words, _)| words.to_owned())
+}
+
+fn is_open_to_others(path: &Path) -> bool {
+    path.metadata()
+        .is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0)
+}
+
+/// What stands in both forms of an encrypted PEM key.
+const ENCRYPTED: &[u8] = b"ENCRYPTED";
+
+/// The tag that DH parameters begin with.
+const SEQUENCE: u8 = 0x30;
