@@ -1,6 +1,10 @@
 //! The `ringway` binary: the command line of the library.
 
+use std::process::ExitCode;
+
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-fn main() {}
+fn main() -> ExitCode {
+    ringway::cli::main()
+}

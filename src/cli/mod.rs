@@ -1,8 +1,143 @@
 //! Floor 7: the command line.
 //!
+//! Two forms: that of OpenVPN (`--config server.conf`, any directive as `--directive value`, or a
+//! single file), which starts the server, and subcommands.
+//!
 //! Invariant: nothing on the data path.
 
 pub mod client;
 pub mod directory;
 pub mod pki;
 pub mod quickstart;
+mod check;
+mod daemon;
+mod run;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::config::documentation;
+
+/// Does what the words after the program's name say.
+pub fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args_os()
+        .skip(1)
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
+    match Form::of(&words) {
+        Form::Empty => {
+            eprint!("{}", help().render_long_help());
+            ExitCode::FAILURE
+        }
+        Form::Directives => run::run(&words),
+        Form::Subcommand => match Cli::from_arg_matches_or_exit().command {
+            Command::Check { words } => check::check(&words),
+        },
+    }
+}
+
+/// A VPN server for stock OpenVPN clients: the configuration of an OpenVPN server, every core at
+/// work.
+///
+/// `ringway server.conf` and `ringway --config server.conf` start the server; directives stand
+/// before or after, as `--directive value`.
+#[derive(Debug, Parser)]
+#[command(name = "ringway", version, verbatim_doc_comment)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Say all that is wrong with a configuration, and what this machine offers.
+    Check {
+        /// The configuration file, or any words that start a server.
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
+}
+
+impl Cli {
+    fn from_arg_matches_or_exit() -> Self {
+        use clap::FromArgMatches;
+        let matches = help().get_matches();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+}
+
+/// Which of the two forms some words have.
+#[derive(Debug, PartialEq, Eq)]
+enum Form {
+    Empty,
+    Directives,
+    Subcommand,
+}
+
+impl Form {
+    fn of(words: &[String]) -> Self {
+        match words {
+            [] => Self::Empty,
+            [only] if only == "--help" || only == "--version" => Self::Subcommand,
+            [first, ..] if first.starts_with("--") => Self::Directives,
+            [only] if !only.starts_with('-') && !is_subcommand(only) => Self::Directives,
+            _ => Self::Subcommand,
+        }
+    }
+}
+
+fn is_subcommand(word: &str) -> bool {
+    word == "help" || Cli::command().find_subcommand(word).is_some()
+}
+
+fn help() -> clap::Command {
+    // The table of directives has lines of its own; nothing is wrapped.
+    Cli::command()
+        .term_width(0)
+        .override_usage("ringway [--config] FILE\n       ringway --DIRECTIVE [VALUE...]...\n       ringway COMMAND")
+        .after_long_help(format!(
+            "Directives, each of which is a line of a file or an option with dashes:\n{}\n\
+             docs/directives.md lists every directive of OpenVPN and what becomes of it.",
+            documentation::help()
+        ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        help().debug_assert();
+    }
+
+    #[test]
+    fn forms() {
+        for (words, form) in [
+            ("", Form::Empty),
+            ("--config server.conf", Form::Directives),
+            ("server.conf", Form::Directives),
+            ("--port 1 --config server.conf", Form::Directives),
+            ("--version", Form::Subcommand),
+            ("--help", Form::Subcommand),
+            ("-h", Form::Subcommand),
+            ("help", Form::Subcommand),
+            ("check", Form::Subcommand),
+            ("check server.conf", Form::Subcommand),
+            ("check --config server.conf", Form::Subcommand),
+            ("server.conf more.conf", Form::Subcommand),
+        ] {
+            let words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
+            assert_eq!(Form::of(&words), form, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn check_takes_words_of_the_other_form() {
+        let cli =
+            Cli::try_parse_from(["ringway", "check", "--port", "1", "--config", "a"]).unwrap();
+        let Command::Check { words } = cli.command;
+        assert_eq!(words, ["--port", "1", "--config", "a"]);
+    }
+}

@@ -8,11 +8,13 @@ use super::diagnostics::{Diagnostic, Diagnostics, Reason, Severity};
 use super::draft::{Draft, Family, Local, MTU_DEFAULT};
 use super::pki::{self, Opened};
 use super::settings::{
-    Bind, DeviceName, DeviceSettings, HandshakeSettings, Keepalive, KeyDirection, ListenerSettings,
-    LogSettings, LogTarget, NetworkSettings, ProcessSettings, Renegotiate, Settings,
-    StatusSettings, TlsSettings, V4Network, V4Pool, V6Network, Wrapping,
+    Bind, DeviceName, DeviceSettings, HandshakeSettings, Keepalive, ListenerSettings,
+    NetworkSettings, ProcessSettings, Renegotiate, Settings, StatusSettings, TlsSettings,
+    V4Network, V4Pool, V6Network, WrappingSettings,
 };
+use crate::crypto::Digest;
 use crate::crypto::tls::rustls::TlsVersion;
+use crate::node::log::{LogOptions, LogTarget};
 use crate::packet::Mssfix;
 
 /// The settings, if there is no error, and everything that was found.
@@ -31,11 +33,7 @@ pub(super) fn assemble(mut draft: Draft) -> (Option<Settings>, Diagnostics) {
     }
     let settings = (|| {
         let (device, network, tls, wrapping) = (device?, network?, tls?, wrapping?);
-        let auth = draft
-            .control
-            .auth
-            .take()
-            .map_or(AUTH_DEFAULT.to_owned(), |auth| auth.value);
+        let auth = auth(draft);
         Some(Settings {
             listeners: listeners?,
             push: push(draft, &network, keepalive),
@@ -397,13 +395,13 @@ fn opened(draft: &mut Draft, name: &'static str, secret: bool, instead: &str) ->
     Opened::new(draft, name, &source, secret)
 }
 
-fn wrapping(draft: &mut Draft) -> Option<Wrapping> {
+fn wrapping(draft: &mut Draft) -> Option<WrappingSettings> {
     let (tls_auth, tls_crypt) = (
         draft.control.tls_auth.clone(),
         draft.control.tls_crypt.clone(),
     );
     match (tls_auth, tls_crypt) {
-        (None, None) => Some(Wrapping::Plain),
+        (None, None) => Some(WrappingSettings::Plain),
         (Some(_), Some(tls_crypt)) => {
             let why = "it does not go with `tls-auth`";
             let instead = Some("keep the one that the clients have".into());
@@ -412,39 +410,39 @@ fn wrapping(draft: &mut Draft) -> Option<Wrapping> {
         }
         (None, Some(tls_crypt)) => {
             let opened = Opened::new(draft, "tls-crypt", &tls_crypt, true)?;
-            Some(Wrapping::TlsCrypt {
-                key: opened.material,
+            Some(WrappingSettings::TlsCrypt {
+                key: pki::static_key(draft, &opened)?,
             })
         }
         (Some(tls_auth), None) => {
-            let digest = draft
+            if let Some(auth) = draft
                 .control
                 .auth
-                .as_ref()
-                .map_or(AUTH_DEFAULT, |auth| &auth.value)
-                .to_owned();
-            if !TLS_AUTH_DIGESTS.contains(&digest.as_str()) {
-                let at = draft
-                    .control
-                    .auth
-                    .as_ref()
-                    .map_or(tls_auth.at.clone(), |auth| auth.at.clone());
-                let why = format!("`tls-auth` is not served with {digest}");
-                let instead = format!("write `auth` with one of {}", TLS_AUTH_DIGESTS.join(", "));
-                draft.remark_at(Severity::Error, "auth", &at, why, Some(instead));
+                .clone()
+                .filter(|auth| auth.value.is_none())
+            {
+                let why = "`tls-auth` needs a digest";
+                let instead = Some("write the one that the clients have, such as SHA256".into());
+                draft.remark_at(Severity::Error, "auth", &auth.at, why, instead);
             }
             let opened = Opened::new(draft, "tls-auth", &tls_auth, true)?;
-            let direction = draft
-                .control
-                .direction
-                .unwrap_or(KeyDirection::Bidirectional);
-            Some(Wrapping::TlsAuth {
-                key: opened.material,
-                direction,
-                digest,
+            let key = pki::static_key(draft, &opened)?;
+            Some(WrappingSettings::TlsAuth {
+                key,
+                direction: draft.control.direction,
+                digest: auth(draft)?,
             })
         }
     }
+}
+
+/// The digest of `auth`; SHA1 if nothing is written.
+fn auth(draft: &Draft) -> Option<Digest> {
+    draft
+        .control
+        .auth
+        .as_ref()
+        .map_or(Some(Digest::default()), |auth| auth.value)
 }
 
 fn handshake(draft: &Draft) -> HandshakeSettings {
@@ -472,7 +470,7 @@ fn mssfix(draft: &Draft) -> Mssfix {
     })
 }
 
-fn log(draft: &mut Draft) -> LogSettings {
+fn log(draft: &mut Draft) -> LogOptions {
     let process = &mut draft.process;
     let to_syslog = process.daemon || process.syslog.is_some();
     let name = process
@@ -484,11 +482,11 @@ fn log(draft: &mut Draft) -> LogSettings {
         None if to_syslog => LogTarget::Syslog(name),
         None => LogTarget::Stdout,
     };
-    LogSettings {
+    LogOptions {
         target,
         verb: process.verb,
         mute: process.mute,
-        timestamps: process.timestamps,
+        stamp: process.stamp,
     }
 }
 
@@ -498,7 +496,7 @@ fn status(draft: &mut Draft) -> Option<StatusSettings> {
     Some(StatusSettings {
         path,
         interval,
-        version: draft.process.status_version,
+        format: draft.process.status_format,
     })
 }
 
@@ -531,12 +529,6 @@ impl Draft {
         });
     }
 }
-
-/// Wire: the default of `auth`.
-const AUTH_DEFAULT: &str = "SHA1";
-
-/// Digests that tls-auth is served with.
-const TLS_AUTH_DIGESTS: [&str; 3] = ["SHA1", "SHA256", "SHA512"];
 
 /// Wire: the default of `mssfix` in 2.6.
 const MSSFIX_DEFAULT: u16 = 1492;

@@ -1,6 +1,7 @@
 //! What is wrong with a configuration, and what to write instead.
 
 use std::fmt;
+use std::rc::Rc;
 
 use super::lexer::Location;
 
@@ -27,6 +28,23 @@ impl Diagnostics {
             .iter()
             .filter(|one| one.severity == severity)
             .count()
+    }
+
+    /// Brings them into the order of the lines, file by file; what is about no line comes last.
+    pub(super) fn sort(&mut self) {
+        let mut files: Vec<Rc<str>> = Vec::new();
+        for at in self.found.iter().filter_map(|one| one.at.as_ref()) {
+            if !files.contains(&at.file) {
+                files.push(Rc::clone(&at.file));
+            }
+        }
+        self.found.sort_by_key(|one| match &one.at {
+            Some(at) => (
+                files.iter().position(|file| *file == at.file).unwrap_or(0),
+                at.line,
+            ),
+            None => (usize::MAX, 0),
+        });
     }
 
     /// Whether anything was said about a directive.

@@ -19,12 +19,12 @@ pub struct Directive {
     /// What it is for, in a few words.
     pub help: &'static str,
     /// What a line with it does.
-    pub support: Support,
+    pub(super) support: Support,
 }
 
 /// What a line with a directive does.
 #[derive(Debug)]
-pub enum Support {
+pub(super) enum Support {
     /// It has effect.
     Served(Setter),
     /// What it asks for is so in any case; the sentence says why.

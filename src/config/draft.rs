@@ -11,12 +11,13 @@ use zeroize::Zeroizing;
 
 use super::diagnostics::Diagnostics;
 use super::lexer::{Line, Location};
-use super::settings::{
-    ExplicitExit, KeyDirection, LogTarget, ReplayWindow, StatusVersion, Timestamps,
-};
+use super::settings::{ExplicitExit, ReplayWindow};
 use crate::crypto::tls::NameRule;
 use crate::crypto::tls::rustls::TlsVersion;
+use crate::crypto::{DataCipher, Digest, KeyDirection};
 use crate::limits;
+use crate::node::log::{LogTarget, Stamp};
+use crate::node::status::StatusFormat;
 use crate::packet::Mssfix;
 
 /// A value and the line that says it.
@@ -42,7 +43,7 @@ pub(super) struct Draft {
     /// The directory that relative names start from, as `cd` lines change it.
     pub(super) directory: PathBuf,
     pub(super) changes_directory: bool,
-    ignorable: Vec<String>,
+    pub(super) ignorable: Vec<String>,
     pub(super) ignores_all_unknown: bool,
     pub(super) network: NetworkDraft,
     pub(super) tls: TlsDraft,
@@ -138,9 +139,9 @@ impl std::fmt::Debug for Source {
 pub(super) struct ControlDraft {
     pub(super) tls_auth: Option<Written<Source>>,
     pub(super) tls_crypt: Option<Written<Source>>,
-    pub(super) direction: Option<KeyDirection>,
-    pub(super) ciphers: Vec<String>,
-    pub(super) auth: Option<Written<String>>,
+    pub(super) direction: KeyDirection,
+    pub(super) ciphers: Vec<DataCipher>,
+    pub(super) auth: Option<Written<Option<Digest>>>,
     pub(super) hand_window: Duration,
     pub(super) tran_window: Duration,
     pub(super) tls_timeout: Duration,
@@ -157,9 +158,9 @@ pub(super) struct ProcessDraft {
     pub(super) syslog: Option<String>,
     pub(super) verb: u8,
     pub(super) mute: Option<NonZeroU32>,
-    pub(super) timestamps: Timestamps,
+    pub(super) stamp: Stamp,
     pub(super) status: Option<(String, Duration)>,
-    pub(super) status_version: StatusVersion,
+    pub(super) status_format: StatusFormat,
     pub(super) pid_file: Option<String>,
     pub(super) environment: Vec<(String, String)>,
 }
@@ -222,11 +223,8 @@ impl Default for ControlDraft {
         Self {
             tls_auth: None,
             tls_crypt: None,
-            direction: None,
-            ciphers: DEFAULT_CIPHERS
-                .iter()
-                .map(|&name| name.to_owned())
-                .collect(),
+            direction: KeyDirection::Both,
+            ciphers: DataCipher::ALL.to_vec(),
             auth: None,
             hand_window: Duration::from_secs(60),
             tran_window: Duration::from_secs(3600),
@@ -248,17 +246,14 @@ impl Default for ProcessDraft {
             syslog: None,
             verb: 1,
             mute: None,
-            timestamps: Timestamps::Local,
+            stamp: Stamp::Local,
             status: None,
-            status_version: StatusVersion::V1,
+            status_format: StatusFormat::V1,
             pid_file: None,
             environment: Vec::new(),
         }
     }
 }
-
-/// What `data-ciphers` is when it is not written, and what `DEFAULT` in it stands for.
-pub(super) const DEFAULT_CIPHERS: [&str; 3] = ["AES-256-GCM", "AES-128-GCM", "CHACHA20-POLY1305"];
 
 /// The device's MTU when `tun-mtu` is not written.
 pub(super) const MTU_DEFAULT: u16 = 1500;

@@ -46,7 +46,8 @@ pub fn load(arguments: &[String], directory: &Path) -> Loaded {
             Err(diagnostic) => draft.diagnostics.push(diagnostic),
         }
     }
-    let (settings, diagnostics) = assemble::assemble(draft);
+    let (settings, mut diagnostics) = assemble::assemble(draft);
+    diagnostics.sort();
     Loaded {
         settings,
         diagnostics,

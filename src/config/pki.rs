@@ -15,14 +15,16 @@ use zeroize::Zeroizing;
 use super::diagnostics::{Diagnostic, Reason, Severity};
 use super::draft::{Draft, Source, Written};
 use super::lexer::Location;
-use super::settings::Material;
+use crate::crypto::StaticKey;
 use crate::crypto::tls::rustls::Identity;
 use crate::crypto::tls::{PeerPolicy, PeerPurpose};
 use crate::limits;
 
 /// A file option whose content is at hand.
 pub(super) struct Opened {
-    pub(super) material: Material,
+    /// For messages: the file's name, or the block and its line.
+    origin: String,
+    bytes: Zeroizing<Vec<u8>>,
     directive: &'static str,
     at: Location,
 }
@@ -55,7 +57,8 @@ impl Opened {
         };
         match read {
             Ok((origin, bytes)) => Some(Self {
-                material: Material { origin, bytes },
+                origin,
+                bytes,
                 directive,
                 at,
             }),
@@ -73,7 +76,7 @@ impl Opened {
         why: impl std::fmt::Display,
         instead: Option<&str>,
     ) {
-        let why = format!("{}: {why}", self.material.origin);
+        let why = format!("{}: {why}", self.origin);
         draft.remark_at(
             severity,
             self.directive,
@@ -137,7 +140,7 @@ pub(super) fn identity(
 }
 
 fn certificates(draft: &mut Draft, opened: &Opened) -> Option<Vec<CertificateDer<'static>>> {
-    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&opened.material.bytes).collect();
+    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&opened.bytes).collect();
     let why = match read {
         Ok(found) if found.is_empty() => "no certificate in PEM form".to_owned(),
         Ok(found) => match found
@@ -154,15 +157,12 @@ fn certificates(draft: &mut Draft, opened: &Opened) -> Option<Vec<CertificateDer
 }
 
 fn private_key(draft: &mut Draft, opened: &Opened) -> Option<PrivateKeyDer<'static>> {
-    let bytes = &opened.material.bytes;
+    let bytes = &opened.bytes;
     if bytes
         .windows(ENCRYPTED.len())
         .any(|window| window == ENCRYPTED)
     {
-        let instead = format!(
-            "decrypt it: openssl pkey -in {} -out NEW",
-            opened.material.origin
-        );
+        let instead = format!("decrypt it: openssl pkey -in {} -out NEW", opened.origin);
         opened.remark(
             draft,
             Severity::Error,
@@ -191,6 +191,23 @@ fn private_key(draft: &mut Draft, opened: &Opened) -> Option<PrivateKeyDer<'stat
         return None;
     }
     Some(key)
+}
+
+/// The shared key of `tls-auth` or `tls-crypt`.
+pub(super) fn static_key(draft: &mut Draft, opened: &Opened) -> Option<StaticKey> {
+    let text = Zeroizing::new(String::from_utf8_lossy(&opened.bytes).into_owned());
+    match StaticKey::parse(&text) {
+        Ok(key) => Some(key),
+        Err(error) => {
+            opened.remark(
+                draft,
+                Severity::Error,
+                error,
+                Some("make one: openvpn --genkey secret ta.key"),
+            );
+            None
+        }
+    }
 }
 
 /// OpenVPN starts with an expired certificate, and so do we: clients will refuse it.
@@ -241,7 +258,7 @@ fn remark_usage(draft: &mut Draft, opened: &Opened, der: &CertificateDer<'_>) {
 
 /// Whether a file of `dh` could be used; ringway has no use for it, and OpenVPN would refuse it.
 pub(super) fn check_dh(draft: &mut Draft, opened: &Opened) {
-    let found = Pem::iter_from_buffer(&opened.material.bytes)
+    let found = Pem::iter_from_buffer(&opened.bytes)
         .filter_map(Result::ok)
         .any(|pem| pem.label.ends_with("DH PARAMETERS") && pem.contents.first() == Some(&SEQUENCE));
     if found {

@@ -7,7 +7,6 @@
 //! This file imports nothing of the configuration language, so a program that embeds the library
 //! can fill it in without writing a file.
 
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
@@ -17,11 +16,14 @@ use std::time::Duration;
 use ipnet::{Ipv4Net, Ipv6Net};
 use rustls::crypto::SupportedKxGroup;
 use rustls::pki_types::CertificateDer;
-use zeroize::Zeroizing;
 
 use crate::crypto::tls::rustls::{Identity, RustlsEngine, TlsVersion};
 use crate::crypto::tls::{NameRule, PeerPolicy, PeerPurpose};
+use crate::crypto::{DataCipher, Digest, KeyDirection, Role, StaticKey, Wrapping};
 use crate::limits;
+use crate::node::leases::AddressPool;
+use crate::node::log::LogOptions;
+use crate::node::status::StatusFormat;
 use crate::packet::Mssfix;
 
 /// A server's whole configuration.
@@ -42,12 +44,12 @@ pub struct Settings {
     /// Certificates and what is asked of a client's.
     pub tls: TlsSettings,
     /// How control packets are wrapped.
-    pub wrapping: Wrapping,
-    /// Data ciphers that are offered, best first, in OpenVPN's spelling; at least one.
-    pub ciphers: Vec<String>,
-    /// The digest of `auth` in OpenVPN's spelling (`SHA1` when nothing is written). AEAD ciphers
-    /// do not use it; it is told to clients in the options string.
-    pub auth: String,
+    pub wrapping: WrappingSettings,
+    /// Data ciphers that are offered, best first; at least one.
+    pub ciphers: Vec<DataCipher>,
+    /// The digest of `auth`, `None` for `auth none`. AEAD ciphers do not use it; it is told to
+    /// clients in the options string.
+    pub auth: Option<Digest>,
     /// Times of the control channel.
     pub handshake: HandshakeSettings,
     /// How far out of order packets may come.
@@ -61,7 +63,7 @@ pub struct Settings {
     /// The clamp on the segment size of TCP connections inside the tunnel.
     pub mssfix: Mssfix,
     /// Where lines go, and how many.
-    pub log: LogSettings,
+    pub log: LogOptions,
     /// The status file, if one is asked for.
     pub status: Option<StatusSettings>,
     /// Daemon, process id file, working directory.
@@ -138,16 +140,19 @@ pub struct NetworkSettings {
 }
 
 impl NetworkSettings {
-    /// How many clients can have an address: the smaller pool of the families that have one, at
-    /// most [`limits::ADDRESS_SLOTS_MAX`].
-    pub fn slots(&self) -> u32 {
-        let v4 = self.v4.as_ref().and_then(|v4| v4.pool).map(V4Pool::len);
-        let v6 = self.v6.as_ref().map(V6Network::len);
-        let smaller = match (v4, v6) {
+    /// The addresses for clients. There are as many slots as the smaller pool of the families
+    /// that have one, at most [`limits::ADDRESS_SLOTS_MAX`].
+    pub fn pool(&self) -> AddressPool {
+        let v4 = self.v4.and_then(|v4| v4.pool);
+        let smaller = match (v4.map(V4Pool::len), self.v6.map(V6Network::len)) {
             (Some(v4), Some(v6)) => v4.min(v6),
             (one, other) => one.or(other).unwrap_or(0),
         };
-        smaller.min(limits::ADDRESS_SLOTS_MAX)
+        AddressPool {
+            v4: v4.map(V4Pool::first),
+            v6: self.v6.map(|v6| v6.pool_first),
+            slots: smaller.min(limits::ADDRESS_SLOTS_MAX),
+        }
     }
 }
 
@@ -190,11 +195,6 @@ impl V4Pool {
     pub fn len(self) -> u32 {
         (u32::from(self.last) - u32::from(self.first)).saturating_add(1)
     }
-
-    /// The address of a slot.
-    pub fn address(self, slot: u32) -> Option<Ipv4Addr> {
-        (slot < self.len()).then(|| Ipv4Addr::from(u32::from(self.first) + slot))
-    }
 }
 
 /// The IPv6 side of the tunnel.
@@ -211,14 +211,9 @@ pub struct V6Network {
 impl V6Network {
     /// How many addresses from the first to the end of the network, saturating.
     #[allow(clippy::len_without_is_empty)] // slot 0 is inside the network
-    pub fn len(&self) -> u32 {
+    pub fn len(self) -> u32 {
         let room = u128::from(self.network.broadcast()) - u128::from(self.pool_first);
         u32::try_from(room).unwrap_or(u32::MAX).saturating_add(1)
-    }
-
-    /// The address of a slot.
-    pub fn address(&self, slot: u32) -> Option<Ipv6Addr> {
-        (slot < self.len()).then(|| Ipv6Addr::from(u128::from(self.pool_first) + u128::from(slot)))
     }
 }
 
@@ -271,51 +266,48 @@ impl TlsSettings {
     }
 }
 
-/// The bytes of a file or an inline block, and where they came from.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Material {
-    /// For messages: the file's path, or `<tag>` and the file and line of the block.
-    pub origin: String,
-    /// The content.
-    pub bytes: Zeroizing<Vec<u8>>,
-}
-
-impl fmt::Debug for Material {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Material({}, {} bytes)", self.origin, self.bytes.len())
-    }
-}
-
 /// How control packets are wrapped.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Wrapping {
+#[derive(Clone, Debug)]
+pub enum WrappingSettings {
     /// Not at all.
     Plain,
     /// Authenticated with a shared key.
     TlsAuth {
-        /// The static key file.
-        key: Material,
-        /// Which half of the key this side sends with.
+        /// The shared key.
+        key: StaticKey,
+        /// Which half of it this side sends with.
         direction: KeyDirection,
-        /// The digest, in OpenVPN's spelling (`SHA1`, `SHA256`, `SHA512`...).
-        digest: String,
+        /// The digest.
+        digest: Digest,
     },
     /// Authenticated and encrypted with a shared key.
     TlsCrypt {
-        /// The static key file.
-        key: Material,
+        /// The shared key.
+        key: StaticKey,
     },
 }
 
-/// `key-direction`: which half of a static key this side sends with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyDirection {
-    /// Both sides use the first half.
-    Bidirectional,
-    /// The server's usual 0.
-    Zero,
-    /// 1, the client's usual direction.
-    One,
+impl WrappingSettings {
+    /// The wrapping of a server.
+    pub fn wrapping(&self) -> Wrapping {
+        match self {
+            Self::Plain => Wrapping::Plain,
+            Self::TlsAuth {
+                key,
+                direction,
+                digest,
+            } => Wrapping::tls_auth(key, *direction, *digest),
+            Self::TlsCrypt { key } => Wrapping::tls_crypt(key, Role::Server),
+        }
+    }
+
+    /// The shared key, if there is one.
+    pub fn static_key(&self) -> Option<&StaticKey> {
+        match self {
+            Self::Plain => None,
+            Self::TlsAuth { key, .. } | Self::TlsCrypt { key } => Some(key),
+        }
+    }
 }
 
 /// Times of the control channel.
@@ -360,41 +352,6 @@ pub enum ExplicitExit {
     RestartNext,
 }
 
-/// Where log lines go, and how many.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogSettings {
-    /// Where.
-    pub target: LogTarget,
-    /// How much, 0 to 11 (`verb`).
-    pub verb: u8,
-    /// Lines of one kind in a row before the rest are only counted; `None` for all.
-    pub mute: Option<NonZeroU32>,
-    /// Whether a line begins with the time.
-    pub timestamps: Timestamps,
-}
-
-/// Where log lines go.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LogTarget {
-    /// The standard output.
-    Stdout,
-    /// A file that is emptied first.
-    Truncate(PathBuf),
-    /// A file that grows.
-    Append(PathBuf),
-    /// The system log, under this program name.
-    Syslog(String),
-}
-
-/// How a log line begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Timestamps {
-    /// `2026-11-22 02:30:00 `.
-    Local,
-    /// Nothing (`suppress-timestamps`).
-    None,
-}
-
 /// The status file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatusSettings {
@@ -403,18 +360,7 @@ pub struct StatusSettings {
     /// How often.
     pub interval: Duration,
     /// Its format.
-    pub version: StatusVersion,
-}
-
-/// The format of the status file. Wire: wire.md section 17.1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StatusVersion {
-    /// Sections with titles.
-    V1,
-    /// One kind a line, commas.
-    V2,
-    /// One kind a line, tabs.
-    V3,
+    pub format: StatusFormat,
 }
 
 /// What the process does with itself before it serves.
@@ -441,6 +387,14 @@ mod tests {
         }
     }
 
+    fn v6(bits: u8, first: &str) -> V6Network {
+        V6Network {
+            server: "fd00::1".parse().unwrap(),
+            network: format!("fd00::/{bits}").parse().unwrap(),
+            pool_first: first.parse().unwrap(),
+        }
+    }
+
     #[test]
     fn an_empty_range_is_no_pool() {
         let at = |last| Ipv4Addr::new(10, 8, 0, last);
@@ -449,64 +403,28 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_gives_both_families() {
-        let v6 = V6Network {
-            server: "fd00::1".parse().unwrap(),
-            network: "fd00::/64".parse().unwrap(),
-            pool_first: "fd00::1000".parse().unwrap(),
+    fn the_smaller_family_says_how_many_slots_there_are() {
+        let pool = |v4, v6| {
+            let pool = NetworkSettings { v4, v6 }.pool();
+            (
+                pool.v4.map(|first| first.to_string()),
+                pool.v6.map(|first| first.to_string()),
+                pool.slots,
+            )
         };
-        let v4 = v4(Some((2, 254)));
+        let (first4, first6) = (Some("10.8.0.2".to_owned()), Some("fd00::1000".to_owned()));
+        let (whole4, whole6) = (Some(v4(Some((2, 254)))), Some(v6(64, "fd00::1000")));
+        assert_eq!(pool(whole4, None), (first4.clone(), None, 253));
         assert_eq!(
-            v4.pool.unwrap().address(252),
-            Some(Ipv4Addr::new(10, 8, 0, 254))
+            pool(None, whole6),
+            (None, first6.clone(), limits::ADDRESS_SLOTS_MAX)
         );
-        assert_eq!(v4.pool.unwrap().address(253), None);
-        assert_eq!(v6.address(252), Some("fd00::10fc".parse().unwrap()));
+        assert_eq!(pool(whole4, whole6), (first4.clone(), first6.clone(), 253));
+        assert_eq!(pool(whole4, Some(v6(124, "fd00::2"))).2, 14);
+        assert_eq!(pool(Some(v4(None)), None), (None, None, 0));
         assert_eq!(
-            NetworkSettings {
-                v4: Some(v4),
-                v6: Some(v6)
-            }
-            .slots(),
-            253
+            pool(Some(v4(None)), whole6),
+            (None, first6, limits::ADDRESS_SLOTS_MAX)
         );
-        assert_eq!(
-            NetworkSettings {
-                v4: None,
-                v6: Some(v6)
-            }
-            .slots(),
-            limits::ADDRESS_SLOTS_MAX
-        );
-    }
-
-    #[test]
-    fn a_small_ipv6_network_ends() {
-        let v6 = V6Network {
-            server: "fd00::1".parse().unwrap(),
-            network: "fd00::/124".parse().unwrap(),
-            pool_first: "fd00::2".parse().unwrap(),
-        };
-        assert_eq!(v6.len(), 14);
-        assert_eq!(v6.address(13), Some("fd00::f".parse().unwrap()));
-        assert_eq!(v6.address(14), None);
-    }
-
-    #[test]
-    fn a_pool_of_one_family_rules_where_the_other_has_none() {
-        let network = NetworkSettings {
-            v4: Some(v4(None)),
-            v6: None,
-        };
-        assert_eq!(network.slots(), 0);
-    }
-
-    #[test]
-    fn secrets_do_not_show_in_debug() {
-        let key = Material {
-            origin: "k".into(),
-            bytes: Zeroizing::new(b"secret".to_vec()),
-        };
-        assert_eq!(format!("{key:?}"), "Material(k, 6 bytes)");
     }
 }

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use super::values::{YEAR, number, optional, seconds, source};
 use crate::config::directive::{Directive, MANY, Refusal};
-use crate::config::draft::{DEFAULT_CIPHERS, Draft, Written};
+use crate::config::draft::{Draft, Written};
 use crate::config::lexer::Line;
-use crate::config::settings::{KeyDirection, ReplayWindow};
+use crate::config::settings::ReplayWindow;
+use crate::crypto::{DataCipher, Digest, KeyDirection};
+use crate::limits;
 
 pub(super) const ROWS: &[Directive] = &[
     Directive::served(
@@ -125,7 +127,7 @@ pub(super) const ROWS: &[Directive] = &[
     ),
     Directive::always(
         "force-tls-key-material-export",
-        "",
+        "[...]",
         (0, MANY),
         "keys by the exporter of TLS",
         "clients that can do it always do",
@@ -239,13 +241,12 @@ pub(super) const ROWS: &[Directive] = &[
     ),
 ];
 
-/// Why compression is refused even where it says "no": the framing byte is agreed, not negotiated.
-const COMPRESSION: &str = "remove the line on the server and the clients, or write \
-    `push \"comp-lzo no\"` nowhere: it adds a byte to every packet";
+const COMPRESSION: &str =
+    "remove the line, here and on the clients: even `no` adds a byte to every packet";
 
 fn tls_auth(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
     if line.argument(1).is_some() {
-        draft.control.direction = Some(direction(line, 1)?);
+        draft.control.direction = direction(line, 1)?;
     }
     if let Some(source) = source(line) {
         draft.control.tls_auth = Written::new(source, line);
@@ -254,7 +255,7 @@ fn tls_auth(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
 }
 
 fn key_direction(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
-    draft.control.direction = Some(direction(line, 0)?);
+    draft.control.direction = direction(line, 0)?;
     Ok(())
 }
 
@@ -283,25 +284,24 @@ fn ncp_ciphers(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
 }
 
 fn data_ciphers(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
-    let mut offered: Vec<String> = Vec::new();
+    let mut offered: Vec<DataCipher> = Vec::new();
     for entry in line.argument(0).unwrap_or_default().split(':') {
         let (name, optional) = match entry.strip_prefix('?') {
             Some(name) => (name, true),
             None => (entry, false),
         };
-        let name = name.to_ascii_uppercase();
-        let names: &[&str] = match (name.as_str(), served(&name)) {
-            ("DEFAULT", _) => &DEFAULT_CIPHERS,
-            (_, Some(served)) => &[served],
-            (_, None) if optional => {
+        let ciphers = match DataCipher::from_name(name) {
+            Some(cipher) => vec![cipher],
+            None if name.eq_ignore_ascii_case("DEFAULT") => DataCipher::ALL.to_vec(),
+            None if optional => {
                 draft.note(line, format!("the optional cipher `{name}` is not served"));
                 continue;
             }
-            (_, None) => return Err(not_served(&name)),
+            None => return Err(not_served(name)),
         };
-        for &name in names {
-            if !offered.iter().any(|known| known == name) {
-                offered.push(name.to_owned());
+        for cipher in ciphers {
+            if !offered.contains(&cipher) {
+                offered.push(cipher);
             }
         }
     }
@@ -313,14 +313,12 @@ fn data_ciphers(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// OpenVPN's spelling of a cipher that is served.
-fn served(name: &str) -> Option<&'static str> {
-    DEFAULT_CIPHERS.into_iter().find(|served| *served == name)
-}
-
 fn not_served(name: &str) -> Refusal {
-    let instead = format!("write `data-ciphers {}`", DEFAULT_CIPHERS.join(":"));
-    if is_cipher(name) {
+    let instead = format!(
+        "write `data-ciphers {}`",
+        DataCipher::ALL.map(DataCipher::name).join(":")
+    );
+    if is_cipher(&name.to_ascii_uppercase()) {
         let why = format!(
             "`{name}` is not served: each client since 2.4 has AES-256-GCM, which is faster and safer"
         );
@@ -335,7 +333,7 @@ fn is_cipher(name: &str) -> bool {
         .iter()
         .any(|family| name.starts_with(family));
     let mode = CIPHER_MODES.iter().any(|mode| name.ends_with(mode));
-    (family && mode) || served(name).is_some() || name == "NONE"
+    (family && mode) || DataCipher::from_name(name).is_some()
 }
 
 fn cipher(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
@@ -348,7 +346,7 @@ fn cipher(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
     if !is_cipher(&name) {
         return Err(not_served(&name));
     }
-    if served(&name).is_none() {
+    if DataCipher::from_name(&name).is_none() {
         draft.warn(
             line,
             format!("`{name}` is never used: clients negotiate one of `data-ciphers`"),
@@ -358,19 +356,26 @@ fn cipher(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
 }
 
 fn auth(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
-    let name = line.argument(0).unwrap_or_default().to_ascii_uppercase();
-    // A certificate's signature algorithm in old files; the digest was meant.
-    let digest = name.strip_prefix("RSA-").unwrap_or(&name);
-    if digest != name {
-        draft.warn(line, format!("`{name}` is read as `{digest}`"));
+    let name = line.argument(0).unwrap_or_default();
+    let digest = if name.eq_ignore_ascii_case("none") {
+        None
+    } else {
+        Digest::from_name(name)
+    };
+    match digest {
+        // A certificate's signature algorithm, in old files; the digest was meant.
+        Some(digest) if !digest.name().eq_ignore_ascii_case(name) => {
+            draft.warn(line, format!("`{name}` is read as `{}`", digest.name()));
+        }
+        None if !name.eq_ignore_ascii_case("none") => {
+            return Err(
+                Refusal::because(format!("`{name}` is no digest that is served"))
+                    .instead("write `auth SHA256`, on the server and the clients"),
+            );
+        }
+        _ => {}
     }
-    if !DIGESTS.contains(&digest) {
-        return Err(
-            Refusal::because(format!("`{digest}` is no digest that is served"))
-                .instead("write `auth SHA256`, on the server and the clients"),
-        );
-    }
-    draft.control.auth = Written::new(digest.to_owned(), line);
+    draft.control.auth = Written::new(digest, line);
     Ok(())
 }
 
@@ -403,7 +408,11 @@ fn reneg_sec(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
 }
 
 fn replay_window(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
-    let packets = number(line, 0, 1..=65_536)?;
+    if line.arguments.is_empty() {
+        return Err(Refusal::because("the size of the window is missing")
+            .instead("write `replay-window PACKETS [SECONDS]`"));
+    }
+    let packets = number(line, 0, 0..=limits::REPLAY_WINDOW_MAX)?;
     let time = optional(line, 1, 0..=600)?.unwrap_or(15);
     draft.control.replay = ReplayWindow {
         packets,
@@ -441,9 +450,4 @@ const CIPHER_FAMILIES: [&str; 11] = [
 ];
 const CIPHER_MODES: [&str; 8] = [
     "-CBC", "-CFB", "-CFB1", "-CFB8", "-OFB", "-GCM", "-CCM", "-CTR",
-];
-
-/// Digests by their names in files; which of them serve `tls-auth` is known when it is written.
-const DIGESTS: [&str; 7] = [
-    "SHA1", "SHA224", "SHA256", "SHA384", "SHA512", "MD5", "NONE",
 ];

@@ -7,7 +7,8 @@ use super::values::{number, optional};
 use crate::config::directive::{Directive, MANY, Refusal};
 use crate::config::draft::Draft;
 use crate::config::lexer::Line;
-use crate::config::settings::{LogTarget, StatusVersion, Timestamps};
+use crate::node::log::{LogTarget, Stamp};
+use crate::node::status::StatusFormat;
 
 pub(super) const ROWS: &[Directive] = &[
     Directive::served(
@@ -54,12 +55,12 @@ pub(super) const ROWS: &[Directive] = &[
         "format of the status file",
         status_version,
     ),
-    Directive::ignored(
+    Directive::served(
         "machine-readable-output",
         "",
         (0, 0),
-        "times as numbers, and flags",
-        "lines keep their usual form",
+        "times as numbers before a line",
+        machine_readable_output,
     ),
     Directive::ignored(
         "errors-to-stderr",
@@ -117,7 +118,12 @@ fn syslog(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
 }
 
 fn suppress_timestamps(draft: &mut Draft, _: &Line) -> Result<(), Refusal> {
-    draft.process.timestamps = Timestamps::None;
+    draft.process.stamp = Stamp::None;
+    Ok(())
+}
+
+fn machine_readable_output(draft: &mut Draft, _: &Line) -> Result<(), Refusal> {
+    draft.process.stamp = Stamp::Machine;
     Ok(())
 }
 
@@ -128,10 +134,10 @@ fn status(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
 }
 
 fn status_version(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
-    draft.process.status_version = match number(line, 0, 1..=3)? {
-        1 => StatusVersion::V1,
-        2 => StatusVersion::V2,
-        _ => StatusVersion::V3,
+    draft.process.status_format = match number(line, 0, 1..=3)? {
+        1 => StatusFormat::V1,
+        2 => StatusFormat::V2,
+        _ => StatusFormat::V3,
     };
     Ok(())
 }

@@ -128,7 +128,7 @@ pub(super) const ROWS: &[Directive] = &[
     ),
     Directive::always(
         "disable-dco",
-        "",
+        "[...]",
         (0, MANY),
         "do not use the kernel's data channel",
         "the kernel's data channel is never used",

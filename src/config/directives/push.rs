@@ -101,8 +101,7 @@ fn push(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
             );
         }
         (
-            "ifconfig" | "ifconfig-ipv6" | "peer-id" | "cipher" | "protocol-flags"
-            | "key-derivation" | "auth-token",
+            "ifconfig" | "peer-id" | "cipher" | "protocol-flags" | "key-derivation" | "auth-token",
             _,
         ) => {
             return Err(

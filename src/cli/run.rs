@@ -1,0 +1,35 @@
+//! `ringway --config server.conf`: the server itself.
+
+use std::process::ExitCode;
+
+use super::daemon;
+use crate::config;
+use crate::config::settings::Settings;
+
+/// Reads the configuration, says what is wrong with it, and serves it if it can be served.
+pub(super) fn run(words: &[String]) -> ExitCode {
+    let loaded = match std::env::current_dir() {
+        Ok(directory) => config::load(words, &directory),
+        Err(error) => return fail(&format!("no working directory: {error}")),
+    };
+    for diagnostic in loaded.diagnostics.iter() {
+        eprintln!("{}", diagnostic.log_line());
+    }
+    let Some(settings) = loaded.settings else {
+        return fail("Exiting due to fatal error");
+    };
+    // No thread exists yet: going to the background keeps only the one that asks for it.
+    match daemon::prepare(&settings.process) {
+        Ok(()) => serve(settings),
+        Err(error) => fail(&error.to_string()),
+    }
+}
+
+fn serve(_: Settings) -> ExitCode {
+    fail("this build has no node to serve with")
+}
+
+fn fail(why: &str) -> ExitCode {
+    eprintln!("{why}");
+    ExitCode::FAILURE
+}
