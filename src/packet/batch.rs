@@ -88,7 +88,8 @@ impl<T> Batch<T> {
     }
 }
 
-/// Bytes inside a pool buffer: one packet, or from issue 4 on a super-packet of equal segments.
+/// Bytes inside a pool buffer: one packet. The segment size keeps their place for super-packets, many
+/// packets of equal length in a row.
 #[derive(Debug)]
 pub struct Packet {
     /// Where the bytes are.
