@@ -195,6 +195,9 @@ pub const TUN_OFFSET: usize = BUFFER_HEADROOM - 64;
 
 /// How long a reactor that goes waits for its last operations.
 pub const DRAIN_MAX: Duration = Duration::from_secs(2);
+
+/// How often it asks for their end meanwhile.
+pub const DRAIN_STEP: Duration = Duration::from_millis(20);
 // --- Events and log -------------------------------------------------------------------------
 
 /// Refusals of one stranger that are told one by one in a window.

@@ -8,26 +8,26 @@
 //! is queued until its last completion. When a reactor goes, it ends its operations, waits for those
 //! completions and only then frees the memory; if the kernel does not answer, it leaks it.
 
-use std::io;
+mod close;
+mod collect;
+mod memory;
+
 use std::marker::PhantomData;
-use std::mem::{self, ManuallyDrop};
+use std::mem::ManuallyDrop;
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use io_uring::types::{CancelBuilder, Fd};
+use io_uring::types::Fd;
 use io_uring::{cqueue, opcode, squeue};
 
-use crate::limits::{self, DRAIN_MAX, TUN_OFFSET};
+use crate::limits;
 use crate::packet::Buffer;
-use crate::reactor::completion::{
-    Completion, Datagram, Outgoing, QueueFull, Refused, Sent, SocketId, TunId,
-};
-use crate::reactor::in_flight::{InFlight, Key};
-use crate::reactor::provided::Provided;
-use crate::reactor::receive::{Unreadable, parse_datagram, receive_header};
+use crate::reactor::completion::{Completion, Outgoing, QueueFull, Refused, SocketId, TunId};
+use crate::reactor::in_flight::Key;
+use crate::reactor::operations::memory::{Memory, Operation, Reading, Source};
 use crate::reactor::ring::{Ring, RingError};
-use crate::reactor::send::{SendSlots, envelope};
+use crate::reactor::send::envelope;
 use crate::reactor::tun::Tun;
 use crate::reactor::udp::UdpSocket;
 use crate::reactor::waker::Waker;
@@ -42,10 +42,20 @@ pub struct Reactor {
     tun_writes: usize,
     completed: Vec<cqueue::Entry>,
     counters: ReactorCounters,
-    /// Set when nothing is to be begun again.
-    closing: bool,
+    life: Life,
     /// A ring with one issuer refuses all other threads.
     stays_on_its_thread: PhantomData<*mut ()>,
+}
+
+/// Whether a reactor begins what has ended again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    /// It does.
+    Open,
+    /// It does not, and is about to end the rest.
+    Closing,
+    /// The request that ends the rest is in flight.
+    Cancelling,
 }
 
 /// How much can be in flight at once.
@@ -110,55 +120,6 @@ pub struct ReactorCounters {
     pub stale_completions: u64,
 }
 
-/// Everything that the kernel may touch.
-struct Memory {
-    in_flight: InFlight<Operation>,
-    slots: SendSlots,
-    receive: Provided,
-    tun_read: Provided,
-    /// The header that all receives share; a vector so that it has a place of its own.
-    receive_header: Vec<libc::msghdr>,
-    /// Where the kernel writes the count of wake-ups.
-    wake_count: Vec<u64>,
-    sockets: Vec<Source<UdpSocket>>,
-    tuns: Vec<Source<Tun>>,
-}
-
-/// Something that is read by one multishot operation.
-struct Source<T> {
-    device: T,
-    state: Reading,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reading {
-    /// An operation is in flight.
-    Armed,
-    /// None is, since it ended: an empty datagram, an error, no buffer. The next turn begins it
-    /// again if there is a buffer.
-    Idle,
-    /// It failed for good.
-    Lost,
-}
-
-#[derive(Debug)]
-enum Operation {
-    Wake,
-    Cancel,
-    Receive(SocketId),
-    ReadTun(TunId),
-    Send {
-        socket: SocketId,
-        token: u64,
-        range: Range<usize>,
-        buffer: Buffer,
-    },
-    WriteTun {
-        tun: TunId,
-        buffer: Buffer,
-    },
-}
-
 impl Reactor {
     /// A reactor without sockets, tun queues and buffers, for the thread that calls; `waker` wakes it.
     ///
@@ -166,20 +127,8 @@ impl Reactor {
     ///
     /// io_uring is forbidden or lacks something.
     pub fn new(config: ReactorConfig, waker: Waker) -> Result<Self, RingError> {
-        let operations = config.operations();
-        let ring = Ring::new(operations, config.completions())?;
-        let receive = Provided::register(&ring, RECEIVE_GROUP, config.receive_buffers, 0)?;
-        let tun_read = Provided::register(&ring, TUN_GROUP, config.tun_buffers, TUN_OFFSET)?;
-        let memory = Memory {
-            in_flight: InFlight::new(u32::try_from(operations).unwrap_or(u32::MAX)),
-            slots: SendSlots::new(operations),
-            receive,
-            tun_read,
-            receive_header: vec![receive_header()],
-            wake_count: vec![0],
-            sockets: Vec::with_capacity(config.sockets),
-            tuns: Vec::with_capacity(config.tun_queues),
-        };
+        let ring = Ring::new(config.operations(), config.completions())?;
+        let memory = Memory::new(&config, &ring)?;
         let mut reactor = Self {
             completed: Vec::with_capacity(ring.params().cq_entries() as usize),
             ring,
@@ -189,7 +138,7 @@ impl Reactor {
             sends: 0,
             tun_writes: 0,
             counters: ReactorCounters::default(),
-            closing: false,
+            life: Life::Open,
             stays_on_its_thread: PhantomData,
         };
         reactor.listen_for_wake_ups();
@@ -357,155 +306,6 @@ impl Reactor {
         )
     }
 
-    fn collect(&mut self, out: &mut Vec<Completion>) {
-        let mut completed = mem::take(&mut self.completed);
-        self.ring.collect(&mut completed);
-        out.extend(
-            completed
-                .drain(..)
-                .filter_map(|entry| self.complete(&entry)),
-        );
-        self.completed = completed;
-    }
-
-    fn complete(&mut self, entry: &cqueue::Entry) -> Option<Completion> {
-        let key = Key::from_user_data(entry.user_data());
-        match self.memory.in_flight.find(key) {
-            None => {
-                self.counters.stale_completions += 1;
-                None
-            }
-            Some(&Operation::Receive(id)) => self.received(key, id, entry),
-            Some(&Operation::ReadTun(id)) => self.read_tun(key, id, entry),
-            Some(_) => self.finished(key, entry),
-        }
-    }
-
-    /// The only completion of an operation that has one.
-    fn finished(&mut self, key: Key, entry: &cqueue::Entry) -> Option<Completion> {
-        match self.memory.in_flight.remove(key)? {
-            Operation::Send {
-                socket,
-                token,
-                range,
-                buffer,
-            } => {
-                self.sends -= 1;
-                Some(Completion::Sent(Sent {
-                    socket,
-                    token,
-                    buffer,
-                    range,
-                    result: outcome(entry),
-                }))
-            }
-            Operation::WriteTun { tun, buffer } => {
-                self.tun_writes -= 1;
-                Some(Completion::TunWritten {
-                    tun,
-                    buffer,
-                    result: outcome(entry),
-                })
-            }
-            Operation::Wake if !self.closing => {
-                self.waker.acknowledge();
-                self.listen_for_wake_ups();
-                Some(Completion::Woken)
-            }
-            Operation::Wake | Operation::Cancel => None,
-            Operation::Receive(_) | Operation::ReadTun(_) => None,
-        }
-    }
-
-    fn received(&mut self, key: Key, id: SocketId, entry: &cqueue::Entry) -> Option<Completion> {
-        let buffer = selected(&mut self.memory.receive, entry);
-        let ended = self.ended(key, entry);
-        if let Some(source) = self.memory.sockets.get_mut(id.0) {
-            source.state = ended;
-        }
-        match (buffer, outcome(entry)) {
-            (Some(buffer), Ok(length)) => self.datagram(id, buffer, length),
-            (buffer, result) => {
-                recycle(&mut self.memory.receive, buffer);
-                let error = result.err()?;
-                if ended == Reading::Lost {
-                    return Some(Completion::SocketLost { socket: id, error });
-                }
-                match error.raw_os_error() {
-                    Some(libc::ENOBUFS) => self.counters.receive_starved += 1,
-                    Some(libc::ECANCELED) => {}
-                    _ => self.counters.receive_errors += 1,
-                }
-                None
-            }
-        }
-    }
-
-    fn datagram(&mut self, socket: SocketId, buffer: Buffer, length: usize) -> Option<Completion> {
-        let filled = buffer.bytes().get(..length).unwrap_or_default();
-        match parse_datagram(filled) {
-            Ok(parsed) => Some(Completion::Datagram(Datagram {
-                socket,
-                buffer,
-                range: parsed.range,
-                segment_size: parsed.segment_size,
-                from: parsed.from,
-                local: parsed.local,
-            })),
-            Err(unreadable) => {
-                match unreadable {
-                    Unreadable::Empty => self.counters.empty_datagrams += 1,
-                    Unreadable::Malformed => self.counters.malformed_datagrams += 1,
-                }
-                recycle(&mut self.memory.receive, Some(buffer));
-                None
-            }
-        }
-    }
-
-    fn read_tun(&mut self, key: Key, id: TunId, entry: &cqueue::Entry) -> Option<Completion> {
-        let buffer = selected(&mut self.memory.tun_read, entry);
-        let ended = self.ended(key, entry);
-        if let Some(source) = self.memory.tuns.get_mut(id.0) {
-            source.state = ended;
-        }
-        match (buffer, outcome(entry)) {
-            (Some(buffer), Ok(length @ 1..)) => {
-                let range = TUN_OFFSET..TUN_OFFSET + length;
-                Some(Completion::TunPacket {
-                    tun: id,
-                    buffer,
-                    range,
-                })
-            }
-            (buffer, result) => {
-                recycle(&mut self.memory.tun_read, buffer);
-                let error = result.err()?;
-                if ended == Reading::Lost {
-                    return Some(Completion::TunLost { tun: id, error });
-                }
-                match error.raw_os_error() {
-                    Some(libc::ENOBUFS) => self.counters.tun_starved += 1,
-                    Some(libc::ECANCELED) => {}
-                    _ => self.counters.tun_read_errors += 1,
-                }
-                None
-            }
-        }
-    }
-
-    /// Whether a multishot operation goes on after this completion.
-    fn ended(&mut self, key: Key, entry: &cqueue::Entry) -> Reading {
-        if cqueue::more(entry.flags()) {
-            return Reading::Armed;
-        }
-        self.memory.in_flight.remove(key);
-        match outcome(entry) {
-            Err(error) if is_lasting(&error) => Reading::Lost,
-            _ => Reading::Idle,
-        }
-    }
-
     /// Begins the reads that have ended, if there is a buffer to read into.
     fn arm_idle(&mut self) {
         if self.memory.receive.lent() > 0 {
@@ -589,59 +389,6 @@ impl Reactor {
     }
 }
 
-impl Drop for Reactor {
-    fn drop(&mut self) {
-        self.closing = true;
-        let drained = self.drain().is_ok();
-        if drained && self.unregister().is_ok() {
-            // SAFETY: no operation is in flight, no group of buffers is registered, and `memory` is
-            // not used after this.
-            unsafe { ManuallyDrop::drop(&mut self.memory) };
-        }
-        // Else the memory stays for good, since the kernel may still write to it.
-    }
-}
-
-impl Reactor {
-    /// Submits what is queued, ends what does not end by itself, and waits for all of it.
-    fn drain(&mut self) -> Result<(), RingError> {
-        let entry = opcode::AsyncCancel2::new(CancelBuilder::any().all()).build();
-        let deadline = Instant::now() + DRAIN_MAX;
-        let mut dropped = Vec::new();
-        // Queued after all else, so that it finds all else in flight.
-        let cancelled = self.start(Operation::Cancel, entry);
-        debug_assert!(cancelled, "limits::CANCELS keeps a place for it");
-        while self.memory.in_flight.len() > 0 {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(RingError::Enter(io::ErrorKind::TimedOut.into()));
-            }
-            self.ring.turn(Some(left))?;
-            self.collect(&mut dropped);
-            dropped.clear();
-        }
-        Ok(())
-    }
-
-    fn unregister(&self) -> io::Result<()> {
-        self.memory.receive.unregister(&self.ring)?;
-        self.memory.tun_read.unregister(&self.ring)
-    }
-}
-
-impl Operation {
-    /// Where its payload stands; nowhere if it has none.
-    fn payload(&mut self, range: &Range<usize>) -> *mut u8 {
-        match self {
-            Self::Send { buffer, .. } | Self::WriteTun { buffer, .. } => buffer
-                .bytes_mut()
-                .get_mut(range.clone())
-                .map_or(std::ptr::null_mut(), <[u8]>::as_mut_ptr),
-            _ => std::ptr::null_mut(),
-        }
-    }
-}
-
 impl std::fmt::Debug for Reactor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Reactor")
@@ -654,44 +401,3 @@ impl std::fmt::Debug for Reactor {
 fn descriptor(device: &impl AsFd) -> Fd {
     Fd(device.as_fd().as_raw_fd())
 }
-
-fn outcome(entry: &cqueue::Entry) -> io::Result<usize> {
-    usize::try_from(entry.result()).map_err(|_| io::Error::from_raw_os_error(-entry.result()))
-}
-
-/// The buffer that the kernel chose for a completion.
-fn selected(from: &mut Provided, entry: &cqueue::Entry) -> Option<Buffer> {
-    from.take(cqueue::buffer_select(entry.flags())?)
-}
-
-/// Lends a buffer again that came back with nothing in it.
-fn recycle(to: &mut Provided, buffer: Option<Buffer>) {
-    if let Some(buffer) = buffer {
-        let lent = to.provide(buffer);
-        debug_assert!(lent.is_ok(), "its own place has just become free");
-    }
-}
-
-/// Whether an error would come again at once, and for ever. What the network says of a peer
-/// passes; what the kernel says of a descriptor stays.
-fn is_lasting(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(
-            libc::EBADF
-                | libc::EBADFD
-                | libc::EFAULT
-                | libc::EINVAL
-                | libc::EIO
-                | libc::ENODEV
-                | libc::ENOTCONN
-                | libc::ENOTSOCK
-                | libc::EOPNOTSUPP
-        )
-    )
-}
-
-/// The kernel's number for the ring of receive buffers.
-const RECEIVE_GROUP: u16 = 0;
-/// The kernel's number for the ring of tun buffers.
-const TUN_GROUP: u16 = 1;

@@ -131,16 +131,16 @@ impl UdpSocket {
         Ok(())
     }
 
-    /// The address it is bound to, with the port that the system chose.
+    /// The address it is bound to, with the port that the system chose; never a v4-mapped one.
     ///
     /// # Errors
     ///
     /// The system does not say.
     pub fn local_address(&self) -> io::Result<SocketAddr> {
-        let address = self.socket.local_addr()?;
-        address.as_socket().ok_or_else(|| {
-            io::Error::new(io::ErrorKind::InvalidData, "the socket has no IP address")
-        })
+        let bound = self.socket.local_addr()?.as_socket();
+        bound
+            .map(|bound| SocketAddr::new(bound.ip().to_canonical(), bound.port()))
+            .ok_or_else(|| io::Error::other("the socket has no IP address"))
     }
 
     /// Which packets it carries.
@@ -307,6 +307,10 @@ mod tests {
             second.local_address().unwrap(),
             first.local_address().unwrap()
         );
+
+        let mapped = UdpSocket::bind(&listen(Family::Dual, Some("127.0.0.1"))).unwrap();
+        let ip = mapped.local_address().unwrap().ip();
+        assert_eq!(ip.to_string(), "127.0.0.1");
     }
 
     #[test]

@@ -1,0 +1,204 @@
+//! What the kernel has done: completions of the ring become completions of the reactor.
+
+use std::{io, mem};
+
+use io_uring::cqueue;
+
+use crate::limits::TUN_OFFSET;
+use crate::packet::Buffer;
+use crate::reactor::completion::{Completion, Datagram, Sent, SocketId, TunId};
+use crate::reactor::in_flight::Key;
+use crate::reactor::operations::memory::{Operation, Reading};
+use crate::reactor::operations::{Life, Reactor};
+use crate::reactor::provided::Provided;
+use crate::reactor::receive::{Unreadable, parse_datagram};
+
+impl Reactor {
+    pub(super) fn collect(&mut self, out: &mut Vec<Completion>) {
+        let mut completed = mem::take(&mut self.completed);
+        self.ring.collect(&mut completed);
+        out.extend(
+            completed
+                .drain(..)
+                .filter_map(|entry| self.complete(&entry)),
+        );
+        self.completed = completed;
+    }
+
+    fn complete(&mut self, entry: &cqueue::Entry) -> Option<Completion> {
+        let key = Key::from_user_data(entry.user_data());
+        match self.memory.in_flight.find(key) {
+            None => {
+                self.counters.stale_completions += 1;
+                None
+            }
+            Some(&Operation::Receive(id)) => self.received(key, id, entry),
+            Some(&Operation::ReadTun(id)) => self.read_tun(key, id, entry),
+            Some(_) => self.finished(key, entry),
+        }
+    }
+
+    /// The only completion of an operation that has one.
+    fn finished(&mut self, key: Key, entry: &cqueue::Entry) -> Option<Completion> {
+        match self.memory.in_flight.remove(key)? {
+            Operation::Send {
+                socket,
+                token,
+                range,
+                buffer,
+            } => {
+                self.sends -= 1;
+                Some(Completion::Sent(Sent {
+                    socket,
+                    token,
+                    buffer,
+                    range,
+                    result: outcome(entry),
+                }))
+            }
+            Operation::WriteTun { tun, buffer } => {
+                self.tun_writes -= 1;
+                Some(Completion::TunWritten {
+                    tun,
+                    buffer,
+                    result: outcome(entry),
+                })
+            }
+            Operation::Wake if self.life == Life::Open => {
+                self.waker.acknowledge();
+                self.listen_for_wake_ups();
+                Some(Completion::Woken)
+            }
+            Operation::Cancel => {
+                self.life = Life::Closing;
+                None
+            }
+            Operation::Wake | Operation::Receive(_) | Operation::ReadTun(_) => None,
+        }
+    }
+
+    fn received(&mut self, key: Key, id: SocketId, entry: &cqueue::Entry) -> Option<Completion> {
+        let buffer = selected(&mut self.memory.receive, entry);
+        let ended = self.ended(key, entry);
+        if let Some(source) = self.memory.sockets.get_mut(id.0) {
+            source.state = ended;
+        }
+        match (buffer, outcome(entry)) {
+            (Some(buffer), Ok(length)) => self.datagram(id, buffer, length),
+            (buffer, result) => {
+                recycle(&mut self.memory.receive, buffer);
+                let error = result.err()?;
+                if ended == Reading::Lost {
+                    return Some(Completion::SocketLost { socket: id, error });
+                }
+                match error.raw_os_error() {
+                    Some(libc::ENOBUFS) => self.counters.receive_starved += 1,
+                    Some(libc::ECANCELED) => {}
+                    _ => self.counters.receive_errors += 1,
+                }
+                None
+            }
+        }
+    }
+
+    fn datagram(&mut self, socket: SocketId, buffer: Buffer, length: usize) -> Option<Completion> {
+        let filled = buffer.bytes().get(..length).unwrap_or_default();
+        match parse_datagram(filled) {
+            Ok(parsed) => Some(Completion::Datagram(Datagram {
+                socket,
+                buffer,
+                range: parsed.range,
+                segment_size: parsed.segment_size,
+                from: parsed.from,
+                local: parsed.local,
+            })),
+            Err(unreadable) => {
+                match unreadable {
+                    Unreadable::Empty => self.counters.empty_datagrams += 1,
+                    Unreadable::Malformed => self.counters.malformed_datagrams += 1,
+                }
+                recycle(&mut self.memory.receive, Some(buffer));
+                None
+            }
+        }
+    }
+
+    fn read_tun(&mut self, key: Key, id: TunId, entry: &cqueue::Entry) -> Option<Completion> {
+        let buffer = selected(&mut self.memory.tun_read, entry);
+        let ended = self.ended(key, entry);
+        if let Some(source) = self.memory.tuns.get_mut(id.0) {
+            source.state = ended;
+        }
+        match (buffer, outcome(entry)) {
+            (Some(buffer), Ok(length @ 1..)) => {
+                let range = TUN_OFFSET..TUN_OFFSET + length;
+                Some(Completion::TunPacket {
+                    tun: id,
+                    buffer,
+                    range,
+                })
+            }
+            (buffer, result) => {
+                recycle(&mut self.memory.tun_read, buffer);
+                let error = result.err()?;
+                if ended == Reading::Lost {
+                    return Some(Completion::TunLost { tun: id, error });
+                }
+                match error.raw_os_error() {
+                    Some(libc::ENOBUFS) => self.counters.tun_starved += 1,
+                    Some(libc::ECANCELED) => {}
+                    _ => self.counters.tun_read_errors += 1,
+                }
+                None
+            }
+        }
+    }
+
+    /// Whether a multishot operation goes on after this completion.
+    fn ended(&mut self, key: Key, entry: &cqueue::Entry) -> Reading {
+        if cqueue::more(entry.flags()) {
+            return Reading::Armed;
+        }
+        self.memory.in_flight.remove(key);
+        match outcome(entry) {
+            Err(error) if is_lasting(&error) => Reading::Lost,
+            _ => Reading::Idle,
+        }
+    }
+}
+
+fn outcome(entry: &cqueue::Entry) -> io::Result<usize> {
+    usize::try_from(entry.result()).map_err(|_| io::Error::from_raw_os_error(-entry.result()))
+}
+
+/// The buffer that the kernel chose for a completion.
+fn selected(from: &mut Provided, entry: &cqueue::Entry) -> Option<Buffer> {
+    from.take(cqueue::buffer_select(entry.flags())?)
+}
+
+/// Lends a buffer again that came back with nothing in it.
+fn recycle(to: &mut Provided, buffer: Option<Buffer>) {
+    if let Some(buffer) = buffer {
+        let lent = to.provide(buffer);
+        debug_assert!(lent.is_ok(), "its own place has just become free");
+    }
+}
+
+/// Whether an error would come again at once, and for ever. What the network says of a peer
+/// passes; what the kernel says of a descriptor stays.
+fn is_lasting(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(
+            libc::EBADF
+                | libc::EBADFD
+                | libc::EFAULT
+                | libc::EINVAL
+                | libc::EIO
+                | libc::ENODEV
+                | libc::ENOTCONN
+                | libc::ENOTSOCK
+                | libc::EOPNOTSUPP
+        )
+    )
+}
