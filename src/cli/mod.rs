@@ -5,12 +5,12 @@
 //!
 //! Invariant: nothing on the data path.
 
+mod check;
 pub mod client;
+mod daemon;
 pub mod directory;
 pub mod pki;
 pub mod quickstart;
-mod check;
-mod daemon;
 mod run;
 
 use std::process::ExitCode;

@@ -14,9 +14,9 @@ pub mod directives;
 pub mod documentation;
 mod draft;
 pub mod lexer;
-pub use crate::node::settings;
 mod pki;
-pub mod settings;
+
+pub use crate::node::settings;
 
 use std::path::Path;
 
