@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::network::{LAN_V4, LAN_V6, Namespace, TUNNEL_V4, TUNNEL_V6};
 use crate::pki::{Identity, Kind};
 use crate::process::{Process, eventually};
-use crate::server::{PORT, READY, Site, address};
+use crate::server::{Implementation, PORT, READY, Site, address};
 use crate::traffic::ping;
 
 /// The lines of a client's configuration file, all certificates and keys inline.
@@ -81,8 +81,20 @@ impl Client {
     /// Starts the client and waits until it is connected.
     pub(crate) fn connect(site: &Site, config: &ClientConfig) -> Self {
         let client = Self::spawn(site, config);
-        client.process.wait_for(READY);
+        client.wait_connected(site);
         client
+    }
+
+    /// Waits until the client says that it is connected; from then on no packet may be lost.
+    pub(crate) fn wait_connected(&self, site: &Site) {
+        self.process.wait_for(READY);
+        if Implementation::chosen() == Implementation::Stock {
+            // The stock daemon begins to carry packets up to a second later, and may lose one more
+            // when it has come to that.
+            eventually("pings without loss through the tunnel", || {
+                (ping(self.namespace(site), TUNNEL_V4, 30).received == 30).then_some(())
+            });
+        }
     }
 
     /// Starts the client without waiting for anything.

@@ -6,7 +6,7 @@ use crate::client::{Client, ClientConfig};
 use crate::network::{LAN_V4, LAN_V6};
 use crate::pki::static_key;
 use crate::process::eventually;
-use crate::server::{READY, Server, Site};
+use crate::server::{Server, Site};
 use crate::traffic::{PingStream, ping};
 
 const CLIENTS: usize = 16;
@@ -24,7 +24,7 @@ fn sixteen_clients_at_once() {
         })
         .collect();
     for client in &clients {
-        client.process.wait_for(READY);
+        client.wait_connected(&site);
     }
     let v4: BTreeSet<_> = clients
         .iter()
@@ -54,7 +54,7 @@ fn sixteen_clients_at_once() {
         ping(&site.topology.lan, client.tunnel_v6(&site).into(), 5).assert_all_received();
     }
     for stream in streams {
-        stream.stop().assert_all_received();
+        stream.stop_and_assert_all_received();
     }
     assert_eq!(server.process.count("Peer Connection Initiated"), CLIENTS);
 }

@@ -41,7 +41,7 @@ fn older_client(bits: u8, tls: &str) {
         .line("explicit-exit-notify 1")
         .line(format!("tls-version-max {tls}"));
     let mut client = Client::spawn_program(&site, &config, &program.display().to_string());
-    client.process.wait_for(READY);
+    client.wait_connected(&site);
     client.assert_reaches_all(&site);
     let push = client.process.wait_for("PUSH_REPLY");
     assert!(
@@ -56,7 +56,7 @@ fn older_client(bits: u8, tls: &str) {
 
     let stream = PingStream::start(client.namespace(&site), LAN_V4);
     server.process.wait_for_count("Control Channel: TLSv1.", 3);
-    stream.stop().assert_all_received();
+    stream.stop_and_assert_all_received();
     transfer_both_ways(client.namespace(&site), &site.topology.lan, LAN_V4);
 
     client.process.signal(Signal::TERM);

@@ -29,7 +29,7 @@ fn renegotiates(server_seconds: u32, client_seconds: u32, further: &[&str]) {
         .process
         .wait_for_count("Control Channel: TLSv1.", HANDSHAKES);
     for stream in streams.into_iter().chain([back]) {
-        stream.stop().assert_all_received();
+        stream.stop_and_assert_all_received();
     }
     transfer_both_ways(client.namespace(&site), &site.topology.lan, LAN_V4);
     assert_eq!(client.process.count(READY), 1, "the tunnel never went down");
@@ -67,5 +67,5 @@ fn key_ids_wrap_around() {
     );
     let stream = PingStream::start(client.namespace(&site), LAN_V4);
     server.process.wait_for_count("Control Channel: TLSv1.", 10);
-    stream.stop().assert_all_received();
+    stream.stop_and_assert_all_received();
 }

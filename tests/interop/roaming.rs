@@ -63,6 +63,6 @@ fn renegotiation_after_a_move() {
     relay.rebind();
     let stream = PingStream::start(client.namespace(&site), LAN_V4);
     server.process.wait_for_count("Control Channel: TLSv1.", 3);
-    stream.stop().assert_all_received();
+    stream.stop_and_assert_all_received();
     assert_eq!(client.process.count(READY), 1);
 }

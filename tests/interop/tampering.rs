@@ -1,6 +1,7 @@
 //! Wrong static keys, and packets that were changed, lost, doubled or made up on their way.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::time::Duration;
 
 use crate::client::{Client, ClientConfig};
 use crate::network::{LAN_V4, TUNNEL_V4, server_v4};
@@ -80,26 +81,31 @@ fn tls_crypt(site: &Site, server: ServerConfig, client: ClientConfig) -> (Server
     (server, client.block("tls-crypt", &key))
 }
 
-/// Every second control packet has a flipped bit; retransmission carries the handshake through.
+/// Bits flip in many of the first control packets; retransmission carries the handshake through.
 #[test]
 fn handshake_survives_tampered_control_packets() {
     let site = Site::new(1);
     let relay = Relay::start(&site.topology.clients[0], 0);
     let (server, client) = tls_crypt(&site, site.server_config(), through_relay(&site, &relay));
-    let mut counts = [0_usize; 2];
+    let mut control_packets = [0_u32; 2];
     relay.filter(move |way, datagram| {
-        let count = &mut counts[usize::from(way == Way::ToServer)];
-        *count += 1;
-        if !is_data(datagram) && *count % 2 == 1 {
-            let last = datagram.len() - 1;
-            datagram[last] ^= 0x10;
+        if !is_data(datagram) {
+            let count = &mut control_packets[usize::from(way == Way::ToServer)];
+            if 0b0100_1101_u32
+                .checked_shr(*count)
+                .is_some_and(|pattern| pattern & 1 == 1)
+            {
+                let last = datagram.len() - 1;
+                datagram[last] ^= 0x10;
+            }
+            *count += 1;
         }
         Fate::Pass
     });
     let client = Client::spawn(&site, &client);
     server.process.wait_for(TLS_CRYPT_REFUSED);
     client.process.wait_for(TLS_CRYPT_REFUSED);
-    client.process.wait_for(READY);
+    client.wait_connected(&site);
     relay.pass_all();
     client.assert_reaches_all(&site);
 }
@@ -164,9 +170,7 @@ fn doubled_data_packets_arrive_once() {
     server
         .process
         .wait_for("AEAD Decrypt error: bad packet ID (may be a replay): [ #");
-    let text = stream.stop();
-    text.assert_all_received();
-    assert!(!text.text().contains("duplicates"), "{}", text.text());
+    stream.stop_and_assert_all_received();
 }
 
 /// A network that loses every seventh packet: the handshake and a transfer still get through.
@@ -203,8 +207,10 @@ fn rubbish_from_strangers_does_no_harm() {
     let stranger = opened.unwrap();
     let target = SocketAddr::new(server_v4(1), PORT);
     let stream = PingStream::start(client.namespace(&site), TUNNEL_V4);
-    for round in 0..20_u8 {
+    for round in 0..4_u8 {
         for first in 0..=u8::MAX {
+            // A stranger is not a flood here: the server's socket has room for a few hundred.
+            std::thread::sleep(Duration::from_millis(2));
             for length in [0_usize, 1, 8, 9, 14, 40, 300, 1400] {
                 let mut datagram = vec![round ^ 0x5a; length];
                 if let Some(byte) = datagram.first_mut() {
@@ -215,7 +221,7 @@ fn rubbish_from_strangers_does_no_harm() {
             }
         }
     }
-    stream.stop().assert_all_received();
+    stream.stop_and_assert_all_received();
     client.assert_reaches_all(&site);
     let other = Client::connect(&site, &ClientConfig::new(&site, 1, "bob"));
     eventually("the other client's traffic", || {

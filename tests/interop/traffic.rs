@@ -1,5 +1,6 @@
 //! Pings and checksummed transfers between namespaces.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 
@@ -17,11 +18,6 @@ pub(crate) struct PingReport {
 }
 
 impl PingReport {
-    /// What it said.
-    pub(crate) fn text(&self) -> &str {
-        &self.text
-    }
-
     /// Asserts that none was lost.
     pub(crate) fn assert_all_received(&self) {
         assert!(
@@ -74,21 +70,40 @@ pub(crate) struct PingStream {
 }
 
 impl PingStream {
-    /// Starts them; at most `SECONDS` seconds' worth.
+    /// Starts them; at most [`PING_SECONDS`] seconds' worth.
     pub(crate) fn start(from: &Namespace, to: IpAddr) -> Self {
         let (count, to) = ((20 * PING_SECONDS).to_string(), to.to_string());
-        let arguments = ["-n", "-q", "-i", "0.05", "-W", "5", "-c", &count, &to];
+        let arguments = ["-n", "-i", "0.05", "-W", "5", "-c", &count, &to];
         Self {
             process: Process::spawn("ping", from.name(), "ping", &arguments),
         }
     }
 
-    /// Stops them and counts.
-    pub(crate) fn stop(mut self) -> PingReport {
-        // A ping is in flight almost never: an answer takes a millisecond of the fifty.
+    /// Waits for some more answers, stops the stream and asserts that each ping was answered, and
+    /// once. The last ones may be on their way.
+    pub(crate) fn stop_and_assert_all_received(mut self) {
+        self.process
+            .wait_for_count(ANSWER, self.process.count(ANSWER) + 10);
         self.process.signal(rustix::process::Signal::INT);
         self.process.wait_exit();
-        PingReport::parse(self.process.lines().join("\n"))
+        let lines = self.process.lines();
+        let report = PingReport::parse(lines.join("\n"));
+        let numbers = lines
+            .iter()
+            .filter_map(|line| line.split_once(ANSWER)?.1.split(' ').next());
+        let numbers: Vec<u32> = numbers.map(|number| number.parse().unwrap()).collect();
+        let answered: BTreeSet<u32> = numbers.iter().copied().collect();
+        let last = *answered.last().unwrap();
+        let lost: Vec<u32> = (1..=last)
+            .filter(|number| !answered.contains(number))
+            .collect();
+        assert!(lost.is_empty(), "pings {lost:?} of {last} were lost");
+        assert_eq!(numbers.len(), answered.len(), "answers that came twice");
+        assert!(
+            report.sent - last <= 10,
+            "nothing was answered after ping {last} of {}",
+            report.sent
+        );
     }
 }
 
@@ -168,3 +183,4 @@ fn receive(stream: &mut TcpStream) -> Digest {
 const TRANSFER: usize = 10_000_000;
 const CHUNK: usize = 8_000;
 const PING_SECONDS: u32 = 120;
+const ANSWER: &str = "icmp_seq=";
