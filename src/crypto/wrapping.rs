@@ -170,11 +170,15 @@ impl ControlWrap {
         Ok((opened.header, opened.body))
     }
 
-    /// Notes the stamp of an authentic packet, one that was opened before there was a session.
+    /// Notes the stamp of an authentic packet, one that was opened before there was a session. Without
+    /// a wrapping there are no stamps, and nothing to note.
     ///
     /// # Errors
     /// [`WrapError::Replay`] if it is not new.
     pub fn mark_received(&mut self, now: Now, stamp: ReplayStamp) -> Result<(), WrapError> {
+        let Some(kind) = self.wrapping.kind() else {
+            return Ok(());
+        };
         let id = u64::from(stamp.id);
         let taken = match stamp.time.cmp(&self.received) {
             std::cmp::Ordering::Less => Err(Replay::Old),
@@ -187,7 +191,7 @@ impl ControlWrap {
             }
         };
         taken.map_err(|reason| WrapError::Replay {
-            kind: self.wrapping.kind(),
+            kind,
             stamp,
             reason,
         })
@@ -200,10 +204,11 @@ impl ControlWrap {
 }
 
 impl Wrapping {
-    const fn kind(&self) -> WrapKind {
+    const fn kind(&self) -> Option<WrapKind> {
         match self {
-            Self::Plain | Self::TlsAuth(_) => WrapKind::TlsAuth,
-            Self::TlsCrypt(_) => WrapKind::TlsCrypt,
+            Self::Plain => None,
+            Self::TlsAuth(_) => Some(WrapKind::TlsAuth),
+            Self::TlsCrypt(_) => Some(WrapKind::TlsCrypt),
         }
     }
 }
