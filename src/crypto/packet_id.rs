@@ -175,9 +175,9 @@ impl Aging {
             return;
         }
         if self.marks.is_full() {
-            // There are more marks than steps in the limit, so the oldest one has expired.
-            let oldest = self.marks.remove(0);
-            self.expired_below = oldest.highest;
+            // Marks begin a step apart, and there are two more than steps in the limit: the oldest
+            // two have expired, and the second says so for both.
+            self.marks.remove(0);
         }
         self.marks.push(Mark {
             begun: now,
@@ -278,8 +278,8 @@ mod tests {
         let mut window = ReplayWindow::default();
         assert_eq!(window.check_and_mark(10, at(100)), Ok(()));
         assert_eq!(window.check_and_mark(20, at(110)), Ok(()));
-        assert_eq!(window.check_and_mark(9, at(115)), Ok(()));
-        assert_eq!(window.check_and_mark(8, at(116)), Err(Replay::Expired));
+        assert_eq!(window.check_and_mark(8, at(115)), Ok(()));
+        assert_eq!(window.check_and_mark(9, at(116)), Err(Replay::Expired));
         // 10 has been there too long, but nothing above 11 has.
         assert_eq!(window.check_and_mark(11, at(116)), Ok(()));
         assert_eq!(window.check_and_mark(19, at(125)), Ok(()));
