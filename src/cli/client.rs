@@ -1,17 +1,32 @@
 //! `ringway client add NAME`: a certificate, and a self-contained configuration to hand over.
 
 use std::fmt::Write as _;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use jiff::civil::Date;
 use zeroize::Zeroizing;
 
 use super::directory::{
-    CA_CERTIFICATE, CLIENT_TEMPLATE, Directory, ISSUED, Readers, TLS_CRYPT_KEY,
+    CA_CERTIFICATE, CLIENT_TEMPLATE, DEFAULT_DIRECTORY, Directory, ISSUED, Readers, TLS_CRYPT_KEY,
 };
-use super::pki::{Authority, PkiError, Purpose};
+use super::pki::{Authority, PkiError, Purpose, day};
 use crate::limits::COMMON_NAME_MAX;
-use crate::random::Random;
+use crate::random::{Random, SystemRandom};
+use crate::time::Now;
+
+/// `ringway client ...`.
+#[derive(Clone, Debug, PartialEq, Eq, clap::Subcommand)]
+pub enum ClientCommand {
+    /// Issue a certificate and write NAME.ovpn, all that this client needs.
+    Add {
+        /// The client's name, which becomes the certificate's common name.
+        name: String,
+        /// The directory that quickstart made.
+        #[arg(long, value_name = "D", default_value = DEFAULT_DIRECTORY)]
+        directory: PathBuf,
+    },
+}
 
 /// A name that may stand in a certificate, a file name, a log line and a status file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +64,30 @@ pub enum AddClientError {
     /// Keys or files failed.
     #[error(transparent)]
     Pki(#[from] PkiError),
+    /// The account of it could not be printed.
+    #[error("printing failed: {0}")]
+    Output(#[from] io::Error),
+}
+
+/// Does what the command says, and says what to do with the result.
+///
+/// # Errors
+/// The name won't do or is taken, or keys or files failed.
+pub fn run(command: &ClientCommand) -> Result<(), AddClientError> {
+    let ClientCommand::Add { name, directory } = command;
+    let name = ClientName::new(name)?;
+    let directory = Directory::open(directory).map_err(PkiError::from)?;
+    let today = day(Now::read().unix);
+    let file = add_client(&directory, &name, today, &mut SystemRandom)?;
+    writeln!(
+        io::stdout(),
+        "{} holds the private key of {}: copy it with scp, then on the client, as root:\n\
+         \n    openvpn --config {}\n",
+        file.display(),
+        name.as_str(),
+        shell_word(&file.file_name().unwrap_or_default().to_string_lossy()),
+    )?;
+    Ok(())
 }
 
 impl ClientName {
@@ -156,6 +195,18 @@ fn configuration(
     Ok(text)
 }
 
+/// A word as a shell takes it; a client's name has no quotes of its own.
+fn shell_word(word: &str) -> String {
+    let plain = |character: char| {
+        character.is_ascii_alphanumeric() || matches!(character, '.' | '-' | '_' | '@')
+    };
+    if word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{word}'")
+    }
+}
+
 /// Characters that mean something in a path, in a configuration, in a comma-separated status file,
 /// or that nobody sees.
 fn is_forbidden(character: char) -> bool {
@@ -170,6 +221,12 @@ fn is_forbidden(character: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_name_is_quoted_for_the_shell_when_it_must_be() {
+        assert_eq!(shell_word("anna.ovpn"), "anna.ovpn");
+        assert_eq!(shell_word("Anna $HOME.ovpn"), "'Anna $HOME.ovpn'");
+    }
 
     #[test]
     fn names_are_judged() {

@@ -167,6 +167,9 @@ fn system(path: &Path, doing: &'static str, source: io::Error) -> DirectoryError
     }
 }
 
+/// Where quickstart works unless it is told otherwise.
+pub const DEFAULT_DIRECTORY: &str = "./ringway-quickstart";
+
 /// The authority's private key.
 pub const CA_KEY: &str = "ca.key";
 /// The authority's certificate.

@@ -12,25 +12,47 @@ use jiff::civil::Date;
 
 use super::client::{ClientName, NameError, issue_client, record};
 use super::directory::{
-    CA_CERTIFICATE, CLIENT_TEMPLATE, Directory, FIRST_CLIENT, Readers, SERVER_CERTIFICATE,
-    SERVER_CONFIGURATION, SERVER_KEY, TLS_CRYPT_KEY,
+    CA_CERTIFICATE, CLIENT_TEMPLATE, DEFAULT_DIRECTORY, Directory, FIRST_CLIENT, Readers,
+    SERVER_CERTIFICATE, SERVER_CONFIGURATION, SERVER_KEY, TLS_CRYPT_KEY,
 };
-use super::pki::{Authority, PkiError, Purpose, own_key};
+use super::pki::{Authority, PkiError, Purpose, day, own_key};
 use crate::crypto::StaticKey;
-use crate::random::Random;
-use crate::reactor::Report;
+use crate::random::{Random, SystemRandom};
+use crate::reactor::{Report, probe};
+use crate::time::Now;
 
 /// What quickstart is asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 pub struct QuickstartOptions {
-    /// Where everything is made.
+    /// Where everything is made, or was made.
+    #[arg(long, value_name = "D", default_value = DEFAULT_DIRECTORY)]
     pub directory: PathBuf,
     /// The UDP port.
+    #[arg(long, default_value_t = 1194, value_parser = clap::value_parser!(u16).range(1..))]
     pub port: u16,
     /// The network inside the tunnel.
+    #[arg(long, value_name = "NETWORK", default_value = "10.8.0.0/24")]
     pub pool: Ipv4Net,
-    /// The name or address by which clients reach this machine; `None` for a guess.
+    /// The name or address by which clients reach this machine; guessed if it is not given.
+    #[arg(long, value_name = "A")]
     pub public_address: Option<String>,
+}
+
+/// Does all of quickstart but the serving: the result are the words after `ringway` that serve.
+///
+/// # Errors
+/// The machine can't serve, or [`prepare`] fails.
+pub fn run(options: &QuickstartOptions) -> Result<Vec<String>, QuickstartError> {
+    check_machine(&probe())?;
+    let directory = prepare(
+        options,
+        day(Now::read().unix),
+        &mut SystemRandom,
+        &mut io::stdout(),
+    )?;
+    let place = directory.path().to_string_lossy().into_owned();
+    let words = ["--cd", &place, "--config", SERVER_CONFIGURATION];
+    Ok(words.map(str::to_owned).to_vec())
 }
 
 /// Why quickstart stops.

@@ -363,3 +363,37 @@ fn a_machine_that_cannot_serve_is_told_what_it_lacks() {
     }
     assert!(!error.contains("UDP_GRO"), "{error}");
 }
+
+#[derive(Debug, clap::Parser)]
+struct Words {
+    #[command(flatten)]
+    options: QuickstartOptions,
+}
+
+#[test]
+fn options_have_defaults_and_bounds() {
+    use clap::Parser;
+    let parse = |words: &str| Words::try_parse_from(words.split(' ')).map(|words| words.options);
+    assert_eq!(
+        parse("quickstart").unwrap(),
+        QuickstartOptions {
+            directory: "./ringway-quickstart".into(),
+            port: 1194,
+            pool: "10.8.0.0/24".parse().unwrap(),
+            public_address: None,
+        }
+    );
+    let all = "quickstart --directory /d --port 1 --pool 10.9.0.0/16 --public-address a.b";
+    assert_eq!(
+        parse(all).unwrap(),
+        QuickstartOptions {
+            directory: "/d".into(),
+            port: 1,
+            pool: "10.9.0.0/16".parse().unwrap(),
+            public_address: Some("a.b".to_owned()),
+        }
+    );
+    for wrong in ["--port 0", "--port 65536", "--pool 10.9.0.0", "--port"] {
+        assert!(parse(&format!("quickstart {wrong}")).is_err(), "{wrong}");
+    }
+}
