@@ -33,6 +33,14 @@ pub fn main() -> ExitCode {
         Form::Directives => run::run(&words),
         Form::Subcommand => match Cli::from_arg_matches_or_exit().command {
             Command::Check { words } => check::check(&words),
+            Command::Quickstart(options) => match quickstart::run(&options) {
+                Ok(words) => run::run(&words),
+                Err(error) => run::fail(&error.to_string()),
+            },
+            Command::Client(command) => match client::run(&command) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => run::fail(&error.to_string()),
+            },
         },
     }
 }
@@ -57,6 +65,11 @@ enum Command {
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<String>,
     },
+    /// Make keys, certificates and configurations in a directory, and serve it; again, just serve it.
+    Quickstart(quickstart::QuickstartOptions),
+    /// Manage the clients of a directory that quickstart made.
+    #[command(subcommand)]
+    Client(client::ClientCommand),
 }
 
 impl Cli {
@@ -127,6 +140,9 @@ mod tests {
             ("check server.conf", Form::Subcommand),
             ("check --config server.conf", Form::Subcommand),
             ("server.conf more.conf", Form::Subcommand),
+            ("quickstart", Form::Subcommand),
+            ("quickstart --port 1195", Form::Subcommand),
+            ("client add anna", Form::Subcommand),
         ] {
             let words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
             assert_eq!(Form::of(&words), form, "{words:?}");
@@ -137,7 +153,9 @@ mod tests {
     fn check_takes_words_of_the_other_form() {
         let cli =
             Cli::try_parse_from(["ringway", "check", "--port", "1", "--config", "a"]).unwrap();
-        let Command::Check { words } = cli.command;
+        let Command::Check { words } = cli.command else {
+            panic!("another command: {:?}", cli.command);
+        };
         assert_eq!(words, ["--port", "1", "--config", "a"]);
     }
 }

@@ -29,7 +29,8 @@ fn serve(_: Settings) -> ExitCode {
     fail("this build has no node to serve with")
 }
 
-fn fail(why: &str) -> ExitCode {
+/// Says why on the standard error, and is the exit code of a failure.
+pub(super) fn fail(why: &str) -> ExitCode {
     eprintln!("{why}");
     ExitCode::FAILURE
 }

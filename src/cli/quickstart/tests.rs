@@ -397,3 +397,23 @@ fn options_have_defaults_and_bounds() {
         assert!(parse(&format!("quickstart {wrong}")).is_err(), "{wrong}");
     }
 }
+
+#[test]
+fn the_servers_configuration_is_served_without_a_word_of_complaint() {
+    let parent = tempfile::tempdir().unwrap();
+    let (directory, _) = run(&options(parent.path()), 1).unwrap();
+    let place = directory.path().to_string_lossy();
+    let words = ["--cd", &place, "--config", SERVER_CONFIGURATION].map(str::to_owned);
+    let loaded = crate::config::load(&words, Path::new("/"));
+    let said: Vec<_> = loaded
+        .diagnostics
+        .iter()
+        .map(crate::config::diagnostics::Diagnostic::log_line)
+        .collect();
+    assert_eq!(said, [""; 0]);
+    let settings = loaded.settings.unwrap();
+    assert_eq!(settings.listeners[0].port, 1195);
+    let v4 = settings.network.v4.unwrap();
+    assert_eq!(v4.server, Ipv4Addr::new(10, 9, 0, 1));
+    assert_eq!(v4.network, options(parent.path()).pool);
+}
