@@ -145,3 +145,72 @@ fn feature_line(feature: &Feature) -> String {
         feature.name, feature.purpose
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine(available: bool) -> Report {
+        let feature = |name, required, available: bool| Feature {
+            name,
+            available,
+            required,
+            purpose: "what it is for",
+            reason: (!available).then(|| "why it is not there".to_owned()),
+        };
+        Report {
+            features: vec![
+                feature("io_uring", true, available),
+                feature("UDP_GRO", false, false),
+                feature("AF_INET6", false, true),
+            ],
+        }
+    }
+
+    fn load(text: &str) -> Loaded {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("server.conf"), text).unwrap();
+        config::load(&["server.conf".to_owned()], directory.path())
+    }
+
+    fn pki() -> String {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(vec![]).unwrap();
+        params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
+        let certificate = params.self_signed(&key).unwrap().pem();
+        let key = key.serialize_pem();
+        format!("<ca>\n{certificate}</ca>\n<cert>\n{certificate}</cert>\n<key>\n{key}</key>\n")
+    }
+
+    #[test]
+    fn a_server_that_would_start() {
+        let lines = "dev tun\nserver 10.8.0.0 255.255.255.0\ntopology subnet\nkeepalive 10 60\n";
+        let loaded = load(&format!(
+            "{lines}server-ipv6 fd00::/64\ncipher AES-256-CBC\n{}",
+            pki()
+        ));
+        insta::assert_snapshot!(text(&loaded, &machine(true)));
+    }
+
+    #[test]
+    fn a_server_that_would_not_start() {
+        let loaded = load("dev tap\nsever 10.8.0.0 255.255.255.0\nncp-ciphers AES-128-GCM\n");
+        insta::assert_snapshot!(text(&loaded, &machine(true)));
+    }
+
+    #[test]
+    fn a_machine_that_cannot_serve() {
+        let lines = "dev tun\nserver 10.8.0.0 255.255.255.0\ntopology subnet\nkeepalive 10 60\n";
+        let loaded = load(&format!("{lines}{}", pki()));
+        let text = text(&loaded, &machine(false));
+        assert!(
+            text.starts_with("Configuration: nothing to remark\n"),
+            "{text}"
+        );
+        assert!(text.contains("\nMachine: lacks what is needed\n"), "{text}");
+        assert!(
+            text.ends_with("\nThe server would not start on this machine, as this user.\n"),
+            "{text}"
+        );
+    }
+}

@@ -1,16 +1,16 @@
 //! A draft to settings: whether what the lines say fits together.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+mod network;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::diagnostics::{Diagnostic, Diagnostics, Reason, Severity};
-use super::draft::{Draft, Family, Local, MTU_DEFAULT};
+use super::draft::{Draft, MTU_DEFAULT};
 use super::pki::{self, Opened};
 use super::settings::{
-    Bind, DeviceName, DeviceSettings, HandshakeSettings, Keepalive, ListenerSettings,
-    NetworkSettings, ProcessSettings, Renegotiate, Settings, StatusSettings, TlsSettings,
-    V4Network, V4Pool, V6Network, WrappingSettings,
+    HandshakeSettings, Keepalive, NetworkSettings, ProcessSettings, Renegotiate, Settings,
+    StatusSettings, TlsSettings, WrappingSettings,
 };
 use crate::crypto::Digest;
 use crate::crypto::tls::rustls::TlsVersion;
@@ -21,9 +21,9 @@ use crate::packet::Mssfix;
 pub(super) fn assemble(mut draft: Draft) -> (Option<Settings>, Diagnostics) {
     let draft = &mut draft;
     // Each of these looks at its own part, so that all problems are found at once.
-    let listeners = listeners(draft);
-    let device = device(draft);
-    let network = network(draft);
+    let listeners = network::listeners(draft);
+    let device = network::device(draft);
+    let network = network::network(draft);
     let keepalive = keepalive(draft);
     let tls = tls(draft);
     let wrapping = wrapping(draft);
@@ -57,222 +57,6 @@ pub(super) fn assemble(mut draft: Draft) -> (Option<Settings>, Diagnostics) {
         })
     })();
     (settings, diagnostics)
-}
-
-fn listeners(draft: &mut Draft) -> Option<Vec<ListenerSettings>> {
-    let network = &draft.network;
-    let mut locals = network.locals.clone();
-    if locals.is_empty() {
-        let file = "".into();
-        locals.push(Local {
-            address: None,
-            port: None,
-            at: super::lexer::Location { file, line: 0 },
-        });
-    }
-    let (family, v6_only) = (network.family, network.v6_only);
-    let (port, send_buffer, receive_buffer) =
-        (network.port, network.send_buffer, network.receive_buffer);
-    let mut listeners = Vec::new();
-    for Local {
-        address,
-        port: own,
-        at,
-    } in locals
-    {
-        let Some(bind) = bind(address, family, v6_only) else {
-            let why = "the address is not of the family that `proto` names";
-            draft.remark_at(
-                Severity::Error,
-                "local",
-                &at,
-                why,
-                Some("write `proto udp`".into()),
-            );
-            continue;
-        };
-        let port = own.unwrap_or(port);
-        let listener = ListenerSettings {
-            bind,
-            port,
-            send_buffer,
-            receive_buffer,
-        };
-        if !listeners.contains(&listener) {
-            listeners.push(listener);
-        }
-    }
-    Some(listeners).filter(|listeners| !listeners.is_empty())
-}
-
-/// An IPv6 socket takes IPv4 too unless `bind ipv6only` is written, as in OpenVPN.
-fn bind(address: Option<IpAddr>, family: Family, v6_only: bool) -> Option<Bind> {
-    match (address, family) {
-        (None, Family::V4) => Some(Bind::V4(Ipv4Addr::UNSPECIFIED)),
-        (None, _) if v6_only => Some(Bind::V6(Ipv6Addr::UNSPECIFIED)),
-        (None, _) => Some(Bind::DualStack),
-        (Some(IpAddr::V4(address)), Family::Any | Family::V4) => Some(Bind::V4(address)),
-        (Some(IpAddr::V6(Ipv6Addr::UNSPECIFIED)), Family::Any | Family::V6) if !v6_only => {
-            Some(Bind::DualStack)
-        }
-        (Some(IpAddr::V6(address)), Family::Any | Family::V6) => Some(Bind::V6(address)),
-        _ => None,
-    }
-}
-
-fn device(draft: &mut Draft) -> Option<DeviceSettings> {
-    let (mtu, transmit_queue) = (draft.network.mtu, draft.network.transmit_queue);
-    let Some(device) = draft.network.device.clone() else {
-        // A line that was refused has been remarked upon already.
-        if !draft.diagnostics.mentions("dev") {
-            draft.missing("dev", "no device is named", "write `dev tun`");
-        }
-        return None;
-    };
-    if !device.value.starts_with("tun") && !draft.network.device_is_tun {
-        let why = format!("`{}` does not say what type of device it is", device.value);
-        let instead = Some("add `dev-type tun`".into());
-        draft.remark_at(Severity::Error, "dev", &device.at, why, instead);
-        return None;
-    }
-    let name = match device.value.as_str() {
-        "tun" => DeviceName::Auto,
-        _ => DeviceName::Named(device.value),
-    };
-    Some(DeviceSettings {
-        name,
-        mtu,
-        transmit_queue,
-    })
-}
-
-fn network(draft: &mut Draft) -> Option<NetworkSettings> {
-    let v6 = draft.network.server_v6.clone().map(|written| {
-        let network = written.value.trunc();
-        let at = |offset| Ipv6Addr::from(u128::from(network.network()) + offset);
-        // Wire: wire.md section 16.
-        let first = if network.prefix_len() < 112 {
-            0x1000
-        } else {
-            2
-        };
-        V6Network {
-            server: at(1),
-            network,
-            pool_first: at(first),
-        }
-    });
-    let v4 = match draft.network.server.clone() {
-        None => None,
-        Some(line) => {
-            let network = line.value.network;
-            let server = Ipv4Addr::from(u32::from(network.network()) + 1);
-            let pool = v4_pool(draft)?;
-            Some(V4Network {
-                server,
-                network,
-                pool,
-            })
-        }
-    };
-    remark_network(draft, v4.as_ref(), v6.as_ref());
-    (v4.is_some() || v6.is_some()).then_some(NetworkSettings { v4, v6 })
-}
-
-/// The pool of `server`, or that of `ifconfig-pool` after `nopool`; `None` for an error.
-fn v4_pool(draft: &mut Draft) -> Option<Option<V4Pool>> {
-    let server = draft.network.server.clone()?;
-    let (network, first) = (
-        server.value.network,
-        u32::from(server.value.network.network()),
-    );
-    let own = draft.network.pool.clone();
-    match (server.value.pool, own) {
-        (true, None) => {
-            let last = u32::from(network.broadcast()) - 1;
-            Some(V4Pool::new(Ipv4Addr::from(first + 2), Ipv4Addr::from(last)))
-        }
-        (true, Some(own)) => {
-            let why = "`server` has a pool already";
-            let instead = Some("add `nopool` to the `server` line".into());
-            draft.remark_at(Severity::Error, "ifconfig-pool", &own.at, why, instead);
-            None
-        }
-        (false, Some(own)) => {
-            let (low, high) = own.value;
-            if u32::from(low) < first + 2 || high >= network.broadcast() {
-                let why = format!(
-                    "{low} to {high} is not between the server's address and the end of {network}"
-                );
-                draft.remark_at(Severity::Error, "ifconfig-pool", &own.at, why, None);
-                return None;
-            }
-            Some(V4Pool::new(low, high))
-        }
-        (false, None) if draft.network.server_v6.is_some() => {
-            let why = "`nopool` does not go with `server-ipv6`";
-            draft.remark_at(
-                Severity::Error,
-                "server",
-                &server.at,
-                why,
-                Some("remove `nopool`".into()),
-            );
-            None
-        }
-        (false, None) => {
-            let why = "no client would get an address";
-            let instead = Some("remove `nopool`, or add `ifconfig-pool FIRST LAST`".into());
-            draft.remark_at(Severity::Error, "server", &server.at, why, instead);
-            None
-        }
-    }
-}
-
-fn remark_network(draft: &mut Draft, v4: Option<&V4Network>, v6: Option<&V6Network>) {
-    if v4.is_none() && v6.is_none() {
-        if !draft.diagnostics.mentions("server") && !draft.diagnostics.mentions("server-ipv6") {
-            let instead = "write for example `server 10.8.0.0 255.255.255.0`";
-            draft.missing(
-                "server",
-                "no addresses for clients: ringway is a server for many clients",
-                instead,
-            );
-        }
-        return;
-    }
-    if v4.is_none()
-        && let Some(pool) = draft.network.pool.clone()
-    {
-        let instead = Some("write `server NETWORK NETMASK nopool` before it".into());
-        draft.remark_at(
-            Severity::Error,
-            "ifconfig-pool",
-            &pool.at,
-            "there is no `server` line",
-            instead,
-        );
-    }
-    if v4.is_some() && !draft.network.topology_written {
-        draft.absent(
-            Severity::Warning,
-            "topology",
-            "not written: OpenVPN 2.6 would take net30, ringway serves subnet as 2.7 does",
-            "write `topology subnet` to say so",
-        );
-    }
-    if v6.is_some() && draft.network.mtu < IPV6_MTU_MIN {
-        let why = format!(
-            "{} is too small for IPv6, which needs {IPV6_MTU_MIN}",
-            draft.network.mtu
-        );
-        draft.absent(
-            Severity::Warning,
-            "tun-mtu",
-            &why,
-            "raise it or remove `server-ipv6`",
-        );
-    }
 }
 
 /// The server's own times, and the two numbers that are pushed.
@@ -373,12 +157,6 @@ fn tls(draft: &mut Draft) -> Option<TlsSettings> {
         client_usage: draft.tls.client_usage,
         name: draft.tls.name.clone(),
     };
-    if let Err(why) = tls.engine() {
-        let at = draft.tls.key.as_ref().map(|key| key.at.clone())?;
-        let instead = Some("`cert` begins with the certificate that belongs to `key`".into());
-        draft.remark_at(Severity::Error, "key", &at, why, instead);
-        return None;
-    }
     Some(tls)
 }
 
@@ -532,6 +310,3 @@ impl Draft {
 
 /// Wire: the default of `mssfix` in 2.6.
 const MSSFIX_DEFAULT: u16 = 1492;
-
-/// What every IPv6 link carries. Source: RFC 8200 section 5.
-const IPV6_MTU_MIN: u16 = 1280;

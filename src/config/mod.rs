@@ -18,6 +18,9 @@ mod pki;
 
 pub use crate::node::settings;
 
+#[cfg(test)]
+mod tests;
+
 use std::path::Path;
 
 use diagnostics::Diagnostics;

@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
 use x509_parser::pem::Pem;
 use x509_parser::prelude::{FromDer, X509Certificate};
 use zeroize::Zeroizing;
@@ -132,11 +133,23 @@ pub(super) fn identity(
         remark_dates(draft, cert, leaf);
         remark_usage(draft, cert, leaf);
     }
-    let key = key.and_then(|opened| private_key(draft, &opened));
-    Some(Identity {
-        chain: chain?,
-        key: key?,
-    })
+    let opened = key?;
+    let key = private_key(draft, &opened)?;
+    let chain = chain?;
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    match CertifiedKey::from_der(chain.clone(), key.clone_key(), &provider) {
+        Ok(_) => Some(Identity { chain, key }),
+        Err(rustls::Error::InconsistentKeys(_)) => {
+            let why = "the key does not belong to the certificate";
+            let instead = "the file of `cert` begins with the certificate of this key";
+            opened.remark(draft, Severity::Error, why, Some(instead));
+            None
+        }
+        Err(error) => {
+            opened.remark(draft, Severity::Error, error, None);
+            None
+        }
+    }
 }
 
 fn certificates(draft: &mut Draft, opened: &Opened) -> Option<Vec<CertificateDer<'static>>> {

@@ -11,6 +11,7 @@ mod push;
 mod removed;
 mod routing;
 mod scripts;
+mod sessions;
 mod standalone;
 mod tls;
 mod transport;
@@ -36,6 +37,10 @@ pub const FAMILIES: &[Family] = &[
     Family {
         title: "Device and addresses",
         rows: network::ROWS,
+    },
+    Family {
+        title: "Sessions",
+        rows: sessions::ROWS,
     },
     Family {
         title: "What clients are told",

@@ -1,14 +1,13 @@
-//! The device, the addresses inside the tunnel, packet sizes, and how many clients there are.
+//! The device, the addresses inside the tunnel, and packet sizes.
 
 use std::net::Ipv6Addr;
 
 use ipnet::{Ipv4Net, Ipv6Net};
 
-use super::values::{YEAR, ipv4, number, optional};
+use super::values::{ipv4, number, optional};
 use crate::config::directive::{Directive, MANY, Refusal};
 use crate::config::draft::{Draft, ServerLine, Written};
 use crate::config::lexer::Line;
-use crate::config::settings::ExplicitExit;
 use crate::limits;
 use crate::packet::Mssfix;
 
@@ -77,48 +76,6 @@ pub(super) const ROWS: &[Directive] = &[
         "clamp TCP segments inside the tunnel, 0 for off",
         mssfix,
     ),
-    Directive::served(
-        "keepalive",
-        "PING RESTART",
-        (2, 2),
-        "ping and give up silent peers, on both sides",
-        keepalive,
-    ),
-    Directive::served(
-        "ping",
-        "SECONDS",
-        (1, 1),
-        "ping clients when nothing else was sent",
-        ping,
-    ),
-    Directive::served(
-        "ping-restart",
-        "SECONDS",
-        (1, 1),
-        "give up a client that was silent for so long",
-        ping_restart,
-    ),
-    Directive::served(
-        "max-clients",
-        "N",
-        (1, 1),
-        "clients at the same time, 1024 if not written",
-        max_clients,
-    ),
-    Directive::served(
-        "duplicate-cn",
-        "",
-        (0, 0),
-        "several clients may share a common name",
-        duplicate_cn,
-    ),
-    Directive::served(
-        "explicit-exit-notify",
-        "[0|1|2]",
-        (0, 1),
-        "what clients are told when the server stops",
-        explicit_exit_notify,
-    ),
     Directive::always(
         "persist-tun",
         "",
@@ -149,13 +106,6 @@ pub(super) const ROWS: &[Directive] = &[
         "buffers come from one pool",
     ),
     Directive::ignored(
-        "ping-timer-rem",
-        "",
-        (0, 0),
-        "count only with a remote address",
-        "a client's address is always known",
-    ),
-    Directive::ignored(
         "mtu-test",
         "",
         (0, 0),
@@ -168,27 +118,6 @@ pub(super) const ROWS: &[Directive] = &[
         (0, 0),
         "no warning about a peer's ifconfig",
         "there is no such warning",
-    ),
-    Directive::later(
-        "ping-exit",
-        "SECONDS",
-        (1, 1),
-        "end when the peer is silent",
-        "write `ping-restart`",
-    ),
-    Directive::later(
-        "inactive",
-        "SECONDS [BYTES]",
-        (1, 2),
-        "end idle clients",
-        "remove the line",
-    ),
-    Directive::later(
-        "session-timeout",
-        "SECONDS",
-        (1, 1),
-        "end each client after a time",
-        "remove the line",
     ),
     Directive::later(
         "ifconfig",
@@ -452,59 +381,9 @@ fn mssfix(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn keepalive(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
-    let (ping, restart) = (
-        number(line, 0, 1..=KEEPALIVE_MAX)?,
-        number(line, 1, 1..=KEEPALIVE_MAX)?,
-    );
-    if restart < 2 * ping {
-        let why = format!(
-            "{restart} seconds is less than twice {ping}: one lost ping would end a session"
-        );
-        return Err(Refusal::because(why).instead(format!(
-            "write `keepalive {ping} {}`",
-            (6 * ping).min(KEEPALIVE_MAX)
-        )));
-    }
-    draft.network.keepalive = Written::new((ping, restart), line);
-    Ok(())
-}
-
-fn ping(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
-    draft.network.ping = Written::new(number(line, 0, 0..=YEAR)?, line);
-    Ok(())
-}
-
-fn ping_restart(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
-    draft.network.ping_restart = Written::new(number(line, 0, 0..=YEAR)?, line);
-    Ok(())
-}
-
-fn max_clients(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
-    draft.network.max_clients = number(line, 0, 1..=limits::MAX_CLIENTS_MAX)?;
-    Ok(())
-}
-
-fn duplicate_cn(draft: &mut Draft, _: &Line) -> Result<(), Refusal> {
-    draft.network.duplicate_cn = true;
-    Ok(())
-}
-
-fn explicit_exit_notify(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
-    draft.network.explicit_exit = match optional(line, 0, 0..=2)?.unwrap_or(1) {
-        0 => ExplicitExit::Silent,
-        1 => ExplicitExit::Restart,
-        _ => ExplicitExit::RestartNext,
-    };
-    Ok(())
-}
-
 /// What the kernel takes for a device's name.
 const DEVICE_NAME_MAX: usize = 15;
 
 /// The largest and the smallest IPv4 network. Wire: the bounds of 2.6.
 const SERVER_BITS_MIN: u8 = 16;
 const SERVER_BITS_MAX: u8 = 29;
-
-/// Wire: 2.7 caps the values of `keepalive`, so that their doubles stay below a day.
-const KEEPALIVE_MAX: u32 = 43_200;

@@ -1,0 +1,556 @@
+//! Whole configurations: the files of tests/configs, and one line at a time.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    PKCS_ECDSA_P384_SHA384, PKCS_ECDSA_P521_SHA512, PKCS_ED25519, PKCS_RSA_SHA256, RsaKeySize,
+    date_time_ymd,
+};
+use tempfile::TempDir;
+
+use super::diagnostics::Severity;
+use super::settings::{Bind, DeviceName, ExplicitExit, Renegotiate, Settings, WrappingSettings};
+use super::{Loaded, load};
+use crate::crypto::tls::NameRule;
+use crate::crypto::{DataCipher, Digest, KeyDirection, StaticKey};
+use crate::node::log::{LogTarget, Stamp};
+use crate::node::status::StatusFormat;
+use crate::packet::Mssfix;
+use crate::random::SeededRandom;
+
+/// A directory with an authority, a server's certificate and key, and files that are no good.
+struct Files(TempDir);
+
+impl Files {
+    fn new() -> Self {
+        let files = Self(tempfile::tempdir().unwrap());
+        let authority = authority();
+        let key = KeyPair::generate().unwrap();
+        files.write("ca.crt", &authority.0);
+        files.write("server.key", &key.serialize_pem());
+        files.write("other.key", &KeyPair::generate().unwrap().serialize_pem());
+        let certificate = server().signed_by(&key, &authority.1).unwrap();
+        files.write("server.crt", &certificate.pem());
+        let mut expired = server();
+        expired.not_before = date_time_ymd(2019, 1, 1);
+        expired.not_after = date_time_ymd(2020, 1, 1);
+        expired.extended_key_usages.clear();
+        files.write(
+            "expired.crt",
+            &expired.signed_by(&key, &authority.1).unwrap().pem(),
+        );
+        files.write("encrypted.key", ENCRYPTED_KEY);
+        files.write("dh.pem", DH_PARAMETERS);
+        files.write(
+            "ta.key",
+            &StaticKey::generate(&mut SeededRandom::new(1)).to_text(),
+        );
+        files
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        let path = self.0.path().join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
+    fn load(&self, words: &[&str]) -> Loaded {
+        let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
+        load(&words, self.0.path())
+    }
+
+    fn load_text(&self, text: &str) -> Loaded {
+        self.write("t.conf", text);
+        self.load(&["t.conf"])
+    }
+
+    /// Settings of the least configuration with some more lines.
+    fn with(&self, lines: &str) -> Settings {
+        let loaded = self.load_text(&format!("{LEAST}{lines}"));
+        loaded
+            .settings
+            .unwrap_or_else(|| panic!("{lines}: {:?}", loaded.diagnostics))
+    }
+
+    /// The first remark on the least configuration with some more lines.
+    fn first_remark(&self, lines: &str) -> String {
+        let loaded = self.load_text(&format!("{LEAST}{lines}"));
+        loaded
+            .diagnostics
+            .iter()
+            .next()
+            .map(ToString::to_string)
+            .unwrap_or_default()
+    }
+}
+
+fn authority() -> (String, Issuer<'static, KeyPair>) {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(vec![]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params
+        .distinguished_name
+        .push(DnType::CommonName, "Test CA");
+    let pem = params.self_signed(&key).unwrap().pem();
+    (pem, Issuer::new(params, key))
+}
+
+fn server() -> CertificateParams {
+    let mut params = CertificateParams::new(vec![]).unwrap();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, "server");
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    params
+}
+
+/// Each file of tests/configs: what is said of it, and what would be served.
+#[test]
+fn files() {
+    let files = Files::new();
+    let configs = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/configs"));
+    let mut names: Vec<String> = fs::read_dir(configs)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert_eq!(names.len(), 10);
+    for name in names {
+        files.write(&name, &fs::read_to_string(configs.join(&name)).unwrap());
+        let loaded = files.load(&[&name]);
+        insta::assert_snapshot!(name.clone(), account(&loaded, files.0.path()));
+    }
+}
+
+fn account(loaded: &Loaded, directory: &Path) -> String {
+    let mut text = String::new();
+    for diagnostic in loaded.diagnostics.iter() {
+        let _ = writeln!(text, "{diagnostic}");
+    }
+    if let Some(settings) = &loaded.settings {
+        let tls = &settings.tls;
+        let groups = tls
+            .groups
+            .as_ref()
+            .map(|groups| groups.iter().map(|group| group.name()).collect::<Vec<_>>());
+        let _ = writeln!(
+            text,
+            "\n{:#?}",
+            (&settings.listeners, &settings.device, &settings.network)
+        );
+        let _ = writeln!(
+            text,
+            "{:#?}",
+            (&settings.push, &settings.keepalive, &settings.wrapping)
+        );
+        let _ = writeln!(
+            text,
+            "{:?}",
+            (&tls.versions, groups, tls.client_usage, &tls.name)
+        );
+        let _ = writeln!(
+            text,
+            "{:?}",
+            (&settings.ciphers, &settings.auth, &settings.handshake)
+        );
+        let _ = writeln!(
+            text,
+            "{:?}",
+            (
+                &settings.replay,
+                settings.max_clients,
+                settings.duplicate_cn
+            )
+        );
+        let _ = writeln!(
+            text,
+            "{:?}",
+            (&settings.explicit_exit, &settings.mssfix, &settings.log)
+        );
+        let _ = writeln!(
+            text,
+            "{:?}",
+            (&settings.status, &settings.process, &settings.environment)
+        );
+    }
+    text.replace(directory.to_str().unwrap(), "DIRECTORY")
+}
+
+#[test]
+fn lines_have_effect() {
+    let files = Files::new();
+    let base = files.with("");
+    assert_eq!(
+        (base.listeners[0].bind, base.listeners[0].port),
+        (Bind::DualStack, 1194)
+    );
+    assert_eq!(base.ciphers, DataCipher::ALL);
+    assert_eq!(base.auth, Some(Digest::Sha1));
+    assert_eq!(base.mssfix, Mssfix::Packet(1492));
+    assert_eq!(base.explicit_exit, ExplicitExit::Silent);
+
+    assert_eq!(files.with("port 1\nlport 2\n").listeners[0].port, 2);
+    assert_eq!(
+        files.with("proto udp4\n").listeners[0].bind,
+        Bind::V4([0, 0, 0, 0].into())
+    );
+    assert_eq!(
+        files.with("proto udp6\n").listeners[0].bind,
+        Bind::DualStack
+    );
+    assert_eq!(
+        files.with("local ::1\n").listeners[0].bind,
+        Bind::V6(1.into())
+    );
+    assert_eq!(files.with("local ::\n").listeners[0].bind, Bind::DualStack);
+    assert_eq!(files.with("local *\n").listeners[0].bind, Bind::DualStack);
+    assert_eq!(
+        files
+            .with("local 192.0.2.1\nlocal 192.0.2.2\n")
+            .listeners
+            .len(),
+        1
+    );
+    assert_eq!(
+        files
+            .with("local 192.0.2.1 1\nlocal 192.0.2.2 2\n")
+            .listeners
+            .len(),
+        2
+    );
+    assert_eq!(
+        files.with("dev tun3\n").device.name,
+        DeviceName::Named("tun3".into())
+    );
+    assert_eq!(files.with("max-clients 7\nduplicate-cn\n").max_clients, 7);
+    assert_eq!(
+        files.with("explicit-exit-notify\n").explicit_exit,
+        ExplicitExit::Restart
+    );
+    assert_eq!(
+        files.with("explicit-exit-notify 2\n").explicit_exit,
+        ExplicitExit::RestartNext
+    );
+    assert_eq!(files.with("tun-mtu 1400\n").mssfix, Mssfix::Inner(1400));
+    assert_eq!(files.with("tun-mtu 1400\nmssfix 0\n").mssfix, Mssfix::Off);
+    assert_eq!(files.with("mssfix 1300\n").mssfix, Mssfix::Payload(1300));
+    assert_eq!(files.with("mssfix 1300 mtu\n").mssfix, Mssfix::Packet(1300));
+    assert_eq!(files.with("reneg-sec 0\n").handshake.renegotiate, None);
+    assert_eq!(files.with("mute 0\n").log.mute, None);
+    assert_eq!(
+        files.with("syslog\n").log.target,
+        LogTarget::Syslog("ringway".into())
+    );
+    assert_eq!(
+        files.with("daemon ovpn\n").log.target,
+        LogTarget::Syslog("ovpn".into())
+    );
+    assert_eq!(files.with("suppress-timestamps\n").log.stamp, Stamp::None);
+    let status = files.with("status s\nstatus-version 3\n").status.unwrap();
+    assert_eq!(
+        (status.interval, status.format),
+        (Duration::from_secs(60), StatusFormat::V3)
+    );
+    assert_eq!(status.path, files.0.path().join("s"));
+    assert_eq!(
+        files.with("verify-x509-name CN=a\n").tls.name,
+        Some(NameRule::Subject("CN=a".into()))
+    );
+    assert_eq!(
+        files
+            .with("data-ciphers chacha20-poly1305:AES-128-GCM\n")
+            .ciphers,
+        [DataCipher::ChaCha20Poly1305, DataCipher::Aes128Gcm]
+    );
+}
+
+#[test]
+fn a_new_key_is_made_within_the_last_tenth() {
+    let files = Files::new();
+    let renegotiate = |lines| {
+        let Renegotiate { earliest, latest } = files.with(lines).handshake.renegotiate.unwrap();
+        (earliest.as_secs(), latest.as_secs())
+    };
+    assert_eq!(renegotiate(""), (3240, 3600));
+    assert_eq!(renegotiate("reneg-sec 100\n"), (90, 100));
+    assert_eq!(renegotiate("reneg-sec 100 20\n"), (20, 100));
+}
+
+#[test]
+fn the_server_waits_twice_as_long_as_its_clients() {
+    let files = Files::new();
+    let settings = files.with("");
+    assert_eq!(settings.keepalive.ping, Some(Duration::from_secs(10)));
+    assert_eq!(
+        settings.keepalive.ping_restart,
+        Some(Duration::from_secs(120))
+    );
+    assert_eq!(
+        settings.push,
+        [
+            "route-gateway 10.8.0.1",
+            "topology subnet",
+            "ping 10",
+            "ping-restart 60"
+        ]
+    );
+}
+
+#[test]
+fn pushed_options_stand_before_those_of_the_server() {
+    let files = Files::new();
+    let settings =
+        files.with("server-ipv6 fd00::/64\npush \"route 10.0.0.0\"\npush block-outside-dns\n");
+    assert_eq!(
+        settings.push,
+        [
+            "route 10.0.0.0",
+            "block-outside-dns",
+            "tun-ipv6",
+            "route-gateway 10.8.0.1",
+            "topology subnet",
+            "ping 10",
+            "ping-restart 60"
+        ]
+    );
+}
+
+#[test]
+fn control_keys() {
+    let files = Files::new();
+    let wrapping = |lines: &str| files.with(lines).wrapping;
+    assert!(matches!(wrapping(""), WrappingSettings::Plain));
+    assert!(matches!(
+        wrapping("tls-crypt ta.key\n"),
+        WrappingSettings::TlsCrypt { .. }
+    ));
+    let key = fs::read_to_string(files.0.path().join("ta.key")).unwrap();
+    for (lines, expected) in [
+        (
+            "tls-auth ta.key\n".to_owned(),
+            (KeyDirection::Both, Digest::Sha1),
+        ),
+        (
+            "tls-auth ta.key 0\nauth sha512\n".to_owned(),
+            (KeyDirection::Zero, Digest::Sha512),
+        ),
+        (
+            "auth SHA256\ntls-auth ta.key 1\n".to_owned(),
+            (KeyDirection::One, Digest::Sha256),
+        ),
+        (
+            format!("<tls-auth>\n{key}</tls-auth>\nkey-direction 0\n"),
+            (KeyDirection::Zero, Digest::Sha1),
+        ),
+    ] {
+        let WrappingSettings::TlsAuth {
+            direction, digest, ..
+        } = wrapping(&lines)
+        else {
+            panic!("{lines}");
+        };
+        assert_eq!((direction, digest), expected, "{lines}");
+    }
+}
+
+#[test]
+fn lines_that_are_refused() {
+    let files = Files::new();
+    for (lines, remark) in [
+        (
+            "server 10.0.0.0 255.0.0.0\n",
+            "t.conf:8: error: server: a /8 network; it must be /16 to /29",
+        ),
+        (
+            "server 10.8.0.0 255.255.255.252\n",
+            "t.conf:8: error: server: a /30 network; it must be /16 to /29",
+        ),
+        (
+            "server 10.8.0.0 255.0.255.0\n",
+            "t.conf:8: error: server: `255.0.255.0` is not a netmask",
+        ),
+        (
+            "server 10.8.0.0 255.255.255.0 nopool\n",
+            "t.conf:8: error: server: no client would get an address; remove `nopool`, or add `ifconfig-pool FIRST LAST`",
+        ),
+        (
+            "server 10.8.0.0 255.255.255.0 nopool\nifconfig-pool 10.8.0.1 10.8.0.9\n",
+            "t.conf:9: error: ifconfig-pool: 10.8.0.1 to 10.8.0.9 is not between the server's address and the end of 10.8.0.0/24",
+        ),
+        (
+            "server-ipv6 fd00::/48\n",
+            "t.conf:8: error: server-ipv6: a /48 network; it must be /64 to /124",
+        ),
+        (
+            "dev ovpn0\n",
+            "t.conf:8: error: dev: `ovpn0` does not say what type of device it is; add `dev-type tun`",
+        ),
+        (
+            "dev tun-of-many-letters\n",
+            "t.conf:8: error: dev: `tun-of-many-letters` cannot be a device: 1 to 15 bytes, no `/`",
+        ),
+        (
+            "proto tcp\n",
+            "t.conf:8: error: proto: TCP is not served yet; write `proto udp`, on the server and the clients",
+        ),
+        (
+            "proto udp4\nlocal ::1\n",
+            "t.conf:9: error: local: the address is not of the family that `proto` names; write `proto udp`",
+        ),
+        (
+            "auth none\ntls-auth ta.key\n",
+            "t.conf:8: error: auth: `tls-auth` needs a digest; write the one that the clients have, such as SHA256",
+        ),
+        (
+            "cipher none\n",
+            "t.conf:8: error: cipher: packets are never sent unencrypted; remove the line",
+        ),
+        (
+            "reneg-sec 10 20\n",
+            "t.conf:8: error: reneg-sec: 20 is more than 10; write `reneg-sec 20 10`",
+        ),
+        (
+            "tls-crypt dh.pem\n",
+            "t.conf:8: error: tls-crypt: dh.pem: no line `-----BEGIN OpenVPN Static key V1-----`; make one: openvpn --genkey secret ta.key",
+        ),
+        (
+            "push \"a,b\"\n",
+            "t.conf:8: error: push: a comma or a control character cannot be pushed",
+        ),
+        (
+            "<verb>\n3\n</verb>\n",
+            "t.conf:8: error: verb: <verb> cannot be a block; write `verb 0..11`",
+        ),
+        (
+            "cd nowhere\n",
+            "t.conf:8: error: cd: `nowhere` is not a directory",
+        ),
+    ] {
+        assert_eq!(files.first_remark(lines), remark, "{lines}");
+    }
+}
+
+#[test]
+fn the_command_line_overrides_the_file() {
+    let files = Files::new();
+    files.write("t.conf", LEAST);
+    let port = |words: &[&str]| files.load(words).settings.unwrap().listeners[0].port;
+    files.write("t.conf", &format!("{LEAST}port 1000\n"));
+    assert_eq!(port(&["--port", "2000", "--config", "t.conf"]), 1000);
+    assert_eq!(port(&["--config", "t.conf", "--port", "2000"]), 2000);
+}
+
+#[test]
+fn unknown_lines_may_be_passed_over() {
+    let files = Files::new();
+    for lines in [
+        "ignore-unknown-option banana\nbanana 1 2\n",
+        "setenv opt banana 1 2\n",
+        "setenv FORWARD_COMPATIBLE 1\nbanana\n",
+        "ignore-unknown-option management\nmanagement 127.0.0.1 7505\n",
+        "setenv opt comp-lzo\n",
+    ] {
+        let loaded = files.load_text(&format!("{LEAST}{lines}"));
+        assert!(loaded.settings.is_some(), "{lines}");
+        assert_eq!(loaded.diagnostics.count(Severity::Warning), 1, "{lines}");
+    }
+    // Only from there on, and only for one line.
+    for lines in [
+        "banana\nignore-unknown-option banana\n",
+        "setenv opt banana\nbanana\n",
+    ] {
+        assert!(
+            files
+                .load_text(&format!("{LEAST}{lines}"))
+                .settings
+                .is_none(),
+            "{lines}"
+        );
+    }
+}
+
+#[test]
+fn kinds_of_keys() {
+    let files = Files::new();
+    let authority = authority();
+    for algorithm in [
+        &PKCS_ED25519,
+        &PKCS_ECDSA_P384_SHA384,
+        &PKCS_ECDSA_P521_SHA512,
+    ] {
+        let key = KeyPair::generate_for(algorithm).unwrap();
+        check_key(&files, &authority.1, &key);
+    }
+    let key = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap();
+    check_key(&files, &authority.1, &key);
+
+    files.write("server.key", SECP256K1_KEY);
+    assert!(
+        files
+            .first_remark("")
+            .contains("this kind of key is not served; served are RSA")
+    );
+}
+
+fn check_key(files: &Files, authority: &Issuer<'static, KeyPair>, key: &KeyPair) {
+    files.write(
+        "server.crt",
+        &server().signed_by(key, authority).unwrap().pem(),
+    );
+    files.write("server.key", &key.serialize_pem());
+    assert_eq!(files.first_remark(""), "");
+}
+
+#[test]
+fn a_key_that_others_may_read_is_remarked_upon() {
+    let files = Files::new();
+    let path = files.0.path().join("server.key");
+    fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(
+        files.first_remark(""),
+        "t.conf:7: warning: key: file 'server.key' is group or others accessible; chmod 600 server.key"
+    );
+}
+
+#[test]
+fn everything_may_be_inline() {
+    let files = Files::new();
+    let block = |tag: &str, file: &str| {
+        let text = fs::read_to_string(files.0.path().join(file)).unwrap();
+        format!("<{tag}>\n{text}</{tag}>\n")
+    };
+    let text = format!(
+        "dev tun\nserver 10.8.0.0 255.255.255.0\ntopology subnet\nkeepalive 10 60\nca [inline]\n{}{}{}{}{}",
+        block("ca", "ca.crt"),
+        block("cert", "server.crt"),
+        block("key", "server.key"),
+        block("dh", "dh.pem"),
+        block("tls-crypt", "ta.key"),
+    );
+    let loaded = files.load_text(&text);
+    assert!(loaded.settings.is_some(), "{:?}", loaded.diagnostics);
+    assert_eq!(loaded.diagnostics.count(Severity::Warning), 0);
+}
+
+/// What every line of a table stands behind: seven lines without a remark.
+const LEAST: &str = "dev tun\nserver 10.8.0.0 255.255.255.0\ntopology subnet\nkeepalive 10 60\n\
+    ca ca.crt\ncert server.crt\nkey server.key\n";
+
+const ENCRYPTED_KEY: &str =
+    "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMAA=\n-----END ENCRYPTED PRIVATE KEY-----\n";
+
+/// A sequence of two small numbers.
+const DH_PARAMETERS: &str =
+    "-----BEGIN DH PARAMETERS-----\nMAYCAQUCAQI=\n-----END DH PARAMETERS-----\n";
+
+/// A curve that no TLS library should serve; nothing was ever encrypted with it.
+const SECP256K1_KEY: &str = "-----BEGIN PRIVATE KEY-----
+MIGEAgEAMBAGByqGSM49AgEGBSuBBAAKBG0wawIBAQQgBGOrsl3olqdtbCqtU8PE
+2fKYzTJNXRffuwieq2kLQYOhRANCAATJhhrNKRYiAZRusmZOL8orAJHuHa9/ZgGX
+xpV9xk+tXbgYbMgPiL/Wc4rS91SoyFrYAT4XjoPqBwOUK27OuLKt
+-----END PRIVATE KEY-----
+";
