@@ -132,7 +132,7 @@ fn no_common_cipher_is_told_to_the_client() {
     assert_eq!(client.process.count(READY), 0);
     server
         .process
-        .wait_for("Data channel cipher negotiation failed");
+        .wait_for("No common cipher between server and client");
 }
 
 /// Far more than one message holds: it comes in several, and the client acts on all of them.

@@ -10,7 +10,8 @@ use rustix::process::{Pid, Signal, kill_process};
 
 /// A started program with its captured output (standard output and standard error together).
 ///
-/// Dropping it kills it; when the test is failing, the end of its log is printed.
+/// Dropping it kills it. When the test is failing, the end of its log is printed; with
+/// `RINGWAY_INTEROP_LOGS` in the environment (and libtest's `--nocapture`), all of it and always.
 pub(crate) struct Process {
     name: String,
     child: Child,
@@ -106,10 +107,12 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
-        if std::thread::panicking() {
+        let all = std::env::var_os("RINGWAY_INTEROP_LOGS").is_some();
+        if all || std::thread::panicking() {
             let lines = self.lines();
+            let tail = if all { lines.len() } else { TAIL };
             println!("---- end of the log of {} ----", self.name);
-            for line in &lines[lines.len().saturating_sub(TAIL)..] {
+            for line in &lines[lines.len().saturating_sub(tail)..] {
                 println!("{line}");
             }
         }
