@@ -183,9 +183,6 @@ fn ten_thousand_empty_datagrams_do_not_stop_a_socket() {
                 client.send_to(b"", ("127.0.0.1", port)).unwrap();
             }
             client.send_to(b"round", ("127.0.0.1", port)).unwrap();
-            while rig.pending.is_empty() {
-                rig.turn(PATIENCE);
-            }
             assert_eq!(rig.next_payload(), b"round");
         }
         assert_eq!(rig.reactor.counters().empty_datagrams, 10_000);
@@ -215,7 +212,11 @@ fn a_ring_of_four_buffers_survives_a_thousand_datagrams() {
             // All four are out before the first comes back.
             let held: Vec<_> = (0..4).map(|_| rig.next_datagram()).collect();
             rig.turn(Duration::ZERO);
+            let starved = rig.reactor.counters();
+            rig.turn(Duration::ZERO);
             assert!(rig.pending.is_empty());
+            // Nothing is asked of the kernel while there is no buffer to give.
+            assert_eq!(rig.reactor.counters(), starved);
             for datagram in held {
                 let payload = &datagram.buffer.bytes()[datagram.range.clone()];
                 assert_eq!(payload, expected.to_be_bytes());
