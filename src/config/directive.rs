@@ -183,11 +183,6 @@ pub(super) fn apply(draft: &mut Draft, line: &Line) {
         let instead = Some(directive.suggestion(line));
         return draft.remark(Severity::Error, line, Reason::Unrecognized(misfit), instead);
     }
-    let not_served = if draft.may_be_ignored(&line.name) {
-        Severity::Warning
-    } else {
-        Severity::Error
-    };
     let (severity, reason, instead) = match &directive.support {
         Support::Always(_) => return,
         Support::Served(setter) => match setter(draft, line) {
@@ -195,12 +190,16 @@ pub(super) fn apply(draft: &mut Draft, line: &Line) {
             Err(refusal) => (Severity::Error, refusal.reason, refusal.instead),
         },
         Support::Ignored(why) => (Severity::Warning, format!("has no effect: {why}"), None),
+        // Not to be passed over: OpenVPN would obey the line, and it may be what keeps someone out.
         Support::Later(meanwhile) => (
-            not_served,
+            Severity::Error,
             format!("not supported yet ({})", directive.help),
             Some((*meanwhile).to_owned()),
         ),
-        Support::Refused(why) => (not_served, (*why).to_owned(), None),
+        Support::Refused(why) if draft.may_be_ignored(&line.name) => {
+            (Severity::Warning, (*why).to_owned(), None)
+        }
+        Support::Refused(why) => (Severity::Error, (*why).to_owned(), None),
     };
     draft.remark(severity, line, Reason::Because(reason), instead);
 }

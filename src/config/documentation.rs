@@ -68,8 +68,11 @@ and 2.7 know. It is made from the table in `src/config/directives/`; after a cha
 - **always so**: accepted; what it asks for is so in any case.
 - **ignored**: accepted without effect, with a warning.
 - **not yet**: a configuration with it is refused until a later release; the last column says what
-  to do meanwhile. `ignore-unknown-option NAME` or `setenv opt NAME` turn the refusal into a warning.
+  to do meanwhile.
 - **refused**: it has no place in a server's configuration, or OpenVPN itself has dropped it.
+
+`ignore-unknown-option NAME` and `setenv opt NAME` let lines pass, with a warning, that are unknown
+or refused, as in OpenVPN; a line that is *not yet* supported never passes, since OpenVPN would obey it.
 
 One default differs from OpenVPN 2.6: without a `topology` line ringway serves `subnet`, as OpenVPN
 2.7 does, and says so when it starts. All times are seconds. Where OpenVPN takes any number, ringway

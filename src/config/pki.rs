@@ -64,7 +64,8 @@ impl Opened {
                 at,
             }),
             Err(why) => {
-                draft.remark_at(Severity::Error, directive, &at, why, None);
+                let instead = beside_the_file(draft, source);
+                draft.remark_at(Severity::Error, directive, &at, why, instead);
                 None
             }
         }
@@ -86,6 +87,24 @@ impl Opened {
             instead.map(str::to_owned),
         );
     }
+}
+
+/// What to do about a file that is not where its name leads, but stands beside the configuration.
+fn beside_the_file(draft: &Draft, source: &Written<Source>) -> Option<String> {
+    let Source::File(name) = &source.value else {
+        return None;
+    };
+    let directory = Path::new(&*source.at.file)
+        .parent()
+        .filter(|path| *path != Path::new(""))?;
+    let there = !draft.path(name).exists() && draft.path(directory.join(name)).exists();
+    there.then(|| {
+        format!(
+            "names start from the working directory: add `--cd {}` before `--config`, \
+             without the directory there",
+            directory.display()
+        )
+    })
 }
 
 impl Draft {

@@ -451,17 +451,19 @@ fn unknown_lines_may_be_passed_over() {
         "ignore-unknown-option banana\nbanana 1 2\n",
         "setenv opt banana 1 2\n",
         "setenv FORWARD_COMPATIBLE 1\nbanana\n",
-        "ignore-unknown-option management\nmanagement 127.0.0.1 7505\n",
-        "setenv opt comp-lzo\n",
+        "ignore-unknown-option block-outside-dns\nblock-outside-dns\n",
     ] {
         let loaded = files.load_text(&format!("{LEAST}{lines}"));
         assert!(loaded.settings.is_some(), "{lines}");
         assert_eq!(loaded.diagnostics.count(Severity::Warning), 1, "{lines}");
     }
-    // Only from there on, and only for one line.
+    // Only from there on, only for one line, and never what OpenVPN would obey.
     for lines in [
         "banana\nignore-unknown-option banana\n",
         "setenv opt banana\nbanana\n",
+        "setenv opt crl-verify crl.pem\n",
+        "ignore-unknown-option management\nmanagement 127.0.0.1 7505\n",
+        "setenv FORWARD_COMPATIBLE 1\ncomp-lzo\n",
     ] {
         assert!(
             files
@@ -471,6 +473,29 @@ fn unknown_lines_may_be_passed_over() {
             "{lines}"
         );
     }
+}
+
+#[test]
+fn names_do_not_start_from_the_file() {
+    let files = Files::new();
+    fs::create_dir(files.0.path().join("etc")).unwrap();
+    files.write("etc/t.conf", LEAST);
+    files.write("etc/ca.crt", "");
+    let loaded = files.load(&["etc/t.conf"]);
+    assert!(loaded.settings.is_some(), "{:?}", loaded.diagnostics);
+    fs::remove_file(files.0.path().join("ca.crt")).unwrap();
+    let loaded = files.load(&["etc/t.conf"]);
+    assert_eq!(
+        loaded
+            .diagnostics
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>(),
+        [
+            "etc/t.conf:5: error: ca: ca.crt: No such file or directory; \
+          names start from the working directory: add `--cd etc` before `--config`, without the directory there"
+        ]
+    );
 }
 
 #[test]
