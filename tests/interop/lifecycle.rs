@@ -6,7 +6,7 @@ use crate::client::{Client, ClientConfig};
 use crate::network::{LAN_V4, LAN_V6};
 use crate::pki::Kind;
 use crate::server::{READY, Server, Site};
-use crate::traffic::transfer_both_ways;
+use crate::traffic::{PingStream, ping, transfer_both_ways};
 
 #[test]
 fn ten_megabytes_both_ways_over_ipv4_and_ipv6() {
@@ -43,6 +43,11 @@ fn server_that_ends_tells_its_clients() {
         server
             .process
             .wait_for(&format!("{name}[hard,] received, process exiting"));
+        let links = site.topology.server.ip(&["link", "show"]);
+        assert!(
+            !links.contains("tun0"),
+            "the device is left behind: {links}"
+        );
     }
 }
 
@@ -103,6 +108,31 @@ fn silent_client_is_given_up() {
     // It wakes up, finds itself forgotten, and connects anew.
     client.process.wait_for_count(READY, 2);
     client.wait_until_reaching(&site);
+}
+
+/// A client whose machine died: its kernel, or nobody, answers what is sent to it. The others
+/// notice nothing.
+#[test]
+fn vanished_client_does_no_harm_to_others() {
+    let site = Site::new(2);
+    let _server = Server::start(&site, &site.server_config());
+    let [mut vanished, other] = [0, 1].map(|index| {
+        Client::connect(
+            &site,
+            &ClientConfig::new(&site, index, &format!("client-{index}")),
+        )
+    });
+    let address = vanished.tunnel_v4(&site).into();
+    vanished.process.kill();
+    let stream = PingStream::start(other.namespace(&site), LAN_V4);
+    // Its kernel refuses each datagram first, then nobody is there at all.
+    assert_eq!(ping(&site.topology.lan, address, 20).received, 0);
+    vanished
+        .namespace(&site)
+        .ip(&["link", "set", "out", "down"]);
+    assert_eq!(ping(&site.topology.lan, address, 20).received, 0);
+    stream.stop_and_assert_all_received();
+    other.assert_reaches_all(&site);
 }
 
 /// Pings both ways over an idle tunnel keep it up far beyond the limit of silence.

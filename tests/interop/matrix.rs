@@ -4,9 +4,10 @@
 //! stand together in one of them. The full tier is all the others.
 
 use crate::client::{Client, ClientConfig};
-use crate::network::server_v6;
+use crate::network::{LAN_V4, LAN_V6, server_v6};
 use crate::pki::static_key;
 use crate::server::{PORT, Server, ServerConfig, Site};
+use crate::traffic::transfer_both_ways;
 
 use Cipher::{Aes128Gcm, Aes256Gcm, ChaCha20};
 use Outer::{V4, V6};
@@ -97,7 +98,8 @@ impl Cipher {
     }
 }
 
-/// Connects, and checks what was agreed and that IPv4 and IPv6 pass in both directions.
+/// Connects, and checks what was agreed, that IPv4 and IPv6 pass in both directions, and that 10 MB
+/// arrive as they were sent.
 fn connects(wrapping: Wrapping, tls: Tls, cipher: Cipher, outer: Outer) {
     let site = Site::new(1);
     let server = site
@@ -130,6 +132,8 @@ fn connects(wrapping: Wrapping, tls: Tls, cipher: Cipher, outer: Outer) {
         .process
         .wait_for("[alice] Peer Connection Initiated with [AF_INET");
     client.assert_reaches_all(&site);
+    let inner = if matches!(outer, V4) { LAN_V6 } else { LAN_V4 };
+    transfer_both_ways(client.namespace(&site), &site.topology.lan, inner);
     assert_eq!(server.stop().code(), Some(0), "the server's exit code");
 }
 

@@ -144,6 +144,15 @@ impl Server {
     }
 }
 
+/// A thread of the server that panicked is a failure, even if everything else went on.
+impl Drop for Server {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            assert_eq!(self.process.count("panicked at"), 0, "the server panicked");
+        }
+    }
+}
+
 /// Which server is under test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Implementation {
