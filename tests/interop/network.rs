@@ -30,7 +30,7 @@ impl Topology {
     pub(crate) fn new(clients: usize) -> Self {
         static SWEEP: Once = Once::new();
         static NEXT: AtomicUsize = AtomicUsize::new(0);
-        SWEEP.call_once(remove_stale_namespaces);
+        SWEEP.call_once(sweep);
         let prefix = format!(
             "rw{}-{}",
             std::process::id(),
@@ -63,10 +63,8 @@ impl Topology {
             client
         });
         let clients = clients.collect();
-        let directory = tempfile::Builder::new()
-            .prefix("ringway-interop-")
-            .tempdir()
-            .unwrap();
+        let prefix = format!("{DIRECTORY}{}-", std::process::id());
+        let directory = tempfile::Builder::new().prefix(&prefix).tempdir().unwrap();
         Self {
             server,
             lan,
@@ -198,20 +196,37 @@ fn join(left: &Namespace, left_device: &str, right: &Namespace, right_device: &s
     left.ip(&[&["link", "add", left_device, "type", "veth"], &peer[..]].concat());
 }
 
-/// Removes namespaces of test processes that are no more (killed, or the machine lost power).
-fn remove_stale_namespaces() {
+/// Removes what test processes left that are no more (killed, or the machine lost power).
+fn sweep() {
+    // Best effort: another test process may sweep at the same time.
     for line in run("ip", &["netns", "list"]).lines() {
         let name = line.split_whitespace().next().unwrap_or_default();
-        let pid = name
-            .strip_prefix("rw")
-            .and_then(|rest| rest.split('-').next());
-        let Some(pid) = pid.and_then(|pid| pid.parse::<u32>().ok()) else {
-            continue;
-        };
-        if !Path::new(&format!("/proc/{pid}")).exists() {
+        if name.strip_prefix("rw").is_some_and(is_of_a_dead_process) {
             let _ = std::process::Command::new("ip")
                 .args(["netns", "del", name])
                 .output();
         }
     }
+    for entry in std::fs::read_dir(std::env::temp_dir())
+        .unwrap()
+        .map_while(Result::ok)
+    {
+        let name = entry.file_name();
+        let name = name.to_str().and_then(|name| name.strip_prefix(DIRECTORY));
+        if name.is_some_and(is_of_a_dead_process) {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
 }
+
+/// True when the number that `name` begins with is no process's.
+fn is_of_a_dead_process(name: &str) -> bool {
+    let pid = name
+        .split('-')
+        .next()
+        .and_then(|pid| pid.parse::<u32>().ok());
+    pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists())
+}
+
+/// How the names of the tests' directories begin, before the process id.
+const DIRECTORY: &str = "ringway-interop-";
