@@ -24,6 +24,13 @@ pub struct PeerPolicy {
     name: Option<NameRule>,
 }
 
+/// How a peer's certificate leads to an authority. What else the peer sent is not in it.
+struct Path<'a> {
+    /// Subjects of the certificates in between, from the peer's side.
+    between: Vec<String>,
+    authority: &'a CertificateDer<'static>,
+}
+
 /// What the peer's certificate must be for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PeerPurpose {
@@ -83,7 +90,8 @@ pub enum RefusalReason {
     /// `verify-x509-name`.
     #[error("name does not match verify-x509-name {0}")]
     Name(String),
-    /// A subject without a common name: there is nothing to call the client.
+    /// A subject without a common name, or with one that is too long: there is nothing to call the
+    /// client, and the start of a long name may be another's.
     #[error("could not extract CN from X509 subject string")]
     NoCommonName,
     /// More certificates than a chain may have.
@@ -160,19 +168,22 @@ impl PeerPolicy {
                 RefusalReason::Other("malformed certificate".to_owned()),
             );
         };
-        // webpki does not say which certificate of the path is outside its dates.
-        for (depth, certificate) in std::iter::once(leaf).chain(intermediates).enumerate() {
-            if let Err(reason) = check_dates(certificate, now) {
-                return refuse(depth, &subject_of(certificate), reason);
+        let path = match self.path(leaf, intermediates, now, algorithms) {
+            Ok(path) => path,
+            Err(reason @ (RefusalReason::Expired | RefusalReason::NotYetValid)) => {
+                // webpki does not say which certificate of the path is outside its dates.
+                let mut chain = std::iter::once(leaf).chain(intermediates);
+                let depth = chain.position(|certificate| check_dates(certificate, now).is_err());
+                let certificate = depth.and_then(|depth| depth.checked_sub(1));
+                let certificate = certificate.and_then(|index| intermediates.get(index));
+                let subject = subject_of(certificate.unwrap_or(leaf));
+                return refuse(depth.unwrap_or(0), &subject, reason);
             }
-        }
-        let authority = match self.path(leaf, intermediates, now, algorithms) {
-            Ok(authority) => authority,
             Err(reason) => return refuse(0, &subject, reason),
         };
         // OpenSSL checks the dates of the authority itself too.
-        if let Err(reason) = check_dates(authority, now) {
-            return refuse(intermediates.len() + 1, &subject_of(authority), reason);
+        if let Err(reason) = check_dates(path.authority, now) {
+            return refuse(path.between.len() + 1, &subject_of(path.authority), reason);
         }
         let Some(common_name) = common_name(parsed.subject()) else {
             return refuse(0, &subject, RefusalReason::NoCommonName);
@@ -181,8 +192,8 @@ impl PeerPolicy {
             return refuse(0, &subject, reason);
         }
         let mut subjects = vec![subject];
-        subjects.extend(intermediates.iter().map(subject_of));
-        subjects.push(subject_of(authority));
+        subjects.extend(path.between);
+        subjects.push(subject_of(path.authority));
         subjects.dedup();
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, leaf);
         let mut fingerprint = [0; 32];
@@ -195,14 +206,14 @@ impl PeerPolicy {
         })
     }
 
-    /// The authority at the end of a valid path.
+    /// A valid path to an authority.
     fn path(
         &self,
         leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
         algorithms: &WebPkiSupportedAlgorithms,
-    ) -> Result<&CertificateDer<'static>, RefusalReason> {
+    ) -> Result<Path<'_>, RefusalReason> {
         let usage = match self.purpose {
             PeerPurpose::Client => KeyUsage::client_auth(),
             PeerPurpose::Server => KeyUsage::server_auth(),
@@ -220,10 +231,15 @@ impl PeerPolicy {
             )
             .map_err(|error| reason_of(&error))?;
         let anchor = path.anchor();
+        let between = path
+            .intermediate_certificates()
+            .map(|certificate| subject_of(&certificate.der()))
+            .collect();
         self.anchors
             .iter()
             .position(|candidate| candidate == anchor)
             .and_then(|index| self.authorities.get(index))
+            .map(|authority| Path { between, authority })
             .ok_or(RefusalReason::UnknownIssuer)
     }
 
@@ -332,10 +348,11 @@ fn subject_of(certificate: &CertificateDer<'_>) -> String {
     }
 }
 
-/// The last CN of a name, as OpenVPN takes it.
+/// The last CN of a name. Wire: 2.x takes the last one too, and refuses a longer one.
 fn common_name(name: &X509Name<'_>) -> Option<String> {
     let text = name.iter_common_name().last()?.as_str().ok()?;
-    (!text.is_empty()).then(|| printable(text, COMMON_NAME_MAX))
+    let usable = !text.is_empty() && text.len() <= COMMON_NAME_MAX;
+    usable.then(|| printable(text, COMMON_NAME_MAX))
 }
 
 /// What a stranger wrote into a certificate reaches logs and files: controls become `_`.
