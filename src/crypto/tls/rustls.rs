@@ -1,6 +1,6 @@
 //! TLS by rustls with the aws-lc provider.
 
-use std::io::{BufRead, Read};
+use std::io::{BufRead as _, Write as _};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -22,7 +22,7 @@ use super::{
     CertificateRefused, Negotiated, PeerCertificate, PeerPolicy, PeerPurpose, Tls, TlsEngine,
     TlsError,
 };
-use crate::limits::{CONTROL_MESSAGE_MAX, TLS_BACKLOG_MAX};
+use crate::limits::TLS_BACKLOG_MAX;
 use crate::random::Random;
 use crate::time::Now;
 
@@ -195,19 +195,16 @@ impl Tls for RustlsTls {
 
     fn next_message(&mut self) -> Option<Zeroizing<Vec<u8>>> {
         let mut reader = self.connection.reader();
-        // rustls keeps one chunk for each record.
-        let length = reader.fill_buf().ok()?.len();
-        if length == 0 {
+        // rustls keeps one chunk for each record; whether it is too long, its parser says.
+        let message = Zeroizing::new(reader.fill_buf().ok()?.to_vec());
+        if message.is_empty() {
             return None;
         }
-        let mut message = Zeroizing::new(vec![0; length.min(CONTROL_MESSAGE_MAX)]);
-        let read = reader.read(&mut message).ok()?;
-        message.truncate(read);
+        reader.consume(message.len());
         Some(message)
     }
 
     fn send_message(&mut self, message: &[u8]) -> Result<(), TlsError> {
-        use std::io::Write;
         if !self.is_established() {
             return Err(TlsError::Unavailable(
                 "the TLS handshake is not done".to_owned(),
