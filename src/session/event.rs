@@ -196,6 +196,9 @@ pub enum ControlDrop {
     /// A kind of packet that a stranger can't begin with.
     #[error("not a first packet")]
     Unexpected,
+    /// It is longer than any control packet.
+    #[error("too long for a control packet")]
+    TooLong,
     /// The session is over.
     #[error("session over")]
     Over,

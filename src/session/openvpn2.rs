@@ -10,7 +10,7 @@ use super::event::{ControlDrop, LeaveReason};
 use super::settings::SessionSettings;
 use super::state::Session;
 use crate::crypto::{CookieKey, ReplayStamp};
-use crate::limits::ANSWERED_RESETS;
+use crate::limits::{ANSWERED_RESETS, CONTROL_DATAGRAM_MAX};
 use crate::random::Random;
 use crate::time::Now;
 use crate::wire::{
@@ -22,6 +22,10 @@ pub struct OpenVpn2 {
     settings: Arc<SessionSettings>,
     cookie: CookieKey,
     answered: AnsweredResets,
+    /// The stranger's datagram, which is opened in place.
+    opened: Vec<u8>,
+    /// The body of our answer, before it is wrapped.
+    body: Vec<u8>,
 }
 
 /// Whom a datagram belongs to, as far as its clear bytes tell.
@@ -52,6 +56,8 @@ impl OpenVpn2 {
             settings,
             cookie,
             answered: AnsweredResets::new(random.next_u64()),
+            opened: Vec::with_capacity(CONTROL_DATAGRAM_MAX),
+            body: Vec::new(),
         }
     }
 
@@ -94,30 +100,52 @@ impl OpenVpn2 {
         datagram: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<Greeting, ControlDrop> {
+        if datagram.len() > CONTROL_DATAGRAM_MAX {
+            return Err(ControlDrop::TooLong);
+        }
         let clear = ControlHeader::parse(datagram)?;
         if clear.key_id != KeyId::FIRST {
             return Err(ControlDrop::Unexpected);
         }
-        let mut copy = datagram.to_vec();
-        match clear.opcode {
-            Opcode::HardResetClientV2 => {
-                let opened = self.settings.wrapping.open_stateless(&mut copy)?;
-                let body = ControlBody::parse(clear.opcode, opened.body)?;
-                if body.message_id != Some(0) || !body.payload.is_empty() {
-                    return Err(ControlDrop::Unexpected);
-                }
-                let slot = self.cookie.slot(now);
-                self.answered.remember(from, clear.session_id, slot);
-                self.answer_reset(now, from, clear.session_id, slot, out);
-                Ok(Greeting::Answer)
-            }
-            Opcode::ControlV1 | Opcode::AckV1 => {
-                let opened = self.settings.wrapping.open_stateless(&mut copy)?;
-                let body = ControlBody::parse(clear.opcode, opened.body)?;
-                self.check_cookie(now, random, from, clear.session_id, &body, out)
-            }
-            _ => Err(ControlDrop::Unexpected),
+        if !matches!(
+            clear.opcode,
+            Opcode::HardResetClientV2 | Opcode::ControlV1 | Opcode::AckV1
+        ) {
+            return Err(ControlDrop::Unexpected);
         }
+        let mut copy = std::mem::take(&mut self.opened);
+        copy.clear();
+        copy.extend_from_slice(datagram);
+        let greeting = self.greet_copy(now, random, from, &mut copy, out);
+        self.opened = copy;
+        greeting
+    }
+
+    fn greet_copy(
+        &mut self,
+        now: Now,
+        random: &mut dyn Random,
+        from: SocketAddr,
+        copy: &mut [u8],
+        out: &mut Vec<u8>,
+    ) -> Result<Greeting, ControlDrop> {
+        let opened = self.settings.wrapping.open_stateless(copy)?;
+        let (opcode, client) = (opened.header.opcode, opened.header.session_id);
+        let body = ControlBody::parse(opcode, opened.body)?;
+        if opcode != Opcode::HardResetClientV2 {
+            return self.check_cookie(now, random, from, client, &body, out);
+        }
+        if body.message_id != Some(0) || !body.payload.is_empty() {
+            return Err(ControlDrop::Unexpected);
+        }
+        // A client that repeats its reset may go on with the first answer: all are the same.
+        let slot = self.answered_slot(now, from, client).unwrap_or_else(|| {
+            let slot = self.cookie.slot(now);
+            self.answered.remember(from, client, slot);
+            slot
+        });
+        self.answer_reset(now, from, client, slot, out);
+        Ok(Greeting::Answer)
     }
 
     /// The third packet of a handshake brings our cookie back, or the acknowledgement that carried
@@ -138,13 +166,12 @@ impl OpenVpn2 {
         let Some(presented) = body.remote else {
             // Wire: clients before 2.6 acknowledge once, then send without any acknowledgement.
             // Answered again with the same cookie, they acknowledge again (wire.md section 4.1).
-            let slot = self
-                .answered
-                .slot(from, client)
-                .ok_or(ControlDrop::Cookie)?;
-            if body.message_id != Some(1) || !self.is_current(now, slot) {
+            if body.message_id != Some(1) {
                 return Err(ControlDrop::Cookie);
             }
+            let slot = self
+                .answered_slot(now, from, client)
+                .ok_or(ControlDrop::Cookie)?;
             self.answer_reset(now, from, client, slot, out);
             return Ok(Greeting::Answer);
         };
@@ -157,15 +184,17 @@ impl OpenVpn2 {
             .map_err(|_: LeaveReason| ControlDrop::Over)
     }
 
-    /// Whether a cookie of `slot` stays good for at least another slot.
-    fn is_current(&self, now: Now, slot: u64) -> bool {
-        self.cookie.slot(now).saturating_sub(slot) <= 1
+    /// The slot of the cookie that this client was answered with, if that cookie stays good for at
+    /// least another slot.
+    fn answered_slot(&self, now: Now, from: SocketAddr, client: SessionId) -> Option<u64> {
+        let slot = self.answered.slot(from, client)?;
+        (self.cookie.slot(now).saturating_sub(slot) <= 1).then_some(slot)
     }
 
     /// Writes the stateless answer to a reset. Wire: replay id 1 and the time of now, which the
     /// session's packets then go on from (wire.md section 2.1).
     fn answer_reset(
-        &self,
+        &mut self,
         now: Now,
         from: SocketAddr,
         client: SessionId,
@@ -178,20 +207,18 @@ impl OpenVpn2 {
             session_id: self.cookie.session_id(slot, &from, client),
         };
         let acks: Acks = std::iter::once(0).collect();
-        let mut body = Vec::new();
+        self.body.clear();
         ControlBody {
             acks,
             remote: Some(client),
             message_id: Some(0),
             payload: &[],
         }
-        .emit(&mut body);
-        let stamp = ReplayStamp {
-            id: 1,
-            time: now.unix as u32,
-        };
+        .emit(&mut self.body);
         out.clear();
-        self.settings.wrapping.seal_with(stamp, header, &body, out);
+        self.settings
+            .wrapping
+            .seal_with(ReplayStamp::first(now), header, &self.body, out);
     }
 }
 
@@ -229,3 +256,6 @@ impl AnsweredResets {
         (mixed >> 32) as usize % ANSWERED_RESETS
     }
 }
+
+#[cfg(test)]
+mod tests;
