@@ -34,7 +34,7 @@ pub(super) fn reply(
     if capabilities.negotiates_cipher {
         options.push(format!("cipher {}", agreement.cipher.name()));
     }
-    options.extend(protocol_flags(agreement, capabilities, dynamic_tls_crypt));
+    options.extend(protocol_options(agreement, capabilities, dynamic_tls_crypt));
     if capabilities
         .tun_mtu_max
         .is_some_and(|max| u32::from(settings.tun_mtu) <= max)
@@ -49,21 +49,27 @@ pub(super) fn reply(
 }
 
 /// Only what the client announced: others break on it. Wire: wire.md section 10.2.1.
-fn protocol_flags(
+fn protocol_options(
     agreement: &Agreement,
     capabilities: &Capabilities,
     dynamic_tls_crypt: bool,
-) -> Option<String> {
+) -> Vec<String> {
     let exporter = agreement.derivation == Derivation::Exporter;
-    if !capabilities.proto.cc_exit_notify() {
-        return exporter.then(|| "key-derivation tls-ekm".to_owned());
+    let knows_flags = capabilities.proto.cc_exit_notify();
+    let flags: Vec<&str> = [
+        (knows_flags, "cc-exit"),
+        (knows_flags && exporter, "tls-ekm"),
+        (dynamic_tls_crypt, "dyn-tls-crypt"),
+    ]
+    .into_iter()
+    .filter_map(|(pushed, flag)| pushed.then_some(flag))
+    .collect();
+    let mut options = Vec::new();
+    if exporter && !knows_flags {
+        options.push("key-derivation tls-ekm".to_owned());
     }
-    let mut flags = "protocol-flags cc-exit".to_owned();
-    if exporter {
-        flags.push_str(" tls-ekm");
+    if !flags.is_empty() {
+        options.push(format!("protocol-flags {}", flags.join(" ")));
     }
-    if dynamic_tls_crypt {
-        flags.push_str(" dyn-tls-crypt");
-    }
-    Some(flags)
+    options
 }
