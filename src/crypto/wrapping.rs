@@ -170,7 +170,7 @@ impl ControlWrap {
         Ok((opened.header, opened.body))
     }
 
-    /// Notes the stamp of an authentic packet, one that was opened before there was a session. Without
+    /// Notes the stamp of an authentic packet that was opened without it. Without
     /// a wrapping there are no stamps, and nothing to note.
     ///
     /// # Errors
@@ -195,6 +195,11 @@ impl ControlWrap {
             stamp,
             reason,
         })
+    }
+
+    /// The keys, for a datagram that is looked at before its stamp counts.
+    pub const fn wrapping(&self) -> &Arc<Wrapping> {
+        &self.wrapping
     }
 
     /// Bytes that stand before the body.

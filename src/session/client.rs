@@ -88,13 +88,17 @@ impl Session {
         random: &mut dyn Random,
         text: &ControlMessage<'_>,
     ) -> Result<(), LeaveReason> {
+        // The server's goodbye ends the tunnel, also while a new key is being agreed on.
         match text {
-            ControlMessage::PushReply(options) => self.push_reply(now, random, options),
-            ControlMessage::AuthFailed { .. } => Err(LeaveReason::AuthFailed),
-            ControlMessage::Restart { .. } => Err(LeaveReason::RemoteRestart),
-            ControlMessage::Halt(_) | ControlMessage::Exit => Err(LeaveReason::RemoteExit),
-            _ => Ok(()),
+            ControlMessage::PushReply(options) => return self.push_reply(now, random, options),
+            ControlMessage::AuthFailed { .. } => self.leave(now, LeaveReason::AuthFailed),
+            ControlMessage::Restart { .. } => self.leave(now, LeaveReason::RemoteRestart),
+            ControlMessage::Halt(_) | ControlMessage::Exit => {
+                self.leave(now, LeaveReason::RemoteExit);
+            }
+            _ => {}
         }
+        Ok(())
     }
 
     /// A part of the configuration; it is applied when the last part is there.

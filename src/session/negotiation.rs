@@ -6,7 +6,7 @@ use super::event::LeaveReason;
 use super::reliable::{Packet, Received, Reliable};
 use super::settings::SessionSettings;
 use crate::crypto::tls::{Tls, TlsError};
-use crate::limits::{ACKS_PIGGYBACK, CONTROL_DATAGRAM_SENT};
+use crate::limits::{ACKS_PIGGYBACK, CONTROL_DATAGRAM_SENT, TLS_BACKLOG_MAX};
 use crate::random::Random;
 use crate::time::{Monotonic, Now};
 use crate::wire::{
@@ -164,6 +164,15 @@ impl Negotiation {
             // An idle session keeps no buffer for the flight of its handshake.
             self.unsent = Vec::new();
         }
+    }
+
+    /// Fails when more waits for the peer's acknowledgements than may.
+    pub(super) fn check_backlog(&self) -> Result<(), LeaveReason> {
+        if self.unsent.len() <= TLS_BACKLOG_MAX {
+            return Ok(());
+        }
+        let full = "too much waits to be sent";
+        Err(LeaveReason::Tls(TlsError::Unavailable(full.to_owned())))
     }
 
     /// True when nothing waits to be sent or acknowledged.

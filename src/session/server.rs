@@ -44,6 +44,10 @@ impl Session {
     /// Lets a client in that reported itself with [`SessionEvent::Authenticated`]. Its first keys
     /// come out at once; it is connected when it has been sent its configuration.
     pub fn admit(&mut self, now: Now, random: &mut dyn Random, grant: &Grant) {
+        // The session may have ended while the decision was made.
+        if !matches!(self.phase, Phase::Admitting(_)) {
+            return;
+        }
         let Phase::Admitting(candidate) = std::mem::replace(&mut self.phase, Phase::Meeting) else {
             return;
         };

@@ -13,7 +13,7 @@ use super::settings::SessionSettings;
 use super::timer::{Timer, Timers};
 use super::{agreement::Derivation, client};
 use crate::crypto::{ControlWrap, DataKeys, KeyMaterial, PrfInput, ReplayStamp, Wrapping};
-use crate::limits::{ACKS_MAX, FAREWELL};
+use crate::limits::{ACKS_MAX, CONTROL_DATAGRAM_MAX, FAREWELL};
 use crate::random::Random;
 use crate::time::{Monotonic, Now};
 use crate::wire::{ControlBody, ControlHeader, ControlMessage, KeyId, Opcode, Role, SessionId};
@@ -203,14 +203,22 @@ impl Session {
         if matches!(self.phase, Phase::Finished) {
             return Err(ControlDrop::Over);
         }
+        if datagram.len() > CONTROL_DATAGRAM_MAX {
+            return Err(ControlDrop::TooLong);
+        }
         let header = ControlHeader::parse(datagram)?;
         if !self.is_from_peer(&header) {
             return Err(ControlDrop::ForeignSession);
         }
-        let (header, body) = self.wrap_of(header.key_id).open(now, datagram)?;
-        let body = ControlBody::parse(header.opcode, body)?;
-        if body.remote.is_some_and(|remote| remote != self.local) {
+        let wrapping = Arc::clone(self.wrap_of(header.key_id).wrapping());
+        let opened = wrapping.open_stateless(datagram)?;
+        let body = ControlBody::parse(header.opcode, opened.body)?;
+        if !self.is_for_us(&body) {
             return Err(ControlDrop::ForeignSession);
+        }
+        // From here on the datagram counts; until here it has changed nothing.
+        if let Some(stamp) = opened.replay {
+            self.wrap_of(header.key_id).mark_received(now, stamp)?;
         }
         self.last_heard = now.monotonic;
         self.remote = Remote::Known(header.session_id);
@@ -321,6 +329,7 @@ impl Session {
             }),
             Farewell::AuthFailed(reason) => Some(ControlMessage::AuthFailed { reason }),
             Farewell::Exit if self.control_exit() => Some(ControlMessage::Exit),
+            // Also while a new key is being agreed on: nobody could read a message then.
             Farewell::Exit => {
                 self.events.push_back(SessionEvent::ExitNoticeDue);
                 None
@@ -338,13 +347,23 @@ impl Session {
     }
 
     fn control_exit(&self) -> bool {
-        matches!(&self.phase, Phase::Connected(agreement) if agreement.control_exit)
+        self.current.is_established()
+            && matches!(&self.phase, Phase::Connected(agreement) if agreement.control_exit)
     }
 
     fn is_from_peer(&self, header: &ControlHeader) -> bool {
         match self.remote {
             Remote::Known(remote) => header.session_id == remote,
             Remote::Unknown => header.opcode == Opcode::HardResetServerV2,
+        }
+    }
+
+    /// A server that is not known yet shows by its echo that it has received our reset; otherwise
+    /// anybody who knows our address could take the server's place.
+    fn is_for_us(&self, body: &ControlBody<'_>) -> bool {
+        match body.remote {
+            Some(remote) => remote == self.local,
+            None => matches!(self.remote, Remote::Known(_)),
         }
     }
 
@@ -378,10 +397,12 @@ impl Session {
             self.fill_window(now);
             return;
         }
-        if let Err(reason) = self.drive_negotiation(now, random) {
-            self.fail(now, reason);
-        }
+        let driven = self.drive_negotiation(now, random);
         self.fill_window(now);
+        if let Err(reason) = driven.and_then(|()| self.current.check_backlog()) {
+            self.fail(now, reason);
+            self.fill_window(now);
+        }
     }
 
     fn drive_negotiation(&mut self, now: Now, random: &mut dyn Random) -> Result<(), LeaveReason> {
