@@ -91,7 +91,7 @@ fn handshake_survives_tampered_control_packets() {
     relay.filter(move |way, datagram| {
         if !is_data(datagram) {
             let count = &mut control_packets[usize::from(way == Way::ToServer)];
-            if 0b0100_1101_u32
+            if 0b0010_0101_u32
                 .checked_shr(*count)
                 .is_some_and(|pattern| pattern & 1 == 1)
             {
