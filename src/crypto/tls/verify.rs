@@ -8,6 +8,7 @@ use std::fmt;
 use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use rustls::{CertificateError, crypto::WebPkiSupportedAlgorithms};
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
+use x509_parser::oid_registry::{OID_EC_P256, OID_NIST_EC_P384, OID_NIST_EC_P521};
 use x509_parser::prelude::{FromDer, X509Certificate, X509Name};
 use x509_parser::public_key::PublicKey;
 
@@ -375,12 +376,28 @@ fn printable(text: &str, max: usize) -> String {
 fn key_kind(certificate: &X509Certificate<'_>) -> String {
     match certificate.public_key().parsed() {
         Ok(PublicKey::RSA(key)) => format!("{} bits RSA", key.key_size()),
-        Ok(PublicKey::EC(point)) => format!("{} bits EC", point.key_size()),
+        Ok(PublicKey::EC(_)) => match curve(certificate) {
+            Some((bits, name)) => format!("{bits} bits EC{name}"),
+            None => "EC".to_owned(),
+        },
         _ if certificate.public_key().algorithm.algorithm == ED25519 => {
             "256 bits ED25519".to_owned()
         }
         _ => "unknown key".to_owned(),
     }
+}
+
+/// The curve of an EC key, by the name that OpenSSL gives it.
+fn curve(certificate: &X509Certificate<'_>) -> Option<(u32, &'static str)> {
+    let parameters = certificate.public_key().algorithm.parameters.as_ref()?;
+    let curve = parameters.as_oid().ok()?;
+    [
+        (OID_EC_P256, (256, "prime256v1")),
+        (OID_NIST_EC_P384, (384, "secp384r1")),
+        (OID_NIST_EC_P521, (521, "secp521r1")),
+    ]
+    .into_iter()
+    .find_map(|(oid, named)| (oid == curve).then_some(named))
 }
 
 const CLIENT_USAGE: &str = "TLS Web Client Authentication";
