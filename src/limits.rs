@@ -234,3 +234,43 @@ pub const TUN_MTU_MAX: u16 = 65_000;
 
 /// The most that `max-clients` may say: peer ids have 24 bits, and the last one means none.
 pub const MAX_CLIENTS_MAX: u32 = (1 << 24) - 1;
+
+// --- A shard --------------------------------------------------------------------------------
+
+/// Packets that a stage of the data path works on at once.
+pub const BATCH_PACKETS: usize = 256;
+
+/// Buffers for what is sealed and opened: sends and writes in flight, and sends that wait.
+pub const POOL_BUFFERS: usize = SENDS_IN_FLIGHT + TUN_WRITES_IN_FLIGHT + DEFERRED_SENDS;
+
+/// Datagrams that wait for room in a socket's buffer.
+pub const DEFERRED_SENDS: usize = 512;
+
+/// Control datagrams that wait for their turn.
+pub const CONTROL_BACKLOG: usize = 512;
+
+/// Key exchanges of strangers at once; the longest silent one makes room.
+pub const HALF_OPEN_MAX: usize = 1024;
+
+/// How long the handshakes of one turn may take before data is looked at again.
+pub const HANDSHAKE_BUDGET: Duration = Duration::from_millis(2);
+
+/// The longest that a shard sleeps.
+pub const IDLE_TURN: Duration = Duration::from_secs(1);
+
+/// Drops are told to subscribers once in so long.
+pub const DROP_REPORT_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How long a stopping server waits for its clients to acknowledge.
+pub const STOP_GRACE: Duration = Duration::from_secs(2);
+
+// --- The node thread ------------------------------------------------------------------------
+
+/// Reports of all shards that wait for the node thread.
+pub const NODE_REPORTS: usize = 8192;
+
+/// Reports that a shard holds back while the node thread has no room, before events are lost.
+pub const REPORTS_BEFORE_LOSS: usize = 4096;
+
+/// Events that wait for a subscriber.
+pub const EVENTS_PER_SUBSCRIBER: usize = 8192;

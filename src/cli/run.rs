@@ -5,6 +5,8 @@ use std::process::ExitCode;
 use super::daemon;
 use crate::config;
 use crate::config::settings::Settings;
+use crate::node::Node;
+use crate::node::bus::Bus;
 
 /// Reads the configuration, says what is wrong with it, and serves it if it can be served.
 pub(super) fn run(words: &[String]) -> ExitCode {
@@ -25,8 +27,11 @@ pub(super) fn run(words: &[String]) -> ExitCode {
     }
 }
 
-fn serve(_: Settings) -> ExitCode {
-    fail("this build has no node to serve with")
+fn serve(settings: Settings) -> ExitCode {
+    match Node::start(settings, Bus::new()).and_then(Node::run) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error.to_string()),
+    }
 }
 
 /// Says why on the standard error, and is the exit code of a failure.

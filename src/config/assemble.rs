@@ -9,13 +9,14 @@ use super::diagnostics::{Diagnostic, Diagnostics, Reason, Severity};
 use super::draft::{Draft, MTU_DEFAULT};
 use super::pki::{self, Opened};
 use super::settings::{
-    HandshakeSettings, Keepalive, NetworkSettings, ProcessSettings, Renegotiate, Settings,
+    HandshakeSettings, Keepalive, NetworkSettings, ProcessSettings, Settings,
     StatusSettings, TlsSettings, WrappingSettings,
 };
 use crate::crypto::Digest;
 use crate::crypto::tls::rustls::TlsVersion;
 use crate::node::log::{LogOptions, LogTarget};
 use crate::packet::Mssfix;
+use crate::session::Renegotiation;
 
 /// The settings, if there is no error, and everything that was found.
 pub(super) fn assemble(mut draft: Draft) -> (Option<Settings>, Diagnostics) {
@@ -228,7 +229,7 @@ fn handshake(draft: &Draft) -> HandshakeSettings {
     let (latest, earliest) = control.renegotiate;
     let seconds = |value: u32| Duration::from_secs(value.into());
     // Wire: a server's earliest is 90 % of its latest.
-    let renegotiate = (latest > 0).then(|| Renegotiate {
+    let renegotiate = (latest > 0).then(|| Renegotiation {
         earliest: earliest.map_or(seconds(latest) * 9 / 10, seconds),
         latest: seconds(latest),
     });

@@ -7,8 +7,15 @@ pub mod event;
 pub mod leases;
 pub mod local_time;
 pub mod log;
+mod message;
 pub mod registry;
+mod running;
 pub mod settings;
+mod shard;
+mod start;
 pub mod status;
 pub mod strangers;
 pub mod title;
+
+pub use running::Node;
+pub use start::StartError;

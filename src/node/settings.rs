@@ -25,6 +25,7 @@ use crate::node::leases::AddressPool;
 use crate::node::log::LogOptions;
 use crate::node::status::StatusFormat;
 use crate::packet::Mssfix;
+use crate::session::Renegotiation;
 
 /// A server's whole configuration.
 #[derive(Debug)]
@@ -320,16 +321,7 @@ pub struct HandshakeSettings {
     /// The first retransmission of a control packet.
     pub tls_timeout: Duration,
     /// When a session asks for a new key; `None` for never.
-    pub renegotiate: Option<Renegotiate>,
-}
-
-/// When a session asks for a new key: at a random moment between the two.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Renegotiate {
-    /// Not before; at most `latest`.
-    pub earliest: Duration,
-    /// Not after.
-    pub latest: Duration,
+    pub renegotiate: Option<Renegotiation>,
 }
 
 /// How far out of order packets may come.

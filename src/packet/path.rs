@@ -32,9 +32,10 @@ impl Path {
 /// One of this machine's addresses, with the interface it was asked on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LocalAddress {
-    /// The address.
+    /// The address; never v4-mapped.
     pub ip: IpAddr,
-    /// The interface's index; 0 lets the kernel choose.
+    /// The index of the interface it came in by. On the way out it counts for link-local addresses
+    /// only: for others the routes decide, which may have changed since.
     pub interface: u32,
 }
 

@@ -3,16 +3,6 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
-/// The local address of a datagram: where it was sent to, or where it shall come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct LocalAddress {
-    /// The address; never v4-mapped.
-    pub ip: IpAddr,
-    /// The index of the interface it came in by. On the way out it counts for link-local addresses
-    /// only: for others the routes decide, which may have changed since.
-    pub interface: u32,
-}
-
 /// Room for the address of either family.
 pub(super) const NAME_SIZE: usize = 32;
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::ops::Range;
 
 use crate::packet::Buffer;
-use crate::reactor::LocalAddress;
+use crate::packet::LocalAddress;
 
 /// Something that the kernel finished.
 #[derive(Debug)]

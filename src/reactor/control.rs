@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::reactor::LocalAddress;
+use crate::packet::LocalAddress;
 use crate::reactor::address::unmapped;
 
 /// Room for the control messages of one datagram in either direction, with some to spare: a cut

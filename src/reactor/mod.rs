@@ -26,7 +26,6 @@ mod tun;
 mod udp;
 mod waker;
 
-pub use address::LocalAddress;
 pub use completion::{Completion, Datagram, Outgoing, QueueFull, Refused, Sent, SocketId, TunId};
 pub use mailbox::{Receiver, Sender, mailbox};
 pub use operations::{Reactor, ReactorConfig, ReactorCounters};

@@ -6,7 +6,7 @@ use std::ops::Range;
 use io_uring::types::RecvMsgOut;
 
 use crate::limits::DATAGRAM_OFFSET;
-use crate::reactor::LocalAddress;
+use crate::packet::LocalAddress;
 use crate::reactor::address::{NAME_SIZE, parse_name};
 use crate::reactor::control::{CONTROL_SIZE, parse_control};
 use crate::reactor::send::empty_header;

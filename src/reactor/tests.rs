@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use crate::packet::{Buffer, Pool};
 use crate::reactor::testing::{eventually, in_own_network, run};
 use crate::reactor::{
-    Completion, Datagram, Family, Listen, LocalAddress, Outgoing, QueueFull, Reactor,
-    ReactorConfig, Refused, Sent, SocketId, Tun, TunConfig, TunId, UdpSocket, Waker, mailbox,
+    Completion, Datagram, Family, Listen, Outgoing, QueueFull, Reactor, ReactorConfig, Refused,
+    Sent, SocketId, Tun, TunConfig, TunId, UdpSocket, Waker, mailbox,
 };
 
 /// A reactor with its buffers, and what it has handed out and no test has looked at.

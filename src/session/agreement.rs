@@ -16,6 +16,8 @@ pub struct Agreement {
     pub derivation: Derivation,
     /// Whether the peer takes and gives `EXIT` on the control channel.
     pub control_exit: bool,
+    /// Whether later generations are wrapped with a key of their own.
+    pub dynamic_tls_crypt: bool,
 }
 
 /// Where data keys come from.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::agreement::{Agreement, Derivation};
-use super::event::{LeaveReason, SessionEvent};
+use super::event::{ExitChannel, LeaveReason, SessionEvent};
 use super::negotiation::{KeySource, Stage};
 use super::server::random_bytes;
 use super::state::{Phase, Session};
@@ -94,7 +94,7 @@ impl Session {
             ControlMessage::AuthFailed { .. } => self.leave(now, LeaveReason::AuthFailed),
             ControlMessage::Restart { .. } => self.leave(now, LeaveReason::RemoteRestart),
             ControlMessage::Halt(_) | ControlMessage::Exit => {
-                self.leave(now, LeaveReason::RemoteExit);
+                self.leave(now, LeaveReason::RemoteExit(ExitChannel::Control));
             }
             _ => {}
         }
@@ -138,6 +138,7 @@ impl Session {
             cipher,
             derivation: Derivation::Prf,
             control_exit: false,
+            dynamic_tls_crypt: false,
         };
         for option in options {
             let mut words = option.split_ascii_whitespace();
@@ -171,7 +172,10 @@ impl Session {
         match flag {
             "tls-ekm" => agreement.derivation = Derivation::Exporter,
             "cc-exit" => agreement.control_exit = true,
-            "dyn-tls-crypt" => self.use_dynamic_wrapping()?,
+            "dyn-tls-crypt" => {
+                agreement.dynamic_tls_crypt = true;
+                self.use_dynamic_wrapping()?;
+            }
             _ => {}
         }
         Ok(())

@@ -151,7 +151,7 @@ pub enum LeaveReason {
     PingRestart,
     /// The peer said that it leaves.
     #[error("remote-exit")]
-    RemoteExit,
+    RemoteExit(ExitChannel),
     /// Client: the server told us to connect again.
     #[error("server-pushed-restart")]
     RemoteRestart,
@@ -170,6 +170,15 @@ pub enum LeaveReason {
     /// The owner ended it.
     #[error("closed")]
     Closed,
+}
+
+/// Where a peer said that it leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitChannel {
+    /// As a message on the control channel.
+    Control,
+    /// As a packet of the data channel.
+    Data,
 }
 
 /// Why a control datagram was dropped; each has its counter.

@@ -22,8 +22,8 @@ mod timer;
 
 pub use agreement::{Agreement, Derivation, NoCommonCipher, choose_cipher};
 pub use event::{
-    Admission, ControlDrop, Farewell, Grant, LeaveReason, PeerIdentity, SessionEvent, V4Grant,
-    V6Grant,
+    Admission, ControlDrop, ExitChannel, Farewell, Grant, LeaveReason, PeerIdentity, SessionEvent,
+    V4Grant, V6Grant,
 };
 pub use openvpn2::{Class, Greeting, OpenVpn2};
 pub use settings::{Renegotiation, SessionSettings, Timing};

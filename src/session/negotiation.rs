@@ -176,7 +176,7 @@ impl Negotiation {
     }
 
     /// True when nothing waits to be sent or acknowledged.
-    fn is_quiet(&self) -> bool {
+    pub(super) fn is_quiet(&self) -> bool {
         self.unsent.is_empty() && self.reliable.all_acknowledged()
     }
 

@@ -15,7 +15,6 @@ pub(super) fn reply(
     settings: &SessionSettings,
     agreement: &Agreement,
     capabilities: &Capabilities,
-    dynamic_tls_crypt: bool,
     grant: &Grant,
 ) -> Result<PushReply, PushError> {
     let mut options = settings.push.clone();
@@ -34,7 +33,7 @@ pub(super) fn reply(
     if capabilities.negotiates_cipher {
         options.push(format!("cipher {}", agreement.cipher.name()));
     }
-    options.extend(protocol_options(agreement, capabilities, dynamic_tls_crypt));
+    options.extend(protocol_options(agreement, capabilities));
     if capabilities
         .tun_mtu_max
         .is_some_and(|max| u32::from(settings.tun_mtu) <= max)
@@ -52,14 +51,13 @@ pub(super) fn reply(
 fn protocol_options(
     agreement: &Agreement,
     capabilities: &Capabilities,
-    dynamic_tls_crypt: bool,
 ) -> Vec<String> {
     let exporter = agreement.derivation == Derivation::Exporter;
     let knows_flags = capabilities.proto.cc_exit_notify();
     let flags: Vec<&str> = [
         (knows_flags, "cc-exit"),
         (knows_flags && exporter, "tls-ekm"),
-        (dynamic_tls_crypt, "dyn-tls-crypt"),
+        (agreement.dynamic_tls_crypt, "dyn-tls-crypt"),
     ]
     .into_iter()
     .filter_map(|(pushed, flag)| pushed.then_some(flag))

@@ -2,7 +2,7 @@
 //! it its configuration.
 
 use super::agreement::{Agreement, Derivation, choose_cipher};
-use super::event::{Admission, Grant, LeaveReason, PeerIdentity, SessionEvent};
+use super::event::{Admission, ExitChannel, Grant, LeaveReason, PeerIdentity, SessionEvent};
 use super::negotiation::{KeySource, Stage};
 use super::push;
 use super::state::{Phase, Session};
@@ -60,6 +60,7 @@ impl Session {
         if agreement.derivation == Derivation::Exporter && !self.can_export() {
             agreement.derivation = Derivation::Prf;
         }
+        agreement.dynamic_tls_crypt = capabilities.proto.dynamic_tls_crypt() && self.can_export();
         let prepared = self.prepare(&agreement, &source, &capabilities, grant);
         match prepared {
             Ok(messages) => {
@@ -103,11 +104,10 @@ impl Session {
         grant: &Grant,
     ) -> Result<Vec<String>, LeaveReason> {
         self.derive_keys(agreement, source)?;
-        if capabilities.proto.dynamic_tls_crypt() && self.can_export() {
+        if agreement.dynamic_tls_crypt {
             self.use_dynamic_wrapping()?;
         }
-        let dynamic = self.later_wrap.is_some();
-        let reply = push::reply(&self.settings, agreement, capabilities, dynamic, grant);
+        let reply = push::reply(&self.settings, agreement, capabilities, grant);
         reply
             .map(|reply| reply.messages())
             .map_err(|_| LeaveReason::Refused("unusable push option"))
@@ -170,6 +170,8 @@ impl Session {
             cipher,
             derivation,
             control_exit: proto.cc_exit_notify(),
+            // Decided when the client is admitted.
+            dynamic_tls_crypt: false,
         };
         let capabilities = Capabilities {
             proto,
@@ -198,7 +200,7 @@ impl Session {
                 // Sent already, and reliably.
                 _ => {}
             },
-            ControlMessage::Exit => self.leave(now, LeaveReason::RemoteExit),
+            ControlMessage::Exit => self.leave(now, LeaveReason::RemoteExit(ExitChannel::Control)),
             _ => {}
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::agreement::Agreement;
-use super::event::{ControlDrop, Farewell, LeaveReason, SessionEvent};
+use super::event::{ControlDrop, ExitChannel, Farewell, LeaveReason, SessionEvent};
 use super::negotiation::{self, KeySource, Negotiation, Stage};
 use super::reliable::Received;
 use super::server::{Answer, Candidate};
@@ -179,6 +179,19 @@ impl Session {
         self.last_heard
     }
 
+    /// What the two sides agreed on, while data flows.
+    pub fn agreement(&self) -> Option<&Agreement> {
+        match &self.phase {
+            Phase::Connected(agreement) => Some(agreement),
+            _ => None,
+        }
+    }
+
+    /// True when the peer has acknowledged all that was said, or the session is over.
+    pub fn is_quiet(&self) -> bool {
+        matches!(self.phase, Phase::Finished) || self.current.is_quiet()
+    }
+
     /// True while data flows.
     pub fn is_connected(&self) -> bool {
         matches!(self.phase, Phase::Connected(_))
@@ -298,7 +311,7 @@ impl Session {
 
     /// The data channel got a packet with the notice that the peer leaves.
     pub fn peer_exits(&mut self, now: Now) {
-        self.leave(now, LeaveReason::RemoteExit);
+        self.leave(now, LeaveReason::RemoteExit(ExitChannel::Data));
     }
 
     /// The data channel got a first packet of this generation: the peer surely has its keys.

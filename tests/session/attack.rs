@@ -191,7 +191,7 @@ fn texts_that_are_none_do_not_end_the_tunnel() {
     scene
         .message(&record(b"\x01\0EXIT\r\n\0"))
         .expect("well-formed");
-    assert_eq!(left(&scene.events), Some(&LeaveReason::RemoteExit));
+    assert_eq!(left(&scene.events), Some(&LeaveReason::RemoteExit(ExitChannel::Control)));
 }
 
 #[test]
@@ -262,7 +262,7 @@ fn messages_far_ahead_and_long_past_change_nothing() {
         scene.hear();
     }
     scene.message(&record(b"EXIT\0")).expect("in order");
-    assert_eq!(left(&scene.events), Some(&LeaveReason::RemoteExit));
+    assert_eq!(left(&scene.events), Some(&LeaveReason::RemoteExit(ExitChannel::Control)));
 }
 
 #[test]
@@ -617,6 +617,6 @@ fn a_datagram_longer_than_any_control_packet_is_dropped() {
             .packet(now, Opcode::ControlV1, Some(id), &[0; 60_000]);
         assert_eq!(scene.deliver(&long), Err(ControlDrop::TooLong));
         scene.message(&record(b"EXIT\0")).expect("in order");
-        assert_eq!(left(&scene.events), Some(&LeaveReason::RemoteExit));
+        assert_eq!(left(&scene.events), Some(&LeaveReason::RemoteExit(ExitChannel::Control)));
     }
 }

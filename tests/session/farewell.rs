@@ -44,7 +44,7 @@ fn the_clients_exit_goes_over_the_control_channel_where_that_was_agreed() {
         pair.client.close(now, Farewell::Exit, LeaveReason::Closed);
         pair.settle();
         assert_eq!(left(&pair.client_events), Some(&LeaveReason::Closed));
-        assert_eq!(left(&pair.server_events), Some(&LeaveReason::RemoteExit));
+        assert_eq!(left(&pair.server_events), Some(&LeaveReason::RemoteExit(ExitChannel::Control)));
         assert_eq!(count(&pair.client_events, is_left), 1);
         assert_eq!(
             count(&pair.client_events, |event| name(event) == "ExitNoticeDue"),
@@ -66,7 +66,7 @@ fn the_exit_of_an_older_client_goes_over_the_data_channel() {
     pair.server().peer_exits(now);
     pair.server().peer_exits(now);
     pair.settle();
-    assert_eq!(left(&pair.server_events), Some(&LeaveReason::RemoteExit));
+    assert_eq!(left(&pair.server_events), Some(&LeaveReason::RemoteExit(ExitChannel::Control)));
     assert_eq!(count(&pair.server_events, is_left), 1);
 }
 
@@ -116,7 +116,7 @@ fn a_goodbye_that_is_lost_is_repeated() {
     pair.client.close(now, Farewell::Exit, LeaveReason::Closed);
     assert_eq!(pair.intercept_client().len(), 1, "lost");
     pair.pass(Duration::from_secs(3));
-    assert_eq!(left(&pair.server_events), Some(&LeaveReason::RemoteExit));
+    assert_eq!(left(&pair.server_events), Some(&LeaveReason::RemoteExit(ExitChannel::Control)));
 }
 
 #[test]

@@ -1,0 +1,69 @@
+//! What shards and the node thread tell one another.
+
+use super::event::{AdmissionRefusal, NodeEvent, Text};
+use super::leases::Addresses;
+use super::registry::SessionAt;
+use super::status::ClientStatus;
+
+/// From a shard to the node thread.
+#[derive(Debug)]
+pub(super) enum Report {
+    /// For the bus.
+    Event(NodeEvent),
+    /// A session has authenticated and waits.
+    Admit {
+        /// Which one.
+        session: SessionAt,
+        /// Its common name.
+        name: Text,
+    },
+    /// A session that had asked for admission is gone.
+    Gone {
+        /// Which one.
+        session: SessionAt,
+    },
+    /// The answer to [`Instruction::ReportClients`].
+    Clients {
+        /// The shard's clients.
+        clients: Vec<ClientStatus>,
+    },
+    /// The shard is ready to serve.
+    Ready,
+    /// The shard has ended; with a sentence if it was not told to.
+    Ended {
+        /// What went wrong.
+        failure: Option<String>,
+    },
+    /// The process got this signal.
+    Signal(i32),
+}
+
+/// From the node thread to a shard. Sessions are named as the shard named them.
+#[derive(Debug)]
+pub(super) enum Instruction {
+    /// Let the session in.
+    Grant {
+        /// Which one.
+        session: u64,
+        /// The registry's number for it.
+        client_id: u64,
+        /// Its addresses.
+        addresses: Addresses,
+    },
+    /// Turn the session away.
+    Refuse {
+        /// Which one.
+        session: u64,
+        /// Why.
+        refusal: AdmissionRefusal,
+    },
+    /// End the session: a newer one has its name.
+    Release {
+        /// Which one.
+        session: u64,
+    },
+    /// Answer with [`Report::Clients`].
+    ReportClients,
+    /// Say goodbye to every client and end.
+    Stop,
+}

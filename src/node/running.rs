@@ -1,0 +1,360 @@
+//! A running node, as its own thread sees it: what shards report goes to the registry and the bus,
+//! what the registry orders goes to the shards.
+
+use std::collections::VecDeque;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
+
+use super::bus::Bus;
+use super::event::{NodeEvent, StopSignal};
+use super::log::Log;
+use super::message::{Instruction, Report};
+use super::registry::{Order, Orders, Registry};
+use super::start::StartError;
+use super::status::{ClientStatus, StatusFile, StatusSnapshot};
+use crate::reactor;
+use crate::time::Now;
+
+/// A server that clients can connect to. [`Node::run`] is its life.
+pub struct Node {
+    bus: Bus,
+    log: Log,
+    registry: Registry,
+    shards: Vec<ShardHandle>,
+    reports: Receiver<Report>,
+    reporter: Sender<Report>,
+    status: Option<StatusReports>,
+    state: State,
+}
+
+/// What a start puts together, beside bus and log.
+pub(super) struct Assembled {
+    pub(super) registry: Registry,
+    pub(super) shards: Vec<ShardHandle>,
+    pub(super) reports: Receiver<Report>,
+    pub(super) reporter: Sender<Report>,
+    pub(super) status: Option<StatusReports>,
+}
+
+/// A shard, from outside.
+pub(super) struct ShardHandle {
+    instructions: reactor::Sender<Instruction>,
+    /// What the mailbox had no room for; bounded by the sessions that the shard asked about.
+    waiting: VecDeque<Instruction>,
+    thread: JoinHandle<()>,
+}
+
+/// The status file, and what is collected for its next version.
+pub(super) struct StatusReports {
+    file: StatusFile,
+    interval: Duration,
+    next: Instant,
+    collected: Vec<ClientStatus>,
+    awaited: usize,
+}
+
+/// How far the node is.
+#[derive(Clone, Debug)]
+enum State {
+    Serving,
+    Stopping(StopSignal),
+    Failed(String),
+}
+
+impl Node {
+    pub(super) fn new(bus: Bus, log: Log, assembled: Assembled) -> Self {
+        let Assembled {
+            registry,
+            shards,
+            reports,
+            reporter,
+            status,
+        } = assembled;
+        let state = State::Serving;
+        Self {
+            bus,
+            log,
+            registry,
+            shards,
+            reports,
+            reporter,
+            status,
+            state,
+        }
+    }
+
+    /// Serves until SIGTERM or SIGINT, then tells the clients and ends in order.
+    ///
+    /// # Errors
+    /// A shard ended by itself, or signals can't be received.
+    pub fn run(mut self) -> Result<(), StartError> {
+        let signals = Signals::listen(self.reporter.clone()).map_err(StartError::Thread)?;
+        self.publish(NodeEvent::InitializationComplete);
+        let mut running = self.shards.len();
+        while running > 0 {
+            let patience = self.patience();
+            match self.reports.recv_timeout(patience) {
+                Ok(Report::Ended { failure }) => {
+                    running -= 1;
+                    self.shard_ended(failure);
+                }
+                Ok(report) => self.take(report),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            self.flush();
+            self.ask_for_status();
+        }
+        signals.finish();
+        self.end()
+    }
+
+    /// How long there is nothing to do without a report.
+    fn patience(&self) -> Duration {
+        if self.shards.iter().any(|shard| !shard.waiting.is_empty()) {
+            return RETRY;
+        }
+        let status = self
+            .status
+            .as_ref()
+            .filter(|_| matches!(self.state, State::Serving));
+        status.map_or(IDLE, |status| {
+            status.next.saturating_duration_since(Instant::now())
+        })
+    }
+
+    fn take(&mut self, report: Report) {
+        match report {
+            Report::Event(event) => self.publish(event),
+            Report::Admit { session, name } => {
+                let orders = self.registry.admit(session, name);
+                self.carry_out(orders);
+            }
+            Report::Gone { session } => {
+                let orders = self.registry.gone(session);
+                self.carry_out(orders);
+            }
+            Report::Clients { clients } => self.collect_status(clients),
+            Report::Signal(signal) => self.signalled(signal),
+            // Counted by `run` and by the start.
+            Report::Ready | Report::Ended { .. } => {}
+        }
+    }
+
+    fn carry_out(&mut self, orders: Orders) {
+        for order in orders {
+            let (to, instruction) = match order {
+                Order::Grant {
+                    to,
+                    client_id,
+                    addresses,
+                    ..
+                } => {
+                    let session = to.session;
+                    (
+                        to,
+                        Instruction::Grant {
+                            session,
+                            client_id,
+                            addresses,
+                        },
+                    )
+                }
+                Order::Refuse { to, refusal } => (
+                    to,
+                    Instruction::Refuse {
+                        session: to.session,
+                        refusal,
+                    },
+                ),
+                Order::Release { to } => (
+                    to,
+                    Instruction::Release {
+                        session: to.session,
+                    },
+                ),
+            };
+            if let Some(shard) = self.shards.get_mut(usize::from(to.shard)) {
+                shard.tell(instruction);
+            }
+        }
+    }
+
+    fn signalled(&mut self, signal: i32) {
+        let signal = match signal {
+            libc::SIGTERM => StopSignal::Terminate,
+            libc::SIGINT => StopSignal::Interrupt,
+            other => {
+                let text = format!(
+                    "signal {other} is not served yet: stop the server with SIGTERM and start it again"
+                );
+                return self.publish(NodeEvent::Warned { text: text.into() });
+            }
+        };
+        if matches!(self.state, State::Serving) {
+            self.state = State::Stopping(signal);
+            self.publish(NodeEvent::Stopping { signal });
+            self.stop_shards();
+        }
+    }
+
+    fn shard_ended(&mut self, failure: Option<String>) {
+        if let Some(failure) = failure {
+            self.publish(NodeEvent::Warned {
+                text: failure.as_str().into(),
+            });
+            self.state = State::Failed(failure);
+            self.stop_shards();
+        }
+    }
+
+    fn stop_shards(&mut self) {
+        for shard in &mut self.shards {
+            shard.tell(Instruction::Stop);
+        }
+    }
+
+    fn flush(&mut self) {
+        for shard in &mut self.shards {
+            shard.flush();
+        }
+    }
+
+    /// Begins a new version of the status file when it is time.
+    fn ask_for_status(&mut self) {
+        let serving = matches!(self.state, State::Serving);
+        let Some(status) = self.status.as_mut().filter(|_| serving) else {
+            return;
+        };
+        let now = Instant::now();
+        if now < status.next {
+            return;
+        }
+        status.next = now + status.interval;
+        status.collected.clear();
+        status.awaited = self.shards.len();
+        for shard in &mut self.shards {
+            shard.tell(Instruction::ReportClients);
+        }
+    }
+
+    fn collect_status(&mut self, clients: Vec<ClientStatus>) {
+        let Some(status) = &mut self.status else {
+            return;
+        };
+        status.collected.extend(clients);
+        status.awaited = status.awaited.saturating_sub(1);
+        if status.awaited == 0 {
+            let clients = std::mem::take(&mut status.collected);
+            let snapshot = StatusSnapshot {
+                unix: Now::read().unix,
+                clients,
+                longest_queue: 0,
+            };
+            // A file that can't be written fast enough is left out, not waited for.
+            let _left_out = status.file.offer(snapshot);
+        }
+    }
+
+    /// The last of a node: threads, files, log.
+    fn end(mut self) -> Result<(), StartError> {
+        for shard in self.shards.drain(..) {
+            let _panicked = shard.thread.join();
+        }
+        if let Some(status) = self.status.take() {
+            status.file.finish();
+        }
+        let result = match self.state.clone() {
+            State::Failed(failure) => Err(StartError::Shard(failure)),
+            State::Stopping(signal) => {
+                self.publish(NodeEvent::Stopped { signal });
+                Ok(())
+            }
+            State::Serving => Err(StartError::Shard("all shards have ended".to_owned())),
+        };
+        drop(self.bus);
+        self.log.finish();
+        result
+    }
+
+    fn publish(&mut self, event: NodeEvent) {
+        self.bus.publish(Now::read().unix, event);
+    }
+}
+
+impl StatusReports {
+    pub(super) fn new(file: StatusFile, interval: Duration) -> Self {
+        Self {
+            file,
+            interval,
+            next: Instant::now(),
+            collected: Vec::new(),
+            awaited: 0,
+        }
+    }
+}
+
+impl ShardHandle {
+    pub(super) fn new(instructions: reactor::Sender<Instruction>, thread: JoinHandle<()>) -> Self {
+        Self {
+            instructions,
+            waiting: VecDeque::new(),
+            thread,
+        }
+    }
+
+    /// Says something to the shard, behind what it has not taken yet.
+    fn tell(&mut self, instruction: Instruction) {
+        self.waiting.push_back(instruction);
+        self.flush();
+    }
+
+    fn flush(&mut self) {
+        while let Some(instruction) = self.waiting.pop_front() {
+            if let Err(instruction) = self.instructions.send(instruction) {
+                return self.waiting.push_front(instruction);
+            }
+        }
+    }
+}
+
+/// Signals of the process, made into reports.
+struct Signals {
+    handle: signal_hook::iterator::Handle,
+    thread: JoinHandle<()>,
+}
+
+impl Signals {
+    /// Takes the process's signals from now on.
+    fn listen(reports: Sender<Report>) -> std::io::Result<Self> {
+        let mut signals = signal_hook::iterator::Signals::new(SIGNALS)?;
+        let handle = signals.handle();
+        let thread = thread::Builder::new()
+            .name("signals".to_owned())
+            .spawn(move || {
+                for signal in signals.forever() {
+                    if reports.send(Report::Signal(signal)).is_err() {
+                        return;
+                    }
+                }
+            })?;
+        Ok(Self { handle, thread })
+    }
+
+    fn finish(self) {
+        self.handle.close();
+        let _panicked = self.thread.join();
+    }
+}
+
+const SIGNALS: [i32; 5] = [
+    libc::SIGTERM,
+    libc::SIGINT,
+    libc::SIGHUP,
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+];
+const RETRY: Duration = Duration::from_millis(1);
+const IDLE: Duration = Duration::from_secs(3600);

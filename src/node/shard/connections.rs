@@ -1,0 +1,228 @@
+//! The sessions of one shard, each with its path and its standing, and the ways to find one.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use slab::Slab;
+
+use crate::node::event::{ClientTag, Text};
+use crate::node::leases::Addresses;
+use crate::packet::{Path, PeerIndex};
+use crate::session::Session;
+use crate::time::{Monotonic, Now};
+use crate::wire::SessionId;
+
+/// All sessions of a shard.
+pub(super) struct Connections {
+    places: Slab<Place>,
+    generation: u32,
+    /// By the id that the client chose and its address; never by address alone, so that many
+    /// sessions may share one.
+    by_control: HashMap<(SessionId, SocketAddr), Key>,
+    by_peer: HashMap<PeerIndex, Key>,
+}
+
+struct Place {
+    generation: u32,
+    connection: Box<Connection>,
+}
+
+/// A session with what the node knows of it.
+pub(super) struct Connection {
+    pub(super) session: Session,
+    pub(super) path: Path,
+    /// The session id that the client chose.
+    pub(super) client: SessionId,
+    pub(super) tag: ClientTag,
+    pub(super) standing: Standing,
+    /// When it began, in Unix seconds.
+    pub(super) since: u64,
+    /// The earliest timer that is set in the wheel.
+    pub(super) scheduled: Option<Monotonic>,
+}
+
+/// What a session is to the node.
+#[derive(Debug)]
+pub(super) enum Standing {
+    /// A stranger whose key exchange runs.
+    Meeting,
+    /// The registry decides. Whether the client understands peer ids.
+    Admitting { numbered: bool },
+    /// A client with its place in the data path.
+    Client(Client),
+    /// It has no place any more, and says goodbye.
+    Leaving,
+}
+
+/// An admitted client.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) peer: PeerIndex,
+    pub(super) client_id: u64,
+    pub(super) addresses: Addresses,
+    pub(super) cipher: Text,
+}
+
+/// A session's name: its place and how many sessions the shard had before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    place: u32,
+    generation: u32,
+}
+
+impl Key {
+    /// For the registry, which takes it as it is.
+    pub(super) fn to_u64(self) -> u64 {
+        u64::from(self.generation) << 32 | u64::from(self.place)
+    }
+
+    /// The key that [`Key::to_u64`] gave out.
+    pub(super) fn from_u64(value: u64) -> Self {
+        Self {
+            place: value as u32,
+            generation: (value >> 32) as u32,
+        }
+    }
+}
+
+impl Connections {
+    pub(super) fn new() -> Self {
+        Self {
+            places: Slab::new(),
+            generation: 0,
+            by_control: HashMap::new(),
+            by_peer: HashMap::new(),
+        }
+    }
+
+    /// Takes a new session in.
+    pub(super) fn insert(
+        &mut self,
+        now: Now,
+        session: Session,
+        path: Path,
+        client: SessionId,
+    ) -> Key {
+        self.generation = self.generation.wrapping_add(1);
+        let generation = self.generation;
+        let connection = Box::new(Connection {
+            session,
+            path,
+            client,
+            tag: ClientTag::nameless(path.remote),
+            standing: Standing::Meeting,
+            since: now.unix,
+            scheduled: None,
+        });
+        let place = self.places.insert(Place {
+            generation,
+            connection,
+        });
+        let key = Key {
+            place: place as u32,
+            generation,
+        };
+        self.by_control.insert((client, path.remote), key);
+        key
+    }
+
+    pub(super) fn get(&self, key: Key) -> Option<&Connection> {
+        let place = self.places.get(key.place as usize)?;
+        (place.generation == key.generation).then_some(&*place.connection)
+    }
+
+    pub(super) fn get_mut(&mut self, key: Key) -> Option<&mut Connection> {
+        let place = self.places.get_mut(key.place as usize)?;
+        (place.generation == key.generation).then_some(&mut *place.connection)
+    }
+
+    /// The session that `client` calls so, at its address.
+    pub(super) fn by_control(&self, client: SessionId, remote: SocketAddr) -> Option<Key> {
+        self.by_control.get(&(client, remote)).copied()
+    }
+
+    /// The session of a peer.
+    pub(super) fn by_peer(&self, peer: PeerIndex) -> Option<Key> {
+        self.by_peer.get(&peer).copied()
+    }
+
+    /// Makes a session the one of `peer`.
+    pub(super) fn attach(&mut self, key: Key, peer: PeerIndex) {
+        self.by_peer.insert(peer, key);
+    }
+
+    /// A peer is no longer anybody's.
+    pub(super) fn detach(&mut self, peer: PeerIndex) {
+        self.by_peer.remove(&peer);
+    }
+
+    /// The session's datagrams come from and go to another path now.
+    pub(super) fn moved(&mut self, key: Key, path: Path) {
+        let Some(connection) = self.get_mut(key) else {
+            return;
+        };
+        let former = (connection.client, connection.path.remote);
+        let present = (connection.client, path.remote);
+        connection.path = path;
+        connection.tag.address = path.remote;
+        if self.by_control.get(&former) == Some(&key) {
+            self.by_control.remove(&former);
+        }
+        self.by_control.insert(present, key);
+    }
+
+    /// Forgets a session.
+    pub(super) fn remove(&mut self, key: Key) -> Option<Box<Connection>> {
+        self.get(key)?;
+        let connection = self.places.remove(key.place as usize).connection;
+        let name = (connection.client, connection.path.remote);
+        if self.by_control.get(&name) == Some(&key) {
+            self.by_control.remove(&name);
+        }
+        Some(connection)
+    }
+
+    pub(super) fn keys(&self) -> Vec<Key> {
+        let key = |(place, entry): (usize, &Place)| Key {
+            place: place as u32,
+            generation: entry.generation,
+        };
+        self.places.iter().map(key).collect()
+    }
+
+    /// How many strangers have a session, and which of them was silent the longest.
+    pub(super) fn half_open(&self) -> (usize, Option<Key>) {
+        let strangers = self
+            .places
+            .iter()
+            .filter(|(_, entry)| matches!(entry.connection.standing, Standing::Meeting));
+        let mut count = 0;
+        let mut silent: Option<(Monotonic, Key)> = None;
+        for (place, entry) in strangers {
+            count += 1;
+            let heard = entry.connection.session.last_heard();
+            if silent.is_none_or(|(earliest, _)| heard < earliest) {
+                silent = Some((
+                    heard,
+                    Key {
+                        place: place as u32,
+                        generation: entry.generation,
+                    },
+                ));
+            }
+        }
+        (count, silent.map(|(_, key)| key))
+    }
+
+    /// All sessions.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Connection> {
+        self.places.iter().map(|(_, place)| &*place.connection)
+    }
+
+    /// True when every session has said and heard all that it will.
+    pub(super) fn all_quiet(&self) -> bool {
+        self.places
+            .iter()
+            .all(|(_, entry)| entry.connection.session.is_quiet())
+    }
+}

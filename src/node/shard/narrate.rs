@@ -1,0 +1,169 @@
+//! What sessions say, in the words of [`NodeEvent`](crate::node::event::NodeEvent).
+
+use std::sync::Arc;
+
+use super::connections::Standing;
+use crate::crypto::tls::{Negotiated, PeerCertificate, TlsError};
+use crate::crypto::{DataCipher, WrapError, WrapKind};
+use crate::node::event::{
+    AdmissionRefusal, ClientEvent, ControlChannel, ExitChannel, HandshakeFailure,
+    LeaveReason as Left, StrangerRefusal, Text,
+};
+use crate::packet::DropReason;
+use crate::session::{Agreement, ControlDrop, Derivation, LeaveReason, SessionSettings};
+use crate::wire::{Malformed, PeerInfo};
+
+/// A finished TLS handshake: the chain from the authority down, then the channel.
+pub(super) fn secured(certificate: &PeerCertificate, negotiated: Negotiated) -> Vec<ClientEvent> {
+    let chain = certificate.subjects.iter().enumerate().rev();
+    let mut events: Vec<_> = chain
+        .map(|(depth, subject)| ClientEvent::CertificateAccepted {
+            depth: depth as u8,
+            subject: subject.as_str().into(),
+        })
+        .collect();
+    events.push(ClientEvent::ControlChannel(ControlChannel {
+        version: negotiated.version,
+        cipher_suite: negotiated.suite.into(),
+        certificate_key: certificate.key.as_str().into(),
+        group: negotiated.group.map(Text::from),
+    }));
+    events
+}
+
+/// A client's peer info, a variable a line.
+pub(super) fn peer_info(info: &PeerInfo) -> Text {
+    let lines: Vec<_> = info
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    lines.join("\n").into()
+}
+
+/// The words after `protocol-flags` that the client was told.
+pub(super) fn protocol_flags(agreement: &Agreement) -> String {
+    let mut flags = Vec::new();
+    if agreement.control_exit {
+        flags.push("cc-exit");
+    }
+    if agreement.derivation == Derivation::Exporter {
+        flags.push("tls-ekm");
+    }
+    if agreement.dynamic_tls_crypt {
+        flags.push("dyn-tls-crypt");
+    }
+    flags.join(" ")
+}
+
+/// Why a session ended, as the events that tell it.
+pub(super) fn left(
+    reason: &LeaveReason,
+    standing: &Standing,
+    settings: &SessionSettings,
+) -> Vec<ClientEvent> {
+    let mut events: Vec<_> = failed(reason, settings).into_iter().collect();
+    if let LeaveReason::RemoteExit(channel) = reason {
+        events.push(ClientEvent::ExitReceived(match channel {
+            crate::session::ExitChannel::Control => ExitChannel::Control,
+            crate::session::ExitChannel::Data => ExitChannel::Data,
+        }));
+    }
+    if matches!(standing, Standing::Client(_)) {
+        events.push(ClientEvent::Left(match reason {
+            LeaveReason::RemoteExit(crate::session::ExitChannel::Data) => Left::RemoteExit,
+            LeaveReason::RemoteExit(_) => Left::DelayedExit,
+            LeaveReason::PingRestart => Left::PingRestart,
+            LeaveReason::Replaced => Left::Replaced,
+            LeaveReason::Closed => Left::ServerStopped,
+            _ => Left::TlsError,
+        }));
+    }
+    events
+}
+
+/// A key exchange that failed; nothing for other ends.
+pub(super) fn failed(reason: &LeaveReason, settings: &SessionSettings) -> Option<ClientEvent> {
+    let failure = match reason {
+        LeaveReason::HandWindow => HandshakeFailure::Timeout {
+            seconds: settings.timing.hand_window.as_secs(),
+        },
+        LeaveReason::Tls(TlsError::Certificate(refused)) => {
+            return Some(ClientEvent::CertificateRefused(Arc::new(refused.clone())));
+        }
+        LeaveReason::Tls(error) => HandshakeFailure::Tls {
+            reason: error.to_string().into(),
+        },
+        LeaveReason::NoCommonCipher(client) => {
+            let ours: Vec<_> = settings
+                .ciphers
+                .iter()
+                .map(|cipher| DataCipher::name(*cipher))
+                .collect();
+            return Some(ClientEvent::NoCommonCipher {
+                server: ours.join(":").into(),
+                client: client.as_str().into(),
+            });
+        }
+        LeaveReason::KeyMessage(_)
+        | LeaveReason::IdentityChanged { .. }
+        | LeaveReason::Push(_)
+        | LeaveReason::Keys
+        | LeaveReason::KeyExpired => HandshakeFailure::KeyMethod {
+            reason: reason.to_string().into(),
+        },
+        _ => return None,
+    };
+    Some(ClientEvent::HandshakeFailed(failure))
+}
+
+/// What a client is told when the registry has no place for it.
+pub(super) fn refusal(refusal: AdmissionRefusal) -> &'static str {
+    match refusal {
+        AdmissionRefusal::MaxClients { .. } => "the server has as many clients as it takes",
+        AdmissionRefusal::PoolExhausted => "the server has no address left",
+        AdmissionRefusal::Replaced => "a newer connection of this client took over",
+    }
+}
+
+/// The counter of a refused control datagram.
+pub(super) fn drop_reason(refused: ControlDrop) -> DropReason {
+    match refused {
+        ControlDrop::Malformed(Malformed::Truncated | Malformed::Opcode)
+        | ControlDrop::Wrapping(WrapError::Malformed(_))
+        | ControlDrop::Malformed(_) => DropReason::Malformed,
+        ControlDrop::Wrapping(WrapError::Authentication(_)) => DropReason::ControlAuthentication,
+        ControlDrop::Wrapping(WrapError::Replay { .. }) => DropReason::ControlReplay,
+        ControlDrop::ForeignSession => DropReason::UnknownSession,
+        ControlDrop::KeyOutOfStep | ControlDrop::Unexpected | ControlDrop::Over => {
+            DropReason::ControlUnexpected
+        }
+        ControlDrop::OutsideWindow => DropReason::ControlWindow,
+        ControlDrop::Cookie => DropReason::Cookie,
+        ControlDrop::TooLong => DropReason::Oversized,
+    }
+}
+
+/// What the log says of a refused control datagram, if it is worth a line.
+pub(super) fn stranger_refusal(refused: ControlDrop) -> Option<StrangerRefusal> {
+    Some(match refused {
+        ControlDrop::Wrapping(WrapError::Authentication(WrapKind::TlsAuth)) => {
+            StrangerRefusal::TlsAuthFailed
+        }
+        ControlDrop::Wrapping(WrapError::Authentication(WrapKind::TlsCrypt)) => {
+            StrangerRefusal::TlsCryptFailed
+        }
+        ControlDrop::Wrapping(WrapError::Replay {
+            kind: WrapKind::TlsAuth,
+            ..
+        }) => StrangerRefusal::TlsAuthReplay,
+        ControlDrop::Wrapping(WrapError::Replay {
+            kind: WrapKind::TlsCrypt,
+            ..
+        }) => StrangerRefusal::TlsCryptReplay,
+        ControlDrop::Wrapping(WrapError::Malformed(Malformed::Truncated)) => {
+            StrangerRefusal::TlsAuthMissing
+        }
+        ControlDrop::Cookie => StrangerRefusal::WrongCookie,
+        _ => return None,
+    })
+}

@@ -1,0 +1,312 @@
+//! From settings to a running node: log, sockets, tun device, shards, in this order, so that what
+//! fails says so before clients can connect.
+
+use std::io;
+use std::sync::Arc;
+use std::thread;
+
+use crossbeam::channel::{self, Sender};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use super::bus::Bus;
+use super::event::{NodeEvent, Text};
+use super::log::Log;
+use super::message::Report;
+use super::registry::Registry;
+use super::running::{Assembled, Node, ShardHandle, StatusReports};
+use super::settings::{
+    Bind, DeviceName, ExplicitExit, ListenerSettings, Settings, StatusSettings, WrappingSettings,
+};
+use super::shard::{Network, Parts, Shard};
+use super::status::StatusFile;
+use crate::crypto::{CookieKey, Digest, KeyDirection, ReplayWindow};
+use crate::limits::{EVENTS_PER_SUBSCRIBER, MAILBOX_MESSAGES, NODE_REPORTS};
+use crate::random::SystemRandom;
+use crate::reactor::{
+    self, Family, Listen, RingError, Tun, TunConfig, TunError, UdpError, UdpSocket, Waker,
+};
+use crate::session::{Farewell, OpenVpn2, SessionSettings, Timing};
+use crate::time::Now;
+use crate::wire::{OptionsString, Role};
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The log can't be written.
+    #[error("the log can't be opened: {0}")]
+    Log(io::Error),
+    /// The status file can't be written.
+    #[error("the status file '{}' can't be written: {error}", path.display())]
+    Status {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// A socket can't be had.
+    #[error(transparent)]
+    Listener(#[from] UdpError),
+    /// The tun device can't be had.
+    #[error(transparent)]
+    Tun(#[from] TunError),
+    /// The certificates can't be served.
+    #[error("{0}")]
+    Tls(String),
+    /// The kernel lacks something.
+    #[error(transparent)]
+    Ring(#[from] RingError),
+    /// A shard did not start, or ended by itself.
+    #[error("{0}")]
+    Shard(String),
+    /// A thread or a wake-up can't be had.
+    #[error("a thread can't be started: {0}")]
+    Thread(io::Error),
+}
+
+impl Node {
+    /// Starts a node. Who subscribes to `bus` before sees every event.
+    ///
+    /// # Errors
+    /// What the machine does not give.
+    pub fn start(settings: Settings, mut bus: Bus) -> Result<Self, StartError> {
+        let log = Log::start(&settings.log, bus.subscribe(EVENTS_PER_SUBSCRIBER))
+            .map_err(StartError::Log)?;
+        let mut starting = Starting { bus };
+        let assembled = starting.assemble(&settings);
+        let Starting { bus } = starting;
+        match assembled {
+            Ok(assembled) => Ok(Self::new(bus, log, assembled)),
+            Err(error) => {
+                // The log ends with the bus, and has all that was said until then.
+                drop(bus);
+                log.finish();
+                Err(error)
+            }
+        }
+    }
+}
+
+/// A node on its way: what it has to say goes to the bus from the beginning.
+struct Starting {
+    bus: Bus,
+}
+
+impl Starting {
+    fn publish(&mut self, event: NodeEvent) {
+        self.bus.publish(Now::read().unix, event);
+    }
+
+    fn assemble(&mut self, settings: &Settings) -> Result<Assembled, StartError> {
+        self.publish(NodeEvent::Started);
+        let status = settings.status.as_ref().map(open_status).transpose()?;
+        let session = Arc::new(session_settings(settings)?);
+        let sockets = self.bind(&settings.listeners)?;
+        let tun = self.open_tun(settings)?;
+        let pool = settings.network.pool();
+        self.publish(NodeEvent::PoolOpened {
+            v4: pool.v4.map(|first| (first, pool.slots)),
+            v6: settings
+                .network
+                .v6
+                .map(|v6| (v6.pool_first, pool.slots, v6.network.prefix_len())),
+        });
+        let (reporter, reports) = channel::bounded(NODE_REPORTS);
+        let shard = start_shard(sockets, tun, session, network(settings), reporter.clone())?;
+        let registry = Registry::new(pool, settings.max_clients as usize, settings.duplicate_cn);
+        wait_until_ready(&reports, 1)?;
+        Ok(Assembled {
+            registry,
+            shards: vec![shard],
+            reports,
+            reporter,
+            status,
+        })
+    }
+
+    fn bind(&mut self, listeners: &[ListenerSettings]) -> Result<Vec<UdpSocket>, StartError> {
+        let mut sockets = Vec::new();
+        for listener in listeners {
+            let socket = UdpSocket::bind(&listen(listener))?;
+            if let Ok(address) = socket.local_address() {
+                self.publish(NodeEvent::ListenerBound { address });
+            }
+            sockets.push(socket);
+        }
+        Ok(sockets)
+    }
+
+    fn open_tun(&mut self, settings: &Settings) -> Result<Tun, StartError> {
+        let network = &settings.network;
+        let v4 = network.v4.map(|v4| (v4.server, v4.network.prefix_len()));
+        let v6 = network.v6.map(|v6| (v6.server, v6.network.prefix_len()));
+        let tun = Tun::create(&TunConfig {
+            name: match &settings.device.name {
+                DeviceName::Auto => None,
+                DeviceName::Named(name) => Some(name.clone()),
+            },
+            ipv4: v4,
+            ipv6: v6,
+            mtu: Some(settings.device.mtu),
+            queue_length: settings.device.transmit_queue,
+            multi_queue: false,
+        })?;
+        let name: Text = tun.name().into();
+        self.publish(NodeEvent::TunOpened {
+            name: name.clone(),
+            mtu: u32::from(settings.device.mtu),
+        });
+        let v4 = v4.and_then(|(address, prefix)| Ipv4Net::new(address, prefix).ok());
+        let v6 = v6.and_then(|(address, prefix)| Ipv6Net::new(address, prefix).ok());
+        for address in v4.map(IpNet::from).into_iter().chain(v6.map(IpNet::from)) {
+            self.publish(NodeEvent::TunAddressed {
+                name: name.clone(),
+                address,
+            });
+        }
+        Ok(tun)
+    }
+}
+
+fn open_status(status: &StatusSettings) -> Result<StatusReports, StartError> {
+    let path = status.path.clone();
+    let file = StatusFile::start(path.clone(), status.format)
+        .map_err(|error| StartError::Status { path, error })?;
+    Ok(StatusReports::new(file, status.interval))
+}
+
+fn listen(listener: &ListenerSettings) -> Listen {
+    let (family, address) = match listener.bind {
+        Bind::DualStack => (Family::Dual, None),
+        Bind::V4(address) => (
+            Family::V4,
+            (!address.is_unspecified()).then_some(address.into()),
+        ),
+        Bind::V6(address) => (
+            Family::V6,
+            (!address.is_unspecified()).then_some(address.into()),
+        ),
+    };
+    let bytes = |size: Option<std::num::NonZeroU32>| size.map_or(0, |size| size.get() as usize);
+    Listen {
+        family,
+        address,
+        port: listener.port,
+        reuse_port: false,
+        send_buffer: bytes(listener.send_buffer),
+        receive_buffer: bytes(listener.receive_buffer),
+        // Super-packets need a data path that splits them.
+        receive_offload: false,
+    }
+}
+
+fn start_shard(
+    sockets: Vec<UdpSocket>,
+    tun: Tun,
+    session: Arc<SessionSettings>,
+    network: Network,
+    reports: Sender<Report>,
+) -> Result<ShardHandle, StartError> {
+    let waker = Waker::new().map_err(StartError::Thread)?;
+    let (instructions, taken) = reactor::mailbox(MAILBOX_MESSAGES, waker.clone());
+    let cookie = CookieKey::new(&mut SystemRandom, session.timing.hand_window);
+    let protocol = OpenVpn2::new(session, cookie, &mut SystemRandom);
+    let parts = Parts {
+        number: 0,
+        shards: 1,
+        sockets,
+        tun,
+        waker,
+        instructions: taken,
+        reports: reports.clone(),
+        protocol,
+        network,
+    };
+    let thread = thread::Builder::new()
+        .name("shard-0".to_owned())
+        .spawn(move || {
+            let failure = run_shard(parts, &reports);
+            let _nobody_listens = reports.send(Report::Ended { failure });
+        })
+        .map_err(StartError::Thread)?;
+    Ok(ShardHandle::new(instructions, thread))
+}
+
+/// A shard's whole life; a sentence if it went wrong.
+fn run_shard(parts: Parts, reports: &Sender<Report>) -> Option<String> {
+    let mut shard = match Shard::new(parts) {
+        Ok(shard) => shard,
+        Err(error) => return Some(error.to_string()),
+    };
+    let _nobody_listens = reports.send(Report::Ready);
+    shard.run().err().map(|error| error.to_string())
+}
+
+fn wait_until_ready(reports: &channel::Receiver<Report>, shards: usize) -> Result<(), StartError> {
+    let mut ready = 0;
+    while ready < shards {
+        match reports.recv() {
+            Ok(Report::Ready) => ready += 1,
+            Ok(Report::Ended {
+                failure: Some(failure),
+            }) => return Err(StartError::Shard(failure)),
+            Ok(_) => {}
+            Err(_) => return Err(StartError::Shard("a shard ended at its start".to_owned())),
+        }
+    }
+    Ok(())
+}
+
+fn session_settings(settings: &Settings) -> Result<SessionSettings, StartError> {
+    let handshake = settings.handshake;
+    let options = OptionsString {
+        tun_mtu: u32::from(settings.device.mtu),
+        auth: settings.auth.map_or("[null-digest]", Digest::name),
+        tls_auth: match &settings.wrapping {
+            WrappingSettings::TlsAuth { direction, .. } => Some(match direction {
+                KeyDirection::Both => None,
+                KeyDirection::Zero => Some(0),
+                KeyDirection::One => Some(1),
+            }),
+            WrappingSettings::Plain | WrappingSettings::TlsCrypt { .. } => None,
+        },
+        ..OptionsString::stock(Role::Server)
+    };
+    Ok(SessionSettings {
+        role: Role::Server,
+        wrapping: Arc::new(settings.wrapping.wrapping()),
+        static_key: settings.wrapping.static_key().cloned(),
+        tls: Arc::new(settings.tls.engine().map_err(StartError::Tls)?),
+        ciphers: settings.ciphers.clone(),
+        options_string: options.to_string(),
+        tun_mtu: settings.device.mtu,
+        push: settings.push.clone(),
+        peer_info: String::new(),
+        replay_window: ReplayWindow::new(settings.replay.packets, settings.replay.time),
+        timing: Timing {
+            hand_window: handshake.hand_window,
+            tran_window: handshake.tran_window,
+            tls_timeout: handshake.tls_timeout,
+            renegotiation: handshake.renegotiate,
+            ping: settings.keepalive.ping,
+            ping_restart: settings.keepalive.ping_restart,
+        },
+    })
+}
+
+fn network(settings: &Settings) -> Network {
+    Network {
+        v4_netmask: settings.network.v4.map(|v4| v4.network.netmask()),
+        v6: settings
+            .network
+            .v6
+            .map(|v6| (v6.network.prefix_len(), v6.server)),
+        mtu: settings.device.mtu,
+        mssfix: settings.mssfix,
+        max_clients: settings.max_clients,
+        farewell: match settings.explicit_exit {
+            ExplicitExit::Silent => Farewell::Silent,
+            ExplicitExit::Restart => Farewell::Restart { next_remote: false },
+            ExplicitExit::RestartNext => Farewell::Restart { next_remote: true },
+        },
+    }
+}
