@@ -9,8 +9,8 @@ use super::diagnostics::{Diagnostic, Diagnostics, Reason, Severity};
 use super::draft::{Draft, MTU_DEFAULT};
 use super::pki::{self, Opened};
 use super::settings::{
-    HandshakeSettings, Keepalive, NetworkSettings, ProcessSettings, Settings,
-    StatusSettings, TlsSettings, WrappingSettings,
+    HandshakeSettings, Keepalive, NetworkSettings, ProcessSettings, Settings, StatusSettings,
+    TlsSettings, WrappingSettings,
 };
 use crate::crypto::Digest;
 use crate::crypto::tls::rustls::TlsVersion;

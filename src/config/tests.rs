@@ -14,7 +14,7 @@ use rcgen::{
 use tempfile::TempDir;
 
 use super::diagnostics::Severity;
-use super::settings::{Bind, DeviceName, ExplicitExit, Renegotiate, Settings, WrappingSettings};
+use super::settings::{Bind, DeviceName, ExplicitExit, Settings, WrappingSettings};
 use super::{Loaded, load};
 use crate::crypto::tls::NameRule;
 use crate::crypto::{DataCipher, Digest, KeyDirection, StaticKey};
@@ -22,6 +22,7 @@ use crate::node::log::{LogTarget, Stamp};
 use crate::node::status::StatusFormat;
 use crate::packet::Mssfix;
 use crate::random::SeededRandom;
+use crate::session::Renegotiation;
 
 /// A directory with an authority, a server's certificate and key, and files that are no good.
 struct Files(TempDir);
@@ -272,7 +273,7 @@ fn lines_have_effect() {
 fn a_new_key_is_made_within_the_last_tenth() {
     let files = Files::new();
     let renegotiate = |lines| {
-        let Renegotiate { earliest, latest } = files.with(lines).handshake.renegotiate.unwrap();
+        let Renegotiation { earliest, latest } = files.with(lines).handshake.renegotiate.unwrap();
         (earliest.as_secs(), latest.as_secs())
     };
     assert_eq!(renegotiate(""), (3240, 3600));

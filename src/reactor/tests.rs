@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket as Client};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::packet::{Buffer, Pool};
+use crate::packet::{Buffer, LocalAddress, Pool};
 use crate::reactor::testing::{eventually, in_own_network, run};
 use crate::reactor::{
     Completion, Datagram, Family, Listen, Outgoing, QueueFull, Reactor, ReactorConfig, Refused,

@@ -191,7 +191,7 @@ impl Implementation {
 }
 
 /// The server tested when the environment says nothing.
-const DEFAULT: Implementation = Implementation::Stock;
+const DEFAULT: Implementation = Implementation::Ringway;
 
 /// The ringway binary of this build.
 pub(crate) const RINGWAY: &str = env!("CARGO_BIN_EXE_ringway");

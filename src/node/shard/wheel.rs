@@ -198,7 +198,8 @@ mod tests {
         let mut expected: BTreeMap<u64, Monotonic> = BTreeMap::new();
         let mut fired = 0;
         for key in 0..20_000 {
-            let at = now + Duration::from_micros(random.below(1 << random.below(36)));
+            let range = 1 << random.below(36);
+            let at = now + Duration::from_micros(random.below(range));
             wheel.set(at, key);
             expected.insert(key, at);
             now = now + Duration::from_micros(random.below(200_000));
