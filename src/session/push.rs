@@ -48,10 +48,7 @@ pub(super) fn reply(
 }
 
 /// Only what the client announced: others break on it. Wire: wire.md section 10.2.1.
-fn protocol_options(
-    agreement: &Agreement,
-    capabilities: &Capabilities,
-) -> Vec<String> {
+fn protocol_options(agreement: &Agreement, capabilities: &Capabilities) -> Vec<String> {
     let exporter = agreement.derivation == Derivation::Exporter;
     let knows_flags = capabilities.proto.cc_exit_notify();
     let flags: Vec<&str> = [

@@ -10,7 +10,8 @@ use ringway::crypto::tls::stand_in::StandInEngine;
 use ringway::crypto::{ReplayStamp, WrapError};
 use ringway::random::{Random, SeededRandom};
 use ringway::session::{
-    Activity, ControlDrop, Greeting, LeaveReason, OpenVpn2, Session, SessionEvent, SessionSettings,
+    Activity, ControlDrop, ExitChannel, Greeting, LeaveReason, OpenVpn2, Session, SessionEvent,
+    SessionSettings,
 };
 use ringway::time::{Monotonic, Now};
 use ringway::wire::{Acks, ControlBody, ControlHeader, KeyId, Malformed, Opcode, Role, SessionId};
@@ -191,7 +192,10 @@ fn texts_that_are_none_do_not_end_the_tunnel() {
     scene
         .message(&record(b"\x01\0EXIT\r\n\0"))
         .expect("well-formed");
-    assert_eq!(left(&scene.events), Some(&LeaveReason::RemoteExit(ExitChannel::Control)));
+    assert_eq!(
+        left(&scene.events),
+        Some(&LeaveReason::RemoteExit(ExitChannel::Control))
+    );
 }
 
 #[test]
@@ -262,7 +266,10 @@ fn messages_far_ahead_and_long_past_change_nothing() {
         scene.hear();
     }
     scene.message(&record(b"EXIT\0")).expect("in order");
-    assert_eq!(left(&scene.events), Some(&LeaveReason::RemoteExit(ExitChannel::Control)));
+    assert_eq!(
+        left(&scene.events),
+        Some(&LeaveReason::RemoteExit(ExitChannel::Control))
+    );
 }
 
 #[test]
@@ -617,6 +624,9 @@ fn a_datagram_longer_than_any_control_packet_is_dropped() {
             .packet(now, Opcode::ControlV1, Some(id), &[0; 60_000]);
         assert_eq!(scene.deliver(&long), Err(ControlDrop::TooLong));
         scene.message(&record(b"EXIT\0")).expect("in order");
-        assert_eq!(left(&scene.events), Some(&LeaveReason::RemoteExit(ExitChannel::Control)));
+        assert_eq!(
+            left(&scene.events),
+            Some(&LeaveReason::RemoteExit(ExitChannel::Control))
+        );
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ringway::session::{ControlDrop, Farewell, LeaveReason, SessionEvent};
+use ringway::session::{ControlDrop, ExitChannel, Farewell, LeaveReason, SessionEvent};
 
 use crate::pair::{ALL_WRAPS, Pair, V2_6, Wrap, client, count, left, server};
 use crate::push::name;
@@ -44,7 +44,10 @@ fn the_clients_exit_goes_over_the_control_channel_where_that_was_agreed() {
         pair.client.close(now, Farewell::Exit, LeaveReason::Closed);
         pair.settle();
         assert_eq!(left(&pair.client_events), Some(&LeaveReason::Closed));
-        assert_eq!(left(&pair.server_events), Some(&LeaveReason::RemoteExit(ExitChannel::Control)));
+        assert_eq!(
+            left(&pair.server_events),
+            Some(&LeaveReason::RemoteExit(ExitChannel::Control))
+        );
         assert_eq!(count(&pair.client_events, is_left), 1);
         assert_eq!(
             count(&pair.client_events, |event| name(event) == "ExitNoticeDue"),
@@ -66,7 +69,10 @@ fn the_exit_of_an_older_client_goes_over_the_data_channel() {
     pair.server().peer_exits(now);
     pair.server().peer_exits(now);
     pair.settle();
-    assert_eq!(left(&pair.server_events), Some(&LeaveReason::RemoteExit(ExitChannel::Control)));
+    assert_eq!(
+        left(&pair.server_events),
+        Some(&LeaveReason::RemoteExit(ExitChannel::Control))
+    );
     assert_eq!(count(&pair.server_events, is_left), 1);
 }
 
@@ -116,7 +122,10 @@ fn a_goodbye_that_is_lost_is_repeated() {
     pair.client.close(now, Farewell::Exit, LeaveReason::Closed);
     assert_eq!(pair.intercept_client().len(), 1, "lost");
     pair.pass(Duration::from_secs(3));
-    assert_eq!(left(&pair.server_events), Some(&LeaveReason::RemoteExit(ExitChannel::Control)));
+    assert_eq!(
+        left(&pair.server_events),
+        Some(&LeaveReason::RemoteExit(ExitChannel::Control))
+    );
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What clients of each version are told, and that both ends then have the same keys.
 
 use ringway::crypto::DataKeys;
-use ringway::session::{LeaveReason, SessionEvent};
+use ringway::session::{ExitChannel, LeaveReason, SessionEvent};
 use ringway::wire::{DataHeader, OptionsString, PeerId, Role};
 
 use crate::pair::{
@@ -234,7 +234,10 @@ fn a_decision_that_comes_too_late_changes_nothing() {
     pair.server().refuse(now, &mut random, "too late");
     pair.settle();
     assert_eq!(pair.server_events.len(), events + 1);
-    assert_eq!(left(&pair.server_events), Some(&LeaveReason::RemoteExit(ExitChannel::Control)));
+    assert_eq!(
+        left(&pair.server_events),
+        Some(&LeaveReason::RemoteExit(ExitChannel::Control))
+    );
     assert!(!pair.server().is_half_open());
     assert!(!pair.server().is_connected());
     pair.pass(std::time::Duration::from_secs(6));
