@@ -1,0 +1,797 @@
+//! What the fuzzer calls: a function for each parser of bytes that come from the network or from a
+//! file, which feeds it and checks what must hold for any input.
+//!
+//! Both `cargo test --test fuzz` and the libFuzzer targets of `fuzz/` use this file.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use ringway::crypto::tls::rustls::{Identity, RustlsEngine, TlsVersion};
+use ringway::crypto::tls::stand_in::StandInEngine;
+use ringway::crypto::tls::{PeerPolicy, PeerPurpose, TlsEngine};
+use ringway::crypto::{
+    ControlWrap, CookieKey, DataCipher, Digest, KeyDirection, KeyMaterial, ReplayStamp,
+    ReplayWindow, StaticKey, Wrapping,
+};
+use ringway::random::SeededRandom;
+use ringway::session::{
+    Activity, Farewell, Grant, Greeting, LeaveReason, OpenVpn2, Session, SessionEvent,
+    SessionSettings, Timing, V4Grant,
+};
+use ringway::time::{Monotonic, Now};
+use ringway::wire::{
+    Acks, ClientKeyMessage, ControlBody, ControlHeader, ControlMessage, DataHeader, InnerPacket,
+    KeyId, OccMessage, Opcode, OptionsString, PeerId, PeerInfo, PushAssembler, PushReply, Role,
+    ServerKeyMessage, SessionId, clamp_mss, options_cipher, options_compress, parse_first_byte,
+};
+
+/// A target by name, and how dear an input is compared to the cheapest.
+pub(crate) type Target = (&'static str, fn(&[u8]), u32);
+
+/// All of them; each has a folder of this name under `fuzz/corpus`.
+pub(crate) const TARGETS: [Target; 18] = [
+    ("control_packet", control_packet, 1),
+    ("open_stateless", open_stateless, 1),
+    ("sealed_body", sealed_body, 1),
+    ("client_key_message", client_key_message, 1),
+    ("server_key_message", server_key_message, 1),
+    ("peer_info", peer_info, 2),
+    ("options_string", options_string, 1),
+    ("control_message", control_message, 1),
+    ("push_reply", push_reply, 2),
+    ("data_packet", data_packet, 4),
+    ("occ_message", occ_message, 1),
+    ("inner_packet", inner_packet, 1),
+    ("static_key", static_key, 2),
+    ("config_text", config_text, 4),
+    ("tls_stream", tls_stream, 30),
+    ("door", door, 10),
+    ("session_raw", session_raw, 60),
+    ("session_sealed", session_sealed, 60),
+];
+
+/// First byte, header and body, as they stand without a wrapping.
+pub(crate) fn control_packet(data: &[u8]) {
+    let _ = OpenVpn2::classify(data);
+    let first = parse_first_byte(data);
+    let Ok(header) = ControlHeader::parse(data) else {
+        return;
+    };
+    assert_eq!(first, Ok((header.opcode, header.key_id)));
+    assert_eq!(header.to_bytes()[..], data[..ControlHeader::LEN]);
+    let bytes = &data[ControlHeader::LEN..];
+    let Ok(body) = ControlBody::parse(header.opcode, bytes) else {
+        return;
+    };
+    let mut written = Vec::new();
+    body.emit(&mut written);
+    assert_eq!(written.len(), body.encoded_len());
+    assert!(bytes.starts_with(&written));
+    assert!(header.opcode == Opcode::AckV1 || written == bytes);
+}
+
+/// A stranger's bytes under each wrapping.
+pub(crate) fn open_stateless(data: &[u8]) {
+    let Some((choice, data)) = data.split_first() else {
+        return;
+    };
+    let mut datagram = data.to_vec();
+    let wrapping = wrapping(*choice, Role::Server);
+    let opened = wrapping.open_stateless(&mut datagram);
+    if let Ok(opened) = opened {
+        assert!(opened.body.len() <= data.len());
+        let _ = ControlBody::parse(opened.header.opcode, opened.body);
+    }
+}
+
+/// The same behind the wrapping: the fuzzer's bytes are sealed with the right key.
+pub(crate) fn sealed_body(data: &[u8]) {
+    let Some(([choice, first], bytes)) = data.split_first_chunk() else {
+        return;
+    };
+    let header = header(*first, SessionId([7; 8]));
+    let stamp = ReplayStamp { id: 1, time: 2 };
+    let mut datagram = Vec::new();
+    wrapping(*choice, Role::Client).seal_with(stamp, header, bytes, &mut datagram);
+    let wrapping = wrapping(*choice, Role::Server);
+    match wrapping.open_stateless(&mut datagram) {
+        Ok(opened) => {
+            assert_eq!((opened.header, opened.body), (header, bytes));
+            let _ = ControlBody::parse(opened.header.opcode, opened.body);
+        }
+        // Hard resets have no later generations.
+        Err(error) => assert!(
+            header.opcode.is_hard_reset() && header.key_id != KeyId::FIRST || bytes.is_empty(),
+            "{error}"
+        ),
+    }
+}
+
+/// Key method 2 as a server reads it.
+pub(crate) fn client_key_message(data: &[u8]) {
+    let Ok(message) = ClientKeyMessage::parse(data) else {
+        return;
+    };
+    let texts = [&message.options, &message.username, &message.peer_info];
+    for text in texts.into_iter().chain([&*message.password]) {
+        assert!(!text.chars().any(|c| c.is_control() && c != '\n'));
+    }
+    let mut bytes = Vec::new();
+    message.emit(&mut bytes).expect("no longer than it was");
+    assert!(ClientKeyMessage::parse(&bytes) == Ok(message.clone()));
+    peer_info(message.peer_info.as_bytes());
+    options_string(message.options.as_bytes());
+}
+
+/// And as a client does.
+pub(crate) fn server_key_message(data: &[u8]) {
+    let Ok(message) = ServerKeyMessage::parse(data) else {
+        return;
+    };
+    let mut bytes = Vec::new();
+    message.emit(&mut bytes).expect("no longer than it was");
+    assert!(ServerKeyMessage::parse(&bytes) == Ok(message));
+}
+
+/// A client's account of itself.
+pub(crate) fn peer_info(data: &[u8]) {
+    let info = PeerInfo::parse(&String::from_utf8_lossy(data));
+    assert!(info.iter().count() <= ringway::limits::PEER_INFO_ENTRIES_MAX);
+    for (key, value) in info.iter() {
+        assert!(!key.is_empty() && key.is_ascii());
+        assert!(!value.chars().any(|c| c.is_control() || c.is_whitespace()));
+    }
+    let _ = (info.version(), info.platform(), info.mtu(), info.proto());
+    let ours = [DataCipher::Aes256Gcm, DataCipher::ChaCha20Poly1305];
+    let _ = ringway::session::choose_cipher(&ours, &info, "V4,cipher BF-CBC");
+}
+
+/// The options string.
+pub(crate) fn options_string(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    if let Some(cipher) = options_cipher(&text) {
+        assert!(!cipher.contains(','));
+    }
+    assert!(!options_compress(&text) || text.contains("comp-lzo"));
+}
+
+/// Text messages.
+pub(crate) fn control_message(data: &[u8]) {
+    let _ = ControlMessage::parse(data);
+    for message in ControlMessage::parse_all(data).flatten() {
+        let mut bytes = Vec::new();
+        if message.emit(&mut bytes).is_ok() {
+            assert!(ControlMessage::parse(&bytes).is_ok(), "{message:?}");
+        }
+    }
+}
+
+/// A server's configuration in parts, a line each, and options that are to be pushed.
+pub(crate) fn push_reply(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let mut assembler = PushAssembler::new();
+    for part in text.lines() {
+        if let Ok(Some(options)) = assembler.take(part) {
+            assert!(options.iter().all(|option| !option.contains(',')));
+        }
+    }
+    let mut reply = PushReply::new();
+    for option in text.lines() {
+        let _ = reply.push(option);
+    }
+    let mut assembler = PushAssembler::new();
+    let mut whole = None;
+    for message in reply.messages() {
+        assert!(message.len() < 1_024);
+        let part = message.strip_prefix("PUSH_REPLY,").expect("begins so");
+        assert_eq!(whole, None, "the last part came before");
+        match assembler.take(part) {
+            Ok(options) => whole = options,
+            Err(_) => return,
+        }
+    }
+    let continues = |option: &String| option.starts_with("push-continuation ");
+    if !reply.options().iter().any(continues) {
+        assert_eq!(whole.as_deref(), Some(reply.options()));
+    }
+}
+
+/// A data packet as it comes, and the fuzzer's bytes as what is inside one.
+pub(crate) fn data_packet(data: &[u8]) {
+    let material = KeyMaterial::from_exporter(std::array::from_fn(|index| index as u8));
+    let material = material.expect("not zero");
+    let choice = usize::from(data.first().copied().unwrap_or(0)) % 3;
+    let cipher = [
+        DataCipher::Aes256Gcm,
+        DataCipher::Aes128Gcm,
+        DataCipher::ChaCha20Poly1305,
+    ][choice];
+    let mut server = material.split(cipher, Role::Server);
+    let mut client = material.split(cipher, Role::Client);
+    let mut plain = vec![0; data.len() + 64];
+    let _ = server.open.open(Monotonic::ZERO, data, &mut plain);
+    let Ok(header) = DataHeader::parse(data) else {
+        return;
+    };
+    assert_eq!(header.to_bytes()[..header.len()], data[..header.len()]);
+    let mut sealed = vec![0; data.len() + 64];
+    let length = client.seal.seal(header, data, &mut sealed).expect("fits");
+    let opened = server
+        .open
+        .open(Monotonic::ZERO, &sealed[..length], &mut plain);
+    assert_eq!(opened.map(|length| &plain[..length]), Ok(data));
+    assert!(
+        server
+            .open
+            .open(Monotonic::ZERO, &sealed[..length], &mut plain)
+            .is_err(),
+        "a replay"
+    );
+}
+
+/// What is said inside the data channel.
+pub(crate) fn occ_message(data: &[u8]) {
+    if let Some(message) = OccMessage::parse(data) {
+        let mut bytes = Vec::new();
+        message.emit(&mut bytes);
+        let again = (message != OccMessage::Other).then_some(message);
+        assert_eq!(OccMessage::parse(&bytes), again);
+    }
+}
+
+/// An inner packet, and the clamping of its segment size.
+pub(crate) fn inner_packet(data: &[u8]) {
+    let Ok(packet) = InnerPacket::parse(data) else {
+        let mut copy = data.to_vec();
+        assert!(!clamp_mss(&mut copy, 1_200));
+        assert_eq!(copy, data);
+        return;
+    };
+    assert!(packet.bytes().len() <= data.len());
+    assert!(matches!(packet.version(), 4 | 6));
+    let _ = packet.transport();
+    let (source, destination) = (packet.source(), packet.destination());
+    let mut copy = data.to_vec();
+    let clamped = clamp_mss(&mut copy, 1_200);
+    assert_eq!(clamped, copy != data);
+    assert!(!clamp_mss(&mut copy, 1_200), "once is enough");
+    let after = InnerPacket::parse(&copy).expect("still a packet");
+    assert_eq!((after.source(), after.destination()), (source, destination));
+}
+
+/// The text of a key file.
+pub(crate) fn static_key(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    if let Ok(key) = StaticKey::parse(&text) {
+        let written = key.to_text();
+        let again = StaticKey::parse(&written).expect("our own text");
+        assert_eq!(*again.to_text(), *written);
+    }
+}
+
+/// A configuration file's lexer.
+pub(crate) fn config_text(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let (lines, faults) = ringway::config::lexer::lex("server.conf", &text);
+    assert!(lines.len() + faults.len() <= text.lines().count() + 1);
+    for line in text.lines() {
+        let _ = ringway::config::lexer::split(line);
+    }
+}
+
+/// A TLS stream from a client, in pieces, at the real library.
+pub(crate) fn tls_stream(data: &[u8]) {
+    let mut tls = rustls_server()
+        .start(now(0), &mut SeededRandom::new(1))
+        .expect("starts");
+    let mut reader = Reader(data);
+    while !reader.0.is_empty() {
+        let length = usize::from(reader.u16()) % 2_000 + 1;
+        let bytes = reader.take(length);
+        let taken = tls.receive(bytes);
+        let mut answer = Vec::new();
+        tls.transmit(&mut answer);
+        assert!(answer.len() <= ringway::limits::TLS_BACKLOG_MAX);
+        assert!(!tls.is_established(), "nobody has a certificate");
+        assert_eq!(tls.next_message(), None);
+        if taken.is_err() {
+            return;
+        }
+    }
+}
+
+/// Strangers' datagrams at a listener, some of them sealed with the right key.
+pub(crate) fn door(data: &[u8]) {
+    let mut reader = Reader(data);
+    let choice = reader.u8();
+    let mut random = SeededRandom::new(3);
+    let key = CookieKey::new(&mut random, Duration::from_secs(60));
+    let settings = Arc::new(settings(Role::Server, choice, V2_6));
+    let mut door = OpenVpn2::new(settings, key, &mut random);
+    let client = wrapping(choice, Role::Client);
+    let (mut time, mut cookie, mut stamp) = (1_000, SessionId([0; 8]), 0);
+    let (mut answer, mut answered) = (Vec::new(), 0);
+    while !reader.0.is_empty() {
+        let (kind, first) = (reader.u8(), reader.u8());
+        let header = header(first, SessionId([reader.u8() % 4; 8]));
+        time += u64::from(reader.u8() % 64);
+        let mut datagram = Vec::new();
+        match kind % 4 {
+            0 => {
+                let length = usize::from(reader.u16());
+                datagram.extend_from_slice(reader.take(length));
+            }
+            1 => {
+                let length = usize::from(reader.u16());
+                stamp += 1;
+                let stamp = ReplayStamp { id: stamp, time: 1 };
+                client.seal_with(stamp, header, reader.take(length), &mut datagram);
+            }
+            _ => {
+                let body = reader.body(cookie, SessionId([9; 8]), header.opcode);
+                let mut bytes = Vec::new();
+                body.emit(&mut bytes);
+                stamp += 1;
+                let stamp = ReplayStamp { id: stamp, time: 1 };
+                client.seal_with(stamp, header, &bytes, &mut datagram);
+            }
+        }
+        let port = 1_000 + u16::from(kind >> 6);
+        let from = SocketAddr::from(([192, 0, 2, 1], port));
+        answer.clear();
+        match door.greet(now(time), &mut random, from, &datagram, &mut answer) {
+            Ok(Greeting::Answer) => {
+                let answer = ControlHeader::parse(&answer).expect("our own");
+                assert_eq!(answer.opcode, Opcode::HardResetServerV2);
+                cookie = answer.session_id;
+                answered += 1;
+            }
+            Ok(Greeting::Session(session)) => {
+                assert!(session.is_half_open());
+                assert!(answer.is_empty());
+                assert!(answered > 0, "nobody could know a cookie");
+            }
+            Err(_) => assert!(answer.is_empty()),
+        }
+    }
+}
+
+/// Datagrams as they come, at a session of either role, before and after it has connected.
+pub(crate) fn session_raw(data: &[u8]) {
+    let mut reader = Reader(data);
+    let mut stage = Stage::new(reader.u8());
+    while !reader.0.is_empty() {
+        let fix_id = reader.u8() & 1 == 1;
+        let length = usize::from(reader.u16());
+        let mut datagram = reader.take(length).to_vec();
+        let from = stage.other().local_id();
+        if let Some(id) = datagram.get_mut(1..9).filter(|_| fix_id) {
+            id.copy_from_slice(&from.0);
+        }
+        stage.deliver(&datagram);
+    }
+    stage.end();
+}
+
+/// Packets from somebody who has the key and knows the session ids, and what else may happen.
+pub(crate) fn session_sealed(data: &[u8]) {
+    let mut reader = Reader(data);
+    let choice = reader.u8();
+    let mut stage = Stage::new(choice);
+    let role = match stage.role {
+        Role::Server => Role::Client,
+        Role::Client => Role::Server,
+    };
+    let mut wrap = ControlWrap::with_sent(
+        Arc::new(wrapping(choice, role)),
+        ReplayStamp {
+            id: 40,
+            time: now(1_000).unix as u32,
+        },
+    );
+    while !reader.0.is_empty() {
+        match reader.u8() % 8 {
+            0..=4 => {
+                let header = header(reader.u8(), stage.other().local_id());
+                let (ours, foreign) = (stage.session().local_id(), SessionId([0xee; 8]));
+                let body = reader.body(ours, foreign, header.opcode);
+                let (mut bytes, mut datagram) = (Vec::new(), Vec::new());
+                body.emit(&mut bytes);
+                wrap.seal(stage.now(), header, &bytes, &mut datagram);
+                stage.deliver(&datagram);
+            }
+            5 => stage.pass(Duration::from_millis(100 * u64::from(reader.u8()))),
+            6 => stage.command(reader.u8()),
+            _ => stage.converse(2),
+        }
+    }
+    stage.end();
+}
+
+/// A session under test, its honest peer, and what both have said so far.
+struct Stage {
+    role: Role,
+    time: Monotonic,
+    random: SeededRandom,
+    client: Session,
+    server: Session,
+    admits: bool,
+    left: u32,
+    finished: u32,
+    keys: u8,
+    sending: Option<KeyId>,
+}
+
+impl Stage {
+    fn new(choice: u8) -> Self {
+        let mut random = SeededRandom::new(11);
+        let (time, peer_info) = (Monotonic::from_nanos(1_000_000_000_000), V2_6);
+        let peer_info = if choice & 16 == 0 { peer_info } else { V2_5 };
+        let wall = now(1_000);
+        let key = CookieKey::new(&mut random, Duration::from_secs(60));
+        let server = settings(Role::Server, choice, peer_info);
+        let client = settings(Role::Client, choice, peer_info);
+        let mut door = OpenVpn2::new(Arc::new(server), key, &mut random);
+        let client = Session::connect(Arc::new(client), wall, &mut random);
+        let mut client = client.expect("starts");
+        let from = SocketAddr::from(([192, 0, 2, 1], 1_000));
+        let (mut datagram, mut answer) = (Vec::new(), Vec::new());
+        let server = loop {
+            assert!(client.poll_transmit(wall, &mut datagram));
+            match door.greet(wall, &mut random, from, &datagram, &mut answer) {
+                Ok(Greeting::Answer) => {
+                    let taken = client.handle_datagram(wall, &mut random, &mut answer);
+                    taken.expect("our own answer");
+                }
+                Ok(Greeting::Session(session)) => break *session,
+                Err(drop) => panic!("our own packet: {drop}"),
+            }
+        };
+        let mut stage = Self {
+            role: if choice & 4 == 0 {
+                Role::Server
+            } else {
+                Role::Client
+            },
+            time,
+            random,
+            client,
+            server,
+            admits: choice & 32 == 0,
+            left: 0,
+            finished: 0,
+            keys: 0,
+            sending: None,
+        };
+        let taken = stage
+            .server
+            .handle_datagram(wall, &mut stage.random, &mut datagram);
+        taken.expect("what the door takes, the session takes");
+        if choice & 8 != 0 {
+            stage.converse(20);
+            stage.pass(Duration::from_secs(2));
+            stage.converse(20);
+        }
+        stage
+    }
+
+    fn now(&self) -> Now {
+        Now {
+            monotonic: self.time,
+            ..now(self.time.as_nanos() / 1_000_000_000)
+        }
+    }
+
+    fn session(&mut self) -> &mut Session {
+        match self.role {
+            Role::Server => &mut self.server,
+            Role::Client => &mut self.client,
+        }
+    }
+
+    fn other(&self) -> &Session {
+        match self.role {
+            Role::Server => &self.client,
+            Role::Client => &self.server,
+        }
+    }
+
+    fn deliver(&mut self, datagram: &[u8]) {
+        let (now, mut copy) = (self.now(), datagram.to_vec());
+        let mut random = self.random.clone();
+        let _ = self.session().handle_datagram(now, &mut random, &mut copy);
+        self.random = random;
+        self.check();
+    }
+
+    fn pass(&mut self, duration: Duration) {
+        let end = self.time + duration;
+        for turns in 0.. {
+            assert!(turns < 10_000, "timers without end");
+            let next = [self.client.next_timeout(), self.server.next_timeout()];
+            let Some(next) = next.into_iter().flatten().min().filter(|next| *next <= end) else {
+                break;
+            };
+            self.time = next.max(self.time);
+            let now = self.now();
+            let activity = Activity {
+                sent: self.time,
+                received: self.time,
+            };
+            for session in [&mut self.client, &mut self.server] {
+                session.handle_timeout(now, &mut self.random, activity);
+            }
+            self.check();
+            // What is due and not sent would be due for ever.
+            let role = self.role;
+            let other = if role == Role::Server {
+                &mut self.client
+            } else {
+                &mut self.server
+            };
+            let mut datagram = Vec::new();
+            while other.poll_transmit(now, &mut datagram) {}
+        }
+        self.time = end;
+    }
+
+    /// Lets the two honest ends talk.
+    fn converse(&mut self, turns: usize) {
+        let now = self.now();
+        let mut datagram = Vec::new();
+        for _ in 0..turns {
+            let mut to_server = Vec::new();
+            while self.client.poll_transmit(now, &mut datagram) {
+                to_server.push(datagram.clone());
+            }
+            let mut to_client = Vec::new();
+            while self.server.poll_transmit(now, &mut datagram) {
+                to_client.push(datagram.clone());
+            }
+            if to_server.is_empty() && to_client.is_empty() {
+                return;
+            }
+            for datagram in &mut to_server {
+                let _ = self.server.handle_datagram(now, &mut self.random, datagram);
+            }
+            for datagram in &mut to_client {
+                let _ = self.client.handle_datagram(now, &mut self.random, datagram);
+            }
+            self.take_events();
+        }
+    }
+
+    fn command(&mut self, command: u8) {
+        let (now, mut random) = (self.now(), self.random.clone());
+        let session = self.session();
+        match command % 9 {
+            0 => session.admit(now, &mut random, &grant()),
+            1 => session.refuse(now, &mut random, "no"),
+            2 => session.close(now, Farewell::Exit, LeaveReason::Closed),
+            3 => session.close(now, Farewell::Silent, LeaveReason::Replaced),
+            4 => {
+                let farewell = Farewell::Restart { next_remote: true };
+                session.close(now, farewell, LeaveReason::Closed);
+            }
+            5 => session.renegotiate_soon(now),
+            6 => session.peer_exits(now),
+            7 => session.peer_uses(KeyId::from_low_bits(command / 9)),
+            _ => session.close(now, Farewell::AuthFailed("no"), LeaveReason::Closed),
+        }
+        self.random = random;
+        self.check();
+    }
+
+    /// Takes everything out of the session under test.
+    fn check(&mut self) {
+        self.take_events();
+        let now = self.now();
+        let mut datagram = Vec::new();
+        let mut sent = 0;
+        while self.session().poll_transmit(now, &mut datagram) {
+            assert!(datagram.len() <= ringway::limits::CONTROL_DATAGRAM_SENT);
+            sent += 1;
+        }
+        assert!(sent <= 16, "{sent} datagrams at once");
+        assert!(self.finished == 0 || sent == 0, "the dead do not talk");
+    }
+
+    fn take_events(&mut self) {
+        let (now, admits) = (self.now(), self.admits);
+        let mut random = self.random.clone();
+        let under_test = self.role;
+        for role in [Role::Server, Role::Client] {
+            let session = match role {
+                Role::Server => &mut self.server,
+                Role::Client => &mut self.client,
+            };
+            let mut events = 0;
+            while let Some(event) = session.poll_event() {
+                events += 1;
+                assert!(events < 100, "events without end");
+                if matches!(event, SessionEvent::Authenticated(_)) && admits {
+                    session.admit(now, &mut random, &grant());
+                }
+                if role != under_test {
+                    continue;
+                }
+                assert_eq!(self.finished, 0, "{event:?} after the end");
+                match event {
+                    SessionEvent::Left(_) => self.left += 1,
+                    SessionEvent::Finished => self.finished += 1,
+                    SessionEvent::Keys { key_id, .. } => {
+                        assert_eq!(self.left, 0, "keys after the end");
+                        self.keys |= 1 << key_id.get();
+                    }
+                    SessionEvent::Promoted(key_id) => {
+                        assert_eq!(self.left, 0, "promoted after the end");
+                        assert!(self.keys & 1 << key_id.get() != 0, "there is no such key");
+                        self.sending = Some(key_id);
+                    }
+                    SessionEvent::Retired(key_id) => {
+                        assert_ne!(self.sending, Some(key_id), "it is in use");
+                        self.keys &= !(1 << key_id.get());
+                        assert!(self.keys.count_ones() <= 3);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        self.random = random;
+        assert!(self.left <= 1 && self.finished <= self.left);
+    }
+
+    /// Whatever happened, a session that is told to close is over soon.
+    fn end(mut self) {
+        let now = self.now();
+        self.session()
+            .close(now, Farewell::Exit, LeaveReason::Closed);
+        self.check();
+        self.pass(Duration::from_secs(6));
+        self.check();
+        assert_eq!((self.left, self.finished), (1, 1));
+        assert_eq!(self.session().next_timeout(), None);
+    }
+}
+
+/// The fuzzer's bytes from front to back; what is missing is zero.
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn u8(&mut self) -> u8 {
+        self.take(1).first().copied().unwrap_or(0)
+    }
+
+    fn u16(&mut self) -> u16 {
+        u16::from_be_bytes([self.u8(), self.u8()])
+    }
+
+    fn take(&mut self, length: usize) -> &'a [u8] {
+        let (head, tail) = self.0.split_at(length.min(self.0.len()));
+        self.0 = tail;
+        head
+    }
+
+    /// Acknowledgements, an echo, a message id and a payload.
+    fn body(&mut self, right: SessionId, wrong: SessionId, opcode: Opcode) -> ControlBody<'a> {
+        let shape = self.u8();
+        let acks: Acks = (0..shape & 7).map(|_| u32::from(self.u8())).collect();
+        let remote = match shape >> 3 & 3 {
+            0 => None,
+            1 => Some(wrong),
+            _ => Some(right),
+        };
+        let id = match shape >> 5 {
+            0 => u32::from_be_bytes([self.u8(), self.u8(), self.u8(), self.u8()]),
+            _ => u32::from(self.u8()),
+        };
+        let length = usize::from(self.u16()) % 2_048;
+        ControlBody {
+            remote: remote.filter(|_| !acks.is_empty()),
+            acks,
+            message_id: (opcode != Opcode::AckV1).then_some(id),
+            payload: if opcode == Opcode::AckV1 {
+                &[]
+            } else {
+                self.take(length)
+            },
+        }
+    }
+}
+
+/// The header of any control packet that can be written at all.
+fn header(first: u8, session_id: SessionId) -> ControlHeader {
+    let (opcode, key_id) = match parse_first_byte(&[first]) {
+        Ok((opcode, key_id)) if !opcode.is_data() => (opcode, key_id),
+        _ => (Opcode::ControlV1, KeyId::from_low_bits(first)),
+    };
+    ControlHeader {
+        opcode,
+        key_id,
+        session_id,
+    }
+}
+
+fn wrapping(choice: u8, role: Role) -> Wrapping {
+    let direction = match role {
+        Role::Server => KeyDirection::Zero,
+        Role::Client => KeyDirection::One,
+    };
+    match choice & 3 {
+        0 => Wrapping::Plain,
+        1 => Wrapping::tls_auth(&key(), direction, Digest::Sha256),
+        _ => Wrapping::tls_crypt(&key(), role),
+    }
+}
+
+fn key() -> StaticKey {
+    StaticKey::from_bytes(&std::array::from_fn(|index| index as u8))
+}
+
+fn now(seconds: u64) -> Now {
+    Now {
+        monotonic: Monotonic::ZERO + Duration::from_secs(seconds),
+        unix: 1_795_000_000 + seconds,
+    }
+}
+
+fn grant() -> Grant {
+    Grant {
+        peer_id: PeerId::from_bytes([0, 0, 7]),
+        v4: Some(V4Grant {
+            address: Ipv4Addr::new(10, 8, 0, 2),
+            netmask: Ipv4Addr::new(255, 255, 255, 0),
+        }),
+        v6: None,
+    }
+}
+
+fn settings(role: Role, choice: u8, peer_info: &str) -> SessionSettings {
+    let tls: Arc<dyn TlsEngine> = match role {
+        Role::Server => Arc::new(StandInEngine::server("gate")),
+        Role::Client => Arc::new(StandInEngine::client("alice")),
+    };
+    SessionSettings {
+        role,
+        wrapping: Arc::new(wrapping(choice, role)),
+        static_key: (choice & 3 != 0).then(key),
+        tls,
+        ciphers: vec![DataCipher::Aes256Gcm],
+        options_string: OptionsString::stock(role).to_string(),
+        tun_mtu: 1500,
+        push: vec!["topology subnet".to_owned()],
+        peer_info: peer_info.to_owned(),
+        replay_window: ReplayWindow::default(),
+        timing: Timing {
+            hand_window: Duration::from_secs(60),
+            tran_window: Duration::from_secs(3_600),
+            tls_timeout: Duration::from_secs(2),
+            renegotiation: None,
+            ping: None,
+            ping_restart: None,
+        },
+    }
+}
+
+fn rustls_server() -> &'static RustlsEngine {
+    static ENGINE: OnceLock<RustlsEngine> = OnceLock::new();
+    ENGINE.get_or_init(|| {
+        let key = rcgen::KeyPair::generate().expect("generates");
+        let mut params = rcgen::CertificateParams::new(Vec::new()).expect("valid");
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let certificate = params.self_signed(&key).expect("signs");
+        let identity = Identity {
+            chain: vec![certificate.der().clone()],
+            key: key.serialize_der().try_into().expect("a key"),
+        };
+        let authorities = vec![certificate.der().clone()];
+        let policy = PeerPolicy::new(authorities, PeerPurpose::Client).expect("usable");
+        let versions = TlsVersion::V1_2..=TlsVersion::V1_3;
+        let engine = RustlsEngine::new(identity, policy, PeerPurpose::Client, versions, None);
+        engine.expect("usable")
+    })
+}
+
+const V2_6: &str = "IV_VER=2.6.14\nIV_CIPHERS=AES-256-GCM\nIV_PROTO=990\nIV_MTU=1600\n";
+const V2_5: &str = "IV_VER=2.5.11\nIV_CIPHERS=AES-256-GCM\nIV_PROTO=6\n";
