@@ -266,6 +266,12 @@ pub const STOP_GRACE: Duration = Duration::from_secs(2);
 
 // --- The node thread ------------------------------------------------------------------------
 
+/// How long a start waits for an address or a device that is in use.
+pub const START_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often it tries again.
+pub const START_RETRY: Duration = Duration::from_millis(100);
+
 /// Reports of all shards that wait for the node thread.
 pub const NODE_REPORTS: usize = 8192;
 

@@ -4,6 +4,7 @@
 use std::io;
 use std::sync::Arc;
 use std::thread;
+use std::time::Instant;
 
 use crossbeam::channel::{self, Sender};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -20,7 +21,9 @@ use super::settings::{
 use super::shard::{Network, Parts, Shard};
 use super::status::StatusFile;
 use crate::crypto::{CookieKey, Digest, KeyDirection, ReplayWindow};
-use crate::limits::{EVENTS_PER_SUBSCRIBER, MAILBOX_MESSAGES, NODE_REPORTS};
+use crate::limits::{
+    EVENTS_PER_SUBSCRIBER, MAILBOX_MESSAGES, NODE_REPORTS, START_PATIENCE, START_RETRY,
+};
 use crate::random::SystemRandom;
 use crate::reactor::{
     self, Family, Listen, RingError, Tun, TunConfig, TunError, UdpError, UdpSocket, Waker,
@@ -126,7 +129,8 @@ impl Starting {
     fn bind(&mut self, listeners: &[ListenerSettings]) -> Result<Vec<UdpSocket>, StartError> {
         let mut sockets = Vec::new();
         for listener in listeners {
-            let socket = UdpSocket::bind(&listen(listener))?;
+            let listen = listen(listener);
+            let socket = patiently(|| UdpSocket::bind(&listen), UdpError::is_in_use)?;
             if let Ok(address) = socket.local_address() {
                 self.publish(NodeEvent::ListenerBound { address });
             }
@@ -139,7 +143,7 @@ impl Starting {
         let network = &settings.network;
         let v4 = network.v4.map(|v4| (v4.server, v4.network.prefix_len()));
         let v6 = network.v6.map(|v6| (v6.server, v6.network.prefix_len()));
-        let tun = Tun::create(&TunConfig {
+        let config = TunConfig {
             name: match &settings.device.name {
                 DeviceName::Auto => None,
                 DeviceName::Named(name) => Some(name.clone()),
@@ -149,7 +153,8 @@ impl Starting {
             mtu: Some(settings.device.mtu),
             queue_length: settings.device.transmit_queue,
             multi_queue: false,
-        })?;
+        };
+        let tun = patiently(|| Tun::create(&config), TunError::is_in_use)?;
         let name: Text = tun.name().into();
         self.publish(NodeEvent::TunOpened {
             name: name.clone(),
@@ -164,6 +169,23 @@ impl Starting {
             });
         }
         Ok(tun)
+    }
+}
+
+/// Tries again while what is wanted is in use: the kernel ends the ring of a process that was
+/// killed only some time after the process, and with it sockets and device.
+fn patiently<T, E>(
+    mut attempt: impl FnMut() -> Result<T, E>,
+    is_in_use: impl Fn(&E) -> bool,
+) -> Result<T, E> {
+    let give_up = Instant::now() + START_PATIENCE;
+    loop {
+        match attempt() {
+            Err(error) if is_in_use(&error) && Instant::now() < give_up => {
+                thread::sleep(START_RETRY);
+            }
+            result => return result,
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! What the data path tells the session. Everything else is read from the peer when a timer fires.
 
+use std::net::IpAddr;
+
 use super::{Path, PeerIndex};
 use crate::wire::KeyId;
 
@@ -34,6 +36,27 @@ pub enum PeerEvent {
         /// The key's generation.
         key_id: KeyId,
     },
+    /// A packet that claims to be this peer's was refused, which an administrator may want to read.
+    Refused {
+        /// The peer that the packet names; nothing proves that it sent it.
+        peer: PeerIndex,
+        /// What is wrong with it.
+        refusal: Refusal,
+    },
+}
+
+/// Why a packet of a peer was refused, with what a log line says of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The tag does not verify.
+    NotAuthentic,
+    /// The packet id was seen before, or is too old.
+    Replay {
+        /// The packet id.
+        packet_id: u32,
+    },
+    /// Authentic, but from an inner address that is not the peer's.
+    Source(IpAddr),
 }
 
 impl PeerEvent {
@@ -43,7 +66,8 @@ impl PeerEvent {
             Self::Floated { peer, .. }
             | Self::ExitNotice { peer }
             | Self::KeyNearLimit { peer, .. }
-            | Self::FirstData { peer, .. } => peer,
+            | Self::FirstData { peer, .. }
+            | Self::Refused { peer, .. } => peer,
         }
     }
 }

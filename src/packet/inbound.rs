@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::{
     Batch, Buffer, DropCounters, DropReason, Packet, PeerEvent, PeerIndex, PeerTable, Pool,
-    Received,
+    Received, Refusal,
 };
 use crate::crypto::OpenError;
 use crate::limits;
@@ -148,7 +148,13 @@ fn open(
                 let peer = claim.peer;
                 batch.opened.put(Opened { packet, peer });
             }
-            Err(reason) => drops.count(reason),
+            Err(reason) => {
+                drops.count(reason);
+                if let Some(refusal) = refusal(reason, received.packet.bytes()) {
+                    let peer = claim.peer;
+                    batch.events.put(PeerEvent::Refused { peer, refusal });
+                }
+            }
         }
         batch.consumed.put(received.packet.buffer);
     }
@@ -245,14 +251,22 @@ fn check_sources(
     pool: &mut Pool,
     drops: &mut DropCounters,
 ) {
+    let events = &mut batch.events;
     let refused = batch.opened.extract(|opened| {
-        match check_source(opened.packet.bytes(), opened.peer, peers) {
+        let peer = opened.peer;
+        match check_source(opened.packet.bytes(), peer, peers) {
             Ok(len) => {
                 opened.packet.truncate(len);
                 false
             }
             Err(reason) => {
                 drops.count(reason);
+                if reason == DropReason::SourceAddress
+                    && let Ok(inner) = InnerPacket::parse(opened.packet.bytes())
+                {
+                    let refusal = Refusal::Source(inner.source());
+                    events.put(PeerEvent::Refused { peer, refusal });
+                }
                 true
             }
         }
@@ -294,6 +308,20 @@ fn deliver(batch: &mut InboundBatch) {
     }
 }
 
+/// What there is to tell of a datagram that does not open.
+fn refusal(reason: DropReason, datagram: &[u8]) -> Option<Refusal> {
+    match reason {
+        DropReason::Authentication => Some(Refusal::NotAuthentic),
+        DropReason::Replay => {
+            let header = DataHeader::parse(datagram).ok()?;
+            let packet_id = datagram.get(header.len()..)?.first_chunk()?;
+            let packet_id = u32::from_be_bytes(*packet_id);
+            Some(Refusal::Replay { packet_id })
+        }
+        _ => None,
+    }
+}
+
 const fn drop_reason(error: OpenError) -> DropReason {
     match error {
         OpenError::Malformed => DropReason::Malformed,
@@ -305,5 +333,6 @@ const fn drop_reason(error: OpenError) -> DropReason {
 }
 
 /// A datagram can at most be the first under its key, bring it near its limit, come from a new
-/// address and say goodbye.
+/// address, and say goodbye or have a bad source; one that does not open can bring its key near the
+/// limit.
 const EVENTS_PER_DATAGRAM: usize = 4;

@@ -21,7 +21,7 @@ mod tests;
 
 pub use batch::{Batch, Datagram, Packet, Received};
 pub use drop_reason::{DropCounters, DropReason};
-pub use event::PeerEvent;
+pub use event::{PeerEvent, Refusal};
 pub use inbound::{InboundBatch, inbound};
 pub use key_slots::{KeySlots, NoSuchKey};
 pub use mssfix::Mssfix;

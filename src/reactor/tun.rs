@@ -79,6 +79,13 @@ pub enum TunError {
     },
 }
 
+impl TunError {
+    /// True when another process has the device.
+    pub const fn is_in_use(&self) -> bool {
+        matches!(self, Self::Busy { .. })
+    }
+}
+
 impl Tun {
     /// Makes a device, gives it its addresses and brings it up. It goes away with its last queue.
     ///

@@ -89,6 +89,13 @@ pub enum UdpError {
     },
 }
 
+impl UdpError {
+    /// True when another socket has the address.
+    pub fn is_in_use(&self) -> bool {
+        matches!(self, Self::Bind { source, .. } if source.kind() == io::ErrorKind::AddrInUse)
+    }
+}
+
 impl UdpSocket {
     /// Makes a socket and binds it.
     ///

@@ -56,12 +56,12 @@ impl Session {
             return Err(LeaveReason::Keys);
         };
         let source = KeySource { client, server };
+        self.report_secured();
         if let Phase::Connected(agreement) = &self.phase {
             let agreement = agreement.clone();
             self.identity()?.must_be(&agreement.identity)?;
             return self.derive_keys(&agreement, &source);
         }
-        self.report_secured();
         let assembler = PushAssembler::default();
         self.phase = Phase::Requesting(Box::new(Request { source, assembler }));
         self.set_timer(Timer::PushRequest, now.monotonic + FIRST_REQUEST);

@@ -9,7 +9,7 @@ use crate::wire::{KeyId, Malformed, PeerId, PeerInfo, PushError};
 /// What a session tells its owner.
 #[derive(Debug)]
 pub enum SessionEvent {
-    /// The first TLS handshake is done.
+    /// The TLS handshake of a generation is done.
     Secured {
         /// The peer's certificate.
         certificate: PeerCertificate,
@@ -35,6 +35,8 @@ pub enum SessionEvent {
     Configured(Vec<String>),
     /// Data flows.
     Connected,
+    /// A later generation is under negotiation.
+    Renegotiating,
     /// A later generation is established.
     Renegotiated {
         /// The generation.

@@ -76,16 +76,25 @@ impl Session {
         self.drive(now, random);
     }
 
-    /// Turns such a client away. It is told `reason`.
+    /// Turns such a client away for now: it may try again. It is told `reason` if it understands
+    /// that.
     pub fn refuse(&mut self, now: Now, random: &mut dyn Random, reason: &'static str) {
         if !matches!(self.phase, Phase::Admitting(_)) {
             return;
         }
-        self.turn_away(reason, LeaveReason::Refused(reason));
+        let leave = LeaveReason::Refused(reason);
+        match &self.phase {
+            // Wire: to others any AUTH_FAILED means that their credentials are bad, and that they
+            // should not come again (wire.md section 10.3). Silence makes them try again.
+            Phase::Admitting(candidate) if !candidate.capabilities.proto.auth_fail_temp() => {
+                self.leave(now, leave);
+            }
+            _ => self.turn_away(&format!("TEMP[backoff {REFUSED_BACKOFF}]:{reason}"), leave),
+        }
         self.drive(now, random);
     }
 
-    fn turn_away(&mut self, reason: &'static str, leave: LeaveReason) {
+    fn turn_away(&mut self, reason: &str, leave: LeaveReason) {
         let message = format!("AUTH_FAILED,{reason}");
         let verdict = Verdict::Refused(leave);
         self.phase = Phase::Answering(Answer {
@@ -136,6 +145,7 @@ impl Session {
         server.emit(&mut record).map_err(LeaveReason::KeyMessage)?;
         self.current.send_message(&record)?;
         self.current.stage = Stage::Exchanged;
+        self.report_secured();
         let source = KeySource {
             client: Box::new(client),
             server,
@@ -149,7 +159,6 @@ impl Session {
     }
 
     fn first_exchange(&mut self, identity: PeerIdentity, source: KeySource) {
-        self.report_secured();
         let peer_info = PeerInfo::parse(&source.client.peer_info);
         let cipher = match choose_cipher(&self.settings.ciphers, &peer_info, &source.client.options)
         {
@@ -270,6 +279,9 @@ pub(super) fn random_bytes<const N: usize>(random: &mut dyn Random) -> [u8; N] {
     random.fill(&mut bytes);
     bytes
 }
+
+/// Seconds after which a client that found no place may try again.
+const REFUSED_BACKOFF: u32 = 10;
 
 /// The words that other tools look for. Wire: wire.md section 10.3.
 const NO_SHARED_CIPHER: &str = "Data channel cipher negotiation failed (no shared cipher)";

@@ -562,6 +562,7 @@ impl Session {
                 self.previous = Some(std::mem::replace(&mut self.current, negotiation));
                 self.timers
                     .set(Timer::HandWindow, now.monotonic + timing.hand_window);
+                self.emit(SessionEvent::Renegotiating);
             }
             Err(reason) => {
                 self.schedule_renegotiation(now, random);

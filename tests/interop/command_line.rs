@@ -309,7 +309,7 @@ fn quickstart_from_nothing() {
     if !Implementation::is_ringway("quickstart") {
         return;
     }
-    let site = Site::new(2);
+    let site = Site::new(1);
     let directory = site.topology.directory().join("quick");
     let path = display(&directory);
     let mut server = quickstart(&site, &path);
@@ -323,7 +323,7 @@ fn quickstart_from_nothing() {
         &["client", "add", "second", "--directory", &path],
     );
     assert_eq!(added.code, Some(0), "{}", added.text);
-    let second = connect_with_file(&site, 1, &directory.join("second.ovpn"));
+    let second = connect_with_file(&site, 0, &directory.join("second.ovpn"));
     assert_secrets_are_private(&directory);
     drop(second);
 

@@ -71,7 +71,7 @@ fn the_exit_of_an_older_client_goes_over_the_data_channel() {
     pair.settle();
     assert_eq!(
         left(&pair.server_events),
-        Some(&LeaveReason::RemoteExit(ExitChannel::Control))
+        Some(&LeaveReason::RemoteExit(ExitChannel::Data))
     );
     assert_eq!(count(&pair.server_events, is_left), 1);
 }

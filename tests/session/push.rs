@@ -209,7 +209,7 @@ fn a_refused_client_is_told_why_and_both_ends_are_over_soon() {
     let mut pair = Pair::new(client(Wrap::Plain, V2_6), server(Wrap::Plain));
     pair.verdict = Verdict::Refuse("max-clients reached");
     pair.settle();
-    assert!(was_said(&pair, b"AUTH_FAILED,max-clients reached\0"));
+    assert!(was_said(&pair, b"AUTH_FAILED,TEMP[backoff 10]:max-clients reached\0"));
     assert_eq!(
         left(&pair.server_events),
         Some(&LeaveReason::Refused("max-clients reached"))
@@ -236,7 +236,7 @@ fn a_decision_that_comes_too_late_changes_nothing() {
     assert_eq!(pair.server_events.len(), events + 1);
     assert_eq!(
         left(&pair.server_events),
-        Some(&LeaveReason::RemoteExit(ExitChannel::Control))
+        Some(&LeaveReason::RemoteExit(ExitChannel::Data))
     );
     assert!(!pair.server().is_half_open());
     assert!(!pair.server().is_connected());
@@ -303,6 +303,7 @@ pub(crate) fn name(event: &SessionEvent) -> &'static str {
         SessionEvent::Pushed(_) => "Pushed",
         SessionEvent::Configured(_) => "Configured",
         SessionEvent::Connected => "Connected",
+        SessionEvent::Renegotiating => "Renegotiating",
         SessionEvent::Renegotiated { .. } => "Renegotiated",
         SessionEvent::RenegotiationFailed(_) => "RenegotiationFailed",
         SessionEvent::PingDue => "PingDue",

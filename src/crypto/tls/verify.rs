@@ -80,7 +80,7 @@ pub enum RefusalReason {
     #[error("certificate signature failure")]
     BadSignature,
     /// Its extended key usage excludes this use.
-    #[error("unsupported certificate purpose")]
+    #[error("unsuitable certificate purpose")]
     Purpose,
     /// `remote-cert-tls`: the key usage extension must be there.
     #[error("certificate does not have key usage extension")]

@@ -7,7 +7,7 @@ use slab::Slab;
 
 use crate::node::event::{ClientTag, Text};
 use crate::node::leases::Addresses;
-use crate::packet::{Path, PeerIndex};
+use crate::packet::{Path, PeerIndex, Traffic};
 use crate::session::Session;
 use crate::time::{Monotonic, Now};
 use crate::wire::SessionId;
@@ -61,6 +61,9 @@ pub(super) struct Client {
     pub(super) client_id: u64,
     pub(super) addresses: Addresses,
     pub(super) cipher: Text,
+    /// Since when the present key is in use, and the traffic until then.
+    pub(super) key_since: Monotonic,
+    pub(super) key_traffic: Traffic,
 }
 
 /// A session's name: its place and how many sessions the shard had before it.

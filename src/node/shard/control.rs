@@ -7,12 +7,15 @@ use std::time::Duration;
 use super::connections::{Client, Connection, Key, Standing};
 use super::{Shard, narrate};
 use crate::limits::{CONTROL_BACKLOG, CONTROL_DATAGRAM_MAX, HALF_OPEN_MAX, HANDSHAKE_BUDGET};
-use crate::node::event::{AdmissionRefusal, ClientEvent, ClientTag, DataChannel, NodeEvent, Text};
+use crate::node::event::{
+    AdmissionRefusal, ClientEvent, ClientTag, DataChannel, KeyAge, NodeEvent, Text,
+};
 use crate::node::leases::Addresses;
 use crate::node::message::Report;
 use crate::node::registry::SessionAt;
 use crate::packet::{
-    DropReason, InnerAddresses, NewPeer, Numbering, Packet, Path, PeerIndex, Received, seal_payload,
+    DropReason, InnerAddresses, NewPeer, Numbering, Packet, Path, PeerIndex, Received, Refusal,
+    Traffic, seal_payload,
 };
 use crate::session::{
     Activity, Admission, Class, ControlDrop, Farewell, Greeting, LeaveReason, OpenVpn2, Session,
@@ -151,6 +154,17 @@ impl Shard {
         }
     }
 
+    /// Tells of a data packet that was refused in a client's name, where that is allowed.
+    pub(super) fn packet_refused(&mut self, key: Key, refusal: Refusal, now: Now) {
+        let address = self
+            .connections
+            .get(key)
+            .map(|connection| connection.path.remote);
+        if address.is_some_and(|address| self.strangers.admit(now.monotonic, address)) {
+            self.tell(key, narrate::data_refusal(refusal));
+        }
+    }
+
     /// A timer of the wheel: the session's own clock says what is due.
     pub(super) fn timer_fired(&mut self, key: Key, now: Now) {
         let Some(connection) = self.connections.get_mut(key) else {
@@ -273,9 +287,10 @@ impl Shard {
                 }
             }
             SessionEvent::Connected => self.connected(key),
+            SessionEvent::Renegotiating => self.renegotiating(key, now),
             SessionEvent::Renegotiated { .. } => {}
             SessionEvent::RenegotiationFailed(reason) => {
-                if let Some(told) = narrate::failed(&reason, self.protocol.settings()) {
+                for told in narrate::failed(&reason, self.protocol.settings()) {
                     self.tell(key, told);
                 }
             }
@@ -362,6 +377,8 @@ impl Shard {
                 client_id,
                 addresses,
                 cipher: Text::from(""),
+                key_since: now.monotonic,
+                key_traffic: Traffic::default(),
             });
             connection.session.admit(now, &mut self.random, &grant);
         }
@@ -410,6 +427,35 @@ impl Shard {
                 self.report(Report::Gone { session });
             }
         }
+    }
+
+    /// A new key is being agreed on: what the present one did.
+    fn renegotiating(&mut self, key: Key, now: Now) {
+        let latest = self
+            .protocol
+            .settings()
+            .timing
+            .renegotiation
+            .map(|reneg| reneg.latest);
+        let Some(Connection {
+            standing: Standing::Client(client),
+            ..
+        }) = self.connections.get_mut(key)
+        else {
+            return;
+        };
+        let Some(traffic) = self.peers.peer(client.peer).map(|peer| peer.traffic) else {
+            return;
+        };
+        let age = KeyAge {
+            age: now.monotonic.since(client.key_since).as_secs(),
+            age_max: latest.map_or(0, |latest| latest.as_secs()),
+            bytes: sum_bytes(&traffic) - sum_bytes(&client.key_traffic),
+            packets: sum_packets(&traffic) - sum_packets(&client.key_traffic),
+        };
+        client.key_since = now.monotonic;
+        client.key_traffic = traffic;
+        self.tell(key, ClientEvent::Renegotiating(age));
     }
 
     fn connected(&mut self, key: Key) {
@@ -502,7 +548,7 @@ impl Shard {
         }
     }
 
-    fn count_control(&mut self, key: Key, count: impl FnOnce(&mut crate::packet::Traffic)) {
+    fn count_control(&mut self, key: Key, count: impl FnOnce(&mut Traffic)) {
         if let Some(peer) = self.peer_of(key).and_then(|peer| self.peers.peer_mut(peer)) {
             count(&mut peer.traffic);
         }
@@ -529,4 +575,14 @@ impl Shard {
             self.publish(NodeEvent::client(client, event));
         }
     }
+}
+
+/// Payload bytes of both directions.
+const fn sum_bytes(traffic: &Traffic) -> u64 {
+    traffic.received_bytes + traffic.sent_bytes
+}
+
+/// Packets of both directions.
+const fn sum_packets(traffic: &Traffic) -> u64 {
+    traffic.received_packets + traffic.sent_packets
 }

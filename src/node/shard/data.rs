@@ -112,6 +112,10 @@ impl Shard {
             let Some(key) = self.connections.by_peer(event.peer()) else {
                 continue;
             };
+            if let PeerEvent::Refused { refusal, .. } = event {
+                self.packet_refused(key, refusal, now);
+                continue;
+            }
             if let PeerEvent::Floated { to, .. } = event {
                 self.floated(key, to);
             }
@@ -119,7 +123,7 @@ impl Shard {
                 continue;
             };
             match event {
-                PeerEvent::Floated { .. } => {}
+                PeerEvent::Floated { .. } | PeerEvent::Refused { .. } => {}
                 PeerEvent::ExitNotice { .. } => connection.session.peer_exits(now),
                 PeerEvent::KeyNearLimit { .. } => connection.session.renegotiate_soon(now),
                 PeerEvent::FirstData { key_id, .. } => connection.session.peer_uses(key_id),

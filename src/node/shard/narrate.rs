@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use super::connections::Standing;
 use crate::crypto::tls::{Negotiated, PeerCertificate, TlsError};
-use crate::crypto::{DataCipher, WrapError, WrapKind};
+use crate::crypto::{WrapError, WrapKind};
 use crate::node::event::{
-    AdmissionRefusal, ClientEvent, ControlChannel, ExitChannel, HandshakeFailure,
+    AdmissionRefusal, ClientEvent, ControlChannel, DataRefusal, ExitChannel, HandshakeFailure,
     LeaveReason as Left, StrangerRefusal, Text,
 };
-use crate::packet::DropReason;
+use crate::packet::{DropReason, Refusal};
 use crate::session::{Agreement, ControlDrop, Derivation, LeaveReason, SessionSettings};
 use crate::wire::{Malformed, PeerInfo};
 
@@ -61,7 +61,7 @@ pub(super) fn left(
     standing: &Standing,
     settings: &SessionSettings,
 ) -> Vec<ClientEvent> {
-    let mut events: Vec<_> = failed(reason, settings).into_iter().collect();
+    let mut events = failed(reason, settings);
     if let LeaveReason::RemoteExit(channel) = reason {
         events.push(ClientEvent::ExitReceived(match channel {
             crate::session::ExitChannel::Control => ExitChannel::Control,
@@ -82,38 +82,52 @@ pub(super) fn left(
 }
 
 /// A key exchange that failed; nothing for other ends.
-pub(super) fn failed(reason: &LeaveReason, settings: &SessionSettings) -> Option<ClientEvent> {
-    let failure = match reason {
-        LeaveReason::HandWindow => HandshakeFailure::Timeout {
-            seconds: settings.timing.hand_window.as_secs(),
-        },
-        LeaveReason::Tls(TlsError::Certificate(refused)) => {
-            return Some(ClientEvent::CertificateRefused(Arc::new(refused.clone())));
+pub(super) fn failed(reason: &LeaveReason, settings: &SessionSettings) -> Vec<ClientEvent> {
+    let failure = |reason: &dyn std::fmt::Display| HandshakeFailure::Tls {
+        reason: reason.to_string().into(),
+    };
+    match reason {
+        LeaveReason::HandWindow => {
+            let seconds = settings.timing.hand_window.as_secs();
+            vec![ClientEvent::HandshakeFailed(HandshakeFailure::Timeout {
+                seconds,
+            })]
         }
-        LeaveReason::Tls(error) => HandshakeFailure::Tls {
-            reason: error.to_string().into(),
-        },
+        LeaveReason::Tls(TlsError::Certificate(refused)) => vec![
+            ClientEvent::CertificateRefused(Arc::new(refused.clone())),
+            ClientEvent::HandshakeFailed(failure(&"certificate verify failed")),
+        ],
+        LeaveReason::Tls(error) => vec![ClientEvent::HandshakeFailed(failure(error))],
         LeaveReason::NoCommonCipher(client) => {
-            let ours: Vec<_> = settings
-                .ciphers
-                .iter()
-                .map(|cipher| DataCipher::name(*cipher))
-                .collect();
-            return Some(ClientEvent::NoCommonCipher {
-                server: ours.join(":").into(),
+            let ours = settings.ciphers.iter().map(|cipher| cipher.name());
+            vec![ClientEvent::NoCommonCipher {
+                server: ours.collect::<Vec<_>>().join(":").into(),
                 client: client.as_str().into(),
-            });
+            }]
         }
         LeaveReason::KeyMessage(_)
         | LeaveReason::IdentityChanged { .. }
         | LeaveReason::Push(_)
         | LeaveReason::Keys
-        | LeaveReason::KeyExpired => HandshakeFailure::KeyMethod {
-            reason: reason.to_string().into(),
-        },
-        _ => return None,
-    };
-    Some(ClientEvent::HandshakeFailed(failure))
+        | LeaveReason::KeyExpired => {
+            let reason = reason.to_string().into();
+            vec![ClientEvent::HandshakeFailed(HandshakeFailure::KeyMethod {
+                reason,
+            })]
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// A data packet that was refused.
+pub(super) fn data_refusal(refusal: Refusal) -> ClientEvent {
+    match refusal {
+        Refusal::NotAuthentic => ClientEvent::DataRefused(DataRefusal::NotAuthentic),
+        Refusal::Replay { packet_id } => {
+            ClientEvent::DataRefused(DataRefusal::Replay { packet_id })
+        }
+        Refusal::Source(source) => ClientEvent::BadSource { source },
+    }
 }
 
 /// What a client is told when the registry has no place for it.
