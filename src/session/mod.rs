@@ -11,10 +11,12 @@
 mod agreement;
 mod client;
 mod event;
+mod keys;
 mod negotiation;
 mod openvpn2;
 mod push;
 mod reliable;
+mod renewal;
 mod server;
 mod settings;
 mod state;

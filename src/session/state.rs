@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::agreement::Agreement;
+use super::client;
 use super::event::{ControlDrop, ExitChannel, Farewell, LeaveReason, SessionEvent};
-use super::negotiation::{self, KeySource, Negotiation, Stage};
+use super::negotiation::{self, Negotiation, Stage};
 use super::reliable::Received;
 use super::server::{Answer, Candidate};
 use super::settings::SessionSettings;
 use super::timer::{Timer, Timers};
-use super::{agreement::Derivation, client};
-use crate::crypto::{ControlWrap, DataKeys, KeyMaterial, PrfInput, ReplayStamp, Wrapping};
+use crate::crypto::{ControlWrap, ReplayStamp, Wrapping};
 use crate::limits::{ACKS_MAX, CONTROL_DATAGRAM_MAX, FAREWELL};
 use crate::random::Random;
 use crate::time::{Monotonic, Now};
@@ -21,22 +21,22 @@ use crate::wire::{ControlBody, ControlHeader, ControlMessage, KeyId, Opcode, Rol
 /// One peer's control channel, in either role.
 pub struct Session {
     pub(super) settings: Arc<SessionSettings>,
-    local: SessionId,
-    remote: Remote,
+    pub(super) local: SessionId,
+    pub(super) remote: Remote,
     wrap: ControlWrap,
     /// Wraps the generations after the first, where dynamic tls-crypt was agreed on.
     pub(super) later_wrap: Option<ControlWrap>,
     pub(super) current: Negotiation,
     /// The established generation that goes on if the one under negotiation fails.
-    previous: Option<Negotiation>,
+    pub(super) previous: Option<Negotiation>,
     /// The generation that the newest one replaces, while it still opens packets.
-    lame_duck: Option<KeyId>,
+    pub(super) lame_duck: Option<KeyId>,
     /// The lame duck before, which goes when the renegotiation that runs is decided: until then
     /// the peer may not know of it and still seal with that key.
-    outgoing: Option<KeyId>,
+    pub(super) outgoing: Option<KeyId>,
     pub(super) phase: Phase,
     pub(super) keepalive: Keepalive,
-    timers: Timers,
+    pub(super) timers: Timers,
     events: VecDeque<SessionEvent>,
     last_heard: Monotonic,
     /// What was put together for sending, before it is wrapped.
@@ -63,7 +63,7 @@ pub(super) enum Phase {
 
 /// The peer's session id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Remote {
+pub(super) enum Remote {
     /// Client: the server's first answer tells it.
     Unknown,
     Known(SessionId),
@@ -314,20 +314,6 @@ impl Session {
         self.leave(now, LeaveReason::RemoteExit(ExitChannel::Data));
     }
 
-    /// The data channel got a first packet of this generation: the peer surely has its keys.
-    pub fn peer_uses(&mut self, key_id: KeyId) {
-        if key_id == self.current.key_id {
-            self.promote();
-        }
-    }
-
-    /// The data channel's key is worn out, or soon will be: agree on a new one.
-    pub fn renegotiate_soon(&mut self, now: Now) {
-        if self.is_connected() && self.previous.is_none() {
-            self.timers.set(Timer::Renegotiate, now.monotonic);
-        }
-    }
-
     /// Takes leave of the peer.
     pub fn close(&mut self, now: Now, farewell: Farewell, reason: LeaveReason) {
         if matches!(self.phase, Phase::Leaving | Phase::Finished) {
@@ -378,11 +364,6 @@ impl Session {
             Some(remote) => remote == self.local,
             None => matches!(self.remote, Remote::Known(_)),
         }
-    }
-
-    /// A soft reset for the generation after the current one, which must be established.
-    fn begins_next_generation(&self, key_id: KeyId) -> bool {
-        self.is_connected() && self.previous.is_none() && key_id == self.current.key_id.next()
     }
 
     fn receive_message(
@@ -459,27 +440,6 @@ impl Session {
         }
     }
 
-    /// The generation under negotiation is done: the one before becomes the lame duck.
-    fn established(&mut self, now: Now, random: &mut dyn Random) {
-        let Some(previous) = self.previous.take() else {
-            return;
-        };
-        self.timers.stop(Timer::HandWindow);
-        self.retire_outgoing();
-        // Wire: the new key is held back until the peer surely has it, unless the old one has not
-        // been in use for that long itself (wire.md section 8.6).
-        let delay = self.settings.timing.promotion_delay();
-        let promotion = if previous.started + delay > now.monotonic {
-            now.monotonic
-        } else {
-            (self.current.started + delay).max(now.monotonic)
-        };
-        self.timers.set(Timer::Promote, promotion);
-        self.schedule_renegotiation(now, random);
-        let key_id = self.current.key_id;
-        self.emit(SessionEvent::Renegotiated { key_id });
-    }
-
     /// Says what is due to be said, by role and phase.
     fn speak(&mut self, now: Now, random: &mut dyn Random) -> Result<(), LeaveReason> {
         if !self.current.is_established() {
@@ -510,18 +470,6 @@ impl Session {
         self.emit(SessionEvent::Connected);
     }
 
-    fn schedule_renegotiation(&mut self, now: Now, random: &mut dyn Random) {
-        if let Some(renegotiation) = self.settings.timing.renegotiation {
-            let spread = renegotiation.latest.saturating_sub(renegotiation.earliest);
-            let nanos = u64::try_from(spread.as_nanos()).unwrap_or(u64::MAX);
-            let jitter = Duration::from_nanos(random.below(nanos.saturating_add(1)));
-            self.timers.set(
-                Timer::Renegotiate,
-                now.monotonic + renegotiation.earliest + jitter,
-            );
-        }
-    }
-
     fn handle_timer(
         &mut self,
         timer: Timer,
@@ -542,84 +490,6 @@ impl Session {
             Timer::PingRestart => self.ping_restart_timer(now, activity.received),
             Timer::PushRequest => self.request_push(now),
             Timer::Farewell => self.finish(),
-        }
-    }
-
-    /// Begins the next generation, ours or in answer to the peer's soft reset.
-    fn renegotiate(&mut self, now: Now, random: &mut dyn Random) {
-        let timing = self.settings.timing;
-        self.promote();
-        if self.lame_duck != Some(self.current.key_id) {
-            self.outgoing = self.lame_duck.replace(self.current.key_id);
-            self.timers
-                .set(Timer::LameDuck, now.monotonic + timing.tran_window);
-        }
-        let key_id = self.current.key_id.next();
-        let opened = Negotiation::open(&self.settings, now, random, key_id, Opcode::SoftResetV1);
-        self.timers.stop(Timer::Renegotiate);
-        match opened {
-            Ok(negotiation) => {
-                self.previous = Some(std::mem::replace(&mut self.current, negotiation));
-                self.timers
-                    .set(Timer::HandWindow, now.monotonic + timing.hand_window);
-                self.emit(SessionEvent::Renegotiating);
-            }
-            Err(reason) => {
-                self.schedule_renegotiation(now, random);
-                self.emit(SessionEvent::RenegotiationFailed(reason));
-            }
-        }
-    }
-
-    /// The key exchange that runs has failed: the first one ends the session, a later one leaves
-    /// the generation before it in place until its life ends.
-    fn fail(&mut self, now: Now, reason: LeaveReason) {
-        let Some(previous) = self.previous.take() else {
-            return match reason {
-                LeaveReason::HandWindow => self.leave_at_once(reason),
-                _ => self.leave(now, reason),
-            };
-        };
-        let failed = std::mem::replace(&mut self.current, previous);
-        self.timers.stop(Timer::HandWindow);
-        self.timers.set(
-            Timer::Renegotiate,
-            now.monotonic + self.settings.timing.hand_window,
-        );
-        self.retire_outgoing();
-        // With both key messages exchanged the peer may believe that it is done, and seal with the
-        // new key: its packets are still opened.
-        if !matches!(failed.stage, Stage::Exchanged) {
-            self.emit(SessionEvent::Retired(failed.key_id));
-        }
-        self.emit(SessionEvent::RenegotiationFailed(reason));
-    }
-
-    /// The life of the generation before the newest one is over.
-    fn lame_duck_expired(&mut self, now: Now) {
-        let replaced = self.previous.is_none() && self.lame_duck != Some(self.current.key_id);
-        if replaced {
-            self.promote();
-            if let Some(key_id) = self.lame_duck.take() {
-                self.emit(SessionEvent::Retired(key_id));
-            }
-        } else {
-            // No later generation was established: there is no key left to live on.
-            self.leave(now, LeaveReason::KeyExpired);
-        }
-    }
-
-    /// Brings a generation that is held back into use for sending.
-    fn promote(&mut self) {
-        if self.timers.at(Timer::Promote).is_some() {
-            self.timers.stop(Timer::Promote);
-            self.emit(SessionEvent::Promoted(self.current.key_id));
-        }
-    }
-
-    fn retire_outgoing(&mut self) {
-        if let Some(key_id) = self.outgoing.take() {
-            self.emit(SessionEvent::Retired(key_id));
         }
     }
 
@@ -661,7 +531,7 @@ impl Session {
     }
 
     /// Ends the tunnel with nobody left to talk to.
-    fn leave_at_once(&mut self, reason: LeaveReason) {
+    pub(super) fn leave_at_once(&mut self, reason: LeaveReason) {
         if matches!(self.phase, Phase::Leaving | Phase::Finished) {
             return;
         }
@@ -688,67 +558,6 @@ impl Session {
         self.timers.at(timer).is_some()
     }
 
-    /// Makes the data keys of the current generation and hands them out.
-    pub(super) fn derive_keys(
-        &mut self,
-        agreement: &Agreement,
-        source: &KeySource,
-    ) -> Result<(), LeaveReason> {
-        let (client, server) = match (self.settings.role, self.remote) {
-            (Role::Server, Remote::Known(remote)) => (remote, self.local),
-            (Role::Client, Remote::Known(remote)) => (self.local, remote),
-            (_, Remote::Unknown) => return Err(LeaveReason::Keys),
-        };
-        let material = match agreement.derivation {
-            Derivation::Exporter => {
-                let mut exported = zeroize::Zeroizing::new([0; KeyMaterial::LEN]);
-                let tls = &self.current.tls;
-                tls.export(DATA_KEYS_LABEL, &mut *exported)
-                    .map_err(LeaveReason::Tls)?;
-                KeyMaterial::from_exporter(*exported)
-            }
-            Derivation::Prf => KeyMaterial::from_prf(&PrfInput {
-                pre_master: &source.client.pre_master,
-                client_random1: &source.client.random1,
-                client_random2: &source.client.random2,
-                server_random1: &source.server.random1,
-                server_random2: &source.server.random2,
-                client_session: client,
-                server_session: server,
-            }),
-        };
-        let material = material.map_err(|_| LeaveReason::Keys)?;
-        let DataKeys { seal, open } = material.split(agreement.cipher, self.settings.role);
-        let open = open.with_replay_window(self.settings.replay_window.clone());
-        let keys = Box::new(DataKeys { seal, open });
-        self.emit(SessionEvent::Keys {
-            key_id: self.current.key_id,
-            keys,
-        });
-        Ok(())
-    }
-
-    /// Sets up the wrapping of later generations. Wire: wire.md section 2.6.
-    pub(super) fn use_dynamic_wrapping(&mut self) -> Result<(), LeaveReason> {
-        let mut exported = zeroize::Zeroizing::new([0; KeyMaterial::LEN]);
-        let tls = &self.current.tls;
-        tls.export(DYNAMIC_TLS_CRYPT_LABEL, &mut *exported)
-            .map_err(LeaveReason::Tls)?;
-        let original = self.settings.static_key.as_ref();
-        let wrapping = Wrapping::dynamic_tls_crypt(&exported, original, self.settings.role);
-        self.later_wrap = Some(ControlWrap::new(Arc::new(wrapping)));
-        Ok(())
-    }
-
-    /// True when TLS can export, so that keys need not come from the classic PRF.
-    pub(super) fn can_export(&self) -> bool {
-        let mut probe = zeroize::Zeroizing::new([0; KeyMaterial::LEN]);
-        self.current
-            .tls
-            .export(DATA_KEYS_LABEL, &mut *probe)
-            .is_ok()
-    }
-
     fn wrap_of(&mut self, key_id: KeyId) -> &mut ControlWrap {
         match &mut self.later_wrap {
             Some(later) if key_id != KeyId::FIRST => later,
@@ -772,6 +581,3 @@ impl Session {
         }
     }
 }
-
-const DATA_KEYS_LABEL: &str = "EXPORTER-OpenVPN-datakeys";
-const DYNAMIC_TLS_CRYPT_LABEL: &str = "EXPORTER-OpenVPN-dynamic-tls-crypt";

@@ -209,7 +209,10 @@ fn a_refused_client_is_told_why_and_both_ends_are_over_soon() {
     let mut pair = Pair::new(client(Wrap::Plain, V2_6), server(Wrap::Plain));
     pair.verdict = Verdict::Refuse("max-clients reached");
     pair.settle();
-    assert!(was_said(&pair, b"AUTH_FAILED,TEMP[backoff 10]:max-clients reached\0"));
+    assert!(was_said(
+        &pair,
+        b"AUTH_FAILED,TEMP[backoff 10]:max-clients reached\0"
+    ));
     assert_eq!(
         left(&pair.server_events),
         Some(&LeaveReason::Refused("max-clients reached"))

@@ -249,25 +249,17 @@ fn verify_x509_name_has_three_kinds() {
     let text = str::to_owned;
     for (rule, accepted, message) in [
         (NameRule::Name(text("client-7")), true, ""),
-        (NameRule::Name(text("client-")), false, "'client-' name"),
-        (NameRule::Name(text("Client-7")), false, "'Client-7' name"),
+        (NameRule::Name(text("client-")), false, "client-"),
+        (NameRule::Name(text("Client-7")), false, "Client-7"),
         (NameRule::NamePrefix(text("client-")), true, ""),
         (NameRule::NamePrefix(text("client-7")), true, ""),
-        (
-            NameRule::NamePrefix(text("lient")),
-            false,
-            "'lient' name-prefix",
-        ),
+        (NameRule::NamePrefix(text("lient")), false, "lient"),
         (
             NameRule::Subject(text("C=DE, O=Org, CN=client-7")),
             true,
             "",
         ),
-        (
-            NameRule::Subject(text("CN=client-7")),
-            false,
-            "'CN=client-7' subject",
-        ),
+        (NameRule::Subject(text("CN=client-7")), false, "CN=client-7"),
     ] {
         let policy = policy(vec![root.der()]).with_name(rule);
         let outcomes = present(&root, client(&root, named), policy);

@@ -289,12 +289,13 @@ impl NameRule {
     }
 }
 
+/// The wanted name alone, as OpenVPN's log gives it.
 impl fmt::Display for NameRule {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Subject(text) => write!(formatter, "'{text}' subject"),
-            Self::Name(text) => write!(formatter, "'{text}' name"),
-            Self::NamePrefix(text) => write!(formatter, "'{text}' name-prefix"),
+            Self::Subject(text) | Self::Name(text) | Self::NamePrefix(text) => {
+                formatter.write_str(text)
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 //! A turn collects what the kernel has done, then serves data packets, then control packets for a
 //! bounded time, then timers and what the node thread says. Nothing in it waits but the ring.
 
+mod clients;
 mod connections;
 mod control;
 mod data;

@@ -95,8 +95,18 @@ fn what_does_not_verify_is_counted_by_its_reason_and_changes_nothing() {
         pair.server.now = pair.server.now + SECOND;
         assert!(pair.server.receive(&datagram, path(9, 9)).is_empty());
         pair.server.assert_drops(&[(reason, 1)]);
+        let told = pair.server.events.drain(..).map(|event| match event {
+            PeerEvent::Refused { refusal, .. } => refusal,
+            other => panic!("{other:?}"),
+        });
+        let refused = reason == DropReason::Authentication;
+        let expected: &[_] = if refused {
+            &[Refusal::NotAuthentic]
+        } else {
+            &[]
+        };
+        assert_eq!(told.collect::<Vec<_>>(), expected, "{}", reason.name());
     }
-    assert_eq!(pair.server.events, []);
     assert_eq!(pair.server.peer().traffic, Traffic::default());
     assert_eq!(pair.server.peer().last_received, Monotonic::ZERO + SECOND);
     assert_eq!(pair.server.peer().path(), &CLIENT);
@@ -148,7 +158,11 @@ fn an_authentic_packet_with_a_peer_id_moves_its_peer() {
     pair.server.events.clear();
     // A replay is authentic, and moves nothing all the same.
     pair.server.receive(&datagram, elsewhere);
-    assert_eq!(pair.server.events, []);
+    let [PeerEvent::Refused { refusal, .. }] = pair.server.events[..] else {
+        panic!("{:?}", pair.server.events);
+    };
+    assert_eq!(refusal, Refusal::Replay { packet_id: 1 });
+    pair.server.events.clear();
     assert_eq!(pair.server.peer().path(), &CLIENT);
 
     let next = pair.client.sealed(&from_client());

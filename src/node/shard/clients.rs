@@ -1,0 +1,330 @@
+//! What becomes of a shard's sessions: what they report, what the registry decides about them, and
+//! how they go.
+
+use std::time::Duration;
+
+use super::connections::{Client, Connection, Key, Standing};
+use super::{Shard, narrate};
+use crate::node::event::{
+    AdmissionRefusal, ClientEvent, ClientTag, DataChannel, KeyAge, NodeEvent, Text,
+};
+use crate::node::leases::Addresses;
+use crate::node::message::Report;
+use crate::node::registry::SessionAt;
+use crate::packet::{InnerAddresses, NewPeer, Numbering, Path, PeerIndex, Traffic};
+use crate::session::{Admission, Farewell, LeaveReason, SessionEvent};
+use crate::time::Now;
+use crate::wire::{OccMessage, PING, PeerId};
+
+impl Shard {
+    pub(super) fn session_event(&mut self, key: Key, event: SessionEvent, now: Now) {
+        match event {
+            SessionEvent::Secured {
+                certificate,
+                negotiated,
+            } => {
+                for told in narrate::secured(&certificate, negotiated) {
+                    self.tell(key, told);
+                }
+            }
+            SessionEvent::Authenticated(admission) => self.ask_admission(key, *admission),
+            SessionEvent::Keys { key_id, keys } => {
+                if let Some(peer) = self.peer_of(key).and_then(|peer| self.peers.peer_mut(peer)) {
+                    peer.keys.install(key_id, *keys);
+                }
+            }
+            SessionEvent::Promoted(key_id) => {
+                if let Some(peer) = self.peer_of(key).and_then(|peer| self.peers.peer_mut(peer)) {
+                    // Keys come before their promotion; a peer that has lost them sends nothing.
+                    let _missing = peer.keys.send_with(key_id);
+                }
+            }
+            SessionEvent::Retired(key_id) => {
+                if let Some(peer) = self.peer_of(key).and_then(|peer| self.peers.peer_mut(peer)) {
+                    peer.keys.retire(key_id);
+                }
+            }
+            SessionEvent::Pushed(messages) => {
+                for message in messages {
+                    self.tell(
+                        key,
+                        ClientEvent::ControlSent {
+                            message: message.into(),
+                        },
+                    );
+                }
+            }
+            SessionEvent::Connected => self.connected(key),
+            SessionEvent::Renegotiating => self.renegotiating(key, now),
+            SessionEvent::Renegotiated { .. } => {}
+            SessionEvent::RenegotiationFailed(reason) => {
+                for told in narrate::failed(&reason, self.protocol.settings()) {
+                    self.tell(key, told);
+                }
+            }
+            SessionEvent::PingDue => self.send_payload(key, &PING, now),
+            SessionEvent::ExitNoticeDue => {
+                let mut notice = Vec::new();
+                OccMessage::Exit.emit(&mut notice);
+                self.send_payload(key, &notice, now);
+            }
+            SessionEvent::Left(reason) => self.left(key, &reason, now),
+            // A server's session is not configured by its peer; `service` takes the last one.
+            SessionEvent::Configured(_) | SessionEvent::Finished => {}
+        }
+    }
+
+    /// The client is known; the registry says whether it may come in.
+    pub(super) fn ask_admission(&mut self, key: Key, admission: Admission) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let name: Text = admission.identity.common_name.as_str().into();
+        let nameless = connection.tag.clone();
+        connection.tag = ClientTag::named(nameless.address, name.clone());
+        connection.standing = Standing::Admitting {
+            numbered: admission.peer_info.proto().data_v2(),
+        };
+        let lines = narrate::peer_info(&admission.peer_info);
+        self.publish(NodeEvent::client(nameless, ClientEvent::PeerInfo { lines }));
+        self.tell(key, ClientEvent::PeerInitiated);
+        let session = self.name(key);
+        self.report(Report::Admit { session, name });
+    }
+
+    /// The registry lets a session in.
+    pub(super) fn admit(&mut self, session: u64, client_id: u64, addresses: Addresses, now: Now) {
+        let key = Key::from_u64(session);
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let Standing::Admitting { numbered } = connection.standing else {
+            return;
+        };
+        let numbering = if numbered {
+            Numbering::PeerId
+        } else {
+            Numbering::FourTuple
+        };
+        let new = NewPeer {
+            path: connection.path,
+            numbering,
+            mtu: self.network.mtu,
+            mssfix: self.network.mssfix,
+        };
+        let Ok(peer) = self.peers.insert(new, now.monotonic) else {
+            let max = self.network.max_clients as usize;
+            return self.refuse(session, AdmissionRefusal::MaxClients { max }, now);
+        };
+        let inner = InnerAddresses {
+            v4: addresses.v4,
+            v6: addresses.v6,
+        };
+        self.peers.assign(peer, inner);
+        self.connections.attach(key, peer);
+        let peer_id = self
+            .peers
+            .peer(peer)
+            .map_or(PeerId::NONE, |peer| peer.peer_id());
+        let grant = self.network.grant(peer_id, addresses);
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.standing = Standing::Client(Client {
+                peer,
+                client_id,
+                addresses,
+                cipher: Text::from(""),
+                key_since: now.monotonic,
+                key_traffic: Traffic::default(),
+            });
+            connection.session.admit(now, &mut self.random, &grant);
+        }
+        self.tell(
+            key,
+            ClientEvent::PoolReturned {
+                v4: addresses.v4,
+                v6: addresses.v6,
+            },
+        );
+        for address in inner.iter() {
+            self.tell(key, ClientEvent::Learned { address });
+        }
+        self.service(key, now);
+    }
+
+    /// The registry turns a session away.
+    pub(super) fn refuse(&mut self, session: u64, refusal: AdmissionRefusal, now: Now) {
+        let key = Key::from_u64(session);
+        self.tell(key, ClientEvent::AdmissionRefused(refusal));
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.standing = Standing::Leaving;
+            let reason = narrate::refusal(refusal);
+            connection.session.refuse(now, &mut self.random, reason);
+        }
+        self.service(key, now);
+    }
+
+    /// A newer session has this one's name. Wire: stock drops the older one without a word.
+    pub(super) fn release(&mut self, session: u64, now: Now) {
+        let key = Key::from_u64(session);
+        match self.connections.get_mut(key) {
+            Some(connection) => {
+                connection
+                    .session
+                    .close(now, Farewell::Silent, LeaveReason::Replaced);
+                self.tell(key, ClientEvent::Replacing);
+                self.service(key, now);
+            }
+            // It left by itself in the meantime; the registry has been told, or is now.
+            None => {
+                let session = SessionAt {
+                    shard: self.number,
+                    session,
+                };
+                self.report(Report::Gone { session });
+            }
+        }
+    }
+
+    /// A new key is being agreed on: what the present one did.
+    pub(super) fn renegotiating(&mut self, key: Key, now: Now) {
+        let latest = self
+            .protocol
+            .settings()
+            .timing
+            .renegotiation
+            .map(|reneg| reneg.latest);
+        let Some(Connection {
+            standing: Standing::Client(client),
+            ..
+        }) = self.connections.get_mut(key)
+        else {
+            return;
+        };
+        let Some(traffic) = self.peers.peer(client.peer).map(|peer| peer.traffic) else {
+            return;
+        };
+        let age = KeyAge {
+            age: now.monotonic.since(client.key_since).as_secs(),
+            age_max: latest.map_or(0, |latest| latest.as_secs()),
+            bytes: sum_bytes(&traffic) - sum_bytes(&client.key_traffic),
+            packets: sum_packets(&traffic) - sum_packets(&client.key_traffic),
+        };
+        client.key_since = now.monotonic;
+        client.key_traffic = traffic;
+        self.tell(key, ClientEvent::Renegotiating(age));
+    }
+
+    pub(super) fn connected(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let Some(agreement) = connection.session.agreement() else {
+            return;
+        };
+        let cipher = agreement.cipher.name();
+        let protocol_flags = narrate::protocol_flags(agreement).into();
+        let Standing::Client(client) = &mut connection.standing else {
+            return;
+        };
+        client.cipher = cipher.into();
+        let Some(peer) = self.peers.peer(client.peer) else {
+            return;
+        };
+        let peer_id = peer.peer_id();
+        let timing = self.protocol.settings().timing;
+        let seconds =
+            |interval: Option<Duration>| interval.map_or(0, |interval| interval.as_secs());
+        let channel = DataChannel {
+            cipher,
+            peer_id,
+            ping: seconds(timing.ping),
+            ping_restart: seconds(timing.ping_restart),
+            protocol_flags,
+        };
+        self.tell(key, ClientEvent::DataChannel(channel));
+    }
+
+    /// The session's tunnel is over: its name and addresses are free.
+    pub(super) fn left(&mut self, key: Key, reason: &LeaveReason, now: Now) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let standing = std::mem::replace(&mut connection.standing, Standing::Leaving);
+        for told in narrate::left(reason, &standing, self.protocol.settings()) {
+            self.tell(key, told);
+        }
+        self.give_up_place(key, &standing, now);
+    }
+
+    /// Takes a session's place in the data path and the registry back.
+    pub(super) fn give_up_place(&mut self, key: Key, standing: &Standing, now: Now) {
+        if let Standing::Client(client) = standing {
+            self.connections.detach(client.peer);
+            self.peers.remove(client.peer, now.monotonic);
+        }
+        if matches!(standing, Standing::Client(_) | Standing::Admitting { .. }) {
+            let session = self.name(key);
+            self.report(Report::Gone { session });
+        }
+    }
+
+    /// Removes a session, whatever it was.
+    pub(super) fn forget(&mut self, key: Key, now: Now) {
+        if let Some(connection) = self.connections.remove(key) {
+            self.give_up_place(key, &connection.standing, now);
+        }
+    }
+
+    /// The peer table has adopted another path.
+    pub(super) fn floated(&mut self, key: Key, to: Path) {
+        let peer_id = self
+            .peer_of(key)
+            .and_then(|peer| self.peers.peer(peer))
+            .map(|peer| peer.peer_id());
+        if let Some(peer_id) = peer_id {
+            self.tell(
+                key,
+                ClientEvent::Floated {
+                    peer_id,
+                    to: to.remote,
+                },
+            );
+        }
+        self.connections.moved(key, to);
+    }
+
+    /// Tells every client that the server ends.
+    pub(super) fn say_goodbye(&mut self, now: Now) {
+        let farewell = self.network.farewell;
+        for key in self.connections.keys() {
+            if let Some(connection) = self.connections.get_mut(key) {
+                connection.session.close(now, farewell, LeaveReason::Closed);
+            }
+            self.service(key, now);
+        }
+    }
+
+    pub(super) fn peer_of(&self, key: Key) -> Option<PeerIndex> {
+        match &self.connections.get(key)?.standing {
+            Standing::Client(client) => Some(client.peer),
+            _ => None,
+        }
+    }
+
+    pub(super) fn name(&self, key: Key) -> SessionAt {
+        SessionAt {
+            shard: self.number,
+            session: key.to_u64(),
+        }
+    }
+}
+
+/// Payload bytes of both directions.
+const fn sum_bytes(traffic: &Traffic) -> u64 {
+    traffic.received_bytes + traffic.sent_bytes
+}
+
+/// Packets of both directions.
+const fn sum_packets(traffic: &Traffic) -> u64 {
+    traffic.received_packets + traffic.sent_packets
+}
