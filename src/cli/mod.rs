@@ -95,6 +95,8 @@ impl Form {
             [only] if only == "--help" || only == "--version" => Self::Subcommand,
             [first, ..] if first.starts_with("--") => Self::Directives,
             [only] if !only.starts_with('-') && !is_subcommand(only) => Self::Directives,
+            // Directives after a file are refused, in the words of the configuration.
+            [first, ..] if is_file(first) => Self::Directives,
             _ => Self::Subcommand,
         }
     }
@@ -102,6 +104,11 @@ impl Form {
 
 fn is_subcommand(word: &str) -> bool {
     word == "help" || Cli::command().find_subcommand(word).is_some()
+}
+
+/// Whether a word can only be a file; no subcommand has a dot or a slash.
+fn is_file(word: &str) -> bool {
+    !word.starts_with('-') && word.contains(['.', '/'])
 }
 
 fn help() -> clap::Command {
@@ -139,7 +146,10 @@ mod tests {
             ("check", Form::Subcommand),
             ("check server.conf", Form::Subcommand),
             ("check --config server.conf", Form::Subcommand),
-            ("server.conf more.conf", Form::Subcommand),
+            ("server.conf more.conf", Form::Directives),
+            ("server.conf --daemon", Form::Directives),
+            ("etc/server --verb 4", Form::Directives),
+            ("quickstrat --port 1195", Form::Subcommand),
             ("quickstart", Form::Subcommand),
             ("quickstart --port 1195", Form::Subcommand),
             ("client add anna", Form::Subcommand),

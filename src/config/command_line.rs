@@ -103,11 +103,11 @@ fn lines_of(arguments: &[String]) -> Vec<Result<Line, Diagnostic>> {
         let (values, next) = after.split_at(values);
         rest = next;
         if !first.starts_with("--") {
-            lines.push(Err(error(
-                at.clone(),
-                first,
-                "a directive begins with `--` here".into(),
-            )));
+            let why = "only a file that is the one word of the command line needs no `--`";
+            lines.push(Err(Diagnostic {
+                instead: Some(format!("write `--config {first}`")),
+                ..error(at.clone(), first, why.into())
+            }));
             continue;
         }
         let words = std::iter::once(first).chain(values).cloned().collect();
@@ -194,7 +194,8 @@ mod tests {
         assert_eq!(
             shown(&["server.conf", "--verb", "3"], Path::new("/")),
             [
-                "[CMD-LINE]:1: error: server.conf: a directive begins with `--` here",
+                "[CMD-LINE]:1: error: server.conf: only a file that is the one word of the command \
+                 line needs no `--`; write `--config server.conf`",
                 "[CMD-LINE]:1 verb 3"
             ]
         );
