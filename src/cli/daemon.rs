@@ -1,14 +1,23 @@
-//! What the process does with itself before it serves.
+//! What the process does with itself around the start: working directory, background, process id.
+//!
+//! A daemon is forked off before anything is opened, for threads do not live through a fork. The
+//! first process stays until the server is ready or has failed, and ends with that: who started it
+//! learns from the exit code, and reads the reason where a foreground server would print it.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::path::PathBuf;
+use std::process::ExitCode;
+
+use fork::Fork;
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{self, Pid};
 
 use crate::config::settings::ProcessSettings;
 
 /// A step that failed.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum PrepareError {
+pub(super) enum ProcessError {
     #[error("cd to '{}' failed: {error}", directory.display())]
     Directory {
         directory: PathBuf,
@@ -20,43 +29,117 @@ pub(super) enum PrepareError {
     PidFile { file: PathBuf, error: io::Error },
 }
 
-/// Enters the working directory, goes to the background, writes the process id.
-///
-/// The standard streams of a daemon lead nowhere from then on. There must be no other thread.
-pub(super) fn prepare(process: &ProcessSettings) -> Result<(), PrepareError> {
-    if let Some(directory) = &process.directory {
-        std::env::set_current_dir(directory).map_err(|error| PrepareError::Directory {
-            directory: directory.clone(),
-            error,
-        })?;
-    }
-    if process.daemon {
-        nix::unistd::daemon(true, false).map_err(|errno| PrepareError::Daemon(errno.into()))?;
-    }
-    if let Some(file) = &process.pid_file {
-        fs::write(file, format!("{}\n", std::process::id())).map_err(|error| {
-            PrepareError::PidFile {
-                file: file.clone(),
+/// Which process this is.
+#[derive(Debug)]
+pub(super) enum Side {
+    /// The one that serves.
+    Server(Starting),
+    /// The one that was started, and waited for the one in the background: its exit code.
+    Waited(ExitCode),
+}
+
+/// A server on its way, which somebody may be waiting for.
+#[derive(Debug)]
+pub(super) struct Starting {
+    pid_file: Option<PathBuf>,
+    waiting: Option<PipeWriter>,
+}
+
+impl Side {
+    /// Enters the working directory, and forks if the server belongs in the background. There must
+    /// be no other thread.
+    pub(super) fn choose(process: &ProcessSettings) -> Result<Self, ProcessError> {
+        if let Some(directory) = &process.directory {
+            std::env::set_current_dir(directory).map_err(|error| ProcessError::Directory {
+                directory: directory.clone(),
                 error,
+            })?;
+        }
+        let pid_file = process.pid_file.clone();
+        if !process.daemon {
+            let waiting = None;
+            return Ok(Self::Server(Starting { pid_file, waiting }));
+        }
+        let (reader, writer) = io::pipe().map_err(ProcessError::Daemon)?;
+        match fork::fork().map_err(ProcessError::Daemon)? {
+            Fork::Child => Ok(Self::Server(Starting {
+                pid_file,
+                waiting: Some(writer),
+            })),
+            Fork::Parent(child) => {
+                drop(writer);
+                Ok(Self::Waited(wait(reader, Pid::from_raw(child))))
             }
-        })?;
+        }
     }
+}
+
+impl Starting {
+    /// Clients can connect: writes the process id; a daemon leaves its terminal and tells the
+    /// process that waits. Its standard streams lead nowhere from then on.
+    pub(super) fn ready(self) -> Result<(), ProcessError> {
+        if let Some(file) = self.pid_file {
+            fs::write(&file, format!("{}\n", std::process::id()))
+                .map_err(|error| ProcessError::PidFile { file, error })?;
+        }
+        self.waiting
+            .map_or(Ok(()), leave_terminal)
+            .map_err(ProcessError::Daemon)
+    }
+}
+
+fn leave_terminal(mut waiting: PipeWriter) -> io::Result<()> {
+    unistd::setsid()?;
+    let nowhere = File::options().read(true).write(true).open("/dev/null")?;
+    unistd::dup2_stdin(&nowhere)?;
+    unistd::dup2_stdout(&nowhere)?;
+    unistd::dup2_stderr(&nowhere)?;
+    // If nobody waits any more, the server serves all the same.
+    let _gone = waiting.write_all(READY);
     Ok(())
 }
+
+/// Waits until the server is ready, or has ended and said why.
+fn wait(mut reader: PipeReader, child: Pid) -> ExitCode {
+    let mut told = Vec::new();
+    if reader.read_to_end(&mut told).is_ok() && told == READY {
+        return ExitCode::SUCCESS;
+    }
+    match waitpid(child, None) {
+        Ok(WaitStatus::Exited(_, code)) => u8::try_from(code).map_or(ExitCode::FAILURE, Into::into),
+        ended => {
+            eprintln!("the server ended while it started: {ended:?}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What goes through the pipe when clients can connect.
+const READY: &[u8] = b"ready";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn starting(process: &ProcessSettings) -> Starting {
+        match Side::choose(process).unwrap() {
+            Side::Server(starting) => starting,
+            Side::Waited(code) => panic!("nothing was to be waited for: {code:?}"),
+        }
+    }
+
     #[test]
-    fn the_process_id_is_written() {
+    fn the_process_id_is_written_when_clients_can_connect() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("pid");
+        fs::write(&file, "of another\n").unwrap();
         let process = ProcessSettings {
             pid_file: Some(file.clone()),
             ..ProcessSettings::default()
         };
-        prepare(&process).unwrap();
+        let starting = starting(&process);
+        assert_eq!(fs::read_to_string(&file).unwrap(), "of another\n");
+        starting.ready().unwrap();
         assert_eq!(
             fs::read_to_string(file).unwrap(),
             format!("{}\n", std::process::id())
@@ -65,12 +148,11 @@ mod tests {
 
     #[test]
     fn a_failure_names_its_file() {
-        let file = Some(PathBuf::from("/nonexistent/pid"));
         let process = ProcessSettings {
-            pid_file: file,
+            pid_file: Some(PathBuf::from("/nonexistent/pid")),
             ..ProcessSettings::default()
         };
-        let error = prepare(&process).unwrap_err().to_string();
+        let error = starting(&process).ready().unwrap_err().to_string();
         assert!(
             error.starts_with("writepid: cannot write '/nonexistent/pid': "),
             "{error}"

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::daemon;
+use super::daemon::{Side, Starting};
 use crate::config;
 use crate::config::settings::Settings;
 use crate::node::Node;
@@ -21,14 +21,22 @@ pub(super) fn run(words: &[String]) -> ExitCode {
         return fail("Exiting due to fatal error");
     };
     // No thread exists yet: going to the background keeps only the one that asks for it.
-    match daemon::prepare(&settings.process) {
-        Ok(()) => serve(settings),
+    match Side::choose(&settings.process) {
+        Ok(Side::Server(starting)) => serve(settings, starting),
+        Ok(Side::Waited(code)) => code,
         Err(error) => fail(&error.to_string()),
     }
 }
 
-fn serve(settings: Settings) -> ExitCode {
-    match Node::start(settings, Bus::new()).and_then(Node::run) {
+fn serve(settings: Settings, starting: Starting) -> ExitCode {
+    let node = match Node::start(settings, Bus::new()) {
+        Ok(node) => node,
+        Err(error) => return fail(&error.to_string()),
+    };
+    if let Err(error) = starting.ready() {
+        return fail(&error.to_string());
+    }
+    match node.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error.to_string()),
     }

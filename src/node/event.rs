@@ -61,6 +61,11 @@ pub enum NodeEvent {
         /// The sentence.
         text: Text,
     },
+    /// The node did not start; the text is a whole sentence.
+    StartFailed {
+        /// The sentence.
+        reason: Text,
+    },
     /// A datagram from an address without a session failed the wrapping.
     StrangerRefused {
         /// Where the datagram came from.

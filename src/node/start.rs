@@ -11,7 +11,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::bus::Bus;
 use super::event::{NodeEvent, Text};
-use super::log::Log;
+use super::log::{Log, LogTarget};
 use super::message::Report;
 use super::registry::Registry;
 use super::running::{Assembled, Node, ShardHandle, StatusReports};
@@ -70,16 +70,21 @@ impl Node {
     /// Starts a node. Who subscribes to `bus` before sees every event.
     ///
     /// # Errors
-    /// What the machine does not give.
+    /// What the machine does not give. It is in the log as well, unless that is the standard
+    /// output: there the caller speaks.
     pub fn start(settings: Settings, mut bus: Bus) -> Result<Self, StartError> {
         let log = Log::start(&settings.log, bus.subscribe(EVENTS_PER_SUBSCRIBER))
             .map_err(StartError::Log)?;
         let mut starting = Starting { bus };
         let assembled = starting.assemble(&settings);
-        let Starting { bus } = starting;
+        let Starting { mut bus } = starting;
         match assembled {
             Ok(assembled) => Ok(Self::new(bus, log, assembled)),
             Err(error) => {
+                if settings.log.target != LogTarget::Stdout {
+                    let reason = error.to_string().as_str().into();
+                    bus.publish(Now::read().unix, NodeEvent::StartFailed { reason });
+                }
                 // The log ends with the bus, and has all that was said until then.
                 drop(bus);
                 log.finish();

@@ -41,6 +41,7 @@ mod certificates;
 mod command_line;
 mod crowd;
 mod lifecycle;
+mod machine;
 mod matrix;
 mod options;
 mod renegotiation;

@@ -123,6 +123,10 @@ impl<'a> Page<'a> {
             NodeEvent::Warned { text } => {
                 self.say(WARNING, format_args!("WARNING: {}", Printable(text)));
             }
+            NodeEvent::StartFailed { reason } => {
+                self.say(FATAL, format_args!("{}", Printable(reason)));
+                self.say(FATAL, format_args!("Exiting due to fatal error"));
+            }
             NodeEvent::StrangerRefused { address, refusal } => {
                 self.wrap_refused(FamilyAddress(*address), *refusal);
             }
@@ -541,6 +545,7 @@ const fn level(verb: u8, group: u8, severity: Severity) -> Level {
     }
 }
 
+const FATAL: Level = level(0, 0, Severity::Warning);
 const INFO: Level = level(1, 0, Severity::Info);
 const WARNING: Level = level(1, 0, Severity::Warning);
 const TLS_ERROR: Level = level(1, 1, Severity::Warning);

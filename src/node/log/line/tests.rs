@@ -435,6 +435,15 @@ fn the_life_of_the_node_is_told_in_the_words_of_openvpn() {
             vec![(1, "Initialization Sequence Completed")],
         ),
         (
+            NodeEvent::StartFailed {
+                reason: "cannot bind UDP 0.0.0.0:1194".into(),
+            },
+            vec![
+                (0, "cannot bind UDP 0.0.0.0:1194"),
+                (0, "Exiting due to fatal error"),
+            ],
+        ),
+        (
             NodeEvent::Stopped {
                 signal: StopSignal::Terminate,
             },
