@@ -214,9 +214,11 @@ pub const STRANGER_SOURCES: usize = 256;
 
 /// Refusals that were not told are counted in the log once in so long.
 pub const STRANGER_SUMMARY_INTERVAL: Duration = Duration::from_secs(10);
-/// Peer ids of a shard for each peer that it has room for: those beyond one are at rest. With
-/// fewer, reconnecting clients would wait for the oldest to have rested.
-pub const PEER_IDS_PER_PEER: u32 = 4;
+/// Peer ids of a shard with room for `peers` peers: those beyond one a peer are at rest. With
+/// fewer, clients that reconnect often would wait for the oldest id to have rested.
+pub const fn peer_ids(peers: u32) -> u32 {
+    peers.saturating_mul(4).saturating_add(4096)
+}
 
 /// Inner networks behind the clients of a shard. Wire: `iroute` and `iroute-ipv6`.
 pub const INNER_PREFIXES_MAX: usize = 65_536;

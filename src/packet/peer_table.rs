@@ -32,7 +32,7 @@ impl PeerTable {
     /// A table of `shard` among `shards` with room for `peers_max` peers. `random` keys the hash of
     /// the look-up by path, so that nobody can aim addresses at one bucket.
     pub fn new(shard: u32, shards: u32, peers_max: u32, random: &mut dyn Random) -> Self {
-        let ids = peers_max.saturating_mul(limits::PEER_IDS_PER_PEER);
+        let ids = limits::peer_ids(peers_max);
         let room = peers_max as usize;
         Self {
             places: Vec::with_capacity(room),
@@ -247,6 +247,8 @@ impl std::fmt::Debug for KeyedHash {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
     use crate::packet::Mssfix;
     use crate::random::SeededRandom;
@@ -331,13 +333,18 @@ mod tests {
     #[test]
     fn a_peer_id_rests_between_two_peers() {
         let mut table = table(1);
-        let ids: Vec<u32> = (0..limits::PEER_IDS_PER_PEER)
+        let ids: Vec<u32> = (0..limits::peer_ids(1))
             .map(|_| {
                 let index = table.insert(new_peer(1, Numbering::PeerId), START).unwrap();
                 table.remove(index, START).unwrap().peer_id().get()
             })
             .collect();
-        assert_eq!(ids, [1, 5, 9, 13]);
+        assert_eq!(ids[..4], [1, 5, 9, 13]);
+        assert_eq!(
+            ids.len(),
+            HashSet::<_>::from_iter(&ids).len(),
+            "each id once"
+        );
         let soon = START + Duration::from_secs(59);
         assert_eq!(
             table.insert(new_peer(1, Numbering::PeerId), soon),

@@ -113,8 +113,11 @@ impl Shard {
             mssfix: self.network.mssfix,
         };
         let Ok(peer) = self.peers.insert(new, now.monotonic) else {
+            // The registry has counted it in; it learns that the place is free again.
             let max = self.network.max_clients as usize;
-            return self.refuse(session, AdmissionRefusal::MaxClients { max }, now);
+            self.refuse(session, AdmissionRefusal::MaxClients { max }, now);
+            let session = self.name(key);
+            return self.report(Report::Gone { session });
         };
         let inner = InnerAddresses {
             v4: addresses.v4,
