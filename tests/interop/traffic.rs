@@ -9,7 +9,7 @@ use aws_lc_rs::digest::{Context, Digest, SHA256};
 use crate::network::Namespace;
 use crate::process::{LIMIT, Process, command_in};
 
-/// What `ping` counted.
+/// Which of some pings were answered.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct PingReport {
     pub(crate) sent: u32,
@@ -26,34 +26,23 @@ impl PingReport {
             self.text
         );
     }
-
-    fn parse(text: String) -> Self {
-        let line = text
-            .lines()
-            .find(|line| line.contains("packets transmitted"));
-        let numbers = line.unwrap_or_default().split(", ");
-        let mut numbers = numbers.map(|part| part.split(' ').next().and_then(|it| it.parse().ok()));
-        let (Some(Some(sent)), Some(Some(received))) = (numbers.next(), numbers.next()) else {
-            panic!("ping said: {text}");
-        };
-        Self {
-            sent,
-            received,
-            text,
-        }
-    }
 }
 
-/// Sends `count` pings, 20 a second, and waits up to 5 seconds for the last answer.
+/// Sends `count` pings, 20 a second, and waits up to 6 seconds for the answers.
 pub(crate) fn ping(from: &Namespace, to: IpAddr, count: u32) -> PingReport {
     ping_with(from, to, count, &[])
 }
 
 /// As [`ping`], with further arguments.
+///
+/// With a deadline `ping` goes on until it has `count` answers; without one it waits for the last
+/// answer only twice as long as for those before, which a busy machine exceeds. What counts is the
+/// answers to the first `count`.
 pub(crate) fn ping_with(from: &Namespace, to: IpAddr, count: u32, further: &[&str]) -> PingReport {
-    let (count, to) = (count.to_string(), to.to_string());
+    let (deadline, to) = ((6 + count / 20).to_string(), to.to_string());
+    let answers = count.to_string();
     let arguments = [
-        &["-n", "-q", "-i", "0.05", "-W", "5", "-c", &count],
+        &["-n", "-i", "0.05", "-w", &deadline, "-c", &answers],
         further,
         &[&to],
     ];
@@ -61,7 +50,29 @@ pub(crate) fn ping_with(from: &Namespace, to: IpAddr, count: u32, further: &[&st
         .output()
         .unwrap();
     let [text, error] = [output.stdout, output.stderr].map(|it| String::from_utf8(it).unwrap());
-    PingReport::parse(text + &error)
+    assert!(transmitted(&text) > 0, "ping said: {text}{error}");
+    let answered: BTreeSet<u32> = text.lines().filter_map(answered).collect();
+    let received = answered.range(1..=count).count();
+    PingReport {
+        sent: count,
+        received: u32::try_from(received).unwrap(),
+        text: text + &error,
+    }
+}
+
+/// The number of the ping that a line of output is the answer to.
+fn answered(line: &str) -> Option<u32> {
+    let number = line.split_once(ANSWER)?.1.split(' ').next()?;
+    Some(number.parse().unwrap())
+}
+
+/// How many pings the summary says were sent.
+fn transmitted(text: &str) -> u32 {
+    let line = text
+        .lines()
+        .find(|line| line.contains("packets transmitted"));
+    let number = line.and_then(|line| line.split(' ').next()?.parse().ok());
+    number.unwrap_or_else(|| panic!("ping said: {text}"))
 }
 
 /// Pings that go on, 20 a second, until they are stopped.
@@ -87,11 +98,8 @@ impl PingStream {
         self.process.signal(rustix::process::Signal::INT);
         self.process.wait_exit();
         let lines = self.process.lines();
-        let report = PingReport::parse(lines.join("\n"));
-        let numbers = lines
-            .iter()
-            .filter_map(|line| line.split_once(ANSWER)?.1.split(' ').next());
-        let numbers: Vec<u32> = numbers.map(|number| number.parse().unwrap()).collect();
+        let sent = transmitted(&lines.join("\n"));
+        let numbers: Vec<u32> = lines.iter().filter_map(|line| answered(line)).collect();
         let answered: BTreeSet<u32> = numbers.iter().copied().collect();
         let last = *answered.last().unwrap();
         let lost: Vec<u32> = (1..=last)
@@ -100,9 +108,8 @@ impl PingStream {
         assert!(lost.is_empty(), "pings {lost:?} of {last} were lost");
         assert_eq!(numbers.len(), answered.len(), "answers that came twice");
         assert!(
-            report.sent - last <= 10,
-            "nothing was answered after ping {last} of {}",
-            report.sent
+            sent - last <= 10,
+            "nothing was answered after ping {last} of {sent}"
         );
     }
 }

@@ -178,6 +178,8 @@ impl Shard {
             if let State::Stopping(until) = self.state
                 && (now.monotonic >= until || self.is_done())
             {
+                self.report_drops();
+                self.flush_reports();
                 return Ok(());
             }
             self.turn(now)?;
@@ -200,7 +202,10 @@ impl Shard {
         self.serve_timers();
         self.follow_instructions();
         self.edges.send_waiting();
-        self.report_drops(now);
+        if now.monotonic >= self.next_drop_report {
+            self.next_drop_report = now.monotonic + DROP_REPORT_INTERVAL;
+            self.report_drops();
+        }
         self.flush_reports();
         Ok(())
     }
@@ -256,12 +261,8 @@ impl Shard {
         }
     }
 
-    /// Drops since the last time, told at a bounded rate.
-    fn report_drops(&mut self, now: Now) {
-        if now.monotonic < self.next_drop_report {
-            return;
-        }
-        self.next_drop_report = now.monotonic + DROP_REPORT_INTERVAL;
+    /// Tells what was dropped since the last time.
+    fn report_drops(&mut self) {
         for reason in DropReason::ALL {
             let packets = self.edges.drops.of(reason) - self.told_drops.of(reason);
             if packets > 0 {
@@ -269,7 +270,7 @@ impl Shard {
             }
         }
         self.told_drops = self.edges.drops.clone();
-        if let Some(summary) = self.strangers.summary(now.monotonic) {
+        if let Some(summary) = self.strangers.summary(Now::read().monotonic) {
             self.publish(summary);
         }
     }
