@@ -29,14 +29,17 @@
 )]
 
 mod client;
+mod endpoint;
 mod network;
 mod pki;
 mod process;
+mod recording;
 mod relay;
 mod server;
 mod traffic;
 
 mod addresses;
+mod capture;
 mod certificates;
 mod command_line;
 mod crowd;

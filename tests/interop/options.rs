@@ -14,7 +14,7 @@ use crate::traffic::{PingStream, ping, ping_with, transfer_both_ways};
 /// its own into are replaced in its read-only data. 6 is what 2.5 announces: peer-ids and no need
 /// to ask for the push, but no key export; so the keys come from the classic PRF, and the goodbye
 /// goes through the data channel. 2 is 2.4, which also has to ask. 0 knows no peer-id.
-fn client_with_protocol(site: &Site, bits: u8) -> PathBuf {
+pub(crate) fn client_with_protocol(site: &Site, bits: u8) -> PathBuf {
     let path = run("sh", &["-c", "command -v openvpn"]);
     let mut program = std::fs::read(path.trim()).unwrap();
     let format = b"\0IV_PROTO=%d\n\0";
