@@ -1,7 +1,7 @@
 //! What two peers agree on for their data channel, for the rest of the session.
 
 use crate::crypto::DataCipher;
-use crate::wire::{ClientCiphers, PeerInfo, options_cipher};
+use crate::wire::{ClientCiphers, PeerInfo, Proto, options_cipher};
 
 use super::event::PeerIdentity;
 
@@ -18,6 +18,15 @@ pub struct Agreement {
     pub control_exit: bool,
     /// Whether later generations are wrapped with a key of their own.
     pub dynamic_tls_crypt: bool,
+}
+
+/// What a client's peer info says that it can do.
+pub(super) struct Capabilities {
+    pub(super) proto: Proto,
+    /// Takes a pushed `cipher`.
+    pub(super) negotiates_cipher: bool,
+    /// The largest `tun-mtu` that it takes, if it takes one.
+    pub(super) tun_mtu_max: Option<u32>,
 }
 
 /// Where data keys come from.

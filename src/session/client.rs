@@ -7,8 +7,8 @@ use zeroize::Zeroizing;
 
 use super::agreement::{Agreement, Derivation};
 use super::event::{ExitChannel, LeaveReason, SessionEvent};
+use super::keys::random_bytes;
 use super::negotiation::{KeySource, Stage};
-use super::server::random_bytes;
 use super::state::{Phase, Session};
 use super::timer::Timer;
 use crate::crypto::DataCipher;

@@ -12,6 +12,7 @@ use super::event::{LeaveReason, SessionEvent};
 use super::negotiation::KeySource;
 use super::state::{Remote, Session};
 use crate::crypto::{ControlWrap, DataKeys, KeyMaterial, PrfInput, Wrapping};
+use crate::random::Random;
 use crate::wire::Role;
 
 impl Session {
@@ -75,6 +76,13 @@ impl Session {
             .export(DATA_KEYS_LABEL, &mut *probe)
             .is_ok()
     }
+}
+
+/// The random part of a key message.
+pub(super) fn random_bytes<const N: usize>(random: &mut dyn Random) -> [u8; N] {
+    let mut bytes = [0; N];
+    random.fill(&mut bytes);
+    bytes
 }
 
 const DATA_KEYS_LABEL: &str = "EXPORTER-OpenVPN-datakeys";

@@ -1,8 +1,7 @@
 //! What the server tells a client: the options of its PUSH_REPLY and the options string.
 
-use super::agreement::{Agreement, Derivation};
+use super::agreement::{Agreement, Capabilities, Derivation};
 use super::event::Grant;
-use super::server::Capabilities;
 use super::settings::SessionSettings;
 use crate::wire::{PushError, PushReply};
 

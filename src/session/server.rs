@@ -1,14 +1,15 @@
 //! What only the server's side of a session does: judge the client, wait for its admission, tell
 //! it its configuration.
 
-use super::agreement::{Agreement, Derivation, choose_cipher};
+use super::agreement::{Agreement, Capabilities, Derivation, choose_cipher};
 use super::event::{Admission, ExitChannel, Grant, LeaveReason, PeerIdentity, SessionEvent};
+use super::keys::random_bytes;
 use super::negotiation::{KeySource, Stage};
 use super::push;
 use super::state::{Phase, Session};
 use crate::random::Random;
 use crate::time::Now;
-use crate::wire::{ClientKeyMessage, ControlMessage, PeerInfo, Proto, ServerKeyMessage};
+use crate::wire::{ClientKeyMessage, ControlMessage, PeerInfo, ServerKeyMessage};
 
 /// A client that waits to be admitted.
 pub(super) struct Candidate {
@@ -16,15 +17,6 @@ pub(super) struct Candidate {
     source: KeySource,
     capabilities: Capabilities,
     asked: bool,
-}
-
-/// What a client's peer info says that it can do.
-pub(super) struct Capabilities {
-    pub(super) proto: Proto,
-    /// Takes a pushed `cipher`.
-    pub(super) negotiates_cipher: bool,
-    /// The largest `tun-mtu` that it takes, if it takes one.
-    pub(super) tun_mtu_max: Option<u32>,
 }
 
 /// What a client is told as soon as it listens.
@@ -272,12 +264,6 @@ impl PeerIdentity {
             after: self.common_name.clone(),
         })
     }
-}
-
-pub(super) fn random_bytes<const N: usize>(random: &mut dyn Random) -> [u8; N] {
-    let mut bytes = [0; N];
-    random.fill(&mut bytes);
-    bytes
 }
 
 /// Seconds after which a client that found no place may try again.
