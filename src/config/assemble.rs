@@ -1,5 +1,6 @@
 //! A draft to settings: whether what the lines say fits together.
 
+mod addresses;
 mod network;
 
 use std::path::PathBuf;
@@ -24,7 +25,7 @@ pub(super) fn assemble(mut draft: Draft) -> (Option<Settings>, Diagnostics) {
     // Each of these looks at its own part, so that all problems are found at once.
     let listeners = network::listeners(draft);
     let device = network::device(draft);
-    let network = network::network(draft);
+    let network = addresses::network(draft);
     let keepalive = keepalive(draft);
     let tls = tls(draft);
     let wrapping = wrapping(draft);
@@ -110,13 +111,13 @@ fn keepalive(draft: &mut Draft) -> KeepalivePlan {
     }
 }
 
-/// The `push` lines, then what the helpers add, in 2.6's order.
+/// The `push` lines, then what the helpers add, in 2.6's order. An `ifconfig` line adds nothing.
 fn push(draft: &mut Draft, network: &NetworkSettings, keepalive: KeepalivePlan) -> Vec<String> {
     let mut push = std::mem::take(&mut draft.push);
-    if network.v6.is_some() {
+    if draft.network.server_v6.is_some() {
         push.push("tun-ipv6".to_owned());
     }
-    if let Some(v4) = &network.v4 {
+    if let Some(v4) = network.v4.filter(|_| draft.network.server.is_some()) {
         push.push(format!("route-gateway {}", v4.server));
         push.push("topology subnet".to_owned());
     }

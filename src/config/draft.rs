@@ -67,7 +67,12 @@ pub(super) struct NetworkDraft {
     pub(super) transmit_queue: Option<u32>,
     pub(super) server: Option<Written<ServerLine>>,
     pub(super) server_v6: Option<Written<Ipv6Net>>,
-    pub(super) pool: Option<Written<(Ipv4Addr, Ipv4Addr)>>,
+    /// Whether `mode server` is written.
+    pub(super) mode_server: bool,
+    pub(super) ifconfig: Option<Written<Ipv4Net>>,
+    pub(super) ifconfig_v6: Option<Written<Ipv6Net>>,
+    pub(super) pool: Option<Written<PoolLine>>,
+    pub(super) pool_v6: Option<Written<Ipv6Net>>,
     pub(super) topology_written: bool,
     pub(super) mssfix: Option<Mssfix>,
     pub(super) keepalive: Option<Written<(u32, u32)>>,
@@ -100,6 +105,14 @@ pub(super) enum Family {
 pub(super) struct ServerLine {
     pub(super) network: Ipv4Net,
     pub(super) pool: bool,
+}
+
+/// An `ifconfig-pool` line.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PoolLine {
+    pub(super) first: Ipv4Addr,
+    pub(super) last: Ipv4Addr,
+    pub(super) netmask: Option<Ipv4Addr>,
 }
 
 /// Certificates and TLS.
@@ -204,7 +217,11 @@ impl Default for NetworkDraft {
             transmit_queue: None,
             server: None,
             server_v6: None,
+            mode_server: false,
+            ifconfig: None,
+            ifconfig_v6: None,
             pool: None,
+            pool_v6: None,
             topology_written: false,
             mssfix: None,
             keepalive: None,

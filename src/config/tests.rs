@@ -1,5 +1,7 @@
 //! Whole configurations: the files of tests/configs, and one line at a time.
 
+mod addresses;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -380,7 +382,7 @@ fn lines_that_are_refused() {
         ),
         (
             "server 10.8.0.0 255.255.255.0 nopool\nifconfig-pool 10.8.0.1 10.8.0.9\n",
-            "t.conf:9: error: ifconfig-pool: 10.8.0.1 to 10.8.0.9 is not between the server's address and the end of 10.8.0.0/24",
+            "t.conf:9: error: ifconfig-pool: 10.8.0.1 to 10.8.0.9 has the server's own address 10.8.0.1 in it",
         ),
         (
             "server-ipv6 fd00::/48\n",

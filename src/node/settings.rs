@@ -164,6 +164,8 @@ pub struct V4Network {
     pub server: Ipv4Addr,
     /// The network of the tunnel.
     pub network: Ipv4Net,
+    /// The netmask that clients are given; that of `network` unless theirs is to differ.
+    pub client_netmask: Ipv4Addr,
     /// The addresses for clients; `None` when clients get no IPv4 address from the pool.
     pub pool: Option<V4Pool>,
 }
@@ -207,13 +209,15 @@ pub struct V6Network {
     pub network: Ipv6Net,
     /// The address of slot 0, inside `network`.
     pub pool_first: Ipv6Addr,
+    /// The last address for a client, inside `network` and not before the first.
+    pub pool_last: Ipv6Addr,
 }
 
 impl V6Network {
-    /// How many addresses from the first to the end of the network, saturating.
-    #[allow(clippy::len_without_is_empty)] // slot 0 is inside the network
+    /// How many addresses for clients, saturating.
+    #[allow(clippy::len_without_is_empty)] // the last is not before the first
     pub fn len(self) -> u32 {
-        let room = u128::from(self.network.broadcast()) - u128::from(self.pool_first);
+        let room = u128::from(self.pool_last).saturating_sub(self.pool_first.into());
         u32::try_from(room).unwrap_or(u32::MAX).saturating_add(1)
     }
 }
@@ -375,14 +379,17 @@ mod tests {
         V4Network {
             server: at(1),
             network: Ipv4Net::new_assert(at(0), 24),
+            client_netmask: Ipv4Addr::new(255, 255, 255, 0),
             pool: pool.and_then(|(first, last)| V4Pool::new(at(first), at(last))),
         }
     }
 
     fn v6(bits: u8, first: &str) -> V6Network {
+        let network: Ipv6Net = format!("fd00::/{bits}").parse().unwrap();
         V6Network {
             server: "fd00::1".parse().unwrap(),
-            network: format!("fd00::/{bits}").parse().unwrap(),
+            network,
+            pool_last: network.broadcast(),
             pool_first: first.parse().unwrap(),
         }
     }

@@ -322,7 +322,7 @@ fn session_settings(settings: &Settings) -> Result<SessionSettings, StartError> 
 
 fn network(settings: &Settings) -> Network {
     Network {
-        v4_netmask: settings.network.v4.map(|v4| v4.network.netmask()),
+        v4_netmask: settings.network.v4.map(|v4| v4.client_netmask),
         v6: settings
             .network
             .v6

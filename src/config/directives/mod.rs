@@ -1,6 +1,7 @@
 //! The table: every directive that OpenVPN 2.6 and 2.7 know, a file per family.
 
 mod access;
+mod addresses;
 mod client;
 mod control;
 mod logging;
@@ -35,8 +36,12 @@ pub const FAMILIES: &[Family] = &[
         rows: transport::ROWS,
     },
     Family {
-        title: "Device and addresses",
+        title: "Device",
         rows: network::ROWS,
+    },
+    Family {
+        title: "Addresses inside the tunnel",
+        rows: addresses::ROWS,
     },
     Family {
         title: "Sessions",

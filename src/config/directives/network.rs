@@ -1,12 +1,8 @@
-//! The device, the addresses inside the tunnel, and packet sizes.
+//! The device, and packet sizes.
 
-use std::net::Ipv6Addr;
-
-use ipnet::{Ipv4Net, Ipv6Net};
-
-use super::values::{ipv4, number, optional};
+use super::values::{number, optional};
 use crate::config::directive::{Directive, MANY, Refusal};
-use crate::config::draft::{Draft, ServerLine, Written};
+use crate::config::draft::{Draft, Written};
 use crate::config::lexer::Line;
 use crate::limits;
 use crate::packet::Mssfix;
@@ -25,35 +21,6 @@ pub(super) const ROWS: &[Directive] = &[
         (1, 1),
         "type of a device whose name does not say it",
         dev_type,
-    ),
-    Directive::served("mode", "server", (1, 1), "serve many clients", mode),
-    Directive::served(
-        "server",
-        "NETWORK NETMASK [nopool]",
-        (2, 3),
-        "the IPv4 network of the tunnel",
-        server,
-    ),
-    Directive::served(
-        "server-ipv6",
-        "NETWORK/BITS",
-        (1, 1),
-        "the IPv6 network of the tunnel, /64 to /124",
-        server_ipv6,
-    ),
-    Directive::served(
-        "topology",
-        "subnet",
-        (1, 1),
-        "how addresses are laid out",
-        topology,
-    ),
-    Directive::served(
-        "ifconfig-pool",
-        "FIRST LAST [NETMASK]",
-        (2, 3),
-        "clients' addresses, after `server ... nopool`",
-        ifconfig_pool,
     ),
     Directive::served(
         "tun-mtu",
@@ -111,55 +78,6 @@ pub(super) const ROWS: &[Directive] = &[
         (0, 0),
         "measure the MTU at start",
         "it is a client's measurement",
-    ),
-    Directive::ignored(
-        "ifconfig-nowarn",
-        "",
-        (0, 0),
-        "no warning about a peer's ifconfig",
-        "there is no such warning",
-    ),
-    Directive::later(
-        "ifconfig",
-        "LOCAL NETMASK",
-        (2, 2),
-        "the server's own address",
-        "write `server NETWORK NETMASK`, which sets it",
-    ),
-    Directive::later(
-        "ifconfig-ipv6",
-        "LOCAL/BITS REMOTE",
-        (2, 2),
-        "the server's own IPv6 address",
-        "write `server-ipv6 NETWORK/BITS`, which sets it",
-    ),
-    Directive::later(
-        "ifconfig-ipv6-pool",
-        "FIRST/BITS",
-        (1, 1),
-        "clients' IPv6 addresses",
-        "write `server-ipv6 NETWORK/BITS`, which has a pool",
-    ),
-    Directive::later(
-        "ifconfig-pool-persist",
-        "FILE [SECONDS]",
-        (1, 2),
-        "keep addresses over a restart",
-        "remove the line; a client keeps its address while the server runs",
-    ),
-    Directive::later(
-        "ifconfig-noexec",
-        "",
-        (0, 0),
-        "leave addresses to a script",
-        "remove the line",
-    ),
-    Directive::later(
-        "server-bridge",
-        "[GATEWAY NETMASK FIRST LAST]",
-        (0, 4),
-        "bridge Ethernet",
-        "write `dev tun` and `server NETWORK NETMASK`",
     ),
     Directive::later(
         "lladdr",
@@ -255,94 +173,6 @@ fn layer_3_only() -> Refusal {
         .instead("write `dev tun`, on the server and the clients")
 }
 
-fn mode(_: &mut Draft, line: &Line) -> Result<(), Refusal> {
-    match line.argument(0) {
-        Some("server") => Ok(()),
-        other => Err(
-            Refusal::because(format!("`{}` is not served", other.unwrap_or_default()))
-                .instead("ringway is a server for many clients: write `mode server`"),
-        ),
-    }
-}
-
-fn server(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
-    let (address, netmask) = (ipv4(line, 0)?, ipv4(line, 1)?);
-    let network = Ipv4Net::with_netmask(address, netmask)
-        .map_err(|_| Refusal::because(format!("`{netmask}` is not a netmask")))?;
-    if network.trunc() != network {
-        let instead = format!("write `server {} {netmask}`", network.network());
-        return Err(Refusal::because(format!(
-            "{address} is not the first address of a network with that netmask"
-        ))
-        .instead(instead));
-    }
-    if !(SERVER_BITS_MIN..=SERVER_BITS_MAX).contains(&network.prefix_len()) {
-        let why = format!("a /{} network; it must be /16 to /29", network.prefix_len());
-        return Err(Refusal::because(why));
-    }
-    let pool = match line.argument(2) {
-        None => true,
-        Some("nopool") => false,
-        Some(other) => {
-            return Err(Refusal::because(format!("`{other}` is no flag"))
-                .instead("the only flag is `nopool`"));
-        }
-    };
-    draft.network.server = Written::new(ServerLine { network, pool }, line);
-    Ok(())
-}
-
-fn server_ipv6(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
-    let word = line.argument(0).unwrap_or_default();
-    let network: Ipv6Net = word.parse().map_err(|_| {
-        Refusal::because(format!("`{word}` is not an IPv6 network"))
-            .instead("write for example `server-ipv6 fd00:1234:5678::/64`")
-    })?;
-    if !(64..=124).contains(&network.prefix_len()) {
-        let why = format!(
-            "a /{} network; it must be /64 to /124",
-            network.prefix_len()
-        );
-        return Err(Refusal::because(why));
-    }
-    if network.addr() == Ipv6Addr::UNSPECIFIED {
-        return Err(Refusal::because("`::` is not a network"));
-    }
-    draft.network.server_v6 = Written::new(network, line);
-    Ok(())
-}
-
-fn topology(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
-    draft.network.topology_written = true;
-    match line.argument(0) {
-        Some("subnet") => Ok(()),
-        Some(old @ ("net30" | "p2p")) => Err(Refusal::because(format!(
-            "`{old}` is not served: ringway gives each client one address of one network"
-        ))
-        .instead("write `topology subnet`; clients learn it from the server")),
-        other => Err(
-            Refusal::because(format!("`{}` is no topology", other.unwrap_or_default()))
-                .instead("write `topology subnet`"),
-        ),
-    }
-}
-
-fn ifconfig_pool(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
-    let (first, last) = (ipv4(line, 0)?, ipv4(line, 1)?);
-    if let Some(netmask) = line.argument(2) {
-        ipv4(line, 2)?;
-        draft.warn(
-            line,
-            format!("the netmask {netmask} has no effect: clients get that of `server`"),
-        );
-    }
-    if first > last {
-        return Err(Refusal::because(format!("{first} is behind {last}")));
-    }
-    draft.network.pool = Written::new((first, last), line);
-    Ok(())
-}
-
 fn tun_mtu(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
     draft.network.mtu = number(line, 0, limits::TUN_MTU_MIN..=limits::TUN_MTU_MAX)?;
     if line.argument(1).is_some() {
@@ -383,7 +213,3 @@ fn mssfix(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
 
 /// What the kernel takes for a device's name.
 const DEVICE_NAME_MAX: usize = 15;
-
-/// The largest and the smallest IPv4 network. Wire: the bounds of 2.6.
-const SERVER_BITS_MIN: u8 = 16;
-const SERVER_BITS_MAX: u8 = 29;

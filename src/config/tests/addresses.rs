@@ -1,0 +1,203 @@
+//! `ifconfig` and its pools, where no `server` line does it all. What is pushed, and which line
+//! wins over which, is what OpenVPN 2.6.14 did with the same lines.
+
+use super::{Files, LEAST};
+use crate::config::settings::NetworkSettings;
+
+/// The least configuration with these lines in place of its `server`.
+fn text(lines: &str) -> String {
+    let rest: String = LEAST
+        .lines()
+        .filter(|line| !line.starts_with("server "))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    format!("{rest}{lines}")
+}
+
+/// Own address, netmask of the clients, and pool, of each family.
+fn account(network: &NetworkSettings) -> String {
+    let v4 = network.v4.map(|v4| {
+        let pool = v4.pool.map_or_else(String::new, |pool| {
+            format!(" {}+{}", pool.first(), pool.len())
+        });
+        let bits = v4.network.prefix_len();
+        format!("{}/{bits} {}{pool}", v4.server, v4.client_netmask)
+    });
+    let v6 = network.v6.map(|v6| {
+        let (bits, len) = (v6.network.prefix_len(), v6.len());
+        format!("{}/{bits} {}+{len}", v6.server, v6.pool_first)
+    });
+    [v4, v6]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+#[test]
+fn addresses_without_a_server_line() {
+    let files = Files::new();
+    let own = "mode server\ntls-server\nifconfig 10.8.0.1 255.255.255.0\n";
+    for (lines, expected, pushed) in [
+        (
+            format!("{own}ifconfig-pool 10.8.0.40 10.8.0.41 255.255.255.0\n"),
+            "10.8.0.1/24 255.255.255.0 10.8.0.40+2",
+            "",
+        ),
+        (
+            format!("{own}ifconfig-pool 10.8.0.40 10.8.0.41\npush \"topology subnet\"\n"),
+            "10.8.0.1/24 255.255.255.0 10.8.0.40+2",
+            "topology subnet",
+        ),
+        (
+            format!("{own}ifconfig-pool 10.8.0.40 10.8.0.41 255.255.0.0\n"),
+            "10.8.0.1/24 255.255.0.0 10.8.0.40+2",
+            "",
+        ),
+        (
+            "server 10.8.0.0 255.255.255.0 nopool\nifconfig-pool 10.8.0.40 10.8.0.41 255.255.0.0\n"
+                .to_owned(),
+            "10.8.0.1/24 255.255.255.0 10.8.0.40+2",
+            "route-gateway 10.8.0.1,topology subnet",
+        ),
+        (
+            format!(
+                "{own}ifconfig-pool 10.8.0.40 10.8.0.41\nifconfig-ipv6 fd00::1/64 fd00::2\n\
+                 ifconfig-ipv6-pool fd00::1000/80\n"
+            ),
+            "10.8.0.1/24 255.255.255.0 10.8.0.40+2, fd00::1/64 fd00::1000+4294967295",
+            "",
+        ),
+        (
+            "mode server\nifconfig-ipv6 fd00::1 fd00::2\nifconfig-ipv6-pool fd00::10/124\n"
+                .to_owned(),
+            "fd00::1/64 fd00::11+15",
+            "",
+        ),
+        (
+            format!("{own}server-ipv6 fd00::/64\n"),
+            "10.8.0.1/24 255.255.255.0, fd00::1/64 fd00::1000+4294967295",
+            "tun-ipv6",
+        ),
+        (
+            "server 10.8.0.0 255.255.255.0\nifconfig-ipv6 fd00::1/64 fd00::2\n\
+             ifconfig-ipv6-pool fd00::15/124\n"
+                .to_owned(),
+            "10.8.0.1/24 255.255.255.0 10.8.0.2+253, fd00::1/64 fd00::15+11",
+            "route-gateway 10.8.0.1,topology subnet",
+        ),
+    ] {
+        let loaded = files.load_text(&text(&lines));
+        let settings = loaded
+            .settings
+            .unwrap_or_else(|| panic!("{lines}: {:?}", loaded.diagnostics));
+        assert_eq!(account(&settings.network), expected, "{lines}");
+        let pushed_by_keepalive = ["ping 10", "ping-restart 60"];
+        let push: Vec<&str> = settings
+            .push
+            .iter()
+            .map(String::as_str)
+            .filter(|option| !pushed_by_keepalive.contains(option))
+            .collect();
+        assert_eq!(push.join(","), pushed, "{lines}");
+    }
+}
+
+#[test]
+fn addresses_that_do_not_fit() {
+    let files = Files::new();
+    let own = "mode server\nifconfig 10.8.0.1 255.255.255.0\n";
+    let own_v6 = "mode server\nifconfig-ipv6 fd00::1/64 fd00::2\n";
+    for (lines, remark) in [
+        (
+            "mode server\nifconfig 10.8.0.1 10.8.0.2\nifconfig-pool 10.8.0.4 10.8.0.9\n".to_owned(),
+            "ifconfig: `10.8.0.2` is not a netmask; write for example `ifconfig 10.8.0.1 255.255.255.0`",
+        ),
+        (
+            "mode server\nifconfig 10.8.0.0 255.255.255.0\nifconfig-pool 10.8.0.4 10.8.0.9\n"
+                .to_owned(),
+            "ifconfig: 10.8.0.0 is the first or the last address of 10.8.0.0/24, no host's",
+        ),
+        (
+            own.to_owned(),
+            "ifconfig: no client would get an address; add `mode server` and `ifconfig-pool FIRST LAST`, \
+             or write `server NETWORK NETMASK`, which is all three",
+        ),
+        (
+            "mode server\nifconfig-pool 10.8.0.4 10.8.0.9\n".to_owned(),
+            "ifconfig-pool: the server has no address; write `ifconfig ADDRESS NETMASK`",
+        ),
+        (
+            format!("{own}ifconfig-pool 10.9.0.4 10.9.0.9\n"),
+            "ifconfig-pool: 10.9.0.4 to 10.9.0.9 is not inside 10.8.0.0/24",
+        ),
+        (
+            format!("{own}ifconfig-pool 10.8.0.1 10.8.0.9\n"),
+            "ifconfig-pool: 10.8.0.1 to 10.8.0.9 has the server's own address 10.8.0.1 in it",
+        ),
+        (
+            format!("{own}ifconfig-pool 10.8.0.9 10.8.0.4\n"),
+            "ifconfig-pool: 10.8.0.9 is behind 10.8.0.4",
+        ),
+        (
+            own_v6.to_owned(),
+            "ifconfig-ipv6: no client would get an IPv6 address; add `ifconfig-ipv6-pool FIRST/BITS`, \
+             or write `server-ipv6 NETWORK/BITS`",
+        ),
+        (
+            format!("{own_v6}ifconfig-ipv6-pool fd00::/64\n"),
+            "ifconfig-ipv6-pool: fd00::1 to fd00::ffff:ffff:ffff:ffff has the server's own address \
+             fd00::1 in it",
+        ),
+        (
+            format!("{own_v6}ifconfig-ipv6-pool fd01::/64\n"),
+            "ifconfig-ipv6-pool: fd01::1 is not inside fd00::/64, the network of `ifconfig-ipv6`",
+        ),
+        (
+            format!("{own_v6}ifconfig-ipv6-pool fd00::/48\n"),
+            "ifconfig-ipv6-pool: a /48 network; it must be /64 to /124",
+        ),
+        (
+            "mode server\nifconfig-ipv6-pool fd00::1000/64\n".to_owned(),
+            "ifconfig-ipv6-pool: the server has no IPv6 address; write `ifconfig-ipv6 ADDRESS/BITS REMOTE`",
+        ),
+        (
+            "server-ipv6 fd00::/64\nifconfig-ipv6-pool fd00::1000/64\n".to_owned(),
+            "ifconfig-ipv6-pool: `server-ipv6` has a pool already; remove one of the two",
+        ),
+        (
+            "ifconfig 10.8.0.1 255.255.255.0\nifconfig-pool 10.8.0.4 10.8.0.9\n".to_owned(),
+            "mode: not written: without it, `ifconfig` is one end of a tunnel between two; \
+             write `mode server`",
+        ),
+    ] {
+        let loaded = files.load_text(&text(&lines));
+        assert!(loaded.settings.is_none(), "{lines}");
+        let remarks: Vec<String> = loaded.diagnostics.iter().map(ToString::to_string).collect();
+        let [only] = remarks.as_slice() else {
+            panic!("{lines}: {remarks:?}");
+        };
+        let (_, only) = only.split_once("error: ").unwrap();
+        assert_eq!(only, remark, "{lines}");
+    }
+}
+
+#[test]
+fn beside_server_the_own_address_is_that_of_server() {
+    let files = Files::new();
+    let lines = "server 10.8.0.0 255.255.255.0\nifconfig 10.8.0.7 255.255.255.0\n\
+                 server-ipv6 fd00::/64\nifconfig-ipv6 fd00::9/80 fd00::2\n";
+    let loaded = files.load_text(&text(lines));
+    let remarks: Vec<String> = loaded.diagnostics.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        remarks,
+        [
+            "t.conf:8: warning: ifconfig: has no effect: `server` sets the server's own address",
+            "t.conf:10: warning: ifconfig-ipv6: has no effect: `server-ipv6` sets the server's own address",
+        ]
+    );
+    assert_eq!(
+        account(&loaded.settings.unwrap().network),
+        "10.8.0.1/24 255.255.255.0 10.8.0.2+253, fd00::1/64 fd00::1000+4294967295"
+    );
+}
