@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use slab::Slab;
 
+use super::wheel::Alarm;
 use crate::node::event::{ClientTag, Text};
 use crate::node::leases::Addresses;
 use crate::packet::{Path, PeerIndex, Traffic};
@@ -37,8 +38,8 @@ pub(super) struct Connection {
     pub(super) standing: Standing,
     /// When it began, in Unix seconds.
     pub(super) since: u64,
-    /// The earliest timer that is set in the wheel.
-    pub(super) scheduled: Option<Monotonic>,
+    /// Its timer in the wheel.
+    pub(super) alarm: Alarm,
 }
 
 /// What a session is to the node.
@@ -115,7 +116,7 @@ impl Connections {
             tag: ClientTag::nameless(path.remote),
             standing: Standing::Meeting,
             since: now.unix,
-            scheduled: None,
+            alarm: Alarm::default(),
         });
         let place = self.places.insert(Place {
             generation,

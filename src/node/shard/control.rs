@@ -157,7 +157,9 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        connection.scheduled = None;
+        if !connection.alarm.rings(now.monotonic) {
+            return;
+        }
         let due = connection
             .session
             .next_timeout()
@@ -200,13 +202,8 @@ impl Shard {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        if let Some(next) = connection.session.next_timeout()
-            && connection
-                .scheduled
-                .is_none_or(|scheduled| next < scheduled)
-        {
-            connection.scheduled = Some(next);
-            self.wheel.set(next, key);
+        if let Some(next) = connection.session.next_timeout() {
+            connection.alarm.set(&mut self.wheel, next, key);
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Setting a timer and taking a due one cost the same with ten sessions as with a hundred
 //! thousand. Each level has 64 places, each place of a level spans the whole level below. A timer
-//! that is set again leaves its old entry behind; whoever is woken looks at its own clock.
+//! that is set again leaves its old entry behind; its [`Alarm`] knows which entry counts.
 
 use crate::time::Monotonic;
 
@@ -14,6 +14,10 @@ pub(super) struct Wheel<K> {
     tick: u64,
     cascading: Vec<Entry<K>>,
 }
+
+/// The one timer of somebody who sets it again and again.
+#[derive(Debug, Default)]
+pub(super) struct Alarm(Option<Monotonic>);
 
 #[derive(Debug)]
 struct Level<K> {
@@ -123,6 +127,26 @@ impl<K: Copy> Wheel<K> {
     }
 }
 
+impl Alarm {
+    /// Sees to it that `key` is woken at `at` or before.
+    pub(super) fn set<K: Copy>(&mut self, wheel: &mut Wheel<K>, at: Monotonic, key: K) {
+        if self.0.is_none_or(|earlier| at < earlier) {
+            self.0 = Some(at);
+            wheel.set(at, key);
+        }
+    }
+
+    /// Whether an entry that fell due is the one that counts; then there is none until the next
+    /// [`Alarm::set`]. Entries left behind wake nobody, or each would go on for ever.
+    pub(super) fn rings(&mut self, now: Monotonic) -> bool {
+        let rings = self.0.is_some_and(|at| at <= now);
+        if rings {
+            self.0 = None;
+        }
+        rings
+    }
+}
+
 impl<K> Level<K> {
     fn new() -> Self {
         Self {
@@ -188,6 +212,29 @@ mod tests {
             assert_eq!(due, ['a']);
             assert_eq!(wheel.next(), None);
         }
+    }
+
+    #[test]
+    fn an_alarm_that_is_set_earlier_leaves_nothing_behind() {
+        let second = Duration::from_secs(1);
+        let (mut wheel, mut alarm) = (Wheel::new(Monotonic::ZERO), Alarm::default());
+        let (mut now, mut rung, mut fell_due) = (Monotonic::ZERO, 0, 0);
+        let mut due = Vec::new();
+        while now < Monotonic::ZERO + second * 10_000 {
+            // A ping every ten seconds; each time something is sent that is repeated two later.
+            let ping =
+                Monotonic::ZERO + second * 10 * (now.since(Monotonic::ZERO).as_secs() / 10) as u32;
+            alarm.set(&mut wheel, ping + 10 * second, 'a');
+            if now < ping + 2 * second {
+                alarm.set(&mut wheel, ping + 2 * second, 'a');
+            }
+            now = wheel.next().expect("an alarm is set");
+            wheel.expire(now, &mut due);
+            fell_due += due.len();
+            rung += due.drain(..).filter(|_| alarm.rings(now)).count();
+        }
+        assert_eq!(rung, 2_000);
+        assert!(fell_due <= 3_000, "{fell_due} entries for {rung} alarms");
     }
 
     #[test]
