@@ -251,8 +251,12 @@ pub const DEFERRED_SENDS: usize = 512;
 /// Control datagrams that wait for their turn.
 pub const CONTROL_BACKLOG: usize = 512;
 
-/// Key exchanges of strangers at once; the longest silent one makes room.
+/// Sessions at once that nobody has let in, or that have left and still acknowledge; the longest
+/// silent one makes room.
 pub const HALF_OPEN_MAX: usize = 1024;
+
+/// Those of one source (an IPv4 address, or the /64 of an IPv6 one): nobody takes all places alone.
+pub const HALF_OPEN_PER_SOURCE: usize = HALF_OPEN_MAX / 2;
 
 /// How long the handshakes of one turn may take before data is looked at again.
 pub const HANDSHAKE_BUDGET: Duration = Duration::from_millis(2);

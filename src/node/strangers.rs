@@ -60,7 +60,7 @@ impl StrangerAllowance {
 
     /// Whether a refusal of `address` may be told by itself; if not, it is counted.
     pub fn admit(&mut self, now: Monotonic, address: SocketAddr) -> bool {
-        let place = self.place_of(now, prefix(address));
+        let place = self.place_of(now, source(address));
         let told = self.sources.get(place).copied().flatten();
         let may_speak = told.is_none_or(|source| source.told < STRANGER_LINES_PER_SOURCE);
         let tell = may_speak && self.take_credit(now);
@@ -120,7 +120,7 @@ impl StrangerAllowance {
 }
 
 /// What counts as one source: an IPv4 address, or the network that one IPv6 subscriber has.
-fn prefix(address: SocketAddr) -> u64 {
+pub fn source(address: SocketAddr) -> u64 {
     match address.ip().to_canonical() {
         IpAddr::V4(address) => u64::from(u32::from(address)),
         // Above every IPv4 address: no global IPv6 network begins with 32 zero bits.
@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn an_ipv6_network_is_one_source_and_a_mapped_address_is_ipv4() {
         let same =
-            |one: &str, other: &str| prefix(one.parse().unwrap()) == prefix(other.parse().unwrap());
+            |one: &str, other: &str| source(one.parse().unwrap()) == source(other.parse().unwrap());
         assert!(same("[2001:db8:1:2::1]:1", "[2001:db8:1:2:ffff::9]:2"));
         assert!(!same("[2001:db8:1:2::1]:1", "[2001:db8:1:3::1]:1"));
         assert!(same("[::ffff:192.0.2.1]:1", "192.0.2.1:2"));

@@ -82,9 +82,9 @@ impl Shard {
         let name: Text = admission.identity.common_name.as_str().into();
         let nameless = connection.tag.clone();
         connection.tag = ClientTag::named(nameless.address, name.clone());
-        connection.standing = Standing::Admitting {
-            numbered: admission.peer_info.proto().data_v2(),
-        };
+        let numbered = admission.peer_info.proto().data_v2();
+        self.connections
+            .stand(key, Standing::Admitting { numbered });
         let lines = narrate::peer_info(&admission.peer_info);
         self.publish(NodeEvent::client(nameless, ClientEvent::PeerInfo { lines }));
         self.tell(key, ClientEvent::PeerInitiated);
@@ -130,15 +130,16 @@ impl Shard {
             .peer(peer)
             .map_or(PeerId::NONE, |peer| peer.peer_id());
         let grant = self.network.grant(peer_id, addresses);
+        let client = Client {
+            peer,
+            client_id,
+            addresses,
+            cipher: Text::from(""),
+            key_since: now.monotonic,
+            key_traffic: Traffic::default(),
+        };
+        self.connections.stand(key, Standing::Client(client));
         if let Some(connection) = self.connections.get_mut(key) {
-            connection.standing = Standing::Client(Client {
-                peer,
-                client_id,
-                addresses,
-                cipher: Text::from(""),
-                key_since: now.monotonic,
-                key_traffic: Traffic::default(),
-            });
             connection.session.admit(now, &mut self.random, &grant);
         }
         self.tell(
@@ -158,8 +159,8 @@ impl Shard {
     pub(super) fn refuse(&mut self, session: u64, refusal: AdmissionRefusal, now: Now) {
         let key = Key::from_u64(session);
         self.tell(key, ClientEvent::AdmissionRefused(refusal));
+        self.connections.stand(key, Standing::Leaving);
         if let Some(connection) = self.connections.get_mut(key) {
-            connection.standing = Standing::Leaving;
             let reason = narrate::refusal(refusal);
             connection.session.refuse(now, &mut self.random, reason);
         }
@@ -249,10 +250,9 @@ impl Shard {
 
     /// The session's tunnel is over: its name and addresses are free.
     pub(super) fn left(&mut self, key: Key, reason: &LeaveReason, now: Now) {
-        let Some(connection) = self.connections.get_mut(key) else {
+        let Some(standing) = self.connections.stand(key, Standing::Leaving) else {
             return;
         };
-        let standing = std::mem::replace(&mut connection.standing, Standing::Leaving);
         for told in narrate::left(reason, &standing, self.protocol.settings()) {
             self.tell(key, told);
         }

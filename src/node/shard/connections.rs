@@ -5,9 +5,11 @@ use std::net::SocketAddr;
 
 use slab::Slab;
 
+use super::half_open::{Filed, HalfOpen};
 use super::wheel::Alarm;
 use crate::node::event::{ClientTag, Text};
 use crate::node::leases::Addresses;
+use crate::node::strangers;
 use crate::packet::{Path, PeerIndex, Traffic};
 use crate::session::Session;
 use crate::time::{Monotonic, Now};
@@ -21,6 +23,7 @@ pub(super) struct Connections {
     /// sessions may share one.
     by_control: HashMap<(SessionId, SocketAddr), Key>,
     by_peer: HashMap<PeerIndex, Key>,
+    half_open: HalfOpen,
 }
 
 struct Place {
@@ -35,7 +38,10 @@ pub(super) struct Connection {
     /// The session id that the client chose.
     pub(super) client: SessionId,
     pub(super) tag: ClientTag,
+    /// [`Connections::stand`] changes it.
     pub(super) standing: Standing,
+    /// How it is filed among the half-open ones, while it is one of them.
+    half_open: Option<Filed>,
     /// When it began, in Unix seconds.
     pub(super) since: u64,
     /// Its timer in the wheel.
@@ -67,14 +73,27 @@ pub(super) struct Client {
     pub(super) key_traffic: Traffic,
 }
 
+impl Standing {
+    /// Whether a stranger can bring a session so far: then there are only so many of them.
+    fn is_half_open(&self) -> bool {
+        matches!(self, Self::Meeting | Self::Leaving)
+    }
+}
+
 /// A session's name: its place and how many sessions the shard had before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Key {
     place: u32,
     generation: u32,
 }
 
 impl Key {
+    /// No key comes before it.
+    pub(super) const FIRST: Self = Self {
+        place: 0,
+        generation: 0,
+    };
+
     /// For the registry, which takes it as it is.
     pub(super) fn to_u64(self) -> u64 {
         u64::from(self.generation) << 32 | u64::from(self.place)
@@ -96,6 +115,7 @@ impl Connections {
             generation: 0,
             by_control: HashMap::new(),
             by_peer: HashMap::new(),
+            half_open: HalfOpen::default(),
         }
     }
 
@@ -109,12 +129,17 @@ impl Connections {
     ) -> Key {
         self.generation = self.generation.wrapping_add(1);
         let generation = self.generation;
+        let filed = Filed {
+            source: strangers::source(path.remote),
+            heard: now.monotonic,
+        };
         let connection = Box::new(Connection {
             session,
             path,
             client,
             tag: ClientTag::nameless(path.remote),
             standing: Standing::Meeting,
+            half_open: Some(filed),
             since: now.unix,
             alarm: Alarm::default(),
         });
@@ -127,7 +152,47 @@ impl Connections {
             generation,
         };
         self.by_control.insert((client, path.remote), key);
+        self.half_open.insert(key, filed);
         key
+    }
+
+    /// The session that must go before a stranger at `remote` gets one, if any must.
+    pub(super) fn displaced_by(&self, remote: SocketAddr) -> Option<Key> {
+        self.half_open.displaced_by(strangers::source(remote))
+    }
+
+    /// Gives a session another standing, and its former one to the caller.
+    pub(super) fn stand(&mut self, key: Key, standing: Standing) -> Option<Standing> {
+        let connection = self.get_mut(key)?;
+        let half_open = standing.is_half_open();
+        let former = std::mem::replace(&mut connection.standing, standing);
+        self.file(key, half_open);
+        Some(former)
+    }
+
+    /// A session's peer has spoken.
+    pub(super) fn spoke(&mut self, key: Key) {
+        if self.get(key).is_some_and(|entry| entry.half_open.is_some()) {
+            self.file(key, true);
+        }
+    }
+
+    /// Files a session among the half-open ones by its last word, or takes it out there.
+    fn file(&mut self, key: Key, half_open: bool) {
+        let Some(connection) = self.get_mut(key) else {
+            return;
+        };
+        let present = half_open.then(|| Filed {
+            source: strangers::source(connection.path.remote),
+            heard: connection.session.last_heard(),
+        });
+        let former = std::mem::replace(&mut connection.half_open, present);
+        if let Some(former) = former {
+            self.half_open.remove(key, former);
+        }
+        if let Some(present) = present {
+            self.half_open.insert(key, present);
+        }
     }
 
     pub(super) fn get(&self, key: Key) -> Option<&Connection> {
@@ -183,6 +248,9 @@ impl Connections {
         if self.by_control.get(&name) == Some(&key) {
             self.by_control.remove(&name);
         }
+        if let Some(filed) = connection.half_open {
+            self.half_open.remove(key, filed);
+        }
         Some(connection)
     }
 
@@ -192,30 +260,6 @@ impl Connections {
             generation: entry.generation,
         };
         self.places.iter().map(key).collect()
-    }
-
-    /// How many strangers have a session, and which of them was silent the longest.
-    pub(super) fn half_open(&self) -> (usize, Option<Key>) {
-        let strangers = self
-            .places
-            .iter()
-            .filter(|(_, entry)| matches!(entry.connection.standing, Standing::Meeting));
-        let mut count = 0;
-        let mut silent: Option<(Monotonic, Key)> = None;
-        for (place, entry) in strangers {
-            count += 1;
-            let heard = entry.connection.session.last_heard();
-            if silent.is_none_or(|(earliest, _)| heard < earliest) {
-                silent = Some((
-                    heard,
-                    Key {
-                        place: place as u32,
-                        generation: entry.generation,
-                    },
-                ));
-            }
-        }
-        (count, silent.map(|(_, key)| key))
     }
 
     /// All sessions.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::connections::{Connection, Key, Standing};
 use super::{Shard, narrate};
-use crate::limits::{CONTROL_BACKLOG, CONTROL_DATAGRAM_MAX, HALF_OPEN_MAX, HANDSHAKE_BUDGET};
+use crate::limits::{CONTROL_BACKLOG, CONTROL_DATAGRAM_MAX, HANDSHAKE_BUDGET};
 use crate::node::event::{ClientEvent, NodeEvent};
 use crate::packet::{DropReason, Packet, Path, Received, Refusal, Traffic, seal_payload};
 use crate::session::{Activity, Class, ControlDrop, Greeting, OpenVpn2, Session, SessionEvent};
@@ -70,7 +70,10 @@ impl Shard {
             .session
             .handle_datagram(now, &mut self.random, datagram);
         match handled {
-            Ok(()) => self.count_control(key, |traffic| traffic.received_bytes += length),
+            Ok(()) => {
+                self.connections.spoke(key);
+                self.count_control(key, |traffic| traffic.received_bytes += length);
+            }
             Err(reason) => self.refused(path, Some(key), reason, now),
         }
         self.service(key, now);
@@ -99,10 +102,7 @@ impl Shard {
         datagram: &mut [u8],
         now: Now,
     ) {
-        let (strangers, silent) = self.connections.half_open();
-        if strangers >= HALF_OPEN_MAX
-            && let Some(silent) = silent
-        {
+        if let Some(silent) = self.connections.displaced_by(path.remote) {
             self.edges.drops.count(DropReason::HalfOpenLimit);
             self.forget(silent, now);
         }

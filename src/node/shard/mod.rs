@@ -8,6 +8,7 @@ mod connections;
 mod control;
 mod data;
 mod edges;
+mod half_open;
 mod narrate;
 mod sends;
 mod statuses;
