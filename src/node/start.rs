@@ -2,6 +2,7 @@
 //! fails says so before clients can connect.
 
 use std::io;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
@@ -251,7 +252,7 @@ fn start_shard(
     let thread = thread::Builder::new()
         .name("shard-0".to_owned())
         .spawn(move || {
-            let failure = run_shard(parts, &reports);
+            let failure = survived(|| run_shard(parts, &reports));
             let _nobody_listens = reports.send(Report::Ended { failure });
         })
         .map_err(StartError::Thread)?;
@@ -266,6 +267,13 @@ fn run_shard(parts: Parts, reports: &Sender<Report>) -> Option<String> {
     };
     let _nobody_listens = reports.send(Report::Ready);
     shard.run().err().map(|error| error.to_string())
+}
+
+/// What became of a shard, a panic included: nobody else would tell the node thread, which would
+/// wait for ever while nothing is served.
+fn survived(run: impl FnOnce() -> Option<String>) -> Option<String> {
+    panic::catch_unwind(AssertUnwindSafe(run))
+        .unwrap_or_else(|_| Some("a shard panicked, which is a bug in this program".to_owned()))
 }
 
 fn wait_until_ready(reports: &channel::Receiver<Report>, shards: usize) -> Result<(), StartError> {
@@ -335,5 +343,19 @@ fn network(settings: &Settings) -> Network {
             ExplicitExit::Restart => Farewell::Restart { next_remote: false },
             ExplicitExit::RestartNext => Farewell::Restart { next_remote: true },
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shard_that_panics_has_failed() {
+        let calm = || Some("no io_uring".to_owned());
+        assert_eq!(survived(calm).as_deref(), Some("no io_uring"));
+        assert_eq!(survived(|| None), None);
+        let failure = survived(|| panic!("as a test wants it"));
+        assert!(failure.is_some_and(|failure| failure.contains("panicked")));
     }
 }
