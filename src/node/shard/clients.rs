@@ -296,10 +296,14 @@ impl Shard {
         self.connections.moved(key, to);
     }
 
-    /// Tells every client that the server ends.
-    pub(super) fn say_goodbye(&mut self, now: Now) {
+    /// Tells clients that the server ends, as many as the kernel takes datagrams for in a turn:
+    /// what does not fit would be lost, and repeated when the server is gone.
+    pub(super) fn say_goodbye(&mut self) {
         let farewell = self.network.farewell;
-        for key in self.connections.keys() {
+        while self.edges.sends.has_room()
+            && let Some(key) = self.farewells.pop()
+        {
+            let now = Now::read();
             if let Some(connection) = self.connections.get_mut(key) {
                 connection.session.close(now, farewell, LeaveReason::Closed);
             }

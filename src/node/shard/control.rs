@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::connections::{Connection, Key, Standing};
-use super::{Shard, narrate};
+use super::{Shard, State, narrate};
 use crate::limits::{CONTROL_BACKLOG, CONTROL_DATAGRAM_MAX, HANDSHAKE_BUDGET};
 use crate::node::event::{ClientEvent, NodeEvent};
 use crate::packet::{DropReason, Packet, Path, Received, Refusal, Traffic, seal_payload};
@@ -60,6 +60,10 @@ impl Shard {
             return;
         };
         let Some(key) = self.connections.by_control(client, path.remote) else {
+            if matches!(self.state, State::Stopping(_)) {
+                // Who is answered now would wait for a server that is gone; who is not, asks again.
+                return self.edges.drops.count(DropReason::UnknownSession);
+            }
             return self.greet(path, client, datagram, now);
         };
         let Some(connection) = self.connections.get_mut(key) else {

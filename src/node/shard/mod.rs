@@ -121,6 +121,8 @@ pub(super) struct Shard {
     peer_events: Vec<PeerEvent>,
     due: Vec<Key>,
     scratch: Vec<u8>,
+    /// Sessions that have not been told that the shard stops.
+    farewells: Vec<Key>,
     state: State,
 }
 
@@ -165,6 +167,7 @@ impl Shard {
             peer_events: Vec::new(),
             due: Vec::new(),
             scratch: Vec::new(),
+            farewells: Vec::new(),
             state: State::Serving,
         })
     }
@@ -203,6 +206,7 @@ impl Shard {
         self.serve_timers();
         self.follow_instructions();
         self.edges.send_waiting();
+        self.say_goodbye();
         if now.monotonic >= self.next_drop_report {
             self.next_drop_report = now.monotonic + DROP_REPORT_INTERVAL;
             self.report_drops();
@@ -213,7 +217,8 @@ impl Shard {
 
     /// How long the ring may wait: not at all while work is left over.
     fn timeout(&self, now: Monotonic) -> Duration {
-        if !self.backlog.is_empty() || !self.instructions.is_empty() {
+        let idle = self.backlog.is_empty() && self.farewells.is_empty();
+        if !idle || !self.instructions.is_empty() {
             return Duration::ZERO;
         }
         if self.edges.sends.is_waiting() || !self.unreported.is_empty() {
@@ -255,7 +260,7 @@ impl Shard {
                     self.report(Report::Clients { clients });
                 }
                 Instruction::Stop => {
-                    self.say_goodbye(now);
+                    self.farewells = self.connections.keys();
                     self.state = State::Stopping(now.monotonic + STOP_GRACE);
                 }
             }
@@ -278,7 +283,10 @@ impl Shard {
 
     /// True when nothing is left that a client should still get.
     fn is_done(&self) -> bool {
-        self.connections.all_quiet() && self.edges.sends.is_idle() && self.unreported.is_empty()
+        self.farewells.is_empty()
+            && self.connections.all_quiet()
+            && self.edges.sends.is_idle()
+            && self.unreported.is_empty()
     }
 
     /// Tells the node thread something that it must hear.

@@ -47,6 +47,11 @@ impl Sends {
         !self.waiting.is_empty()
     }
 
+    /// True while another datagram would go to the kernel at once.
+    pub(super) fn has_room(&self) -> bool {
+        self.waiting.is_empty() && self.in_flight.len() < SENDS_IN_FLIGHT
+    }
+
     /// True when nothing waits and nothing is in flight.
     pub(super) fn is_idle(&self) -> bool {
         self.waiting.is_empty() && self.in_flight.is_empty()
