@@ -237,7 +237,9 @@ impl Connections {
         if self.by_control.get(&former) == Some(&key) {
             self.by_control.remove(&former);
         }
-        self.by_control.insert(present, key);
+        // Whoever is found there stays so: else a client that calls itself like another could take
+        // that one's control channel by sending from its address.
+        self.by_control.entry(present).or_insert(key);
     }
 
     /// Forgets a session.
