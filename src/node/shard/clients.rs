@@ -253,7 +253,14 @@ impl Shard {
         let Some(standing) = self.connections.stand(key, Standing::Leaving) else {
             return;
         };
-        for told in narrate::left(reason, &standing, self.protocol.settings()) {
+        let events = narrate::left(reason, &standing, self.protocol.settings());
+        let allowed = match (&standing, self.connections.get(key)) {
+            (Standing::Meeting, Some(stranger)) if !events.is_empty() => {
+                self.strangers.admit(now.monotonic, stranger.path.remote)
+            }
+            _ => true,
+        };
+        for told in events.into_iter().filter(|_| allowed) {
             self.tell(key, told);
         }
         self.give_up_place(key, &standing, now);

@@ -113,7 +113,9 @@ impl Shard {
             self.forget(silent, now);
         }
         let key = self.connections.insert(now, session, path, client);
-        self.tell(key, ClientEvent::TlsStarted { session: client });
+        if self.newcomers.admit(now.monotonic, path.remote) {
+            self.tell(key, ClientEvent::TlsStarted { session: client });
+        }
         if let Some(connection) = self.connections.get_mut(key)
             && let Err(reason) = connection
                 .session

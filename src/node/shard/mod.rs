@@ -111,7 +111,9 @@ pub(super) struct Shard {
     next_drop_report: Monotonic,
     backlog: Backlog,
     wheel: Wheel<Key>,
+    /// The lines about strangers that were refused, and about those that have just come.
     strangers: StrangerAllowance,
+    newcomers: StrangerAllowance,
     random: SystemRandom,
     instructions: Receiver<Instruction>,
     reports: Sender<Report>,
@@ -159,6 +161,7 @@ impl Shard {
             backlog: Backlog::new(),
             wheel: Wheel::new(now),
             strangers: StrangerAllowance::new(now),
+            newcomers: StrangerAllowance::new(now),
             random,
             instructions: parts.instructions,
             reports: parts.reports,
