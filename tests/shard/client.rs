@@ -1,0 +1,238 @@
+//! A client: a session of this library and a plain socket.
+
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ringway::crypto::tls::TlsEngine;
+use ringway::crypto::{DataCipher, DataKeys, ReplayWindow, Role, Wrapping};
+use ringway::random::SystemRandom;
+use ringway::session::{
+    Activity, Class, LeaveReason, OpenVpn2, Session, SessionEvent, SessionSettings, Timing,
+};
+use ringway::time::Now;
+use ringway::wire::{DataHeader, KeyId, OptionsString, PeerId};
+
+use crate::server::{ADDRESS, INNER};
+
+/// One client.
+pub(crate) struct Client {
+    socket: UdpSocket,
+    session: Session,
+    keys: HashMap<KeyId, Box<DataKeys>>,
+    configured: Vec<String>,
+    /// Echo replies that came through the tunnel.
+    replies: u64,
+    /// Why it left, once it has.
+    pub(crate) left: Option<LeaveReason>,
+}
+
+impl Client {
+    /// One that has said nothing.
+    pub(crate) fn new(engine: &Arc<impl TlsEngine + 'static>, from: Ipv4Addr) -> Self {
+        let socket = UdpSocket::bind(SocketAddr::from((from, 0))).expect("binds");
+        socket.connect(ADDRESS).expect("connects");
+        let settings = settings(Arc::clone(engine) as Arc<dyn TlsEngine>);
+        let session = Session::connect(Arc::new(settings), Now::read(), &mut SystemRandom);
+        Self {
+            socket,
+            session: session.expect("TLS starts"),
+            keys: HashMap::new(),
+            configured: Vec::new(),
+            replies: 0,
+            left: None,
+        }
+    }
+
+    /// One that has connected.
+    pub(crate) fn connected(engine: &Arc<impl TlsEngine + 'static>) -> Self {
+        let mut client = Self::new(engine, Ipv4Addr::LOCALHOST);
+        assert!(client.connect(), "{:?}", client.left);
+        client
+    }
+
+    /// Whether it connects in good time.
+    pub(crate) fn connect(&mut self) -> bool {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.session.is_connected() && self.left.is_none() && Instant::now() < deadline {
+            self.pump(Duration::from_millis(5));
+        }
+        self.session.is_connected()
+    }
+
+    /// Sends what is due and takes what has come, for at least so long.
+    pub(crate) fn pump(&mut self, patience: Duration) {
+        let (now, end) = (Now::read(), Instant::now() + patience);
+        if self
+            .session
+            .next_timeout()
+            .is_some_and(|at| at <= now.monotonic)
+        {
+            let activity = Activity {
+                sent: now.monotonic,
+                received: now.monotonic,
+            };
+            self.session
+                .handle_timeout(now, &mut SystemRandom, activity);
+        }
+        loop {
+            self.speak();
+            let left = end.saturating_duration_since(Instant::now());
+            self.socket.set_nonblocking(left.is_zero()).expect("sets");
+            if !left.is_zero() {
+                self.socket.set_read_timeout(Some(left)).expect("sets");
+            }
+            let mut datagram = [0; 4096];
+            let Ok(length) = self.socket.recv(&mut datagram) else {
+                return;
+            };
+            self.take(&mut datagram[..length]);
+        }
+    }
+
+    /// Whether an echo request to the server's inner address comes back.
+    pub(crate) fn echo(&mut self) -> bool {
+        let before = self.replies;
+        for _ in 0..ECHO_TRIES {
+            let request = echo_request(self.address());
+            let header = DataHeader::V2 {
+                key_id: KeyId::FIRST,
+                peer_id: PeerId::new(self.peer_id()).expect("24 bits"),
+            };
+            let mut datagram = [0; 200];
+            let keys = self.keys.get_mut(&KeyId::FIRST).expect("keys");
+            let sealed = keys.seal.seal(header, &request, &mut datagram);
+            let length = sealed.expect("seals");
+            self.socket.send(&datagram[..length]).expect("sends");
+            let deadline = Instant::now() + ECHO_PATIENCE;
+            while self.replies == before && Instant::now() < deadline {
+                self.pump(Duration::from_millis(1));
+            }
+            if self.replies > before {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Its address inside the tunnel.
+    pub(crate) fn address(&self) -> Ipv4Addr {
+        self.option("ifconfig ").parse().expect("an address")
+    }
+
+    /// The number of its data packets.
+    pub(crate) fn peer_id(&self) -> u32 {
+        self.option("peer-id ").parse().expect("a number")
+    }
+
+    fn option(&self, name: &str) -> &str {
+        let mut values = self
+            .configured
+            .iter()
+            .filter_map(|line| line.strip_prefix(name));
+        let value = values.next().expect("it was pushed");
+        value.split(' ').next().unwrap_or_default()
+    }
+
+    fn speak(&mut self) {
+        let mut datagram = Vec::new();
+        while self.session.poll_transmit(Now::read(), &mut datagram) {
+            let _lost = self.socket.send(&datagram);
+        }
+        while let Some(event) = self.session.poll_event() {
+            match event {
+                SessionEvent::Keys { key_id, keys } => {
+                    self.keys.insert(key_id, keys);
+                }
+                SessionEvent::Configured(options) => self.configured = options,
+                SessionEvent::Left(reason) => self.left = Some(reason),
+                _ => {}
+            }
+        }
+    }
+
+    fn take(&mut self, datagram: &mut [u8]) {
+        let now = Now::read();
+        match OpenVpn2::classify(datagram) {
+            Class::Control(_) => {
+                let _dropped = self
+                    .session
+                    .handle_datagram(now, &mut SystemRandom, datagram);
+            }
+            Class::Data(_) | Class::DataByPath => {
+                let mut inner = [0; 4096];
+                let keys = self.keys.get_mut(&KeyId::FIRST).expect("keys");
+                let opened = keys.open.open(now.monotonic, datagram, &mut inner);
+                let length = opened.expect("authentic");
+                // An echo reply.
+                if inner[..length].get(20) == Some(&0) {
+                    self.replies += 1;
+                }
+            }
+            Class::Foreign => panic!("a datagram of another protocol"),
+        }
+    }
+}
+
+/// Connects many at once.
+pub(crate) fn connect_all(clients: &mut [Client]) {
+    let deadline = Instant::now() + PATIENCE;
+    while clients.iter().any(|client| !client.session.is_connected()) {
+        assert!(Instant::now() < deadline, "not all connect");
+        for client in clients.iter_mut() {
+            client.pump(Duration::ZERO);
+        }
+    }
+}
+
+fn settings(tls: Arc<dyn TlsEngine>) -> SessionSettings {
+    SessionSettings {
+        role: Role::Client,
+        wrapping: Arc::new(Wrapping::Plain),
+        static_key: None,
+        tls,
+        ciphers: vec![DataCipher::Aes256Gcm],
+        options_string: OptionsString::stock(Role::Client).to_string(),
+        tun_mtu: 1500,
+        push: Vec::new(),
+        peer_info: "IV_VER=2.6.14\nIV_CIPHERS=AES-256-GCM\nIV_PROTO=990\n".to_owned(),
+        replay_window: ReplayWindow::default(),
+        timing: Timing {
+            hand_window: Duration::from_secs(60),
+            tran_window: Duration::from_secs(3_600),
+            tls_timeout: Duration::from_secs(2),
+            renegotiation: None,
+            ping: None,
+            ping_restart: None,
+        },
+    }
+}
+
+/// An IPv4 packet with an ICMP echo request to the server.
+fn echo_request(from: Ipv4Addr) -> Vec<u8> {
+    let mut packet = vec![0x45, 0, 0, 28, 0, 1, 0, 0, 64, 1, 0, 0];
+    packet.extend_from_slice(&from.octets());
+    packet.extend_from_slice(&INNER.octets());
+    packet.extend_from_slice(&[8, 0, 0, 0, 0, 7, 0, 7]);
+    let header = checksum(&packet[..20]);
+    packet[10..12].copy_from_slice(&header);
+    let message = checksum(&packet[20..]);
+    packet[22..24].copy_from_slice(&message);
+    packet
+}
+
+fn checksum(bytes: &[u8]) -> [u8; 2] {
+    let words = bytes
+        .chunks_exact(2)
+        .map(|word| u32::from(word[0]) << 8 | u32::from(word[1]));
+    let mut sum: u32 = words.sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    (!(sum as u16)).to_be_bytes()
+}
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const ECHO_PATIENCE: Duration = Duration::from_millis(300);
+const ECHO_TRIES: usize = 3;
