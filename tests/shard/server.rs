@@ -182,6 +182,7 @@ fn settings(authority: &CertifiedIssuer<'static, KeyPair>, status: PathBuf) -> S
             v4: Some(V4Network {
                 server: INNER,
                 network: Ipv4Net::new_assert(Ipv4Addr::new(10, 8, 0, 0), 16),
+                client_netmask: Ipv4Addr::new(255, 255, 0, 0),
                 pool,
             }),
             v6: None,
