@@ -149,7 +149,7 @@ fn sources(folder: &Path) -> String {
 
 fn documents() -> Vec<PathBuf> {
     let mut documents = Vec::new();
-    for folder in ["", "docs", "tuning", "container", "fuzz"] {
+    for folder in ["", "docs", "tuning", "container", "fuzz", "tests/vectors"] {
         for entry in fs::read_dir(root().join(folder)).unwrap() {
             let path = entry.unwrap().path();
             if path.extension().is_some_and(|it| it == "md") {
