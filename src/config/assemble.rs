@@ -300,6 +300,9 @@ impl Draft {
 
     /// A remark about no line.
     fn absent(&mut self, severity: Severity, directive: &str, why: &str, instead: &str) {
+        if self.incomplete {
+            return;
+        }
         self.diagnostics.push(Diagnostic {
             severity,
             at: None,

@@ -73,7 +73,7 @@ impl Reader {
             match faults.first() {
                 Some(fault) if fault.at.line == at => {
                     let SyntaxError { at, what } = faults.remove(0);
-                    self.read.push(Err(error(at, "syntax", what.to_string())));
+                    self.read.push(Err(error(at, SYNTAX, what.to_string())));
                 }
                 _ => self.take(lines.remove(0), level),
             }
@@ -125,6 +125,9 @@ fn error(at: Location, directive: &str, why: String) -> Diagnostic {
         instead: None,
     }
 }
+
+/// What a fault of a file's form is remarked under; its other lines were read.
+pub(super) const SYNTAX: &str = "syntax";
 
 /// The place of words that are in no file. Wire: OpenVPN's name for it.
 const COMMAND_LINE: &str = "[CMD-LINE]";

@@ -43,6 +43,8 @@ pub(super) struct Draft {
     /// The directory that relative names start from, as `cd` lines change it.
     pub(super) directory: PathBuf,
     pub(super) changes_directory: bool,
+    /// Whether there are lines that could not be read.
+    pub(super) incomplete: bool,
     pub(super) ignorable: Vec<String>,
     pub(super) ignores_all_unknown: bool,
     pub(super) network: NetworkDraft,

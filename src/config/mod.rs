@@ -46,7 +46,11 @@ pub fn load(arguments: &[String], directory: &Path) -> Loaded {
     for line in command_line::read(arguments, directory) {
         match line {
             Ok(line) => directive::apply(&mut draft, &line),
-            Err(diagnostic) => draft.diagnostics.push(diagnostic),
+            Err(diagnostic) => {
+                // Nothing can be said to be missing from what was not read.
+                draft.incomplete |= diagnostic.directive != command_line::SYNTAX;
+                draft.diagnostics.push(diagnostic);
+            }
         }
     }
     let (settings, mut diagnostics) = assemble::assemble(draft);

@@ -131,6 +131,7 @@ pub(super) fn authorities(draft: &mut Draft, ca: &Opened) -> Option<Vec<Certific
     let authorities = certificates(draft, ca)?;
     for authority in &authorities {
         remark_dates(draft, ca, authority);
+        remark_authority(draft, ca, authority);
     }
     match PeerPolicy::new(authorities.clone(), PeerPurpose::Client) {
         Ok(_) => Some(authorities),
@@ -273,6 +274,18 @@ fn remark_dates(draft: &mut Draft, opened: &Opened, der: &CertificateDer<'_>) {
     );
 }
 
+fn remark_authority(draft: &mut Draft, opened: &Opened, der: &CertificateDer<'_>) {
+    let Ok((_, certificate)) = X509Certificate::from_der(der) else {
+        return;
+    };
+    if !certificate.is_ca() {
+        let subject = certificate.subject();
+        let why = format!("the certificate of {subject} is not marked as an authority's");
+        let what = "`ca` names the certificate that signed those of the clients";
+        opened.remark(draft, Severity::Warning, why, Some(what));
+    }
+}
+
 fn remark_usage(draft: &mut Draft, opened: &Opened, der: &CertificateDer<'_>) {
     let Ok((_, certificate)) = X509Certificate::from_der(der) else {
         return;
@@ -281,6 +294,11 @@ fn remark_usage(draft: &mut Draft, opened: &Opened, der: &CertificateDer<'_>) {
         Ok(Some(usage)) => usage.value.server_auth || usage.value.any,
         _ => false,
     };
+    if certificate.is_ca() {
+        let why = "the certificate is that of an authority, not of a server";
+        let what = "clients may refuse it; `cert` names one that the authority signed";
+        opened.remark(draft, Severity::Warning, why, Some(what));
+    }
     if !for_servers {
         let why = "the certificate is not marked for servers";
         let what = "clients with `remote-cert-tls server` will refuse it";

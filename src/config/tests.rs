@@ -1,6 +1,7 @@
 //! Whole configurations: the files of tests/configs, and one line at a time.
 
 mod addresses;
+mod files;
 
 use std::fmt::Write as _;
 use std::fs;

@@ -37,8 +37,13 @@ use crate::wire::{OptionsString, Role};
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The log can't be written.
-    #[error("the log can't be opened: {0}")]
-    Log(io::Error),
+    #[error("the log {name} can't be written: {error}")]
+    Log {
+        /// Where it was to go.
+        name: String,
+        /// What the system said.
+        error: io::Error,
+    },
     /// The status file can't be written.
     #[error("the status file '{}' can't be written: {error}", path.display())]
     Status {
@@ -74,8 +79,13 @@ impl Node {
     /// What the machine does not give. It is in the log as well, unless that is the standard
     /// output: there the caller speaks.
     pub fn start(settings: Settings, mut bus: Bus) -> Result<Self, StartError> {
-        let log = Log::start(&settings.log, bus.subscribe(EVENTS_PER_SUBSCRIBER))
-            .map_err(StartError::Log)?;
+        let log =
+            Log::start(&settings.log, bus.subscribe(EVENTS_PER_SUBSCRIBER)).map_err(|error| {
+                StartError::Log {
+                    name: settings.log.target.to_string(),
+                    error,
+                }
+            })?;
         let mut starting = Starting { bus };
         let assembled = starting.assemble(&settings);
         let Starting { mut bus } = starting;

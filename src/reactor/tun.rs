@@ -100,7 +100,7 @@ impl Tun {
         let asked = config.name.clone().unwrap_or_else(|| NEXT_FREE.to_owned());
         let device = builder(&asked, config)
             .build_sync()
-            .map_err(|source| refused(asked.clone(), source))?;
+            .map_err(|source| refused(asked.replace("%d", ""), source))?;
         let name = device.name().map_err(|source| TunError::Create {
             name: asked,
             source,

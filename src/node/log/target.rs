@@ -1,5 +1,6 @@
 //! Where lines are written.
 
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -24,6 +25,17 @@ pub enum LogTarget {
     Syslog(String),
     /// The subscriber of the `tracing` crate that the embedding program has installed.
     Tracing,
+}
+
+impl fmt::Display for LogTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stdout => f.write_str("on the standard output"),
+            Self::Truncate(path) | Self::Append(path) => write!(f, "'{}'", path.display()),
+            Self::Syslog(name) => write!(f, "of the system as {name}"),
+            Self::Tracing => f.write_str("of the embedding program"),
+        }
+    }
 }
 
 /// How a line begins, where the target does not stamp it itself.
