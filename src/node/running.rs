@@ -22,9 +22,11 @@ pub struct Node {
     bus: Bus,
     log: Log,
     registry: Registry,
-    shards: Vec<ShardHandle>,
+    /// Before the shards, as fields are dropped in their order: a shard's last report then waits
+    /// for nobody.
     reports: Receiver<Report>,
     reporter: Sender<Report>,
+    shards: Vec<ShardHandle>,
     status: Option<StatusReports>,
     state: State,
 }
@@ -38,12 +40,12 @@ pub(super) struct Assembled {
     pub(super) status: Option<StatusReports>,
 }
 
-/// A shard, from outside.
+/// A shard, from outside. Dropping it ends the shard and waits for that.
 pub(super) struct ShardHandle {
     instructions: reactor::Sender<Instruction>,
     /// What the mailbox had no room for; bounded by the sessions that the shard asked about.
     waiting: VecDeque<Instruction>,
-    thread: JoinHandle<()>,
+    thread: Option<JoinHandle<()>>,
 }
 
 /// The status file, and what is collected for its next version.
@@ -260,9 +262,7 @@ impl Node {
 
     /// The last of a node: threads, files, log.
     fn end(mut self) -> Result<(), StartError> {
-        for shard in self.shards.drain(..) {
-            let _panicked = shard.thread.join();
-        }
+        self.shards.clear();
         if let Some(status) = self.status.take() {
             status.file.finish();
         }
@@ -301,7 +301,7 @@ impl ShardHandle {
         Self {
             instructions,
             waiting: VecDeque::new(),
-            thread,
+            thread: Some(thread),
         }
     }
 
@@ -317,6 +317,23 @@ impl ShardHandle {
                 return self.waiting.push_front(instruction);
             }
         }
+    }
+}
+
+impl Drop for ShardHandle {
+    fn drop(&mut self) {
+        let Some(thread) = self.thread.take() else {
+            return;
+        };
+        if !thread.is_finished() {
+            self.tell(Instruction::Stop);
+        }
+        while !self.waiting.is_empty() && !thread.is_finished() {
+            thread::sleep(RETRY);
+            self.flush();
+        }
+        // A panic has been reported by the panic hook, and to the node thread.
+        let _panicked = thread.join();
     }
 }
 

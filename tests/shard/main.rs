@@ -172,6 +172,16 @@ fn a_server_that_stops_tells_each_client_and_ends() {
 }
 
 #[test]
+fn a_node_that_is_dropped_leaves_nothing_behind() {
+    in_own_process("a_node_that_is_dropped_leaves_nothing_behind", || {
+        let node = Server::never_run();
+        assert!(UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 1194)).is_err());
+        drop(node);
+        assert!(UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 1194)).is_ok());
+    });
+}
+
+#[test]
 fn an_idle_shard_sleeps() {
     in_own_process("an_idle_shard_sleeps", || {
         let server = Server::start();

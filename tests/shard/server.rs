@@ -69,6 +69,13 @@ impl Server {
         }
     }
 
+    /// One that has started and is not run.
+    pub(crate) fn never_run() -> Node {
+        let directory = tempfile::tempdir().expect("a directory");
+        let settings = settings(&authority(), directory.path().join("status"));
+        Node::start(settings, Bus::new()).expect("the node starts")
+    }
+
     /// The TLS of a client called `name`.
     pub(crate) fn engine(&self, name: &str) -> Arc<RustlsEngine> {
         let identity = identity(&self.authority, name, ExtendedKeyUsagePurpose::ClientAuth);
