@@ -46,6 +46,10 @@ pub const PUSH_REPLY_MAX: usize = 256 * 1024;
 /// TLS bytes waiting for room in the send window; a handshake flight with a long chain fits.
 pub const TLS_BACKLOG_MAX: usize = 64 * 1024;
 
+/// Messages of a configuration that a server can say to a client at once: with its NUL and what TLS
+/// adds, none is longer than 1024 bytes, and a key message may still wait before them.
+pub const PUSH_MESSAGES_MAX: usize = (TLS_BACKLOG_MAX - CONTROL_MESSAGE_MAX) / 1024;
+
 /// Text messages queued before the session is established.
 pub const MESSAGES_QUEUED_MAX: usize = 64;
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::diagnostics::{Diagnostic, Diagnostics, Reason, Severity};
-use super::draft::{Draft, MTU_DEFAULT};
+use super::draft::{Draft, MTU_DEFAULT, Written};
 use super::pki::{self, Opened};
 use super::settings::{
     HandshakeSettings, Keepalive, NetworkSettings, ProcessSettings, Settings, StatusSettings,
@@ -15,9 +15,11 @@ use super::settings::{
 };
 use crate::crypto::Digest;
 use crate::crypto::tls::rustls::TlsVersion;
+use crate::limits;
 use crate::node::log::{LogOptions, LogTarget};
 use crate::packet::Mssfix;
 use crate::session::Renegotiation;
+use crate::wire::PushReply;
 
 /// The settings, if there is no error, and everything that was found.
 pub(super) fn assemble(mut draft: Draft) -> (Option<Settings>, Diagnostics) {
@@ -29,6 +31,7 @@ pub(super) fn assemble(mut draft: Draft) -> (Option<Settings>, Diagnostics) {
     let keepalive = keepalive(draft);
     let tls = tls(draft);
     let wrapping = wrapping(draft);
+    check_push(draft);
     let diagnostics = std::mem::take(&mut draft.diagnostics);
     if diagnostics.has_errors() {
         return (None, diagnostics);
@@ -111,9 +114,35 @@ fn keepalive(draft: &mut Draft) -> KeepalivePlan {
     }
 }
 
+/// Remarks on the first `push` line that is too many for a client to be told all.
+fn check_push(draft: &mut Draft) {
+    let lines = &draft.push;
+    if can_be_told(lines) {
+        return;
+    }
+    let counts: Vec<usize> = (1..=lines.len()).collect();
+    let fitting = counts.partition_point(|count| can_be_told(&lines[..*count]));
+    if let Some(at) = lines.get(fitting).map(|line| line.at.clone()) {
+        let why = format!("more than a client can be told: no more fits after {fitting} options");
+        let instead = "push fewer, such as one route for several networks".to_owned();
+        draft.remark_at(Severity::Error, "push", &at, why, Some(instead));
+    }
+}
+
+/// Whether these fit into what is said to one client. The last message is left for what the helpers
+/// and the client's own addresses add.
+fn can_be_told(lines: &[Written<String>]) -> bool {
+    let mut reply = PushReply::new();
+    lines
+        .iter()
+        .all(|line| reply.push(line.value.clone()).is_ok())
+        && reply.messages().len() < limits::PUSH_MESSAGES_MAX
+}
+
 /// The `push` lines, then what the helpers add, in 2.6's order. An `ifconfig` line adds nothing.
 fn push(draft: &mut Draft, network: &NetworkSettings, keepalive: KeepalivePlan) -> Vec<String> {
-    let mut push = std::mem::take(&mut draft.push);
+    let written = std::mem::take(&mut draft.push);
+    let mut push: Vec<_> = written.into_iter().map(|option| option.value).collect();
     if draft.network.server_v6.is_some() {
         push.push("tun-ipv6".to_owned());
     }

@@ -50,7 +50,7 @@ pub(super) struct Draft {
     pub(super) network: NetworkDraft,
     pub(super) tls: TlsDraft,
     pub(super) control: ControlDraft,
-    pub(super) push: Vec<String>,
+    pub(super) push: Vec<Written<String>>,
     pub(super) process: ProcessDraft,
 }
 

@@ -422,6 +422,14 @@ fn lines_that_are_refused() {
             "t.conf:8: error: tls-crypt: dh.pem: no line `-----BEGIN OpenVPN Static key V1-----`; make one: openvpn --genkey secret ta.key",
         ),
         (
+            "tls-timeout 0\n",
+            "t.conf:8: error: tls-timeout: `0` is not a whole number from 1 to 31536000",
+        ),
+        (
+            "hand-window 0\n",
+            "t.conf:8: error: hand-window: `0` is not a whole number from 1 to 31536000",
+        ),
+        (
             "push \"a,b\"\n",
             "t.conf:8: error: push: a comma or a control character cannot be pushed",
         ),
@@ -436,6 +444,23 @@ fn lines_that_are_refused() {
     ] {
         assert_eq!(files.first_remark(lines), remark, "{lines}");
     }
+}
+
+/// 61 messages take four of these each; the last message is for what a client gets of its own.
+#[test]
+fn more_pushed_options_than_a_client_can_be_told() {
+    let files = Files::new();
+    let lines = |count: usize| -> String {
+        (0..count)
+            .map(|n| format!("push \"setenv-safe v{n:03} {}\"\n", "x".repeat(210)))
+            .collect()
+    };
+    assert_eq!(files.with(&lines(244)).push.len(), 244 + 4);
+    assert_eq!(
+        files.first_remark(&lines(300)),
+        "t.conf:252: error: push: more than a client can be told: no more fits after 244 options; \
+         push fewer, such as one route for several networks"
+    );
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use ringway::limits::PUSH_MESSAGES_MAX;
 use rustix::process::Signal;
 
 use crate::client::{Client, ClientConfig};
@@ -156,6 +157,22 @@ fn long_push_list() {
         );
     }
     client.assert_reaches_all(&site);
+}
+
+/// The most that a configuration file is accepted with: the client gets all of it.
+#[test]
+fn longest_push_list() {
+    let site = Site::new(1);
+    let lines = (0..4 * (PUSH_MESSAGES_MAX - 1))
+        .map(|i| format!("push \"setenv-safe v{i:03} {}\"", "x".repeat(210)));
+    let config = lines.fold(site.server_config().without("push"), |config, line| {
+        config.line(line)
+    });
+    let _server = Server::start(&site, &config);
+    let client = Client::connect(&site, &ClientConfig::new(&site, 0, "alice"));
+    let parts = client.process.count("push-continuation 2");
+    assert_eq!(parts, PUSH_MESSAGES_MAX - 1);
+    ping(client.namespace(&site), TUNNEL_V4, 5).assert_all_received();
 }
 
 /// Pushed options arrive as they are written.

@@ -1,6 +1,7 @@
 //! What clients of each version are told, and that both ends then have the same keys.
 
 use ringway::crypto::DataKeys;
+use ringway::limits::PUSH_MESSAGES_MAX;
 use ringway::session::{ExitChannel, LeaveReason, SessionEvent};
 use ringway::wire::{DataHeader, OptionsString, PeerId, Role};
 
@@ -170,6 +171,24 @@ fn a_long_configuration_arrives_whole_in_several_messages() {
     let configured = configured.expect("the client has its configuration");
     assert_eq!(configured[2..202], routes);
     assert_eq!(configured.len(), 202 + 5);
+}
+
+/// The most that a configuration file is accepted with, under the longest wrapping.
+#[test]
+fn the_longest_configuration_arrives_whole() {
+    let mut settings = server(Wrap::TlsAuth);
+    settings.push = (0..4 * (PUSH_MESSAGES_MAX - 1))
+        .map(|n| format!("setenv-safe v{n:03} {}", "x".repeat(210)))
+        .collect();
+    let count = settings.push.len();
+    let pair = Pair::connected(client(Wrap::TlsAuth, V2_6), settings);
+    let messages = pushed(&pair.server_events).expect("something is pushed");
+    assert_eq!(messages.len(), PUSH_MESSAGES_MAX);
+    let configured = pair.client_events.iter().find_map(|event| match event {
+        SessionEvent::Configured(options) => Some(options.len()),
+        _ => None,
+    });
+    assert_eq!(configured, Some(count + 5));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Options that are sent to clients.
 
 use crate::config::directive::{Directive, Refusal};
-use crate::config::draft::Draft;
+use crate::config::draft::{Draft, Written};
 use crate::config::lexer::Line;
 
 pub(super) const ROWS: &[Directive] = &[
@@ -109,7 +109,7 @@ fn push(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
                     .instead("remove the line"),
             );
         }
-        _ => draft.push.push(option.to_owned()),
+        _ => draft.push.extend(Written::new(option.to_owned(), line)),
     }
     Ok(())
 }
