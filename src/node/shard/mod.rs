@@ -117,8 +117,10 @@ pub(super) struct Shard {
     random: SystemRandom,
     instructions: Receiver<Instruction>,
     reports: Sender<Report>,
-    /// What the node thread must hear and has no room for yet; at most a few a session.
+    /// What the node thread has no room for yet: what it must hear, at most a few a session, and
+    /// events up to a bound.
     unreported: VecDeque<Report>,
+    lost_events: u64,
     completions: Vec<Completion>,
     peer_events: Vec<PeerEvent>,
     due: Vec<Key>,
@@ -166,6 +168,7 @@ impl Shard {
             instructions: parts.instructions,
             reports: parts.reports,
             unreported: VecDeque::new(),
+            lost_events: 0,
             completions: Vec::new(),
             peer_events: Vec::new(),
             due: Vec::new(),
@@ -298,14 +301,24 @@ impl Shard {
         self.flush_reports();
     }
 
-    /// Publishes an event; when the node thread is that far behind, it is counted as lost there.
+    /// Publishes an event, behind what the node thread has not heard yet. When it is that far
+    /// behind that the event is lost, this is told as soon as it can be.
     fn publish(&mut self, event: NodeEvent) {
-        if self.unreported.is_empty() {
-            let _lost = self.reports.try_send(Report::Event(event));
-        } else if self.unreported.len() < REPORTS_BEFORE_LOSS {
-            // Behind what it must hear, so that the order stays.
-            self.unreported.push_back(Report::Event(event));
+        if self.unreported.len() >= REPORTS_BEFORE_LOSS {
+            self.lost_events += 1;
+            return;
         }
+        if self.lost_events > 0 {
+            let text = format!(
+                "{} events lost: the node thread was too busy",
+                self.lost_events
+            );
+            self.lost_events = 0;
+            let text = text.into();
+            self.unreported
+                .push_back(Report::Event(NodeEvent::Warned { text }));
+        }
+        self.report(Report::Event(event));
     }
 
     fn flush_reports(&mut self) {
