@@ -106,6 +106,24 @@ fn a_new_key_waits_its_turn_and_the_peers_first_packet_with_it_ends_the_wait() {
     assert_eq!(promoted(&pair.client_events), 2);
 }
 
+/// Wire: wire.md section 8.6. A stock peer forgets the generation before as soon as it asks again:
+/// whoever still seals with it then loses packets.
+#[test]
+fn a_key_that_replaces_a_young_one_is_used_at_once() {
+    let mut pair = Pair::connected(client(Wrap::TlsCrypt, V2_6), server(Wrap::TlsCrypt));
+    let promoted = |events: &[SessionEvent]| count(events, |event| name(event) == "Promoted");
+    for generation in 1..=3 {
+        // Sooner than the 60 seconds for which the key that replaces an old one is held back.
+        pair.pass(Duration::from_secs(5));
+        let now = pair.wall();
+        pair.client.renegotiate_soon(now);
+        pair.pass(Duration::from_secs(5));
+        assert_eq!(renegotiated(&pair.server_events).len(), generation);
+        assert_eq!(promoted(&pair.server_events), 1 + generation);
+        assert_eq!(promoted(&pair.client_events), 1 + generation);
+    }
+}
+
 #[test]
 fn asking_again_and_again_starts_one_renegotiation() {
     let mut pair = Pair::connected(client(Wrap::TlsCrypt, V2_6), server(Wrap::TlsCrypt));
