@@ -7,7 +7,7 @@ use super::status::ClientStatus;
 
 /// From a shard to the node thread.
 #[derive(Debug)]
-pub(super) enum Report {
+pub enum Report {
     /// For the bus.
     Event(NodeEvent),
     /// A session has authenticated and waits.
@@ -40,7 +40,7 @@ pub(super) enum Report {
 
 /// From the node thread to a shard. Sessions are named as the shard named them.
 #[derive(Debug)]
-pub(super) enum Instruction {
+pub enum Instruction {
     /// Let the session in.
     Grant {
         /// Which one.

@@ -7,15 +7,16 @@ pub mod event;
 pub mod leases;
 pub mod local_time;
 pub mod log;
-mod message;
+pub mod message;
 pub mod registry;
 mod running;
 pub mod settings;
-mod shard;
+pub mod shard;
 mod start;
 pub mod status;
 pub mod strangers;
 pub mod title;
+mod worker;
 
 pub use running::Node;
 pub use start::StartError;

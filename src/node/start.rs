@@ -19,8 +19,9 @@ use super::running::{Assembled, Node, ShardHandle, StatusReports};
 use super::settings::{
     Bind, DeviceName, ExplicitExit, ListenerSettings, Settings, StatusSettings, WrappingSettings,
 };
-use super::shard::{Network, Parts, Shard};
+use super::shard::{Network, ShardParts};
 use super::status::StatusFile;
+use super::worker::{Worker, WorkerParts};
 use crate::crypto::{CookieKey, Digest, KeyDirection, ReplayWindow};
 use crate::limits::{
     EVENTS_PER_SUBSCRIBER, MAILBOX_MESSAGES, NODE_REPORTS, START_PATIENCE, START_RETRY,
@@ -248,21 +249,24 @@ fn start_shard(
     let (instructions, taken) = reactor::mailbox(MAILBOX_MESSAGES, waker.clone());
     let cookie = CookieKey::new(&mut SystemRandom, session.timing.hand_window);
     let protocol = OpenVpn2::new(session, cookie, &mut SystemRandom);
-    let parts = Parts {
-        number: 0,
-        shards: 1,
+    let parts = WorkerParts {
         sockets,
         tun,
         waker,
         instructions: taken,
         reports: reports.clone(),
-        protocol,
-        network,
     };
     let thread = thread::Builder::new()
         .name("shard-0".to_owned())
         .spawn(move || {
-            let failure = survived(|| run_shard(parts, &reports));
+            let shard = ShardParts {
+                number: 0,
+                shards: 1,
+                protocol,
+                network,
+                random: Box::new(SystemRandom),
+            };
+            let failure = survived(|| run_shard(parts, shard, &reports));
             let _nobody_listens = reports.send(Report::Ended { failure });
         })
         .map_err(StartError::Thread)?;
@@ -270,13 +274,13 @@ fn start_shard(
 }
 
 /// A shard's whole life; a sentence if it went wrong.
-fn run_shard(parts: Parts, reports: &Sender<Report>) -> Option<String> {
-    let mut shard = match Shard::new(parts) {
-        Ok(shard) => shard,
+fn run_shard(parts: WorkerParts, shard: ShardParts, reports: &Sender<Report>) -> Option<String> {
+    let mut worker = match Worker::new(parts, shard) {
+        Ok(worker) => worker,
         Err(error) => return Some(error.to_string()),
     };
     let _nobody_listens = reports.send(Report::Ready);
-    shard.run().err().map(|error| error.to_string())
+    worker.run().err().map(|error| error.to_string())
 }
 
 /// What became of a shard, a panic included: nobody else would tell the node thread, which would

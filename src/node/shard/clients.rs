@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::connections::{Client, Connection, Key, Standing};
-use super::{Shard, narrate};
+use super::{Congestion, Edges, Shard, narrate};
 use crate::node::event::{
     AdmissionRefusal, ClientEvent, ClientTag, DataChannel, KeyAge, NodeEvent, Text,
 };
@@ -16,7 +16,7 @@ use crate::session::{Admission, Farewell, LeaveReason, SessionEvent};
 use crate::time::Now;
 use crate::wire::{OccMessage, PING, PeerId};
 
-impl Shard {
+impl<E: Edges> Shard<E> {
     pub(super) fn session_event(&mut self, key: Key, event: SessionEvent, now: Now) {
         match event {
             SessionEvent::Secured {
@@ -140,7 +140,7 @@ impl Shard {
         };
         self.connections.stand(key, Standing::Client(client));
         if let Some(connection) = self.connections.get_mut(key) {
-            connection.session.admit(now, &mut self.random, &grant);
+            connection.session.admit(now, &mut *self.random, &grant);
         }
         self.tell(
             key,
@@ -162,7 +162,7 @@ impl Shard {
         self.connections.stand(key, Standing::Leaving);
         if let Some(connection) = self.connections.get_mut(key) {
             let reason = narrate::refusal(refusal);
-            connection.session.refuse(now, &mut self.random, reason);
+            connection.session.refuse(now, &mut *self.random, reason);
         }
         self.service(key, now);
     }
@@ -307,10 +307,10 @@ impl Shard {
     /// what does not fit would be lost, and repeated when the server is gone.
     pub(super) fn say_goodbye(&mut self) {
         let farewell = self.network.farewell;
-        while self.edges.sends.has_room()
+        while self.io.edges.congestion() <= Congestion::Flowing
             && let Some(key) = self.farewells.pop()
         {
-            let now = Now::read();
+            let now = self.io.edges.now();
             if let Some(connection) = self.connections.get_mut(key) {
                 connection.session.close(now, farewell, LeaveReason::Closed);
             }

@@ -3,10 +3,10 @@
 use std::collections::VecDeque;
 
 use super::connections::{Connection, Key, Standing};
-use super::{Shard, State, narrate};
+use super::{Edges, Shard, State, narrate};
 use crate::limits::{CONTROL_BACKLOG, CONTROL_DATAGRAM_MAX, HANDSHAKE_BUDGET};
 use crate::node::event::{ClientEvent, NodeEvent};
-use crate::packet::{DropReason, Packet, Path, Received, Refusal, Traffic, seal_payload};
+use crate::packet::{DropReason, Path, Received, Refusal, Traffic, seal_payload};
 use crate::session::{Activity, Class, ControlDrop, Greeting, OpenVpn2, Session, SessionEvent};
 use crate::time::Now;
 use crate::wire::SessionId;
@@ -40,16 +40,16 @@ impl Backlog {
     }
 }
 
-impl Shard {
+impl<E: Edges> Shard<E> {
     /// Serves waiting control datagrams, for a bounded time: a flood of handshakes must not hold
     /// up data.
     pub(super) fn serve_control(&mut self) {
-        let mut now = Now::read();
+        let mut now = self.io.edges.now();
         let start = now.monotonic;
         while let Some((path, mut datagram)) = self.backlog.0.pop_front() {
             self.handle_control(path, &mut datagram, now);
             // After the step: one can take longer than the whole budget.
-            now = Now::read();
+            now = self.io.edges.now();
             if now.monotonic.since(start) >= HANDSHAKE_BUDGET {
                 break;
             }
@@ -58,13 +58,13 @@ impl Shard {
 
     fn handle_control(&mut self, path: Path, datagram: &mut [u8], now: Now) {
         let Class::Control(client) = OpenVpn2::classify(datagram) else {
-            self.edges.drops.count(DropReason::Malformed);
+            self.io.drops.count(DropReason::Malformed);
             return;
         };
         let Some(key) = self.connections.by_control(client, path.remote) else {
             if matches!(self.state, State::Stopping(_)) {
                 // Who is answered now would wait for a server that is gone; who is not, asks again.
-                return self.edges.drops.count(DropReason::UnknownSession);
+                return self.io.drops.count(DropReason::UnknownSession);
             }
             return self.greet(path, client, datagram, now);
         };
@@ -74,7 +74,7 @@ impl Shard {
         let length = datagram.len() as u64;
         let handled = connection
             .session
-            .handle_datagram(now, &mut self.random, datagram);
+            .handle_datagram(now, &mut *self.random, datagram);
         match handled {
             Ok(()) => {
                 self.connections.spoke(key);
@@ -90,9 +90,9 @@ impl Shard {
         let mut answer = std::mem::take(&mut self.scratch);
         let greeting =
             self.protocol
-                .greet(now, &mut self.random, path.remote, datagram, &mut answer);
+                .greet(now, &mut *self.random, path.remote, datagram, &mut answer);
         match greeting {
-            Ok(Greeting::Answer) => self.send_bytes(path, &answer),
+            Ok(Greeting::Answer) => self.io.send_bytes(&answer, path),
             Ok(Greeting::Session(session)) => self.meet(*session, path, client, datagram, now),
             Err(reason) => self.refused(path, None, reason, now),
         }
@@ -109,7 +109,7 @@ impl Shard {
         now: Now,
     ) {
         if let Some(silent) = self.connections.displaced_by(path.remote) {
-            self.edges.drops.count(DropReason::HalfOpenLimit);
+            self.io.drops.count(DropReason::HalfOpenLimit);
             self.forget(silent, now);
         }
         let key = self.connections.insert(now, session, path, client);
@@ -117,9 +117,10 @@ impl Shard {
             self.tell(key, ClientEvent::TlsStarted { session: client });
         }
         if let Some(connection) = self.connections.get_mut(key)
-            && let Err(reason) = connection
-                .session
-                .handle_datagram(now, &mut self.random, datagram)
+            && let Err(reason) =
+                connection
+                    .session
+                    .handle_datagram(now, &mut *self.random, datagram)
         {
             self.refused(path, Some(key), reason, now);
         }
@@ -128,7 +129,7 @@ impl Shard {
 
     /// Counts a refused control datagram, and tells of it where that is allowed.
     fn refused(&mut self, path: Path, key: Option<Key>, reason: ControlDrop, now: Now) {
-        self.edges.drops.count(narrate::drop_reason(reason));
+        self.io.drops.count(narrate::drop_reason(reason));
         let Some(refusal) = narrate::stranger_refusal(reason) else {
             return;
         };
@@ -186,7 +187,7 @@ impl Shard {
             };
             connection
                 .session
-                .handle_timeout(now, &mut self.random, activity);
+                .handle_timeout(now, &mut *self.random, activity);
         }
         self.service(key, now);
     }
@@ -224,21 +225,9 @@ impl Shard {
             let path = connection.path;
             let length = datagram.len() as u64;
             self.count_control(key, |traffic| traffic.sent_bytes += length);
-            self.send_bytes(path, &datagram);
+            self.io.send_bytes(&datagram, path);
         }
         self.scratch = datagram;
-    }
-
-    fn send_bytes(&mut self, path: Path, bytes: &[u8]) {
-        let Some(mut buffer) = self.edges.pool.take() else {
-            self.edges.drops.count(DropReason::PoolEmpty);
-            return;
-        };
-        if let Some(room) = buffer.bytes_mut().get_mut(..bytes.len()) {
-            room.copy_from_slice(bytes);
-        }
-        let packet = Packet::single(buffer, 0, bytes.len() as u32);
-        self.edges.send(packet, path);
     }
 
     /// Seals a payload of our own and sends it.
@@ -246,10 +235,10 @@ impl Shard {
         let Some(peer) = self.peer_of(key) else {
             return;
         };
-        let (peers, pool) = (&mut self.peers, &mut self.edges.pool);
+        let (peers, pool) = (&mut self.peers, &mut self.io.pool);
         match seal_payload(peers, peer, payload, pool, now.monotonic) {
-            Ok(datagram) => self.edges.send(datagram.packet, datagram.path),
-            Err(reason) => self.edges.drops.count(reason),
+            Ok(datagram) => self.io.send(datagram.packet, datagram.path),
+            Err(reason) => self.io.drops.count(reason),
         }
     }
 

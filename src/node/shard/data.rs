@@ -1,53 +1,30 @@
-//! A shard's data path: from completions to batches and back to the kernel.
+//! A shard's data path: from what came in to batches, and from batches to the io.
 
-use super::{Shard, ShardError};
-use crate::packet::{self, Packet, Path, PeerEvent, Received};
-use crate::reactor::{self, Completion};
+use super::{Edges, Shard};
+use crate::packet::{self, Packet, PeerEvent, Received};
 use crate::time::Now;
 
-impl Shard {
-    /// Sorts one thing that the kernel finished.
-    pub(super) fn complete(&mut self, completion: Completion, now: Now) -> Result<(), ShardError> {
-        match completion {
-            Completion::Datagram(datagram) => self.received(datagram, now),
-            Completion::TunPacket { buffer, range, .. } => {
-                let packet = Packet::single(buffer, range.start as u32, range.len() as u32);
-                if self.outbound.inner.is_full() {
-                    self.serve_outbound(now);
-                }
-                if let Err(packet) = self.outbound.inner.push(packet) {
-                    self.edges.return_tun_buffer(packet.buffer);
-                }
-            }
-            Completion::Sent(sent) => self.edges.sent(sent),
-            Completion::TunWritten { buffer, result, .. } => self.edges.tun_written(buffer, result),
-            // The mailbox is looked at in every turn.
-            Completion::Woken => {}
-            Completion::SocketLost { error, .. } => return Err(ShardError::SocketLost(error)),
-            Completion::TunLost { error, .. } => return Err(ShardError::TunLost(error)),
-        }
-        Ok(())
-    }
-
-    fn received(&mut self, datagram: reactor::Datagram, now: Now) {
-        let received = Received {
-            packet: Packet {
-                buffer: datagram.buffer,
-                start: datagram.range.start as u32,
-                len: datagram.range.len() as u32,
-                segment_size: datagram.segment_size as u32,
-            },
-            path: Path {
-                remote: datagram.from,
-                local: datagram.local,
-                socket: datagram.socket.index() as u16,
-            },
-        };
+impl<E: Edges> Shard<E> {
+    /// Takes a datagram that came from a socket, in one of the buffers that were lent there.
+    pub fn take_datagram(&mut self, received: Received) {
         if self.inbound.received.is_full() {
+            let now = self.io.edges.now();
             self.serve_inbound(now);
         }
         if let Err(received) = self.inbound.received.push(received) {
-            self.edges.return_receive_buffer(received.packet.buffer);
+            self.io.return_receive_buffer(received.packet.buffer);
+        }
+    }
+
+    /// Takes an inner packet that came from the tun queue, in one of the buffers that were lent
+    /// there.
+    pub fn take_tun_packet(&mut self, packet: Packet) {
+        if self.outbound.inner.is_full() {
+            let now = self.io.edges.now();
+            self.serve_outbound(now);
+        }
+        if let Err(packet) = self.outbound.inner.push(packet) {
+            self.io.return_tun_buffer(packet.buffer);
         }
     }
 
@@ -59,25 +36,25 @@ impl Shard {
 
     fn serve_inbound(&mut self, now: Now) {
         while !self.inbound.received.is_empty() {
-            let (batch, edges) = (&mut self.inbound, &mut self.edges);
+            let (batch, io) = (&mut self.inbound, &mut self.io);
             packet::inbound(
                 batch,
                 &mut self.peers,
-                &mut edges.pool,
-                &mut edges.drops,
+                &mut io.pool,
+                &mut io.drops,
                 now.monotonic,
             );
             for packet in batch.to_tun.drain() {
-                edges.write_tun(packet);
+                io.write_tun(packet);
             }
             for received in batch.control.drain() {
                 if let Err(reason) = self.backlog.push(&received) {
-                    edges.drops.count(reason);
+                    io.drops.count(reason);
                 }
-                edges.return_receive_buffer(received.packet.buffer);
+                io.return_receive_buffer(received.packet.buffer);
             }
             for buffer in batch.consumed.drain() {
-                edges.return_receive_buffer(buffer);
+                io.return_receive_buffer(buffer);
             }
             self.peer_events.extend(batch.events.drain());
         }
@@ -86,19 +63,19 @@ impl Shard {
 
     fn serve_outbound(&mut self, now: Now) {
         while !self.outbound.inner.is_empty() {
-            let (batch, edges) = (&mut self.outbound, &mut self.edges);
+            let (batch, io) = (&mut self.outbound, &mut self.io);
             packet::outbound(
                 batch,
                 &mut self.peers,
-                &mut edges.pool,
-                &mut edges.drops,
+                &mut io.pool,
+                &mut io.drops,
                 now.monotonic,
             );
             for datagram in batch.datagrams.drain() {
-                edges.send(datagram.packet, datagram.path);
+                io.send(datagram.packet, datagram.path);
             }
             for buffer in batch.consumed.drain() {
-                edges.return_tun_buffer(buffer);
+                io.return_tun_buffer(buffer);
             }
             self.peer_events.extend(batch.events.drain());
         }

@@ -1,127 +1,64 @@
-//! Where a shard meets the kernel: the ring with its sockets and tun queue, the buffers, the sends
-//! on their way, and the counts of what was dropped.
+//! What a shard wants of the world around it. A ring with sockets and a tun queue is one such world,
+//! a simulation another.
 
-use super::sends::Sends;
-use crate::limits::{POOL_BUFFERS, RECEIVE_BUFFERS, TUN_BUFFERS};
-use crate::packet::{Buffer, DropCounters, DropReason, Packet, Path, Pool};
-use crate::reactor::{
-    Reactor, ReactorConfig, RingError, Sent, SocketId, Tun, TunId, UdpSocket, Waker,
-};
+use crate::node::message::Report;
+use crate::packet::{Buffer, DropReason, Packet, Path};
+use crate::time::Now;
 
-/// A shard's side of the kernel.
-pub(super) struct Edges {
-    pub(super) reactor: Reactor,
-    pub(super) pool: Pool,
-    pub(super) drops: DropCounters,
-    pub(super) sends: Sends,
-    sockets: Vec<SocketId>,
-    tun: TunId,
-}
+/// The world as a shard sees it. Nothing here waits: what has no room comes back at once.
+///
+/// A buffer that is handed over comes back by [`Edges::reclaim`] when the world is done with it.
+pub trait Edges {
+    /// The time.
+    fn now(&mut self) -> Now;
 
-impl Edges {
-    /// A ring with these sockets and this tun queue, and all buffers that it will ever need.
+    /// Sends a datagram.
     ///
     /// # Errors
-    /// io_uring is forbidden or lacks something.
-    pub(super) fn new(sockets: Vec<UdpSocket>, tun: Tun, waker: Waker) -> Result<Self, RingError> {
-        let mut reactor = Reactor::new(ReactorConfig::default(), waker)?;
-        let mut pool = Pool::new((POOL_BUFFERS + RECEIVE_BUFFERS + TUN_BUFFERS) as u32);
-        lend(&mut pool, RECEIVE_BUFFERS, |buffer| {
-            reactor.return_receive_buffer(buffer)
-        });
-        lend(&mut pool, TUN_BUFFERS, |buffer| {
-            reactor.return_tun_buffer(buffer)
-        });
-        let sockets = sockets
-            .into_iter()
-            .map(|socket| reactor.add_socket(socket))
-            .collect::<Result<_, _>>()?;
-        let tun = reactor.add_tun(tun)?;
-        let (drops, sends) = (DropCounters::new(), Sends::new());
-        Ok(Self {
-            reactor,
-            pool,
-            drops,
-            sends,
-            sockets,
-            tun,
-        })
-    }
+    /// Its buffer, and why it is dropped.
+    fn send(&mut self, packet: Packet, path: Path) -> Result<(), (Buffer, DropReason)>;
 
-    /// Sends a datagram, or counts why not.
-    pub(super) fn send(&mut self, packet: Packet, path: Path) {
-        let sent = self
-            .sends
-            .send(&mut self.reactor, &self.sockets, packet, path);
-        if let Err((buffer, reason)) = sent {
-            self.drop_buffer(buffer, reason);
-        }
-    }
+    /// How busy the sockets are.
+    fn congestion(&self) -> Congestion;
 
-    /// Tries the sends again that the kernel had no room for.
-    pub(super) fn send_waiting(&mut self) {
-        let (drops, pool) = (&mut self.drops, &mut self.pool);
-        self.sends
-            .send_waiting(&mut self.reactor, &self.sockets, |buffer, reason| {
-                drops.count(reason);
-                pool.give(buffer);
-            });
-    }
+    /// Writes an inner packet to the tun queue.
+    ///
+    /// # Errors
+    /// Its buffer, and why it is dropped.
+    fn write_tun(&mut self, packet: Packet) -> Result<(), (Buffer, DropReason)>;
 
-    /// A send that the kernel is done with.
-    pub(super) fn sent(&mut self, sent: Sent) {
-        if let Err(reason) = self.sends.complete(sent, &mut self.pool) {
-            self.drops.count(reason);
-        }
-    }
+    /// Lends a buffer to the sockets again, as many as came from there.
+    ///
+    /// # Errors
+    /// The buffer, if they have all that they can take.
+    fn return_receive_buffer(&mut self, buffer: Buffer) -> Result<(), Buffer>;
 
-    /// Writes an inner packet to the tun device, or counts why not.
-    pub(super) fn write_tun(&mut self, packet: Packet) {
-        let start = packet.start as usize;
-        let range = start..start + packet.len as usize;
-        if let Err((buffer, _)) = self.reactor.write_tun(self.tun, packet.buffer, range) {
-            self.drop_buffer(buffer, DropReason::TunFull);
-        }
-    }
+    /// Lends a buffer to the tun queue again, as many as came from there.
+    ///
+    /// # Errors
+    /// The buffer, if it has all that it can take.
+    fn return_tun_buffer(&mut self, buffer: Buffer) -> Result<(), Buffer>;
 
-    /// A write to the tun device that the kernel is done with.
-    pub(super) fn tun_written(&mut self, buffer: Buffer, result: std::io::Result<usize>) {
-        self.pool.give(buffer);
-        if let Err(error) = result {
-            self.drops.count(match error.kind() {
-                std::io::ErrorKind::WouldBlock => DropReason::TunFull,
-                _ => DropReason::TunError,
-            });
-        }
-    }
+    /// A buffer that the world is done with; with a reason, if its packet was dropped.
+    fn reclaim(&mut self) -> Option<(Buffer, Option<DropReason>)>;
 
-    /// Lends a buffer to the sockets again. The ring has room for all that it lent out; should it
-    /// not, the pool takes it.
-    pub(super) fn return_receive_buffer(&mut self, buffer: Buffer) {
-        if let Err(buffer) = self.reactor.return_receive_buffer(buffer) {
-            self.pool.give(buffer);
-        }
-    }
-
-    /// Lends a buffer to the tun queue again.
-    pub(super) fn return_tun_buffer(&mut self, buffer: Buffer) {
-        if let Err(buffer) = self.reactor.return_tun_buffer(buffer) {
-            self.pool.give(buffer);
-        }
-    }
-
-    fn drop_buffer(&mut self, buffer: Buffer, reason: DropReason) {
-        self.drops.count(reason);
-        self.pool.give(buffer);
-    }
+    /// Tells the node thread something.
+    ///
+    /// # Errors
+    /// The report, when the node thread has no room for it now. A node thread that is gone takes
+    /// everything.
+    fn report(&mut self, report: Report) -> Result<(), Report>;
 }
 
-fn lend(pool: &mut Pool, count: usize, mut provide: impl FnMut(Buffer) -> Result<(), Buffer>) {
-    for _ in 0..count {
-        let Some(buffer) = pool.take() else { return };
-        if let Err(buffer) = provide(buffer) {
-            pool.give(buffer);
-            return;
-        }
-    }
+/// How busy the sockets are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Congestion {
+    /// Nothing is on its way.
+    Idle,
+    /// The next datagram goes to the kernel at once.
+    Flowing,
+    /// The next datagram waits, or would, until others are done; the ring says when.
+    Full,
+    /// Datagrams wait for room in the kernel's buffers: they must be tried again after a while.
+    Waiting,
 }

@@ -1,7 +1,9 @@
-//! A shard: one core's reactor, sessions, peers and buffers, and the loop that turns them.
+//! A shard: one core's sessions, peers and buffers, as a state machine.
 //!
-//! A turn collects what the kernel has done, then serves data packets, then control packets for a
-//! bounded time, then timers and what the node thread says. Nothing in it waits but the ring.
+//! It has no thread, clock or descriptor of its own: packets and instructions are given to it, what
+//! it wants done goes to its [`Edges`]. [`super::worker`] runs it on a ring, a simulation in steps.
+//! A turn of [`Shard::serve`] takes data packets first, then control packets for a bounded time, then
+//! timers. Nothing in it waits.
 
 mod clients;
 mod connections;
@@ -9,8 +11,8 @@ mod control;
 mod data;
 mod edges;
 mod half_open;
+mod io;
 mod narrate;
-mod sends;
 mod statuses;
 mod wheel;
 
@@ -18,11 +20,10 @@ use std::collections::VecDeque;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use crossbeam::channel::{Sender, TrySendError};
-
 use self::connections::{Connections, Key};
 use self::control::Backlog;
-use self::edges::Edges;
+pub use self::edges::{Congestion, Edges};
+use self::io::Io;
 use self::wheel::Wheel;
 use super::event::NodeEvent;
 use super::leases::Addresses;
@@ -32,51 +33,42 @@ use crate::limits::{
     BATCH_PACKETS, DROP_REPORT_INTERVAL, IDLE_TURN, REPORTS_BEFORE_LOSS, STOP_GRACE,
 };
 use crate::packet::{
-    DropCounters, DropReason, InboundBatch, Mssfix, OutboundBatch, PeerEvent, PeerTable,
+    DropCounters, DropReason, InboundBatch, Mssfix, OutboundBatch, PeerEvent, PeerTable, Pool,
 };
-use crate::random::SystemRandom;
-use crate::reactor::{Completion, Receiver, RingError, Tun, UdpSocket, Waker};
+use crate::random::Random;
 use crate::session::{Farewell, Grant, OpenVpn2, V4Grant, V6Grant};
-use crate::time::{Monotonic, Now};
+use crate::time::Monotonic;
 use crate::wire::PeerId;
 
-/// What a shard is made of; sent to its thread, where it becomes a [`Shard`].
-pub(super) struct Parts {
+/// What a shard is made of.
+pub struct ShardParts {
     /// The shard's number.
-    pub(super) number: u16,
+    pub number: u16,
     /// How many shards there are.
-    pub(super) shards: u16,
-    /// One socket a listener, in the order of the listeners.
-    pub(super) sockets: Vec<UdpSocket>,
-    /// The shard's queue of the tun device.
-    pub(super) tun: Tun,
-    /// Wakes the shard.
-    pub(super) waker: Waker,
-    /// What the node thread says.
-    pub(super) instructions: Receiver<Instruction>,
-    /// What the node thread is told.
-    pub(super) reports: Sender<Report>,
+    pub shards: u16,
     /// First contact, with the rules of all sessions.
-    pub(super) protocol: OpenVpn2,
+    pub protocol: OpenVpn2,
     /// What clients are told of the network, beside their own address.
-    pub(super) network: Network,
+    pub network: Network,
+    /// Where its randomness comes from.
+    pub random: Box<dyn Random>,
 }
 
 /// What all clients of a node have in common.
 #[derive(Clone, Debug)]
-pub(super) struct Network {
+pub struct Network {
     /// The IPv4 network's mask.
-    pub(super) v4_netmask: Option<Ipv4Addr>,
+    pub v4_netmask: Option<Ipv4Addr>,
     /// The IPv6 network's prefix length, and the server's address in it.
-    pub(super) v6: Option<(u8, Ipv6Addr)>,
+    pub v6: Option<(u8, Ipv6Addr)>,
     /// The tunnel's MTU.
-    pub(super) mtu: u16,
+    pub mtu: u16,
     /// The clamp on TCP segments.
-    pub(super) mssfix: Mssfix,
+    pub mssfix: Mssfix,
     /// At most so many clients at once.
-    pub(super) max_clients: u32,
+    pub max_clients: u32,
     /// How clients are told that the server stops.
-    pub(super) farewell: Farewell,
+    pub farewell: Farewell,
 }
 
 impl Network {
@@ -97,9 +89,9 @@ impl Network {
 }
 
 /// One core's share of a node.
-pub(super) struct Shard {
+pub struct Shard<E> {
     number: u16,
-    edges: Edges,
+    pub(super) io: Io<E>,
     protocol: OpenVpn2,
     network: Network,
     connections: Connections,
@@ -114,14 +106,11 @@ pub(super) struct Shard {
     /// The lines about strangers that were refused, and about those that have just come.
     strangers: StrangerAllowance,
     newcomers: StrangerAllowance,
-    random: SystemRandom,
-    instructions: Receiver<Instruction>,
-    reports: Sender<Report>,
+    random: Box<dyn Random>,
     /// What the node thread has no room for yet: what it must hear, at most a few a session, and
     /// events up to a bound.
     unreported: VecDeque<Report>,
     lost_events: u64,
-    completions: Vec<Completion>,
     peer_events: Vec<PeerEvent>,
     due: Vec<Key>,
     scratch: Vec<u8>,
@@ -138,20 +127,17 @@ enum State {
     Stopping(Monotonic),
 }
 
-impl Shard {
-    /// Builds the shard on its own thread.
-    ///
-    /// # Errors
-    /// io_uring is forbidden or lacks something.
-    pub(super) fn new(parts: Parts) -> Result<Self, RingError> {
-        let now = Now::read().monotonic;
-        let mut random = SystemRandom;
-        let edges = Edges::new(parts.sockets, parts.tun, parts.waker)?;
+impl<E: Edges> Shard<E> {
+    /// A shard without sessions. All buffers that it will ever need are in `pool`, or lent to
+    /// `edges`.
+    pub fn new(parts: ShardParts, mut edges: E, pool: Pool) -> Self {
+        let now = edges.now().monotonic;
+        let mut random = parts.random;
         let (number, shards) = (u32::from(parts.number), u32::from(parts.shards));
-        let peers = PeerTable::new(number, shards, parts.network.max_clients, &mut random);
-        Ok(Self {
+        let peers = PeerTable::new(number, shards, parts.network.max_clients, &mut *random);
+        Self {
             number: parts.number,
-            edges,
+            io: Io::new(edges, pool),
             protocol: parts.protocol,
             connections: Connections::new(),
             peers,
@@ -165,69 +151,59 @@ impl Shard {
             strangers: StrangerAllowance::new(now),
             newcomers: StrangerAllowance::new(now),
             random,
-            instructions: parts.instructions,
-            reports: parts.reports,
             unreported: VecDeque::new(),
             lost_events: 0,
-            completions: Vec::new(),
             peer_events: Vec::new(),
             due: Vec::new(),
             scratch: Vec::new(),
             farewells: Vec::new(),
             state: State::Serving,
-        })
-    }
-
-    /// Turns until the node thread says stop and the clients know it.
-    ///
-    /// # Errors
-    /// The ring is unusable, or the tun device or a socket is gone.
-    pub(super) fn run(&mut self) -> Result<(), ShardError> {
-        loop {
-            let now = Now::read();
-            if let State::Stopping(until) = self.state
-                && (now.monotonic >= until || self.is_done())
-            {
-                self.report_drops();
-                self.flush_reports();
-                return Ok(());
-            }
-            self.turn(now)?;
         }
     }
 
-    fn turn(&mut self, now: Now) -> Result<(), ShardError> {
-        let timeout = self.timeout(now.monotonic);
-        let mut completions = std::mem::take(&mut self.completions);
-        let turned = self.edges.reactor.turn(Some(timeout), &mut completions);
-        let now = Now::read();
-        self.edges.sends.begin_turn();
-        for completion in completions.drain(..) {
-            self.complete(completion, now)?;
-        }
-        self.completions = completions;
-        turned?;
+    /// Serves what was given to it since the last time, and what is due.
+    pub fn serve(&mut self) {
+        let now = self.io.edges.now();
+        self.io.reclaim();
         self.serve_data(now);
         self.serve_control();
         self.serve_timers();
-        self.follow_instructions();
-        self.edges.send_waiting();
         self.say_goodbye();
         if now.monotonic >= self.next_drop_report {
             self.next_drop_report = now.monotonic + DROP_REPORT_INTERVAL;
             self.report_drops();
         }
         self.flush_reports();
-        Ok(())
     }
 
-    /// How long the ring may wait: not at all while work is left over.
-    fn timeout(&self, now: Monotonic) -> Duration {
-        let idle = self.backlog.is_empty() && self.farewells.is_empty();
-        if !idle || !self.instructions.is_empty() {
+    /// Follows what the node thread says.
+    pub fn obey(&mut self, instruction: Instruction) {
+        let now = self.io.edges.now();
+        match instruction {
+            Instruction::Grant {
+                session,
+                client_id,
+                addresses,
+            } => self.admit(session, client_id, addresses, now),
+            Instruction::Refuse { session, refusal } => self.refuse(session, refusal, now),
+            Instruction::Release { session } => self.release(session, now),
+            Instruction::ReportClients => {
+                let clients = self.client_statuses(now);
+                self.report(Report::Clients { clients });
+            }
+            Instruction::Stop => {
+                self.farewells = self.connections.keys();
+                self.state = State::Stopping(now.monotonic + STOP_GRACE);
+            }
+        }
+    }
+
+    /// How long there is nothing to serve unless something is given to it.
+    pub fn patience(&self, now: Monotonic) -> Duration {
+        if !self.backlog.is_empty() || !self.farewells.is_empty() {
             return Duration::ZERO;
         }
-        if self.edges.sends.is_waiting() || !self.unreported.is_empty() {
+        if self.io.edges.congestion() == Congestion::Waiting || !self.unreported.is_empty() {
             return RETRY;
         }
         let timer = self.wheel.next().map_or(IDLE_TURN, |at| at.since(now));
@@ -238,8 +214,24 @@ impl Shard {
         timer.min(stop).min(IDLE_TURN)
     }
 
+    /// Whether it was told to stop, and all that a client should still get is sent or the time for
+    /// that is up.
+    pub fn has_stopped(&self, now: Monotonic) -> bool {
+        match self.state {
+            State::Serving => false,
+            State::Stopping(until) => now >= until || self.is_done(),
+        }
+    }
+
+    /// The last words of a shard that has stopped.
+    pub fn finish(&mut self) {
+        self.io.reclaim();
+        self.report_drops();
+        self.flush_reports();
+    }
+
     fn serve_timers(&mut self) {
-        let now = Now::read();
+        let now = self.io.edges.now();
         let mut due = std::mem::take(&mut self.due);
         self.wheel.expire(now.monotonic, &mut due);
         for key in due.drain(..) {
@@ -248,41 +240,17 @@ impl Shard {
         self.due = due;
     }
 
-    fn follow_instructions(&mut self) {
-        while let Some(instruction) = self.instructions.take() {
-            let now = Now::read();
-            match instruction {
-                Instruction::Grant {
-                    session,
-                    client_id,
-                    addresses,
-                } => {
-                    self.admit(session, client_id, addresses, now);
-                }
-                Instruction::Refuse { session, refusal } => self.refuse(session, refusal, now),
-                Instruction::Release { session } => self.release(session, now),
-                Instruction::ReportClients => {
-                    let clients = self.client_statuses(now);
-                    self.report(Report::Clients { clients });
-                }
-                Instruction::Stop => {
-                    self.farewells = self.connections.keys();
-                    self.state = State::Stopping(now.monotonic + STOP_GRACE);
-                }
-            }
-        }
-    }
-
     /// Tells what was dropped since the last time.
     fn report_drops(&mut self) {
         for reason in DropReason::ALL {
-            let packets = self.edges.drops.of(reason) - self.told_drops.of(reason);
+            let packets = self.io.drops.of(reason) - self.told_drops.of(reason);
             if packets > 0 {
                 self.publish(NodeEvent::Dropped { reason, packets });
             }
         }
-        self.told_drops = self.edges.drops.clone();
-        if let Some(summary) = self.strangers.summary(Now::read().monotonic) {
+        self.told_drops = self.io.drops.clone();
+        let now = self.io.edges.now().monotonic;
+        if let Some(summary) = self.strangers.summary(now) {
             self.publish(summary);
         }
     }
@@ -291,7 +259,7 @@ impl Shard {
     fn is_done(&self) -> bool {
         self.farewells.is_empty()
             && self.connections.all_quiet()
-            && self.edges.sends.is_idle()
+            && self.io.edges.congestion() == Congestion::Idle
             && self.unreported.is_empty()
     }
 
@@ -323,31 +291,11 @@ impl Shard {
 
     fn flush_reports(&mut self) {
         while let Some(report) = self.unreported.pop_front() {
-            match self.reports.try_send(report) {
-                Ok(()) => {}
-                Err(TrySendError::Full(report)) => {
-                    self.unreported.push_front(report);
-                    return;
-                }
-                // The node thread is gone; nobody is left to tell.
-                Err(TrySendError::Disconnected(_)) => {}
+            if let Err(report) = self.io.edges.report(report) {
+                return self.unreported.push_front(report);
             }
         }
     }
-}
-
-/// Why a shard ended before its time.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum ShardError {
-    /// The ring is unusable.
-    #[error(transparent)]
-    Ring(#[from] RingError),
-    /// The tun device was removed.
-    #[error("the tun device is gone: {0}")]
-    TunLost(std::io::Error),
-    /// A socket receives no more.
-    #[error("a listening socket is gone: {0}")]
-    SocketLost(std::io::Error),
 }
 
 /// How soon a send that the kernel did not take, or a report that had no room, is tried again.

@@ -1,12 +1,12 @@
 //! What a shard tells of its clients when it is asked.
 
-use super::Shard;
 use super::connections::{Connection, Standing};
+use super::{Edges, Shard};
 use crate::node::status::{ClientStatus, RouteStatus};
 use crate::time::Now;
 use crate::wire::PeerId;
 
-impl Shard {
+impl<E: Edges> Shard<E> {
     /// A row for each client, and for each key exchange that runs, as stock lists them too.
     pub(super) fn client_statuses(&self, now: Now) -> Vec<ClientStatus> {
         let connections = self.connections.iter();

@@ -10,7 +10,8 @@ use std::io;
 use slab::Slab;
 
 use crate::limits::{DEFERRED_SENDS, SENDS_IN_FLIGHT};
-use crate::packet::{Buffer, DropReason, Packet, Path, Pool};
+use crate::node::shard::Congestion;
+use crate::packet::{Buffer, DropReason, Packet, Path};
 use crate::reactor::{Outgoing, Reactor, Refused, Sent, SocketId};
 
 /// The sends of one shard.
@@ -42,19 +43,14 @@ impl Sends {
         self.returned = 0;
     }
 
-    /// True while datagrams wait for room in the kernel.
-    pub(super) fn is_waiting(&self) -> bool {
-        !self.waiting.is_empty()
-    }
-
-    /// True while another datagram would go to the kernel at once.
-    pub(super) fn has_room(&self) -> bool {
-        self.waiting.is_empty() && self.in_flight.len() < SENDS_IN_FLIGHT
-    }
-
-    /// True when nothing waits and nothing is in flight.
-    pub(super) fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.in_flight.is_empty()
+    /// How busy the kernel is with them.
+    pub(super) fn congestion(&self) -> Congestion {
+        match (self.waiting.is_empty(), self.in_flight.len()) {
+            (false, _) => Congestion::Waiting,
+            (true, 0) => Congestion::Idle,
+            (true, SENDS_IN_FLIGHT..) => Congestion::Full,
+            (true, _) => Congestion::Flowing,
+        }
     }
 
     /// Sends a datagram, behind those that wait.
@@ -71,7 +67,7 @@ impl Sends {
         if self.waiting.len() >= DEFERRED_SENDS {
             return Err((packet.buffer, DropReason::QueueFull));
         }
-        if self.is_waiting() {
+        if !self.waiting.is_empty() {
             self.waiting.push_back((packet, path));
             return Ok(());
         }
@@ -102,12 +98,9 @@ impl Sends {
         }
     }
 
-    /// Takes a send back from the kernel: its buffer goes to the pool, or the datagram waits for
-    /// another try.
-    ///
-    /// # Errors
-    /// Why the datagram was dropped.
-    pub(super) fn complete(&mut self, sent: Sent, pool: &mut Pool) -> Result<(), DropReason> {
+    /// Takes a send back from the kernel. The datagram waits for another try if there was no room
+    /// for it; else its buffer is free, and there may be a reason why the datagram was dropped.
+    pub(super) fn complete(&mut self, sent: Sent) -> Option<(Buffer, Option<DropReason>)> {
         let envelope = self.in_flight.try_remove(sent.token as usize);
         match (sent.result, envelope) {
             (Err(error), Some(Envelope { path, segment_size }))
@@ -122,12 +115,9 @@ impl Sends {
                 self.waiting
                     .insert(self.returned.min(self.waiting.len()), (packet, path));
                 self.returned += 1;
-                Ok(())
+                None
             }
-            (result, _) => {
-                pool.give(sent.buffer);
-                result.map(|_| ()).map_err(|error| reason_of(&error))
-            }
+            (result, _) => Some((sent.buffer, result.err().map(|error| reason_of(&error)))),
         }
     }
 

@@ -1,0 +1,153 @@
+//! The edges of a shard in a running node: a ring with sockets and a tun queue, and the report queue
+//! of the node thread.
+
+use std::time::Duration;
+
+use crossbeam::channel::{Sender, TrySendError};
+
+use super::sends::Sends;
+use crate::limits::{POOL_BUFFERS, RECEIVE_BUFFERS, TUN_BUFFERS};
+use crate::node::message::Report;
+use crate::node::shard::{Congestion, Edges};
+use crate::packet::{Buffer, DropReason, Packet, Path, Pool};
+use crate::reactor::{
+    Completion, Reactor, ReactorConfig, RingError, Sent, SocketId, Tun, TunId, UdpSocket, Waker,
+};
+use crate::time::Now;
+
+/// A shard's side of the kernel.
+pub(super) struct RingEdges {
+    reactor: Reactor,
+    sends: Sends,
+    sockets: Vec<SocketId>,
+    tun: TunId,
+    reports: Sender<Report>,
+    /// Buffers that the kernel is done with, until the shard takes them.
+    done: Vec<(Buffer, Option<DropReason>)>,
+}
+
+impl RingEdges {
+    /// A ring with these sockets and this tun queue, and the pool of all buffers that are not lent
+    /// to it.
+    ///
+    /// # Errors
+    /// io_uring is forbidden or lacks something.
+    pub(super) fn new(
+        sockets: Vec<UdpSocket>,
+        tun: Tun,
+        waker: Waker,
+        reports: Sender<Report>,
+    ) -> Result<(Self, Pool), RingError> {
+        let mut reactor = Reactor::new(ReactorConfig::default(), waker)?;
+        let mut pool = Pool::new((POOL_BUFFERS + RECEIVE_BUFFERS + TUN_BUFFERS) as u32);
+        lend(&mut pool, RECEIVE_BUFFERS, |buffer| {
+            reactor.return_receive_buffer(buffer)
+        });
+        lend(&mut pool, TUN_BUFFERS, |buffer| {
+            reactor.return_tun_buffer(buffer)
+        });
+        let sockets = sockets
+            .into_iter()
+            .map(|socket| reactor.add_socket(socket))
+            .collect::<Result<_, _>>()?;
+        let tun = reactor.add_tun(tun)?;
+        let edges = Self {
+            reactor,
+            sends: Sends::new(),
+            sockets,
+            tun,
+            reports,
+            done: Vec::with_capacity(POOL_BUFFERS),
+        };
+        Ok((edges, pool))
+    }
+
+    /// Waits for the kernel, at most so long, and collects what it has done.
+    ///
+    /// # Errors
+    /// The ring is unusable.
+    pub(super) fn turn(
+        &mut self,
+        patience: Duration,
+        completions: &mut Vec<Completion>,
+    ) -> Result<(), RingError> {
+        self.sends.begin_turn();
+        self.reactor.turn(Some(patience), completions)
+    }
+
+    /// A send that the kernel is done with.
+    pub(super) fn sent(&mut self, sent: Sent) {
+        self.done.extend(self.sends.complete(sent));
+    }
+
+    /// A write to the tun device that the kernel is done with.
+    pub(super) fn tun_written(&mut self, buffer: Buffer, result: std::io::Result<usize>) {
+        let dropped = result.err().map(|error| match error.kind() {
+            std::io::ErrorKind::WouldBlock => DropReason::TunFull,
+            _ => DropReason::TunError,
+        });
+        self.done.push((buffer, dropped));
+    }
+
+    /// Tries the sends again that the kernel had no room for.
+    pub(super) fn send_waiting(&mut self) {
+        let done = &mut self.done;
+        self.sends
+            .send_waiting(&mut self.reactor, &self.sockets, |buffer, reason| {
+                done.push((buffer, Some(reason)));
+            });
+    }
+}
+
+impl Edges for RingEdges {
+    fn now(&mut self) -> Now {
+        Now::read()
+    }
+
+    fn send(&mut self, packet: Packet, path: Path) -> Result<(), (Buffer, DropReason)> {
+        self.sends
+            .send(&mut self.reactor, &self.sockets, packet, path)
+    }
+
+    fn congestion(&self) -> Congestion {
+        self.sends.congestion()
+    }
+
+    fn write_tun(&mut self, packet: Packet) -> Result<(), (Buffer, DropReason)> {
+        let start = packet.start as usize;
+        let range = start..start + packet.len as usize;
+        self.reactor
+            .write_tun(self.tun, packet.buffer, range)
+            .map_err(|(buffer, _)| (buffer, DropReason::TunFull))
+    }
+
+    fn return_receive_buffer(&mut self, buffer: Buffer) -> Result<(), Buffer> {
+        self.reactor.return_receive_buffer(buffer)
+    }
+
+    fn return_tun_buffer(&mut self, buffer: Buffer) -> Result<(), Buffer> {
+        self.reactor.return_tun_buffer(buffer)
+    }
+
+    fn reclaim(&mut self) -> Option<(Buffer, Option<DropReason>)> {
+        self.done.pop()
+    }
+
+    fn report(&mut self, report: Report) -> Result<(), Report> {
+        match self.reports.try_send(report) {
+            // Nobody is left to tell when the node thread is gone.
+            Ok(()) | Err(TrySendError::Disconnected(_)) => Ok(()),
+            Err(TrySendError::Full(report)) => Err(report),
+        }
+    }
+}
+
+fn lend(pool: &mut Pool, count: usize, mut provide: impl FnMut(Buffer) -> Result<(), Buffer>) {
+    for _ in 0..count {
+        let Some(buffer) = pool.take() else { return };
+        if let Err(buffer) = provide(buffer) {
+            pool.give(buffer);
+            return;
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! A shard on its thread: the ring turns, what it finished goes to the shard, the shard serves.
+
+mod edges;
+mod sends;
+
+use crossbeam::channel::Sender;
+
+use self::edges::RingEdges;
+use super::message::{Instruction, Report};
+use super::shard::{Shard, ShardParts};
+use crate::packet::{Packet, Path, Received};
+use crate::reactor::{Completion, Datagram, Receiver, RingError, Tun, UdpSocket, Waker};
+use crate::time::Now;
+
+/// What a worker is made of; sent to its thread, where it becomes a [`Worker`].
+pub(super) struct WorkerParts {
+    /// One socket a listener, in the order of the listeners.
+    pub(super) sockets: Vec<UdpSocket>,
+    /// The shard's queue of the tun device.
+    pub(super) tun: Tun,
+    /// Wakes the shard.
+    pub(super) waker: Waker,
+    /// What the node thread says.
+    pub(super) instructions: Receiver<Instruction>,
+    /// What the node thread is told.
+    pub(super) reports: Sender<Report>,
+}
+
+/// One core's thread.
+pub(super) struct Worker {
+    shard: Shard<RingEdges>,
+    instructions: Receiver<Instruction>,
+    completions: Vec<Completion>,
+}
+
+impl Worker {
+    /// Builds the shard's ring on its own thread.
+    ///
+    /// # Errors
+    /// io_uring is forbidden or lacks something.
+    pub(super) fn new(parts: WorkerParts, shard: ShardParts) -> Result<Self, RingError> {
+        let (edges, pool) = RingEdges::new(parts.sockets, parts.tun, parts.waker, parts.reports)?;
+        Ok(Self {
+            shard: Shard::new(shard, edges, pool),
+            instructions: parts.instructions,
+            completions: Vec::new(),
+        })
+    }
+
+    /// Turns until the node thread says stop and the clients know it.
+    ///
+    /// # Errors
+    /// The ring is unusable, or the tun device or a socket is gone.
+    pub(super) fn run(&mut self) -> Result<(), WorkerError> {
+        while !self.shard.has_stopped(Now::read().monotonic) {
+            self.turn()?;
+        }
+        self.shard.finish();
+        Ok(())
+    }
+
+    fn turn(&mut self) -> Result<(), WorkerError> {
+        let patience = match self.instructions.is_empty() {
+            true => self.shard.patience(Now::read().monotonic),
+            false => std::time::Duration::ZERO,
+        };
+        let mut completions = std::mem::take(&mut self.completions);
+        let turned = self.shard.io.edges.turn(patience, &mut completions);
+        for completion in completions.drain(..) {
+            self.complete(completion)?;
+        }
+        self.completions = completions;
+        turned?;
+        self.shard.io.edges.send_waiting();
+        while let Some(instruction) = self.instructions.take() {
+            self.shard.obey(instruction);
+        }
+        self.shard.serve();
+        Ok(())
+    }
+
+    /// Sorts one thing that the kernel finished.
+    fn complete(&mut self, completion: Completion) -> Result<(), WorkerError> {
+        let edges = &mut self.shard.io.edges;
+        match completion {
+            Completion::Datagram(datagram) => self.shard.take_datagram(received(datagram)),
+            Completion::TunPacket { buffer, range, .. } => {
+                let packet = Packet::single(buffer, range.start as u32, range.len() as u32);
+                self.shard.take_tun_packet(packet);
+            }
+            Completion::Sent(sent) => edges.sent(sent),
+            Completion::TunWritten { buffer, result, .. } => edges.tun_written(buffer, result),
+            // The mailbox is looked at in every turn.
+            Completion::Woken => {}
+            Completion::SocketLost { error, .. } => return Err(WorkerError::SocketLost(error)),
+            Completion::TunLost { error, .. } => return Err(WorkerError::TunLost(error)),
+        }
+        Ok(())
+    }
+}
+
+/// Why a shard ended before its time.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum WorkerError {
+    /// The ring is unusable.
+    #[error(transparent)]
+    Ring(#[from] RingError),
+    /// The tun device was removed.
+    #[error("the tun device is gone: {0}")]
+    TunLost(std::io::Error),
+    /// A socket receives no more.
+    #[error("a listening socket is gone: {0}")]
+    SocketLost(std::io::Error),
+}
+
+fn received(datagram: Datagram) -> Received {
+    Received {
+        packet: Packet {
+            buffer: datagram.buffer,
+            start: datagram.range.start as u32,
+            len: datagram.range.len() as u32,
+            segment_size: datagram.segment_size as u32,
+        },
+        path: Path {
+            remote: datagram.from,
+            local: datagram.local,
+            socket: datagram.socket.index() as u16,
+        },
+    }
+}
