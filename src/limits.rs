@@ -157,6 +157,9 @@ pub const SOCKETS_PER_SHARD: usize = 32;
 /// Tun queues of one shard.
 pub const TUN_QUEUES_PER_SHARD: usize = 4;
 
+/// Shards of a node. Each has a mailbox for each other.
+pub const SHARDS_MAX: usize = 256;
+
 /// Messages from one shard to one other that wait to be taken.
 pub const MAILBOX_MESSAGES: usize = 1024;
 

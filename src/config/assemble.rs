@@ -10,8 +10,8 @@ use super::diagnostics::{Diagnostic, Diagnostics, Reason, Severity};
 use super::draft::{Draft, MTU_DEFAULT, Written};
 use super::pki::{self, Opened};
 use super::settings::{
-    HandshakeSettings, Keepalive, NetworkSettings, ProcessSettings, Settings, StatusSettings,
-    TlsSettings, WrappingSettings,
+    ContactLimits, HandshakeSettings, Keepalive, NetworkSettings, ProcessSettings, Settings,
+    ShardSettings, StatusSettings, TlsSettings, WrappingSettings, usable_cores,
 };
 use crate::crypto::Digest;
 use crate::crypto::tls::rustls::TlsVersion;
@@ -40,6 +40,7 @@ pub(super) fn assemble(mut draft: Draft) -> (Option<Settings>, Diagnostics) {
         let (device, network, tls, wrapping) = (device?, network?, tls?, wrapping?);
         let auth = auth(draft);
         Some(Settings {
+            shards: ShardSettings::one_a_core(&usable_cores()),
             listeners: listeners?,
             push: push(draft, &network, keepalive),
             keepalive: keepalive.server,
@@ -49,9 +50,12 @@ pub(super) fn assemble(mut draft: Draft) -> (Option<Settings>, Diagnostics) {
             ciphers: std::mem::take(&mut draft.control.ciphers),
             max_clients: draft.network.max_clients,
             duplicate_cn: draft.network.duplicate_cn,
+            client_to_client: false,
+            contact: ContactLimits::default(),
             explicit_exit: draft.network.explicit_exit,
             log: log(draft),
             status: status(draft),
+            control_socket: None,
             process: process(draft),
             environment: std::mem::take(&mut draft.process.environment),
             device,
@@ -316,6 +320,7 @@ fn process(draft: &mut Draft) -> ProcessSettings {
         daemon: draft.process.daemon,
         pid_file,
         directory,
+        ..ProcessSettings::default()
     }
 }
 

@@ -7,6 +7,8 @@
 //! This file imports nothing of the configuration language, so a program that embeds the library
 //! can fill it in without writing a file.
 
+mod shards;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
@@ -16,6 +18,7 @@ use std::time::Duration;
 use ipnet::{Ipv4Net, Ipv6Net};
 use rustls::crypto::SupportedKxGroup;
 use rustls::pki_types::CertificateDer;
+pub use shards::{ShardSettings, SteeringChoice, usable_cores};
 
 use crate::crypto::tls::rustls::{Identity, RustlsEngine, TlsVersion};
 use crate::crypto::tls::{NameRule, PeerPolicy, PeerPurpose};
@@ -30,6 +33,8 @@ use crate::session::Renegotiation;
 /// A server's whole configuration.
 #[derive(Debug)]
 pub struct Settings {
+    /// The shards: how many, and on which cores.
+    pub shards: ShardSettings,
     /// The sockets that clients reach; at least one.
     pub listeners: Vec<ListenerSettings>,
     /// The tun device.
@@ -59,6 +64,10 @@ pub struct Settings {
     pub max_clients: u32,
     /// Whether several clients may be connected with one common name.
     pub duplicate_cn: bool,
+    /// Whether packets between clients stay inside the server.
+    pub client_to_client: bool,
+    /// How many strangers are answered and let in.
+    pub contact: ContactLimits,
     /// What clients are told when the server stops.
     pub explicit_exit: ExplicitExit,
     /// The clamp on the segment size of TCP connections inside the tunnel.
@@ -67,7 +76,9 @@ pub struct Settings {
     pub log: LogOptions,
     /// The status file, if one is asked for.
     pub status: Option<StatusSettings>,
-    /// Daemon, process id file, working directory.
+    /// The unix socket on which the running server is asked and told, if there is to be one.
+    pub control_socket: Option<PathBuf>,
+    /// Daemon, process id file, working directory, privileges.
     pub process: ProcessSettings,
     /// `setenv` values for scripts, in order, last one of a name wins.
     pub environment: Vec<(String, String)>,
@@ -337,6 +348,37 @@ pub struct ReplayWindow {
     pub time: Duration,
 }
 
+/// How many strangers are answered and let in; of the whole node, over all listeners and shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ContactLimits {
+    /// New sessions, `None` for no bound. Wire: `connect-freq`.
+    pub new_sessions: Option<Rate>,
+    /// Answers to first packets, before any state is kept. Wire: `connect-freq-initial`.
+    pub initial: Rate,
+}
+
+impl Default for ContactLimits {
+    // Wire: the defaults of 2.6.
+    fn default() -> Self {
+        Self {
+            new_sessions: None,
+            initial: Rate {
+                count: 100,
+                per: Duration::from_secs(10),
+            },
+        }
+    }
+}
+
+/// So many in so long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// How many.
+    pub count: u32,
+    /// In how long; at least a second.
+    pub per: Duration,
+}
+
 /// What clients are told when the server stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExplicitExit {
@@ -368,6 +410,21 @@ pub struct ProcessSettings {
     pub pid_file: Option<PathBuf>,
     /// Its working directory, `None` to stay. Every path of these settings is absolute already.
     pub directory: Option<PathBuf>,
+    /// The user that it becomes once everything is opened and bound, `None` to stay.
+    pub user: Option<Account>,
+    /// The group that it becomes then, `None` to stay.
+    pub group: Option<Account>,
+    /// The directory that is its root from then on, `None` for the whole system.
+    pub chroot: Option<PathBuf>,
+}
+
+/// A user or a group of the system.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// Its name as it was written.
+    pub name: String,
+    /// Its number.
+    pub id: u32,
 }
 
 #[cfg(test)]

@@ -20,9 +20,9 @@ use ringway::node::bus::{Bus, Delivery, Subscription};
 use ringway::node::event::NodeEvent;
 use ringway::node::log::{LogOptions, LogTarget, Stamp};
 use ringway::node::settings::{
-    Bind, DeviceName, DeviceSettings, ExplicitExit, HandshakeSettings, Keepalive, ListenerSettings,
-    NetworkSettings, ProcessSettings, ReplayWindow, Settings, StatusSettings, TlsSettings,
-    V4Network, V4Pool, WrappingSettings,
+    Bind, ContactLimits, DeviceName, DeviceSettings, ExplicitExit, HandshakeSettings, Keepalive,
+    ListenerSettings, NetworkSettings, ProcessSettings, ReplayWindow, Settings, ShardSettings,
+    StatusSettings, TlsSettings, V4Network, V4Pool, WrappingSettings, usable_cores,
 };
 use ringway::node::status::StatusFormat;
 use ringway::node::{Node, StartError};
@@ -174,6 +174,7 @@ fn settings(authority: &CertifiedIssuer<'static, KeyPair>, status: PathBuf) -> S
     let pool = V4Pool::new(Ipv4Addr::new(10, 8, 0, 2), Ipv4Addr::new(10, 8, 3, 250));
     let seconds = Duration::from_secs;
     Settings {
+        shards: ShardSettings::on(&usable_cores(), 1),
         listeners: vec![ListenerSettings {
             bind: Bind::V4(Ipv4Addr::UNSPECIFIED),
             port: ADDRESS.port(),
@@ -219,6 +220,8 @@ fn settings(authority: &CertifiedIssuer<'static, KeyPair>, status: PathBuf) -> S
         },
         max_clients: 1024,
         duplicate_cn: false,
+        client_to_client: false,
+        contact: ContactLimits::default(),
         explicit_exit: ExplicitExit::Restart,
         mssfix: Mssfix::Off,
         log: LogOptions {
@@ -232,6 +235,7 @@ fn settings(authority: &CertifiedIssuer<'static, KeyPair>, status: PathBuf) -> S
             interval: Duration::from_millis(200),
             format: StatusFormat::V2,
         }),
+        control_socket: None,
         process: ProcessSettings::default(),
         environment: Vec::new(),
     }
