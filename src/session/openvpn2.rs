@@ -3,6 +3,8 @@
 //!
 //! Wire: wire.md sections 4 and 18.
 
+mod steering;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -16,6 +18,8 @@ use crate::time::Now;
 use crate::wire::{
     Acks, ControlBody, ControlHeader, KeyId, Opcode, PeerId, SessionId, parse_first_byte,
 };
+
+pub use steering::{ClassicInstruction, Steering};
 
 /// One listener's first contact with strangers.
 pub struct OpenVpn2 {
