@@ -1,38 +1,29 @@
 //! From settings to a running node: log, sockets, tun device, shards, in this order, so that what
 //! fails says so before clients can connect.
 
+mod rules;
+mod shards;
+
 use std::io;
-use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
-use crossbeam::channel::{self, Sender};
+use crossbeam::channel::{self};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::bus::Bus;
 use super::event::{NodeEvent, Text};
 use super::log::{Log, LogTarget};
-use super::message::Report;
 use super::registry::Registry;
-use super::running::{Assembled, Node, ShardHandle, StatusReports};
-use super::settings::{
-    Bind, DeviceName, ExplicitExit, ListenerSettings, Settings, StatusSettings, WrappingSettings,
-};
-use super::shard::{Network, ShardParts};
+use super::running::{Assembled, Node, StatusReports};
+use super::settings::{Bind, DeviceName, ListenerSettings, Settings, StatusSettings};
 use super::status::StatusFile;
-use super::worker::{Worker, WorkerParts};
-use crate::crypto::{CookieKey, Digest, KeyDirection, ReplayWindow};
-use crate::limits::{
-    EVENTS_PER_SUBSCRIBER, MAILBOX_MESSAGES, NODE_REPORTS, START_PATIENCE, START_RETRY,
-};
+use crate::crypto::CookieKey;
+use crate::limits::{EVENTS_PER_SUBSCRIBER, NODE_REPORTS, START_PATIENCE, START_RETRY};
 use crate::random::SystemRandom;
-use crate::reactor::{
-    self, Family, Listen, RingError, Tun, TunConfig, TunError, UdpError, UdpSocket, Waker,
-};
-use crate::session::{Farewell, OpenVpn2, SessionSettings, Timing};
+use crate::reactor::{Family, Listen, RingError, Tun, TunConfig, TunError, UdpError, UdpSocket};
 use crate::time::Now;
-use crate::wire::{OptionsString, Role};
 
 /// Why a node did not start.
 #[derive(Debug, thiserror::Error)]
@@ -119,9 +110,9 @@ impl Starting {
     fn assemble(&mut self, settings: &Settings) -> Result<Assembled, StartError> {
         self.publish(NodeEvent::Started);
         let status = settings.status.as_ref().map(open_status).transpose()?;
-        let session = Arc::new(session_settings(settings)?);
-        let sockets = self.bind(&settings.listeners)?;
-        let tun = self.open_tun(settings)?;
+        let session = Arc::new(rules::session_settings(settings)?);
+        let sockets = self.bind(settings)?;
+        let queues = self.open_tun(settings)?;
         let pool = settings.network.pool();
         self.publish(NodeEvent::PoolOpened {
             v4: pool.v4.map(|first| (first, pool.slots)),
@@ -131,32 +122,48 @@ impl Starting {
                 .map(|v6| (v6.pool_first, pool.slots, v6.network.prefix_len())),
         });
         let (reporter, reports) = channel::bounded(NODE_REPORTS);
-        let shard = start_shard(sockets, tun, session, network(settings), reporter.clone())?;
+        let common = shards::Common {
+            cookie: CookieKey::new(&mut SystemRandom, session.timing.hand_window),
+            session,
+            network: rules::network(settings),
+            reports: reporter.clone(),
+        };
+        let shards = shards::start(&common, share_out(sockets, queues, cores(settings)))?;
         let registry = Registry::new(pool, settings.max_clients as usize, settings.duplicate_cn);
-        wait_until_ready(&reports, 1)?;
+        shards::wait_until_ready(&reports, shards.len())?;
         Ok(Assembled {
             registry,
-            shards: vec![shard],
+            shards,
             reports,
             reporter,
             status,
         })
     }
 
-    fn bind(&mut self, listeners: &[ListenerSettings]) -> Result<Vec<UdpSocket>, StartError> {
-        let mut sockets = Vec::new();
-        for listener in listeners {
-            let listen = listen(listener);
-            let socket = patiently(|| UdpSocket::bind(&listen), UdpError::is_in_use)?;
-            if let Ok(address) = socket.local_address() {
+    /// A set of sockets for each listener, one socket a shard.
+    fn bind(&mut self, settings: &Settings) -> Result<Vec<Vec<UdpSocket>>, StartError> {
+        let mut sets = Vec::new();
+        for listener in &settings.listeners {
+            let mut listen = listen(listener);
+            let shards = cores(settings).len();
+            listen.reuse_port = shards > 1;
+            let first = patiently(|| UdpSocket::bind(&listen), UdpError::is_in_use)?;
+            if let Ok(address) = first.local_address() {
+                listen.port = address.port();
                 self.publish(NodeEvent::ListenerBound { address });
             }
-            sockets.push(socket);
+            let others = (1..shards).map(|_| UdpSocket::bind(&listen));
+            sets.push(
+                std::iter::once(Ok(first))
+                    .chain(others)
+                    .collect::<Result<_, _>>()?,
+            );
         }
-        Ok(sockets)
+        Ok(sets)
     }
 
-    fn open_tun(&mut self, settings: &Settings) -> Result<Tun, StartError> {
+    /// The tun device, one queue a shard.
+    fn open_tun(&mut self, settings: &Settings) -> Result<Vec<Tun>, StartError> {
         let network = &settings.network;
         let v4 = network.v4.map(|v4| (v4.server, v4.network.prefix_len()));
         let v6 = network.v6.map(|v6| (v6.server, v6.network.prefix_len()));
@@ -169,7 +176,7 @@ impl Starting {
             ipv6: v6,
             mtu: Some(settings.device.mtu),
             queue_length: settings.device.transmit_queue,
-            multi_queue: false,
+            multi_queue: cores(settings).len() > 1,
         };
         let tun = patiently(|| Tun::create(&config), TunError::is_in_use)?;
         let name: Text = tun.name().into();
@@ -185,8 +192,34 @@ impl Starting {
                 address,
             });
         }
-        Ok(tun)
+        let more = TunConfig {
+            name: Some(tun.name().to_owned()),
+            multi_queue: true,
+            ..TunConfig::default()
+        };
+        let others = (1..cores(settings).len()).map(|_| Tun::create(&more));
+        Ok(std::iter::once(Ok(tun))
+            .chain(others)
+            .collect::<Result<_, _>>()?)
     }
+}
+
+/// The cores that get a shard: one, until shards hand packets to one another.
+fn cores(settings: &Settings) -> &[usize] {
+    settings.shards.cores.get(..1).unwrap_or_default()
+}
+
+/// To each shard its core, its queue, and its socket of each listener.
+fn share_out(sockets: Vec<Vec<UdpSocket>>, queues: Vec<Tun>, cores: &[usize]) -> Vec<shards::Own> {
+    let mut sets: Vec<_> = sockets.into_iter().map(Vec::into_iter).collect();
+    let members = queues.into_iter().zip(cores);
+    members
+        .map(|(tun, &core)| shards::Own {
+            sockets: sets.iter_mut().filter_map(Iterator::next).collect(),
+            tun,
+            core,
+        })
+        .collect()
 }
 
 /// Tries again while what is wanted is in use: the kernel ends the ring of a process that was
@@ -235,141 +268,5 @@ fn listen(listener: &ListenerSettings) -> Listen {
         receive_buffer: bytes(listener.receive_buffer),
         // Super-packets need a data path that splits them.
         receive_offload: false,
-    }
-}
-
-fn start_shard(
-    sockets: Vec<UdpSocket>,
-    tun: Tun,
-    session: Arc<SessionSettings>,
-    network: Network,
-    reports: Sender<Report>,
-) -> Result<ShardHandle, StartError> {
-    let waker = Waker::new().map_err(StartError::Thread)?;
-    let (instructions, taken) = reactor::mailbox(MAILBOX_MESSAGES, waker.clone());
-    let cookie = CookieKey::new(&mut SystemRandom, session.timing.hand_window);
-    let protocol = OpenVpn2::new(session, cookie, &mut SystemRandom);
-    let parts = WorkerParts {
-        sockets,
-        tun,
-        waker,
-        instructions: taken,
-        reports: reports.clone(),
-    };
-    let thread = thread::Builder::new()
-        .name("shard-0".to_owned())
-        .spawn(move || {
-            let shard = ShardParts {
-                number: 0,
-                shards: 1,
-                protocol,
-                network,
-                random: Box::new(SystemRandom),
-            };
-            let failure = survived(|| run_shard(parts, shard, &reports));
-            let _nobody_listens = reports.send(Report::Ended { failure });
-        })
-        .map_err(StartError::Thread)?;
-    Ok(ShardHandle::new(instructions, thread))
-}
-
-/// A shard's whole life; a sentence if it went wrong.
-fn run_shard(parts: WorkerParts, shard: ShardParts, reports: &Sender<Report>) -> Option<String> {
-    let mut worker = match Worker::new(parts, shard) {
-        Ok(worker) => worker,
-        Err(error) => return Some(error.to_string()),
-    };
-    let _nobody_listens = reports.send(Report::Ready);
-    worker.run().err().map(|error| error.to_string())
-}
-
-/// What became of a shard, a panic included: nobody else would tell the node thread, which would
-/// wait for ever while nothing is served.
-fn survived(run: impl FnOnce() -> Option<String>) -> Option<String> {
-    panic::catch_unwind(AssertUnwindSafe(run))
-        .unwrap_or_else(|_| Some("a shard panicked, which is a bug in this program".to_owned()))
-}
-
-fn wait_until_ready(reports: &channel::Receiver<Report>, shards: usize) -> Result<(), StartError> {
-    let mut ready = 0;
-    while ready < shards {
-        match reports.recv() {
-            Ok(Report::Ready) => ready += 1,
-            Ok(Report::Ended {
-                failure: Some(failure),
-            }) => return Err(StartError::Shard(failure)),
-            Ok(_) => {}
-            Err(_) => return Err(StartError::Shard("a shard ended at its start".to_owned())),
-        }
-    }
-    Ok(())
-}
-
-fn session_settings(settings: &Settings) -> Result<SessionSettings, StartError> {
-    let handshake = settings.handshake;
-    let options = OptionsString {
-        tun_mtu: u32::from(settings.device.mtu),
-        auth: settings.auth.map_or("[null-digest]", Digest::name),
-        tls_auth: match &settings.wrapping {
-            WrappingSettings::TlsAuth { direction, .. } => Some(match direction {
-                KeyDirection::Both => None,
-                KeyDirection::Zero => Some(0),
-                KeyDirection::One => Some(1),
-            }),
-            WrappingSettings::Plain | WrappingSettings::TlsCrypt { .. } => None,
-        },
-        ..OptionsString::stock(Role::Server)
-    };
-    Ok(SessionSettings {
-        role: Role::Server,
-        wrapping: Arc::new(settings.wrapping.wrapping()),
-        static_key: settings.wrapping.static_key().cloned(),
-        tls: Arc::new(settings.tls.engine().map_err(StartError::Tls)?),
-        ciphers: settings.ciphers.clone(),
-        options_string: options.to_string(),
-        tun_mtu: settings.device.mtu,
-        push: settings.push.clone(),
-        peer_info: String::new(),
-        replay_window: ReplayWindow::new(settings.replay.packets, settings.replay.time),
-        timing: Timing {
-            hand_window: handshake.hand_window,
-            tran_window: handshake.tran_window,
-            tls_timeout: handshake.tls_timeout,
-            renegotiation: handshake.renegotiate,
-            ping: settings.keepalive.ping,
-            ping_restart: settings.keepalive.ping_restart,
-        },
-    })
-}
-
-fn network(settings: &Settings) -> Network {
-    Network {
-        v4_netmask: settings.network.v4.map(|v4| v4.client_netmask),
-        v6: settings
-            .network
-            .v6
-            .map(|v6| (v6.network.prefix_len(), v6.server)),
-        mtu: settings.device.mtu,
-        mssfix: settings.mssfix,
-        max_clients: settings.max_clients,
-        farewell: match settings.explicit_exit {
-            ExplicitExit::Silent => Farewell::Silent,
-            ExplicitExit::Restart => Farewell::Restart { next_remote: false },
-            ExplicitExit::RestartNext => Farewell::Restart { next_remote: true },
-        },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_shard_that_panics_has_failed() {
-        let calm = || Some("no io_uring".to_owned());
-        assert_eq!(survived(calm).as_deref(), Some("no io_uring"));
-        assert_eq!(survived(|| None), None);
-        let failure = survived(|| panic!("as a test wants it"));
-        assert!(failure.is_some_and(|failure| failure.contains("panicked")));
     }
 }

@@ -1,0 +1,161 @@
+//! The shards of a node: one thread each, pinned to its core, and the queues to and between them.
+
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
+use std::thread;
+
+use core_affinity::CoreId;
+use crossbeam::channel::{self, Sender};
+
+use crate::crypto::CookieKey;
+use crate::limits::MAILBOX_MESSAGES;
+use crate::node::message::Report;
+use crate::node::running::ShardHandle;
+use crate::node::shard::{Network, ShardParts};
+use crate::node::start::StartError;
+use crate::node::worker::{Worker, WorkerParts};
+use crate::random::SystemRandom;
+use crate::reactor::{self, Tun, UdpSocket, Waker};
+use crate::session::{OpenVpn2, SessionSettings};
+
+/// What the shards of a node have in common.
+pub(super) struct Common {
+    /// The rules of all sessions.
+    pub(super) session: Arc<SessionSettings>,
+    /// Made once, so that a cookie is good on every shard.
+    pub(super) cookie: CookieKey,
+    /// What clients are told of the network.
+    pub(super) network: Network,
+    /// Where shards report.
+    pub(super) reports: Sender<Report>,
+}
+
+/// What one shard alone has.
+pub(super) struct Own {
+    /// One socket a listener, in the order of the listeners.
+    pub(super) sockets: Vec<UdpSocket>,
+    /// Its queue of the tun device.
+    pub(super) tun: Tun,
+    /// The core that its thread is pinned to.
+    pub(super) core: usize,
+}
+
+/// Starts a thread for each shard, in their order.
+///
+/// # Errors
+/// A thread or a wake-up can't be had. The threads that were started end.
+pub(super) fn start(common: &Common, owns: Vec<Own>) -> Result<Vec<ShardHandle>, StartError> {
+    let shards = owns.len() as u16;
+    let wakers = owns.iter().map(|_| Waker::new());
+    let wakers: Vec<Waker> = wakers
+        .collect::<Result<_, _>>()
+        .map_err(StartError::Thread)?;
+    let members = owns.into_iter().zip(wakers);
+    (0..shards)
+        .zip(members)
+        .map(|(number, (own, waker))| start_one(common, (number, shards), own, waker))
+        .collect()
+}
+
+fn start_one(
+    common: &Common,
+    (number, shards): (u16, u16),
+    own: Own,
+    waker: Waker,
+) -> Result<ShardHandle, StartError> {
+    let (instructions, taken) = reactor::mailbox(MAILBOX_MESSAGES, waker.clone());
+    let protocol = OpenVpn2::new(
+        Arc::clone(&common.session),
+        common.cookie.clone(),
+        &mut SystemRandom,
+    );
+    let parts = WorkerParts {
+        sockets: own.sockets,
+        tun: own.tun,
+        waker,
+        instructions: taken,
+        reports: common.reports.clone(),
+    };
+    let (network, reports) = (common.network.clone(), common.reports.clone());
+    let core = CoreId { id: own.core };
+    let thread = thread::Builder::new()
+        .name(format!("shard-{number}"))
+        .spawn(move || {
+            let shard = ShardParts {
+                number,
+                shards,
+                protocol,
+                network,
+                random: Box::new(SystemRandom),
+            };
+            let failure = survived(|| run(core, parts, shard, &reports));
+            let _nobody_listens = reports.send(Report::Ended { failure });
+        })
+        .map_err(StartError::Thread)?;
+    Ok(ShardHandle::new(instructions, thread))
+}
+
+/// A shard's whole life; a sentence if it went wrong.
+fn run(
+    core: CoreId,
+    parts: WorkerParts,
+    shard: ShardParts,
+    reports: &Sender<Report>,
+) -> Option<String> {
+    // Before the ring and the buffers are made, so that their memory is near the core.
+    if !core_affinity::set_for_current(core) {
+        return Some(format!(
+            "shard {} can't run on core {}: this process may not use it (any more)",
+            shard.number, core.id
+        ));
+    }
+    let mut worker = match Worker::new(parts, shard) {
+        Ok(worker) => worker,
+        Err(error) => return Some(error.to_string()),
+    };
+    let _nobody_listens = reports.send(Report::Ready);
+    worker.run().err().map(|error| error.to_string())
+}
+
+/// What became of a shard, a panic included: nobody else would tell the node thread, which would
+/// wait for ever while nothing is served.
+fn survived(run: impl FnOnce() -> Option<String>) -> Option<String> {
+    panic::catch_unwind(AssertUnwindSafe(run))
+        .unwrap_or_else(|_| Some("a shard panicked, which is a bug in this program".to_owned()))
+}
+
+/// Waits until so many shards serve.
+///
+/// # Errors
+/// One of them ended instead.
+pub(super) fn wait_until_ready(
+    reports: &channel::Receiver<Report>,
+    shards: usize,
+) -> Result<(), StartError> {
+    let mut ready = 0;
+    while ready < shards {
+        match reports.recv() {
+            Ok(Report::Ready) => ready += 1,
+            Ok(Report::Ended {
+                failure: Some(failure),
+            }) => return Err(StartError::Shard(failure)),
+            Ok(_) => {}
+            Err(_) => return Err(StartError::Shard("a shard ended at its start".to_owned())),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shard_that_panics_has_failed() {
+        let calm = || Some("no io_uring".to_owned());
+        assert_eq!(survived(calm).as_deref(), Some("no io_uring"));
+        assert_eq!(survived(|| None), None);
+        let failure = survived(|| panic!("as a test wants it"));
+        assert!(failure.is_some_and(|failure| failure.contains("panicked")));
+    }
+}
