@@ -11,6 +11,7 @@ use ipnet::IpNet;
 
 use crate::crypto::tls::CertificateRefused;
 use crate::packet::DropReason;
+use crate::session::ContactNotice;
 use crate::wire::{PeerId, SessionId};
 
 /// Text that came with an event; may hold any bytes that a stranger sent as UTF-8.
@@ -78,6 +79,8 @@ pub enum NodeEvent {
         /// How many.
         refusals: u64,
     },
+    /// More strangers than are answered (`connect-freq-initial`).
+    Contacts(ContactNotice),
     /// Data packets that were dropped since the last such count.
     Dropped {
         /// Why.
@@ -263,6 +266,8 @@ pub enum StrangerRefusal {
     TlsCryptReplay,
     /// The session id that is acknowledged is none of ours, or too old.
     WrongCookie,
+    /// It answered as it should, and `connect-freq` allows no more sessions for now.
+    TooManySessions,
 }
 
 /// Why the registry refuses a client.

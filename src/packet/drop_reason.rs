@@ -96,7 +96,7 @@ drop_reasons! {
     ControlUnexpected "control_unexpected"
     /// A message id outside the receive window.
     ControlWindow "control_window"
-    /// The budget of answers to new contacts is spent.
+    /// The budget of answers to new contacts, or of new sessions, is spent.
     ContactBudget "contact_budget"
     /// The bound on half-open sessions, of the shard or of the source prefix, is reached.
     HalfOpenLimit "half_open_limit"

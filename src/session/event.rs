@@ -204,6 +204,12 @@ pub enum ControlDrop {
     /// A stranger's packet without a valid cookie.
     #[error("no valid cookie")]
     Cookie,
+    /// More first packets than are answered in such a time.
+    #[error("too many first packets")]
+    TooManyContacts,
+    /// A stranger with a valid cookie, and more of them than get a session in such a time.
+    #[error("too many new sessions")]
+    TooManySessions,
     /// A kind of packet that a stranger can't begin with.
     #[error("not a first packet")]
     Unexpected,

@@ -27,6 +27,8 @@ pub use event::{
     Admission, ControlDrop, ExitChannel, Farewell, Grant, LeaveReason, PeerIdentity, SessionEvent,
     V4Grant, V6Grant,
 };
-pub use openvpn2::{Class, ClassicInstruction, Greeting, OpenVpn2, Steering};
+pub use openvpn2::{
+    Class, ClassicInstruction, ContactLimits, ContactNotice, Greeting, OpenVpn2, Rate, Steering,
+};
 pub use settings::{Renegotiation, SessionSettings, Timing};
 pub use state::{Activity, Session};

@@ -3,11 +3,13 @@
 //!
 //! Wire: wire.md sections 4 and 18.
 
+mod contacts;
 mod steering;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use self::contacts::Contacts;
 use super::event::{ControlDrop, LeaveReason};
 use super::settings::SessionSettings;
 use super::state::Session;
@@ -19,13 +21,15 @@ use crate::wire::{
     Acks, ControlBody, ControlHeader, KeyId, Opcode, PeerId, SessionId, parse_first_byte,
 };
 
-pub use steering::{ClassicInstruction, Steering};
+pub use self::contacts::{ContactLimits, ContactNotice, Rate};
+pub use self::steering::{ClassicInstruction, Steering};
 
 /// One listener's first contact with strangers.
 pub struct OpenVpn2 {
     settings: Arc<SessionSettings>,
     cookie: CookieKey,
     answered: AnsweredResets,
+    contacts: Contacts,
     /// The stranger's datagram, which is opened in place.
     opened: Vec<u8>,
     /// The body of our answer, before it is wrapped.
@@ -54,15 +58,30 @@ pub enum Greeting {
 }
 
 impl OpenVpn2 {
-    /// A listener with `settings`. All listeners and shards of a node share `cookie`.
+    /// A listener with `settings` and without a bound on strangers. All listeners and shards of a
+    /// node share `cookie`.
     pub fn new(settings: Arc<SessionSettings>, cookie: CookieKey, random: &mut dyn Random) -> Self {
         Self {
             settings,
             cookie,
             answered: AnsweredResets::new(random.next_u64()),
+            contacts: Contacts::unbounded(),
             opened: Vec::with_capacity(CONTROL_DATAGRAM_MAX),
             body: Vec::new(),
         }
+    }
+
+    /// The same with its share of `limits`, as one of `shards` shards.
+    #[must_use]
+    pub fn with_limits(self, limits: ContactLimits, shards: u16) -> Self {
+        let contacts = Contacts::share(limits, shards);
+        Self { contacts, ..self }
+    }
+
+    /// What an administrator should hear of strangers that were not answered; look after each
+    /// [`OpenVpn2::greet`].
+    pub fn take_notice(&mut self) -> Option<ContactNotice> {
+        self.contacts.take_notice()
     }
 
     /// The rules of this listener's sessions.
@@ -142,6 +161,9 @@ impl OpenVpn2 {
         if body.message_id != Some(0) || !body.payload.is_empty() {
             return Err(ControlDrop::Unexpected);
         }
+        if !self.contacts.may_answer(now.monotonic) {
+            return Err(ControlDrop::TooManyContacts);
+        }
         // A client that repeats its reset may go on with the first answer: all are the same.
         let slot = self.answered_slot(now, from, client).unwrap_or_else(|| {
             let slot = self.cookie.slot(now);
@@ -176,11 +198,17 @@ impl OpenVpn2 {
             let slot = self
                 .answered_slot(now, from, client)
                 .ok_or(ControlDrop::Cookie)?;
+            if !self.contacts.may_answer(now.monotonic) {
+                return Err(ControlDrop::TooManyContacts);
+            }
             self.answer_reset(now, from, client, slot, out);
             return Ok(Greeting::Answer);
         };
         if !self.cookie.verify(now, &from, client, presented) {
             return Err(ControlDrop::Cookie);
+        }
+        if !self.contacts.may_begin(now.monotonic) {
+            return Err(ControlDrop::TooManySessions);
         }
         let settings = Arc::clone(&self.settings);
         Session::after_cookie(settings, now, random, client, presented)

@@ -8,7 +8,7 @@ use ringway::crypto::{
     Digest, KeyDirection, ReplayStamp, StaticKey, WrapError, WrapKind, Wrapping,
 };
 use ringway::random::SeededRandom;
-use ringway::session::{ControlDrop, Greeting, OpenVpn2};
+use ringway::session::{ContactLimits, ControlDrop, Greeting, OpenVpn2, Rate};
 use ringway::time::{Monotonic, Now};
 use ringway::wire::{Acks, ControlBody, ControlHeader, KeyId, Malformed, Opcode, Role, SessionId};
 
@@ -46,6 +46,11 @@ impl Stand {
             now: at(1_000),
             replay_id: 0,
         }
+    }
+
+    fn with_limits(self, limits: ContactLimits, shards: u16) -> Self {
+        let door = self.door.with_limits(limits, shards);
+        Self { door, ..self }
     }
 
     fn seal(&mut self, header: ControlHeader, body: &ControlBody<'_>) -> Vec<u8> {
@@ -154,6 +159,12 @@ fn body(remote: Option<SessionId>, message_id: Option<u32>, payload: &[u8]) -> C
         message_id,
         payload,
     }
+}
+
+/// So many in ten seconds.
+fn rate(count: u32) -> Rate {
+    let per = Duration::from_secs(10);
+    Rate { count, per }
 }
 
 fn at(seconds: u64) -> Now {
@@ -512,4 +523,82 @@ fn a_replayed_reset_from_elsewhere_gets_a_cookie_for_elsewhere_only() {
     assert_eq!(stand.greet(&third), Outcome::Drop(ControlDrop::Cookie));
     let third = stand.third(Opcode::AckV1, CLIENT, cookie);
     assert_eq!(stand.greet(&third), Outcome::Session);
+}
+
+#[test]
+fn unanswered_strangers_have_a_bound_and_those_who_come_back_have_none() {
+    let limits = ContactLimits {
+        new_sessions: None,
+        initial: rate(8),
+    };
+    for wrap in ALL_WRAPS {
+        let mut stand = Stand::new(wrap).with_limits(limits, 2);
+        // Three times as many as may wait, one after the other, all of which come back.
+        for _ in 0..12 {
+            let cookie = stand.cookie();
+            let third = stand.third(Opcode::ControlV1, CLIENT, cookie);
+            assert_eq!(stand.greet(&third), Outcome::Session, "{wrap:?}");
+        }
+        let cookies: Vec<_> = (0..4).map(|_| stand.cookie()).collect();
+        let refused = Outcome::Drop(ControlDrop::TooManyContacts);
+        for _ in 0..100 {
+            let reset = stand.reset();
+            assert_eq!(stand.greet(&reset), refused, "{wrap:?}");
+        }
+        // Also those that want the same cookie again.
+        let again = stand.seal(header(Opcode::ControlV1), &body(None, Some(1), b"hello"));
+        assert_eq!(stand.greet(&again), refused, "{wrap:?}");
+        let third = stand.third(Opcode::AckV1, CLIENT, cookies[0]);
+        assert_eq!(stand.greet(&third), Outcome::Session);
+        stand.cookie();
+        let reset = stand.reset();
+        assert_eq!(stand.greet(&reset), refused, "one place was given back");
+        stand.pass(10);
+        stand.cookie();
+    }
+}
+
+#[test]
+fn a_reset_that_fails_its_wrapping_uses_up_nothing() {
+    let limits = ContactLimits {
+        new_sessions: None,
+        initial: rate(1),
+    };
+    for wrap in [Wrap::TlsAuth, Wrap::TlsCrypt] {
+        let mut stand = Stand::new(wrap).with_limits(limits, 1);
+        let mut reset = stand.reset();
+        *reset.last_mut().expect("bytes") ^= 1;
+        for _ in 0..10 {
+            let outcome = stand.greet(&reset);
+            assert!(matches!(outcome, Outcome::Drop(ControlDrop::Wrapping(_))));
+        }
+        stand.cookie();
+    }
+}
+
+#[test]
+fn sessions_have_a_bound_and_who_repeats_gets_in_later() {
+    let limits = ContactLimits {
+        new_sessions: Some(rate(3)),
+        initial: rate(100),
+    };
+    let mut stand = Stand::new(Wrap::TlsCrypt).with_limits(limits, 1);
+    let cookie = stand.cookie();
+    let mut third = || stand.third(Opcode::ControlV1, CLIENT, cookie);
+    let thirds: Vec<_> = (0..5).map(|_| third()).collect();
+    let outcomes: Vec<_> = thirds.iter().map(|third| stand.greet(third)).collect();
+    let refused = || Outcome::Drop(ControlDrop::TooManySessions);
+    let session = || Outcome::Session;
+    assert_eq!(
+        outcomes,
+        [session(), session(), session(), refused(), refused()]
+    );
+    stand.pass(9);
+    assert_eq!(stand.greet(&thirds[4]), refused());
+    stand.pass(1);
+    assert_eq!(
+        stand.greet(&thirds[4]),
+        session(),
+        "the cookie is still good"
+    );
 }

@@ -14,6 +14,7 @@ use crate::node::event::{
     RealAddress, StopSignal, StrangerRefusal,
 };
 use crate::node::title::title;
+use crate::session::ContactNotice;
 use crate::wire::{PeerId, SessionId};
 
 /// One line, without time and line end.
@@ -136,6 +137,7 @@ impl<'a> Page<'a> {
                     "TLS Error: {refusals} more refusals of strangers, not logged one by one"
                 ),
             ),
+            NodeEvent::Contacts(notice) => self.contacts(*notice),
             NodeEvent::Dropped { reason, packets } => self.say(
                 DROPPED,
                 format_args!("{packets} packets dropped: {}", reason.name()),
@@ -341,6 +343,39 @@ impl<'a> Page<'a> {
             StrangerRefusal::WrongCookie => self.say(
                 DROPPED,
                 format_args!("Packet with invalid or missing SID from {from} or wrong packet id"),
+            ),
+            StrangerRefusal::TooManySessions => {
+                let from = RealAddress(from.0);
+                self.say(
+                    MULTI_ERROR,
+                    format_args!(
+                        "MULTI: Connection from {from} would exceed new connection frequency limit \
+                         as controlled by --connect-freq"
+                    ),
+                );
+            }
+        }
+    }
+
+    fn contacts(&mut self, notice: ContactNotice) {
+        match notice {
+            ContactNotice::Exceeded { limit, remaining } => self.say(
+                WARNING,
+                format_args!(
+                    "Note: --connect-freq-initial {} {} rate limit exceeded, dropping initial \
+                     handshake packets for the next {} seconds",
+                    limit.count,
+                    limit.per.as_secs(),
+                    remaining.as_secs()
+                ),
+            ),
+            ContactNotice::Dropped { limit, packets } => self.say(
+                DROPPED,
+                format_args!(
+                    "Dropped {packets} initial handshake packets due to --connect-freq-initial {} {}",
+                    limit.count,
+                    limit.per.as_secs()
+                ),
             ),
         }
     }

@@ -153,6 +153,7 @@ pub(super) fn drop_reason(refused: ControlDrop) -> DropReason {
         }
         ControlDrop::OutsideWindow => DropReason::ControlWindow,
         ControlDrop::Cookie => DropReason::Cookie,
+        ControlDrop::TooManyContacts | ControlDrop::TooManySessions => DropReason::ContactBudget,
         ControlDrop::TooLong => DropReason::Oversized,
     }
 }
@@ -178,6 +179,7 @@ pub(super) fn stranger_refusal(refused: ControlDrop) -> Option<StrangerRefusal> 
             StrangerRefusal::TlsAuthMissing
         }
         ControlDrop::Cookie => StrangerRefusal::WrongCookie,
+        ControlDrop::TooManySessions => StrangerRefusal::TooManySessions,
         _ => return None,
     })
 }

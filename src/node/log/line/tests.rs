@@ -4,6 +4,8 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::session::Rate;
+use std::time::Duration;
 
 fn from() -> SocketAddr {
     "10.77.0.2:39048".parse().unwrap()
@@ -291,6 +293,14 @@ fn refusals_are_told_in_the_words_that_fail2ban_matches() {
             ],
         ),
         (
+            stranger(StrangerRefusal::TooManySessions),
+            vec![(
+                1,
+                "MULTI: Connection from 10.77.0.2:39048 would exceed new connection frequency limit \
+                 as controlled by --connect-freq",
+            )],
+        ),
+        (
             stranger(StrangerRefusal::WrongCookie),
             vec![(
                 4,
@@ -463,4 +473,31 @@ fn peer_info_cannot_forge_a_line() {
         lines[0].text,
         "10.77.0.2:39048 peer info: UV_X=_Initialization Sequence Completed_[2K"
     );
+}
+
+#[test]
+fn unanswered_strangers_are_told_in_the_words_of_2_6() {
+    let limit = Rate {
+        count: 100,
+        per: Duration::from_secs(10),
+    };
+    let remaining = Duration::from_millis(7_400);
+    let packets = 4_711;
+    check(vec![
+        (
+            NodeEvent::Contacts(ContactNotice::Exceeded { limit, remaining }),
+            vec![(
+                1,
+                "Note: --connect-freq-initial 100 10 rate limit exceeded, dropping initial \
+                 handshake packets for the next 7 seconds",
+            )],
+        ),
+        (
+            NodeEvent::Contacts(ContactNotice::Dropped { limit, packets }),
+            vec![(
+                4,
+                "Dropped 4711 initial handshake packets due to --connect-freq-initial 100 10",
+            )],
+        ),
+    ]);
 }
