@@ -29,6 +29,7 @@ use crate::node::log::LogOptions;
 use crate::node::status::StatusFormat;
 use crate::packet::Mssfix;
 use crate::session::Renegotiation;
+pub use crate::session::{ContactLimits, Rate};
 
 /// A server's whole configuration.
 #[derive(Debug)]
@@ -346,37 +347,6 @@ pub struct ReplayWindow {
     pub packets: u32,
     /// How long a gap is waited for.
     pub time: Duration,
-}
-
-/// How many strangers are answered and let in; of the whole node, over all listeners and shards.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ContactLimits {
-    /// New sessions, `None` for no bound. Wire: `connect-freq`.
-    pub new_sessions: Option<Rate>,
-    /// Answers to first packets, before any state is kept. Wire: `connect-freq-initial`.
-    pub initial: Rate,
-}
-
-impl Default for ContactLimits {
-    // Wire: the defaults of 2.6.
-    fn default() -> Self {
-        Self {
-            new_sessions: None,
-            initial: Rate {
-                count: 100,
-                per: Duration::from_secs(10),
-            },
-        }
-    }
-}
-
-/// So many in so long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rate {
-    /// How many.
-    pub count: u32,
-    /// In how long; at least a second.
-    pub per: Duration,
 }
 
 /// What clients are told when the server stops.

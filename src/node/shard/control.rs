@@ -97,6 +97,9 @@ impl<E: Edges> Shard<E> {
             Err(reason) => self.refused(path, None, reason, now),
         }
         self.scratch = answer;
+        if let Some(notice) = self.protocol.take_notice() {
+            self.publish(NodeEvent::Contacts(notice));
+        }
     }
 
     /// A stranger that has shown that it receives at its address.

@@ -36,7 +36,7 @@ use crate::packet::{
     DropCounters, DropReason, InboundBatch, Mssfix, OutboundBatch, PeerEvent, PeerTable, Pool,
 };
 use crate::random::Random;
-use crate::session::{Farewell, Grant, OpenVpn2, V4Grant, V6Grant};
+use crate::session::{ContactLimits, Farewell, Grant, OpenVpn2, V4Grant, V6Grant};
 use crate::time::Monotonic;
 use crate::wire::PeerId;
 
@@ -69,6 +69,8 @@ pub struct Network {
     pub max_clients: u32,
     /// How clients are told that the server stops.
     pub farewell: Farewell,
+    /// How many strangers all shards together answer and let in.
+    pub contact: ContactLimits,
 }
 
 impl Network {
@@ -138,7 +140,9 @@ impl<E: Edges> Shard<E> {
         Self {
             number: parts.number,
             io: Io::new(edges, pool),
-            protocol: parts.protocol,
+            protocol: parts
+                .protocol
+                .with_limits(parts.network.contact, parts.shards),
             connections: Connections::new(),
             peers,
             network: parts.network,

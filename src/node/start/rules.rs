@@ -61,5 +61,6 @@ pub(super) fn network(settings: &Settings) -> Network {
             ExplicitExit::Restart => Farewell::Restart { next_remote: false },
             ExplicitExit::RestartNext => Farewell::Restart { next_remote: true },
         },
+        contact: settings.contact,
     }
 }
