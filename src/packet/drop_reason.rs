@@ -129,6 +129,12 @@ drop_reasons! {
     /// Larger than the tunnel's MTU.
     TooLarge "too_large"
 
+    // --- Between shards ---
+    /// The mailbox of the shard that it belongs to is full.
+    MailboxFull "mailbox_full"
+    /// It was handed over by another shard already, and does not belong to this one either.
+    HandedOnTwice "handed_on_twice"
+
     // --- Our own bounds, and the kernel ---
     /// No pool buffer is free.
     PoolEmpty "pool_empty"

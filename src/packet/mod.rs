@@ -3,12 +3,16 @@
 //! Invariant: no clock, no socket, no thread, no TLS.
 
 mod batch;
+mod directory;
 mod drop_reason;
 mod event;
+mod hand_offs;
 mod inbound;
 mod key_slots;
+mod keyed_hash;
 mod mssfix;
 mod outbound;
+mod parcel;
 mod path;
 mod peer;
 mod peer_ids;
@@ -20,12 +24,16 @@ mod routes;
 mod tests;
 
 pub use batch::{Batch, Datagram, Packet, Received};
+pub use directory::{Directory, DirectoryFull, Owner};
 pub use drop_reason::{DropCounters, DropReason};
 pub use event::{PeerEvent, Refusal};
+pub use hand_offs::{HandOffCounters, HandOffKind, HandOffs};
 pub use inbound::{InboundBatch, inbound};
 pub use key_slots::{KeySlots, NoSuchKey};
+use keyed_hash::KeyedHash;
 pub use mssfix::Mssfix;
 pub use outbound::{OutboundBatch, outbound, seal_payload};
+pub use parcel::{InnerSource, Parcel, ParcelContent};
 pub use path::{LocalAddress, Path};
 pub use peer::{InnerAddresses, NewPeer, Numbering, Peer, Traffic};
 use peer_ids::PeerIds;

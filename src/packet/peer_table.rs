@@ -1,14 +1,14 @@
 //! The peers of one shard, and the four ways to find one: by index, peer id, path and inner address.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, DefaultHasher, Hasher};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use super::path::FourTuple;
 use super::{
-    InnerAddresses, NewPeer, Numbering, Path, Peer, PeerIds, PeerIndex, Routes, RoutesFull,
+    InnerAddresses, KeyedHash, NewPeer, Numbering, Path, Peer, PeerIds, PeerIndex, Routes,
+    RoutesFull,
 };
 use crate::limits;
 use crate::random::Random;
@@ -25,7 +25,7 @@ pub struct PeerTable {
     /// By the peer id's slot. Entries outlive their peer; the generation tells.
     by_peer_id: Vec<PeerIndex>,
     by_path: HashMap<FourTuple, PeerIndex, KeyedHash>,
-    routes: Routes,
+    routes: Routes<PeerIndex>,
 }
 
 impl PeerTable {
@@ -216,33 +216,6 @@ pub struct TableFull;
 struct Place {
     generation: u32,
     peer: Option<Box<Peer>>,
-}
-
-/// The standard library's hash behind a random prefix.
-#[derive(Clone, Copy)]
-struct KeyedHash([u64; 2]);
-
-impl KeyedHash {
-    fn new(random: &mut dyn Random) -> Self {
-        Self([random.next_u64(), random.next_u64()])
-    }
-}
-
-impl BuildHasher for KeyedHash {
-    type Hasher = DefaultHasher;
-
-    fn build_hasher(&self) -> DefaultHasher {
-        let mut hasher = DefaultHasher::new();
-        hasher.write_u64(self.0[0]);
-        hasher.write_u64(self.0[1]);
-        hasher
-    }
-}
-
-impl std::fmt::Debug for KeyedHash {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("KeyedHash")
-    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! From an inner address to the peer that has it.
+//! From an inner address to whom it leads to.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
@@ -7,21 +7,20 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use prefix_trie::PrefixMap;
 
-use super::PeerIndex;
-
-/// Inner destinations of one shard: single addresses, and prefixes behind clients.
+/// Inner destinations, single addresses and prefixes behind clients, and whose they are: a peer's in
+/// the table of a shard, a shard's in its directory.
 ///
 /// An address entry wins over any prefix, the longest prefix over the others.
 #[derive(Debug)]
-pub(super) struct Routes {
-    hosts_v4: Hosts<u32>,
-    hosts_v6: Hosts<u128>,
-    prefixes_v4: PrefixMap<Ipv4Net, PeerIndex>,
-    prefixes_v6: PrefixMap<Ipv6Net, PeerIndex>,
+pub(super) struct Routes<T> {
+    hosts_v4: Hosts<u32, T>,
+    hosts_v6: Hosts<u128, T>,
+    prefixes_v4: PrefixMap<Ipv4Net, T>,
+    prefixes_v6: PrefixMap<Ipv6Net, T>,
     prefixes_max: usize,
 }
 
-impl Routes {
+impl<T: Copy + Eq> Routes<T> {
     /// Room for `hosts` addresses of each family, which the caller keeps to, and a bound of
     /// `prefixes_max` prefixes of both together.
     pub(super) fn new(hosts: usize, prefixes_max: usize) -> Self {
@@ -34,49 +33,57 @@ impl Routes {
         }
     }
 
-    /// The peer that packets to `address` go to.
-    pub(super) fn find(&self, address: IpAddr) -> Option<PeerIndex> {
+    /// Whom packets to `address` go to.
+    pub(super) fn find(&self, address: IpAddr) -> Option<T> {
         match address {
             IpAddr::V4(address) => self.find_v4(address),
             IpAddr::V6(address) => self.find_v6(address),
         }
     }
 
-    fn find_v4(&self, address: Ipv4Addr) -> Option<PeerIndex> {
-        if let Some(&peer) = self.hosts_v4.get(&address.to_bits()) {
-            return Some(peer);
+    fn find_v4(&self, address: Ipv4Addr) -> Option<T> {
+        if let Some(&owner) = self.hosts_v4.get(&address.to_bits()) {
+            return Some(owner);
         }
         if self.prefixes_v4.is_empty() {
             return None;
         }
-        let (_, &peer) = self.prefixes_v4.get_lpm(&Ipv4Net::from(address))?;
-        Some(peer)
+        let (_, &owner) = self.prefixes_v4.get_lpm(&Ipv4Net::from(address))?;
+        Some(owner)
     }
 
-    fn find_v6(&self, address: Ipv6Addr) -> Option<PeerIndex> {
-        if let Some(&peer) = self.hosts_v6.get(&address.to_bits()) {
-            return Some(peer);
+    fn find_v6(&self, address: Ipv6Addr) -> Option<T> {
+        if let Some(&owner) = self.hosts_v6.get(&address.to_bits()) {
+            return Some(owner);
         }
         if self.prefixes_v6.is_empty() {
             return None;
         }
-        let (_, &peer) = self.prefixes_v6.get_lpm(&Ipv6Net::from(address))?;
-        Some(peer)
+        let (_, &owner) = self.prefixes_v6.get_lpm(&Ipv6Net::from(address))?;
+        Some(owner)
     }
 
-    /// Routes a single address to `peer`, in place of whoever had it.
-    pub(super) fn add_host(&mut self, address: IpAddr, peer: PeerIndex) {
+    /// How many addresses there are of the family of `address`, itself left out.
+    pub(super) fn others(&self, address: IpAddr) -> usize {
         match address {
-            IpAddr::V4(address) => self.hosts_v4.insert(address.to_bits(), peer),
-            IpAddr::V6(address) => self.hosts_v6.insert(address.to_bits(), peer),
+            IpAddr::V4(address) => others(&self.hosts_v4, &address.to_bits()),
+            IpAddr::V6(address) => others(&self.hosts_v6, &address.to_bits()),
+        }
+    }
+
+    /// Routes a single address to `owner`, in place of whoever had it.
+    pub(super) fn add_host(&mut self, address: IpAddr, owner: T) {
+        match address {
+            IpAddr::V4(address) => self.hosts_v4.insert(address.to_bits(), owner),
+            IpAddr::V6(address) => self.hosts_v6.insert(address.to_bits(), owner),
         };
     }
 
-    /// Routes a prefix to `peer`, in place of whoever had it. Host bits are ignored.
+    /// Routes a prefix to `owner`, in place of whoever had it. Host bits are ignored.
     ///
     /// # Errors
     /// [`RoutesFull`] when a new entry would exceed the bound.
-    pub(super) fn add_prefix(&mut self, prefix: IpNet, peer: PeerIndex) -> Result<(), RoutesFull> {
+    pub(super) fn add_prefix(&mut self, prefix: IpNet, owner: T) -> Result<(), RoutesFull> {
         let known = match prefix.trunc() {
             IpNet::V4(prefix) => self.prefixes_v4.contains_key(&prefix),
             IpNet::V6(prefix) => self.prefixes_v6.contains_key(&prefix),
@@ -85,28 +92,28 @@ impl Routes {
             return Err(RoutesFull);
         }
         match prefix.trunc() {
-            IpNet::V4(prefix) => self.prefixes_v4.insert(prefix, peer),
-            IpNet::V6(prefix) => self.prefixes_v6.insert(prefix, peer),
+            IpNet::V4(prefix) => self.prefixes_v4.insert(prefix, owner),
+            IpNet::V6(prefix) => self.prefixes_v6.insert(prefix, owner),
         };
         Ok(())
     }
 
-    /// Forgets an address, if it still leads to `peer`: a newer session of the same client may have
+    /// Forgets an address, if it still leads to `owner`: a newer session of the same client may have
     /// taken it.
-    pub(super) fn remove_host(&mut self, address: IpAddr, peer: PeerIndex) {
+    pub(super) fn remove_host(&mut self, address: IpAddr, owner: T) {
         match address {
-            IpAddr::V4(address) => remove(&mut self.hosts_v4, address.to_bits(), peer),
-            IpAddr::V6(address) => remove(&mut self.hosts_v6, address.to_bits(), peer),
+            IpAddr::V4(address) => remove(&mut self.hosts_v4, address.to_bits(), owner),
+            IpAddr::V6(address) => remove(&mut self.hosts_v6, address.to_bits(), owner),
         }
     }
 
-    /// Forgets a prefix, if it still leads to `peer`.
-    pub(super) fn remove_prefix(&mut self, prefix: IpNet, peer: PeerIndex) {
+    /// Forgets a prefix, if it still leads to `owner`.
+    pub(super) fn remove_prefix(&mut self, prefix: IpNet, owner: T) {
         match prefix.trunc() {
-            IpNet::V4(prefix) if self.prefixes_v4.get(&prefix) == Some(&peer) => {
+            IpNet::V4(prefix) if self.prefixes_v4.get(&prefix) == Some(&owner) => {
                 self.prefixes_v4.remove(&prefix);
             }
-            IpNet::V6(prefix) if self.prefixes_v6.get(&prefix) == Some(&peer) => {
+            IpNet::V6(prefix) if self.prefixes_v6.get(&prefix) == Some(&owner) => {
                 self.prefixes_v6.remove(&prefix);
             }
             _ => {}
@@ -119,12 +126,16 @@ impl Routes {
 #[error("the table of inner networks is full")]
 pub struct RoutesFull;
 
-type Hosts<K> = HashMap<K, PeerIndex, BuildHasherDefault<AddressHasher>>;
+type Hosts<K, T> = HashMap<K, T, BuildHasherDefault<AddressHasher>>;
 
-fn remove<K: Eq + Hash>(hosts: &mut Hosts<K>, address: K, peer: PeerIndex) {
-    if hosts.get(&address) == Some(&peer) {
+fn remove<K: Eq + Hash, T: Eq>(hosts: &mut Hosts<K, T>, address: K, owner: T) {
+    if hosts.get(&address) == Some(&owner) {
         hosts.remove(&address);
     }
+}
+
+fn others<K: Eq + Hash, T>(hosts: &Hosts<K, T>, address: &K) -> usize {
+    hosts.len() - usize::from(hosts.contains_key(address))
 }
 
 /// Spreads one integer by a multiplication.
@@ -167,6 +178,7 @@ const GOLDEN_RATIO: u64 = 0x9e37_79b9_7f4a_7c15;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::packet::PeerIndex;
     use std::collections::HashSet;
 
     fn peer(number: u32) -> PeerIndex {
