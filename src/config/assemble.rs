@@ -2,6 +2,7 @@
 
 mod addresses;
 mod network;
+mod shards;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,8 +11,8 @@ use super::diagnostics::{Diagnostic, Diagnostics, Reason, Severity};
 use super::draft::{Draft, MTU_DEFAULT, Written};
 use super::pki::{self, Opened};
 use super::settings::{
-    ContactLimits, HandshakeSettings, Keepalive, NetworkSettings, ProcessSettings, Settings,
-    ShardSettings, StatusSettings, TlsSettings, WrappingSettings, usable_cores,
+    HandshakeSettings, Keepalive, NetworkSettings, ProcessSettings, Settings, StatusSettings,
+    TlsSettings, WrappingSettings,
 };
 use crate::crypto::Digest;
 use crate::crypto::tls::rustls::TlsVersion;
@@ -25,6 +26,7 @@ use crate::wire::PushReply;
 pub(super) fn assemble(mut draft: Draft) -> (Option<Settings>, Diagnostics) {
     let draft = &mut draft;
     // Each of these looks at its own part, so that all problems are found at once.
+    let shards = shards::shards(draft);
     let listeners = network::listeners(draft);
     let device = network::device(draft);
     let network = addresses::network(draft);
@@ -40,7 +42,7 @@ pub(super) fn assemble(mut draft: Draft) -> (Option<Settings>, Diagnostics) {
         let (device, network, tls, wrapping) = (device?, network?, tls?, wrapping?);
         let auth = auth(draft);
         Some(Settings {
-            shards: ShardSettings::one_a_core(&usable_cores()),
+            shards: shards?,
             listeners: listeners?,
             push: push(draft, &network, keepalive),
             keepalive: keepalive.server,
@@ -50,12 +52,12 @@ pub(super) fn assemble(mut draft: Draft) -> (Option<Settings>, Diagnostics) {
             ciphers: std::mem::take(&mut draft.control.ciphers),
             max_clients: draft.network.max_clients,
             duplicate_cn: draft.network.duplicate_cn,
-            client_to_client: false,
-            contact: ContactLimits::default(),
+            client_to_client: draft.network.client_to_client,
+            contact: draft.network.contact,
             explicit_exit: draft.network.explicit_exit,
             log: log(draft),
             status: status(draft),
-            control_socket: None,
+            control_socket: draft.process.control_socket.take(),
             process: process(draft),
             environment: std::mem::take(&mut draft.process.environment),
             device,
@@ -320,7 +322,9 @@ fn process(draft: &mut Draft) -> ProcessSettings {
         daemon: draft.process.daemon,
         pid_file,
         directory,
-        ..ProcessSettings::default()
+        user: draft.process.user.take(),
+        group: draft.process.group.take(),
+        chroot: draft.process.chroot.take(),
     }
 }
 

@@ -215,18 +215,25 @@ fn apply_optional(draft: &mut Draft, line: &Line) {
 }
 
 fn remark_unknown(draft: &mut Draft, line: &Line) {
-    let severity = if draft.may_be_ignored(&line.name) {
+    let own = directives::is_own(&line.name);
+    let severity = if draft.may_be_ignored(&line.name) && !own {
         Severity::Warning
     } else {
         Severity::Error
     };
-    let instead = directives::nearest(&line.name).map(|near| format!("did you mean `{near}`?"));
+    let near = directives::nearest(&line.name).map(|near| format!("did you mean `{near}`?"));
+    let instead = near.or_else(|| own.then(own_names));
     draft.remark(
         severity,
         line,
         Reason::Unrecognized("no such directive".into()),
         instead,
     );
+}
+
+fn own_names() -> String {
+    let names: Vec<&str> = directives::own().collect();
+    format!("there are `{}`", names.join("`, `"))
 }
 
 impl Draft {

@@ -61,8 +61,12 @@ const INTRODUCTION: &str = "\
 # Directives
 
 ringway reads the configuration files of OpenVPN. This page lists every directive that OpenVPN 2.6
-and 2.7 know. It is made from the table in `src/config/directives/`; after a change there,
-`UPDATE_DOCS=1 cargo test documentation` writes it anew.
+and 2.7 know, and the few that ringway adds. It is made from the table in `src/config/directives/`;
+after a change there, `UPDATE_DOCS=1 cargo test documentation` writes it anew.
+
+The directives that ringway adds begin with `ringway-`. OpenVPN refuses lines that it does not know,
+but passes over what stands behind `setenv opt`; ringway obeys it. So write `setenv opt
+ringway-shards 4`, and the file serves both. A slip of the pen in such a line is an error.
 
 - **served**: it has effect.
 - **always so**: accepted; what it asks for is so in any case.

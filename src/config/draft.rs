@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::diagnostics::Diagnostics;
 use super::lexer::{Line, Location};
-use super::settings::{ExplicitExit, ReplayWindow};
+use super::settings::{Account, ContactLimits, ExplicitExit, ReplayWindow, SteeringChoice};
 use crate::crypto::tls::NameRule;
 use crate::crypto::tls::rustls::TlsVersion;
 use crate::crypto::{DataCipher, Digest, KeyDirection};
@@ -47,11 +47,23 @@ pub(super) struct Draft {
     pub(super) incomplete: bool,
     pub(super) ignorable: Vec<String>,
     pub(super) ignores_all_unknown: bool,
+    /// The cores that the process may use; none if that is not known.
+    pub(super) usable_cores: Vec<usize>,
+    pub(super) shards: ShardsDraft,
     pub(super) network: NetworkDraft,
     pub(super) tls: TlsDraft,
     pub(super) control: ControlDraft,
     pub(super) push: Vec<Written<String>>,
     pub(super) process: ProcessDraft,
+}
+
+/// How many shards, and where.
+#[derive(Debug, Default)]
+pub(super) struct ShardsDraft {
+    pub(super) count: Option<Written<usize>>,
+    /// At least one.
+    pub(super) cores: Option<Written<Vec<usize>>>,
+    pub(super) steering: SteeringChoice,
 }
 
 /// Sockets, device and addresses.
@@ -82,6 +94,8 @@ pub(super) struct NetworkDraft {
     pub(super) ping_restart: Option<Written<u32>>,
     pub(super) max_clients: u32,
     pub(super) duplicate_cn: bool,
+    pub(super) client_to_client: bool,
+    pub(super) contact: ContactLimits,
     pub(super) explicit_exit: ExplicitExit,
 }
 
@@ -177,6 +191,10 @@ pub(super) struct ProcessDraft {
     pub(super) status: Option<(String, Duration)>,
     pub(super) status_format: StatusFormat,
     pub(super) pid_file: Option<String>,
+    pub(super) control_socket: Option<PathBuf>,
+    pub(super) user: Option<Account>,
+    pub(super) group: Option<Account>,
+    pub(super) chroot: Option<PathBuf>,
     pub(super) environment: Vec<(String, String)>,
 }
 
@@ -231,6 +249,8 @@ impl Default for NetworkDraft {
             ping_restart: None,
             max_clients: limits::MAX_CLIENTS_DEFAULT,
             duplicate_cn: false,
+            client_to_client: false,
+            contact: ContactLimits::default(),
             explicit_exit: ExplicitExit::Silent,
         }
     }
@@ -269,6 +289,10 @@ impl Default for ProcessDraft {
             status: None,
             status_format: StatusFormat::V1,
             pid_file: None,
+            control_socket: None,
+            user: None,
+            group: None,
+            chroot: None,
             environment: Vec::new(),
         }
     }

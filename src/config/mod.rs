@@ -25,7 +25,7 @@ use std::path::Path;
 
 use diagnostics::Diagnostics;
 use draft::Draft;
-use settings::Settings;
+use settings::{Settings, usable_cores};
 
 /// A configuration that was read.
 #[derive(Debug)]
@@ -39,8 +39,14 @@ pub struct Loaded {
 /// Reads a command line of OpenVPN's form, without the program's name: `--directive value...`,
 /// `--config FILE`, or one file. Relative names start from `directory`.
 pub fn load(arguments: &[String], directory: &Path) -> Loaded {
+    load_on(usable_cores(), arguments, directory)
+}
+
+/// Reads it for a process that may use these cores.
+fn load_on(usable_cores: Vec<usize>, arguments: &[String], directory: &Path) -> Loaded {
     let mut draft = Draft {
         directory: directory.to_owned(),
+        usable_cores,
         ..Draft::default()
     };
     for line in command_line::read(arguments, directory) {

@@ -2,6 +2,8 @@
 
 mod addresses;
 mod files;
+mod process;
+mod shards;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -18,7 +20,7 @@ use tempfile::TempDir;
 
 use super::diagnostics::Severity;
 use super::settings::{Bind, DeviceName, ExplicitExit, Settings, WrappingSettings};
-use super::{Loaded, load};
+use super::{Loaded, load_on};
 use crate::crypto::tls::NameRule;
 use crate::crypto::{DataCipher, Digest, KeyDirection, StaticKey};
 use crate::node::log::{LogTarget, Stamp};
@@ -65,7 +67,7 @@ impl Files {
 
     fn load(&self, words: &[&str]) -> Loaded {
         let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
-        load(&words, self.0.path())
+        load_on(CORES.to_vec(), &words, self.0.path())
     }
 
     fn load_text(&self, text: &str) -> Loaded {
@@ -136,6 +138,16 @@ fn account(loaded: &Loaded, directory: &Path) -> String {
         let _ = writeln!(text, "{diagnostic}");
     }
     if let Some(settings) = &loaded.settings {
+        let _ = writeln!(
+            text,
+            "\n{:?}",
+            (
+                &settings.shards,
+                settings.client_to_client,
+                &settings.contact,
+                &settings.control_socket
+            )
+        );
         let tls = &settings.tls;
         let groups = tls
             .groups
@@ -143,7 +155,7 @@ fn account(loaded: &Loaded, directory: &Path) -> String {
             .map(|groups| groups.iter().map(|group| group.name()).collect::<Vec<_>>());
         let _ = writeln!(
             text,
-            "\n{:#?}",
+            "{:#?}",
             (&settings.listeners, &settings.device, &settings.network)
         );
         let _ = writeln!(
@@ -589,6 +601,9 @@ fn everything_may_be_inline() {
     assert!(loaded.settings.is_some(), "{:?}", loaded.diagnostics);
     assert_eq!(loaded.diagnostics.count(Severity::Warning), 0);
 }
+
+/// The cores of the machine that the tests pretend to run on.
+const CORES: [usize; 5] = [0, 1, 2, 3, 8];
 
 /// What every line of a table stands behind: seven lines without a remark.
 const LEAST: &str = "dev tun\nserver 10.8.0.0 255.255.255.0\ntopology subnet\nkeepalive 10 60\n\

@@ -18,7 +18,7 @@ use std::time::Duration;
 use ipnet::{Ipv4Net, Ipv6Net};
 use rustls::crypto::SupportedKxGroup;
 use rustls::pki_types::CertificateDer;
-pub use shards::{ShardSettings, SteeringChoice, usable_cores};
+pub use shards::{CoreList, ShardSettings, SteeringChoice, usable_cores};
 
 use crate::crypto::tls::rustls::{Identity, RustlsEngine, TlsVersion};
 use crate::crypto::tls::{NameRule, PeerPolicy, PeerPurpose};

@@ -1,4 +1,5 @@
-//! The table: every directive that OpenVPN 2.6 and 2.7 know, a file per family.
+//! The table: every directive that OpenVPN 2.6 and 2.7 know, and those of ringway alone, a file per
+//! family.
 
 mod access;
 mod addresses;
@@ -10,6 +11,7 @@ mod network;
 mod process;
 mod push;
 mod removed;
+mod ringway;
 mod routing;
 mod scripts;
 mod sessions;
@@ -31,6 +33,10 @@ pub struct Family {
 
 /// All families, in the order of the documentation.
 pub const FAMILIES: &[Family] = &[
+    Family {
+        title: "Of ringway alone",
+        rows: ringway::ROWS,
+    },
     Family {
         title: "Listening",
         rows: transport::ROWS,
@@ -107,6 +113,17 @@ pub fn find(name: &str) -> Option<&'static Directive> {
     all().find(|row| row.name == name)
 }
 
+/// Whether a name is one that OpenVPN will never know. A line with it is meant for ringway and
+/// never passed over.
+pub fn is_own(name: &str) -> bool {
+    name.starts_with("ringway-")
+}
+
+/// The names of [`is_own`] that there are.
+pub fn own() -> impl Iterator<Item = &'static str> {
+    ringway::ROWS.iter().map(|row| row.name)
+}
+
 /// The name that was probably meant.
 pub fn nearest(name: &str) -> Option<&'static str> {
     all()
@@ -145,6 +162,13 @@ mod tests {
         }
     }
 
+    #[test]
+    fn names_of_our_own() {
+        let by_name = all().map(|row| row.name).filter(|name| is_own(name));
+        assert_eq!(by_name.collect::<Vec<_>>(), own().collect::<Vec<_>>());
+        assert_eq!(own().count(), 4);
+    }
+
     /// Names and arities as OpenVPN 2.6.14 itself takes them, and the names of 2.7.
     #[test]
     fn every_directive_of_openvpn_is_here_with_its_arity() {
@@ -180,6 +204,8 @@ mod tests {
             ("tls-crpyt", Some("tls-crypt")),
             ("max-client", Some("max-clients")),
             ("dve", Some("dev")),
+            ("ringway-shard", Some("ringway-shards")),
+            ("ringway-stering", Some("ringway-steering")),
             ("banana", None),
             ("x", None),
         ] {

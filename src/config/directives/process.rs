@@ -1,10 +1,13 @@
 //! What the process does with itself, and how the configuration is read.
 
+use nix::unistd::{Group, User};
+
 use super::logging::file;
 use super::values::number;
 use crate::config::directive::{Directive, MANY, Refusal};
 use crate::config::draft::Draft;
 use crate::config::lexer::Line;
+use crate::config::settings::Account;
 
 pub(super) const ROWS: &[Directive] = &[
     Directive::served("config", "FILE", (1, 1), "read more lines here", included),
@@ -86,26 +89,26 @@ pub(super) const ROWS: &[Directive] = &[
         "files for scripts",
         "no script is started",
     ),
-    Directive::later(
+    Directive::served(
         "user",
         "NAME",
         (1, 1),
-        "drop privileges",
-        "remove the line and start ringway with the capabilities CAP_NET_ADMIN and CAP_NET_BIND_SERVICE alone",
+        "become this user once everything is opened and bound",
+        user,
     ),
-    Directive::later(
+    Directive::served(
         "group",
         "NAME",
         (1, 1),
-        "drop privileges",
-        "remove the line; see `user`",
+        "become a member of this group alone; that of `user` if not written",
+        group,
     ),
-    Directive::later(
+    Directive::served(
         "chroot",
         "DIRECTORY",
         (1, 1),
-        "confine the process",
-        "remove the line and confine it with systemd: RootDirectory=, ProtectSystem=",
+        "make this directory the root once everything is opened and bound",
+        chroot,
     ),
     Directive::later(
         "setcon",
@@ -182,6 +185,62 @@ fn writepid(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
     Ok(())
 }
 
+fn user(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    let name = line.argument(0).unwrap_or_default();
+    let user = User::from_name(name)
+        .ok()
+        .flatten()
+        // Wire: 2.6's words; it does not take numbers.
+        .ok_or_else(|| Refusal::because(format!("failed to find UID for user {name}")))?;
+    let id = user.uid.as_raw();
+    if id == 0 {
+        let why = "the server stays the superuser; name another, such as `nobody`";
+        draft.warn(line, why);
+    }
+    draft.process.user = Some(Account {
+        name: name.to_owned(),
+        id,
+    });
+    Ok(())
+}
+
+fn group(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    let name = line.argument(0).unwrap_or_default();
+    let Some(id) = gid(name) else {
+        let refusal = Refusal::because(format!("failed to find GID for group {name}"));
+        // The group of `nobody` has one name on Debian, another on Red Hat.
+        let other = NOBODYS_GROUPS
+            .iter()
+            .find(|other| NOBODYS_GROUPS.contains(&name) && gid(other).is_some());
+        return Err(match other {
+            Some(other) => refusal.instead(format!("write `group {other}`")),
+            None => refusal,
+        });
+    };
+    draft.process.group = Some(Account {
+        name: name.to_owned(),
+        id,
+    });
+    Ok(())
+}
+
+fn gid(name: &str) -> Option<u32> {
+    let group = Group::from_name(name).ok().flatten()?;
+    Some(group.gid.as_raw())
+}
+
+fn chroot(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    let directory = draft.path(file(line)?);
+    if !directory.is_dir() {
+        return Err(Refusal::because(format!(
+            "`{}` is not a directory",
+            file(line)?
+        )));
+    }
+    draft.process.chroot = Some(directory);
+    Ok(())
+}
+
 fn setenv(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
     let value = line.argument(1).unwrap_or_default();
     match line.argument(0).unwrap_or_default() {
@@ -227,3 +286,6 @@ fn script_security(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
     }
     Ok(())
 }
+
+/// What the group of the user `nobody` is called.
+const NOBODYS_GROUPS: [&str; 2] = ["nobody", "nogroup"];

@@ -1,14 +1,16 @@
 //! Routes of the server, traffic between clients, and what a tap bridge needs.
 
-use crate::config::directive::{Directive, MANY};
+use crate::config::directive::{Directive, MANY, Refusal};
+use crate::config::draft::Draft;
+use crate::config::lexer::Line;
 
 pub(super) const ROWS: &[Directive] = &[
-    Directive::later(
+    Directive::served(
         "client-to-client",
         "",
         (0, 0),
-        "hand packets between clients inside the server",
-        "remove the line and let the kernel route between clients",
+        "hand packets between clients inside the server, past the kernel and its firewall",
+        client_to_client,
     ),
     Directive::later(
         "route",
@@ -137,3 +139,8 @@ pub(super) const ROWS: &[Directive] = &[
         "write `push \"dns ...\"`: it is for clients",
     ),
 ];
+
+fn client_to_client(draft: &mut Draft, _: &Line) -> Result<(), Refusal> {
+    draft.network.client_to_client = true;
+    Ok(())
+}

@@ -2,11 +2,13 @@
 
 use std::net::{IpAddr, ToSocketAddrs};
 use std::num::NonZeroU32;
+use std::time::Duration;
 
-use super::values::{number, optional};
+use super::values::{YEAR, number, optional, seconds};
 use crate::config::directive::{Directive, MANY, Refusal};
 use crate::config::draft::{Draft, Family, Local};
 use crate::config::lexer::Line;
+use crate::config::settings::Rate;
 
 pub(super) const ROWS: &[Directive] = &[
     Directive::served(
@@ -50,7 +52,8 @@ pub(super) const ROWS: &[Directive] = &[
         "",
         (0, 0),
         "follow clients to a new address",
-        "a client's authenticated packets always move its session to their address",
+        "the authenticated packets of a client with a peer id always move it to their address; one \
+         without is known by its address",
     ),
     Directive::served(
         "sndbuf",
@@ -136,19 +139,20 @@ pub(super) const ROWS: &[Directive] = &[
         "limit the rate of sending",
         "remove the line; limits for each client come with the limit modules",
     ),
-    Directive::later(
+    Directive::served(
         "connect-freq",
         "N SECONDS",
         (2, 2),
-        "bound the rate of new connections",
-        "remove the line; first contacts are answered without keeping state",
+        "new sessions in so many seconds, over all shards; no bound if not written or SECONDS is 0",
+        connect_freq,
     ),
-    Directive::ignored(
+    Directive::served(
         "connect-freq-initial",
         "N SECONDS",
         (2, 2),
-        "bound the rate of answered first packets",
-        "first contacts are answered without keeping state",
+        "answers to first packets of strangers in so many seconds, over all shards; 100 in 10 if \
+         not written",
+        connect_freq_initial,
     ),
     Directive::later(
         "max-packet-size",
@@ -249,6 +253,28 @@ fn sndbuf(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
 
 fn rcvbuf(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
     draft.network.receive_buffer = buffer(line)?;
+    Ok(())
+}
+
+fn connect_freq(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    let (count, per) = (number(line, 0, 0..=u32::MAX)?, seconds(line, 1, 0..=YEAR)?);
+    draft.network.contact.new_sessions = match (count, per) {
+        // Wire: 2.6 does not count when the time is 0.
+        (_, Duration::ZERO) => None,
+        (0, _) => {
+            return Err(Refusal::because("nobody could connect")
+                .instead("remove the line, or write how many"));
+        }
+        (count, per) => Some(Rate { count, per }),
+    };
+    Ok(())
+}
+
+fn connect_freq_initial(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    draft.network.contact.initial = Rate {
+        count: number(line, 0, 1..=u32::MAX)?,
+        per: seconds(line, 1, 1..=YEAR)?,
+    };
     Ok(())
 }
 

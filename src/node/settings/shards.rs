@@ -1,5 +1,7 @@
 //! How many shards there are, where they run, and who steers packets to them.
 
+use std::fmt;
+
 use crate::limits;
 
 /// The shards of a node: one for each entry of `cores`.
@@ -56,6 +58,26 @@ impl SteeringChoice {
     }
 }
 
+/// Cores as people write them: `0-3,8`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CoreList<'c>(pub &'c [usize]);
+
+impl fmt::Display for CoreList<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let runs = self.0.chunk_by(|core, next| core + 1 == *next);
+        for (index, run) in runs.enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            match run {
+                [first, .., last] => write!(f, "{comma}{first}-{last}")?,
+                single => single
+                    .iter()
+                    .try_for_each(|core| write!(f, "{comma}{core}"))?,
+            }
+        }
+        Ok(())
+    }
+}
+
 /// The cores that this thread may run on, in ascending order; none if the system does not say.
 pub fn usable_cores() -> Vec<usize> {
     let cores = core_affinity::get_core_ids().unwrap_or_default();
@@ -83,6 +105,20 @@ mod tests {
             many[..limits::SHARDS_MAX]
         );
         assert_eq!(ShardSettings::one_a_core(&[2, 5]).cores, [2, 5]);
+    }
+
+    #[test]
+    fn cores_as_people_write_them() {
+        for (cores, text) in [
+            (&[][..], ""),
+            (&[3], "3"),
+            (&[0, 1], "0-1"),
+            (&[0, 1, 2, 3, 8], "0-3,8"),
+            (&[8, 0, 1, 4], "8,0-1,4"),
+            (&[0, 1, 0, 1], "0-1,0-1"),
+        ] {
+            assert_eq!(CoreList(cores).to_string(), text);
+        }
     }
 
     #[test]

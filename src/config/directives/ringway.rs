@@ -1,0 +1,188 @@
+//! What no other server has: shards, their cores, steering, the control socket.
+//!
+//! Each of these lines may also be written as `setenv opt ringway-...`, which OpenVPN passes over
+//! and ringway obeys, so that a configuration serves both.
+
+use std::os::unix::ffi::OsStrExt;
+
+use super::logging::file;
+use super::values::number;
+use crate::config::directive::{Directive, Refusal};
+use crate::config::draft::{Draft, Written};
+use crate::config::lexer::Line;
+use crate::config::settings::{CoreList, SteeringChoice};
+use crate::limits;
+
+pub(super) const ROWS: &[Directive] = &[
+    Directive::served(
+        "ringway-shards",
+        "N",
+        (1, 1),
+        "shards, each with a thread, sockets and a tun queue of its own; if not written, one for \
+         each core that the process may use",
+        shards,
+    ),
+    Directive::served(
+        "ringway-cores",
+        "LIST",
+        (1, 1),
+        "cores such as `0-3,8` that the shards are pinned to, in this order; if not written, those \
+         that the process may use",
+        cores,
+    ),
+    Directive::served(
+        "ringway-steering",
+        "both|udp|tun|none",
+        (1, 1),
+        "for which side programs in the kernel may choose the shard, `both` if not written",
+        steering,
+    ),
+    Directive::served(
+        "ringway-control",
+        "PATH",
+        (1, 1),
+        "unix socket on which the running server answers",
+        control,
+    ),
+];
+
+fn shards(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    draft.shards.count = Written::new(number(line, 0, 1..=limits::SHARDS_MAX)?, line);
+    Ok(())
+}
+
+fn cores(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    let list = line.argument(0).unwrap_or_default();
+    let cores = read_cores(list, &draft.usable_cores)?;
+    draft.shards.cores = Written::new(cores, line);
+    Ok(())
+}
+
+fn steering(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    draft.shards.steering = match line.argument(0).unwrap_or_default() {
+        "both" => SteeringChoice::Both,
+        "udp" => SteeringChoice::Udp,
+        "tun" => SteeringChoice::Tun,
+        "none" => SteeringChoice::None,
+        other => {
+            return Err(Refusal::because(format!("`{other}` is no side"))
+                .instead("write `both`, `udp`, `tun` or `none`"));
+        }
+    };
+    Ok(())
+}
+
+fn control(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    let path = draft.path(file(line)?);
+    let length = path.as_os_str().as_bytes().len();
+    if length > SOCKET_PATH_MAX {
+        return Err(Refusal::because(format!(
+            "the path has {length} bytes, and that of a socket has at most {SOCKET_PATH_MAX}"
+        )));
+    }
+    draft.process.control_socket = Some(path);
+    Ok(())
+}
+
+/// The cores of a list such as `0-3,8`, in its order, each of which is usable. With no `usable`
+/// ones it is not known which are.
+fn read_cores(list: &str, usable: &[usize]) -> Result<Vec<usize>, Refusal> {
+    let mut cores = Vec::new();
+    for part in list.split(',') {
+        let range = range_of(part).ok_or_else(|| {
+            Refusal::because(format!("`{part}` is no core and no range of cores"))
+                .instead("write for example `ringway-cores 0-3,8`")
+        })?;
+        for core in range {
+            if !usable.is_empty() && !usable.contains(&core) {
+                return Err(Refusal::because(format!(
+                    "core {core} is none that this process may use: those are {}",
+                    CoreList(usable)
+                )));
+            }
+            if cores.contains(&core) {
+                return Err(Refusal::because(format!("core {core} stands there twice"))
+                    .instead("for several shards on a core, write `ringway-shards`"));
+            }
+            if cores.len() == limits::SHARDS_MAX {
+                return Err(Refusal::because(format!(
+                    "more than {} cores",
+                    limits::SHARDS_MAX
+                )));
+            }
+            cores.push(core);
+        }
+    }
+    Ok(cores)
+}
+
+fn range_of(part: &str) -> Option<std::ops::RangeInclusive<usize>> {
+    let (first, last) = part.split_once('-').unwrap_or((part, part));
+    // `+1` would parse too.
+    let number = |word: &str| word.parse().ok().filter(|_| !word.starts_with('+'));
+    let (first, last) = (number(first)?, number(last)?);
+    (first <= last).then_some(first..=last)
+}
+
+/// What `sun_path` of unix(7) holds beside its NUL.
+const SOCKET_PATH_MAX: usize = 107;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_cores() {
+        let usable: Vec<usize> = (0..8).chain([12]).collect();
+        for (list, cores) in [
+            ("0", &[0][..]),
+            ("0-3,6", &[0, 1, 2, 3, 6]),
+            ("12,0-1", &[12, 0, 1]),
+            ("5-5", &[5]),
+        ] {
+            assert_eq!(read_cores(list, &usable).as_deref(), Ok(cores), "{list}");
+        }
+        assert_eq!(read_cores("900-902", &[]).unwrap(), [900, 901, 902]);
+    }
+
+    #[test]
+    fn lists_that_are_none() {
+        let no_range = |part| {
+            Refusal::because(format!("`{part}` is no core and no range of cores"))
+                .instead("write for example `ringway-cores 0-3,8`")
+        };
+        let unusable = |core| {
+            Refusal::because(format!(
+                "core {core} is none that this process may use: those are 0-3,6,8-9"
+            ))
+        };
+        let twice = |core| {
+            Refusal::because(format!("core {core} stands there twice"))
+                .instead("for several shards on a core, write `ringway-shards`")
+        };
+        for (list, refusal) in [
+            ("", no_range("")),
+            ("0,,1", no_range("")),
+            ("3-0", no_range("3-0")),
+            ("all", no_range("all")),
+            ("0-", no_range("0-")),
+            ("-1", no_range("-1")),
+            ("+1", no_range("+1")),
+            ("0 1", no_range("0 1")),
+            ("4", unusable(4)),
+            ("0-4", unusable(4)),
+            ("8-18446744073709551615", unusable(10)),
+            ("0-2,1", twice(1)),
+        ] {
+            assert_eq!(
+                read_cores(list, &[0, 1, 2, 3, 6, 8, 9]),
+                Err(refusal),
+                "{list}"
+            );
+        }
+        assert_eq!(
+            read_cores("0-18446744073709551615", &[]),
+            Err(Refusal::because("more than 256 cores"))
+        );
+    }
+}

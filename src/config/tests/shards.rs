@@ -1,0 +1,204 @@
+//! Shards, cores, steering, the control socket: the directives of ringway alone, in both forms.
+
+use super::{CORES, Files, LEAST};
+use crate::config::settings::SteeringChoice;
+
+#[test]
+fn shards_and_their_cores() {
+    let files = Files::new();
+    for (lines, cores, remark) in [
+        ("", &CORES[..], ""),
+        ("ringway-shards 2\n", &[0, 1], ""),
+        ("ringway-shards 5\n", &CORES, ""),
+        (
+            "ringway-shards 7\n",
+            &[0, 1, 2, 3, 8, 0, 1],
+            "t.conf:8: warning: ringway-shards: 7 shards take turns on 5 cores: more shards than \
+             cores only cost time; write at most as many as there are cores",
+        ),
+        ("ringway-cores 8,1-2\n", &[8, 1, 2], ""),
+        ("ringway-shards 2\nringway-cores 2-3\n", &[2, 3], ""),
+        (
+            "ringway-shards 4\nringway-cores 3\n",
+            &[3, 3, 3, 3],
+            "t.conf:8: warning: ringway-shards: 4 shards take turns on 1 core: more shards than \
+             cores only cost time; write at most as many as there are cores",
+        ),
+        (
+            "ringway-cores 8,0-3\nringway-shards 2\n",
+            &[8, 0],
+            "t.conf:8: warning: ringway-cores: 2 shards leave cores unused: 1-3",
+        ),
+        ("ringway-shards 4\nringway-shards 1\n", &[0], ""),
+    ] {
+        assert_eq!(files.first_remark(lines), remark, "{lines}");
+        assert_eq!(files.with(lines).shards.cores, cores, "{lines}");
+    }
+}
+
+#[test]
+fn steering_may_be_forgone() {
+    let files = Files::new();
+    let steering = |lines: &str| files.with(lines).shards.steering;
+    assert_eq!(steering(""), SteeringChoice::Both);
+    for (word, choice) in [
+        ("both", SteeringChoice::Both),
+        ("udp", SteeringChoice::Udp),
+        ("tun", SteeringChoice::Tun),
+        ("none", SteeringChoice::None),
+    ] {
+        let line = format!("ringway-steering {word}\n");
+        assert_eq!(steering(&line), choice);
+    }
+    let shards = files
+        .with("ringway-shards 3\nringway-steering none\n")
+        .shards;
+    assert_eq!(
+        (shards.cores.len(), shards.steering),
+        (3, SteeringChoice::None)
+    );
+}
+
+#[test]
+fn the_control_socket_starts_from_the_directory() {
+    let files = Files::new();
+    assert_eq!(files.with("").control_socket, None);
+    assert_eq!(
+        files.with("ringway-control r.sock\n").control_socket,
+        Some(files.0.path().join("r.sock"))
+    );
+    assert_eq!(
+        files
+            .with("ringway-control /run/ringway/r.sock\n")
+            .control_socket,
+        Some("/run/ringway/r.sock".into())
+    );
+}
+
+/// The form that OpenVPN passes over has the same effect, from a file and from the command line.
+#[test]
+fn the_second_form() {
+    let files = Files::new();
+    let lines = "setenv opt ringway-shards 2\nsetenv opt ringway-cores 1,3\n\
+                 setenv opt ringway-steering udp\nsetenv opt ringway-control /run/r\n";
+    assert_eq!(files.first_remark(lines), "");
+    let settings = files.with(lines);
+    assert_eq!(settings.shards.cores, [1, 3]);
+    assert_eq!(settings.shards.steering, SteeringChoice::Udp);
+    assert_eq!(settings.control_socket, Some("/run/r".into()));
+    assert_eq!(settings.environment, []);
+
+    files.write("t.conf", LEAST);
+    for words in [
+        &["--config", "t.conf", "--ringway-shards", "2"][..],
+        &[
+            "--config",
+            "t.conf",
+            "--setenv",
+            "opt",
+            "ringway-shards",
+            "2",
+        ],
+        &["--ringway-cores", "0,1", "--config", "t.conf"],
+    ] {
+        let settings = files.load(words).settings.unwrap();
+        assert_eq!(settings.shards.cores, [0, 1], "{words:?}");
+    }
+}
+
+/// Whoever writes such a line means ringway; only OpenVPN passes over it.
+#[test]
+fn a_slip_in_a_line_of_our_own_is_never_passed_over() {
+    let files = Files::new();
+    for (line, remark) in [
+        (
+            "setenv opt ringway-shard 4",
+            "t.conf:8: error: ringway-shard: no such directive; did you mean `ringway-shards`?",
+        ),
+        (
+            "setenv opt ringway-huge-pages 4",
+            "t.conf:8: error: ringway-huge-pages: no such directive; there are `ringway-shards`, \
+             `ringway-cores`, `ringway-steering`, `ringway-control`",
+        ),
+        (
+            "setenv FORWARD_COMPATIBLE 1\nringway-core 0",
+            "t.conf:9: error: ringway-core: no such directive; did you mean `ringway-cores`?",
+        ),
+        (
+            "setenv opt ringway-shards",
+            "t.conf:8: error: ringway-shards: takes 1 argument, not 0; write `ringway-shards N`",
+        ),
+        (
+            "setenv opt ringway-cores 0, 1",
+            "t.conf:8: error: ringway-cores: takes 1 argument, not 2; write `ringway-cores LIST`",
+        ),
+        (
+            "setenv opt ringway-shards 0",
+            "t.conf:8: error: ringway-shards: `0` is not a whole number from 1 to 256",
+        ),
+        (
+            "ringway-shards 257",
+            "t.conf:8: error: ringway-shards: `257` is not a whole number from 1 to 256",
+        ),
+        (
+            "ringway-shards all",
+            "t.conf:8: error: ringway-shards: `all` is not a whole number from 1 to 256",
+        ),
+        (
+            "setenv opt ringway-cores 0-8",
+            "t.conf:8: error: ringway-cores: core 4 is none that this process may use: those are \
+             0-3,8",
+        ),
+        (
+            "ringway-cores 0-1-2",
+            "t.conf:8: error: ringway-cores: `0-1-2` is no core and no range of cores; write for \
+             example `ringway-cores 0-3,8`",
+        ),
+        (
+            "ringway-cores 0,0",
+            "t.conf:8: error: ringway-cores: core 0 stands there twice; for several shards on a \
+             core, write `ringway-shards`",
+        ),
+        (
+            "ringway-steering off",
+            "t.conf:8: error: ringway-steering: `off` is no side; write `both`, `udp`, `tun` or \
+             `none`",
+        ),
+        (
+            "ringway-control \"\"",
+            "t.conf:8: error: ringway-control: the name of the file is empty",
+        ),
+    ] {
+        let lines = format!("{line}\n");
+        assert_eq!(files.first_remark(&lines), remark, "{line}");
+        let loaded = files.load_text(&format!("{LEAST}{lines}"));
+        assert!(loaded.settings.is_none(), "{line}");
+    }
+    let name = "a".repeat(120);
+    assert_eq!(
+        files.first_remark(&format!("ringway-control /{name}\n")),
+        "t.conf:8: error: ringway-control: the path has 121 bytes, and that of a socket has at \
+         most 107"
+    );
+}
+
+#[test]
+fn cores_that_the_system_does_not_tell_are_asked_for() {
+    let files = Files::new();
+    let load = |text: &str| {
+        files.write("t.conf", text);
+        crate::config::load_on(Vec::new(), &["t.conf".to_owned()], files.0.path())
+    };
+    let loaded = load(LEAST);
+    assert!(loaded.settings.is_none());
+    let remarks: Vec<String> = loaded.diagnostics.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        remarks,
+        [
+            "error: ringway-cores: not written, and the system does not say which cores this \
+             process may use; write for example `ringway-cores 0-3`"
+        ]
+    );
+    let loaded = load(&format!("{LEAST}ringway-cores 2000-2001\n"));
+    assert_eq!(loaded.settings.unwrap().shards.cores, [2000, 2001]);
+}
