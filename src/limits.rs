@@ -191,6 +191,30 @@ pub const fn ring_completions(
     operations + receive_buffers + tun_buffers
 }
 
+/// Bytes that the kernel locks for a ring of so many operations and completions: the two queues,
+/// rounded up as it rounds them, the index of the first one, and what is allotted in whole pages.
+pub const fn ring_memory(operations: usize, completions: usize) -> u64 {
+    let submissions = operations.next_power_of_two() * (SUBMISSION_ENTRY + SUBMISSION_INDEX);
+    let completions = completions.next_power_of_two() * COMPLETION_ENTRY;
+    (submissions + completions + RING_PAGES) as u64
+}
+
+const SUBMISSION_ENTRY: usize = 64;
+const SUBMISSION_INDEX: usize = 4;
+const COMPLETION_ENTRY: usize = 16;
+
+/// The heads of the queues, the rings of receive buffers, and what is lost to whole pages.
+const RING_PAGES: usize = 64 * 1024;
+
+/// The limit on locked memory that a node of so many shards asks for.
+pub const fn locked_memory(shards: usize, ring_memory: u64) -> u64 {
+    ring_memory * shards as u64 * LOCKED_MEMORY_NODES
+}
+
+/// The limit counts what all processes of a user have locked: this node, others of the same user,
+/// and one that was killed and whose rings the kernel has not ended yet.
+const LOCKED_MEMORY_NODES: u64 = 8;
+
 /// Stands before the payload of a received datagram: the kernel's description of it, the address
 /// it came from and its control messages; a multiple of 64, so that the payload begins a cache line
 /// of its buffer.

@@ -41,8 +41,24 @@ pub(super) enum Side {
 /// A server on its way, which somebody may be waiting for.
 #[derive(Debug)]
 pub(super) struct Starting {
-    pid_file: Option<PathBuf>,
-    waiting: Option<PipeWriter>,
+    pid_file: Option<PidFile>,
+    waiting: Option<Waiting>,
+}
+
+/// The file for the process id, open before the process gives up its right to open it.
+#[derive(Debug)]
+struct PidFile {
+    file: File,
+    path: PathBuf,
+    /// Whether it is ours and still empty: a server that does not start takes it away again.
+    is_new: bool,
+}
+
+/// The process that waits for this one, and what the standard streams will be when it has gone.
+#[derive(Debug)]
+struct Waiting {
+    told: PipeWriter,
+    nowhere: File,
 }
 
 impl Side {
@@ -55,17 +71,21 @@ impl Side {
                 error,
             })?;
         }
-        let pid_file = process.pid_file.clone();
+        let open = || process.pid_file.clone().map(PidFile::open).transpose();
         if !process.daemon {
-            let waiting = None;
+            let (pid_file, waiting) = (open()?, None);
             return Ok(Self::Server(Starting { pid_file, waiting }));
         }
+        let nowhere = File::options().read(true).write(true).open("/dev/null");
+        let nowhere = nowhere.map_err(ProcessError::Daemon)?;
         let (reader, writer) = io::pipe().map_err(ProcessError::Daemon)?;
         match fork::fork().map_err(ProcessError::Daemon)? {
-            Fork::Child => Ok(Self::Server(Starting {
-                pid_file,
-                waiting: Some(writer),
-            })),
+            Fork::Child => {
+                let told = writer;
+                let waiting = Some(Waiting { told, nowhere });
+                let pid_file = open()?;
+                Ok(Self::Server(Starting { pid_file, waiting }))
+            }
             Fork::Parent(child) => {
                 drop(writer);
                 Ok(Self::Waited(wait(reader, Pid::from_raw(child))))
@@ -78,25 +98,59 @@ impl Starting {
     /// Clients can connect: writes the process id; a daemon leaves its terminal and tells the
     /// process that waits. Its standard streams lead nowhere from then on.
     pub(super) fn ready(self) -> Result<(), ProcessError> {
-        if let Some(file) = self.pid_file {
-            fs::write(&file, format!("{}\n", std::process::id()))
-                .map_err(|error| ProcessError::PidFile { file, error })?;
+        if let Some(mut file) = self.pid_file {
+            file.write()?;
         }
         self.waiting
-            .map_or(Ok(()), leave_terminal)
+            .map_or(Ok(()), Waiting::leave_terminal)
             .map_err(ProcessError::Daemon)
     }
 }
 
-fn leave_terminal(mut waiting: PipeWriter) -> io::Result<()> {
-    unistd::setsid()?;
-    let nowhere = File::options().read(true).write(true).open("/dev/null")?;
-    unistd::dup2_stdin(&nowhere)?;
-    unistd::dup2_stdout(&nowhere)?;
-    unistd::dup2_stderr(&nowhere)?;
-    // If nobody waits any more, the server serves all the same.
-    let _gone = waiting.write_all(READY);
-    Ok(())
+impl PidFile {
+    /// Leaves what stands in it, which may be the process id of a server that runs.
+    fn open(path: PathBuf) -> Result<Self, ProcessError> {
+        let made = File::options().write(true).create_new(true).open(&path);
+        let is_new = made.is_ok();
+        let opened = made.or_else(|_| File::options().write(true).open(&path));
+        match opened {
+            Ok(file) => Ok(Self { file, path, is_new }),
+            Err(error) => Err(ProcessError::PidFile { file: path, error }),
+        }
+    }
+
+    fn write(&mut self) -> Result<(), ProcessError> {
+        let text = format!("{}\n", std::process::id());
+        let written = self
+            .file
+            .set_len(0)
+            .and_then(|()| self.file.write_all(text.as_bytes()));
+        self.is_new = false;
+        written.map_err(|error| ProcessError::PidFile {
+            file: self.path.clone(),
+            error,
+        })
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        if self.is_new {
+            let _may_not = fs::remove_file(&self.path);
+        }
+    }
+}
+
+impl Waiting {
+    fn leave_terminal(mut self) -> io::Result<()> {
+        unistd::setsid()?;
+        unistd::dup2_stdin(&self.nowhere)?;
+        unistd::dup2_stdout(&self.nowhere)?;
+        unistd::dup2_stderr(&self.nowhere)?;
+        // If nobody waits any more, the server serves all the same.
+        let _gone = self.told.write_all(READY);
+        Ok(())
+    }
 }
 
 /// Waits until the server is ready, or has ended and said why.
@@ -147,12 +201,27 @@ mod tests {
     }
 
     #[test]
+    fn a_server_that_does_not_start_leaves_no_empty_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("pid");
+        let process = ProcessSettings {
+            pid_file: Some(file.clone()),
+            ..ProcessSettings::default()
+        };
+        drop(starting(&process));
+        assert!(!file.exists());
+        fs::write(&file, "of another\n").unwrap();
+        drop(starting(&process));
+        assert_eq!(fs::read_to_string(&file).unwrap(), "of another\n");
+    }
+
+    #[test]
     fn a_failure_names_its_file() {
         let process = ProcessSettings {
             pid_file: Some(PathBuf::from("/nonexistent/pid")),
             ..ProcessSettings::default()
         };
-        let error = starting(&process).ready().unwrap_err().to_string();
+        let error = Side::choose(&process).unwrap_err().to_string();
         assert!(
             error.starts_with("writepid: cannot write '/nonexistent/pid': "),
             "{error}"

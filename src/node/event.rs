@@ -55,6 +55,15 @@ pub enum NodeEvent {
         /// First address, number of addresses and bits of the network.
         v6: Option<(Ipv6Addr, u32, u8)>,
     },
+    /// The process has given up its privileges; no capability is left.
+    Confined {
+        /// Its root directory from now on, `None` if it is unchanged.
+        root: Option<Text>,
+        /// The user that it has become, `None` if it stays the same.
+        user: Option<Text>,
+        /// The only group that it is in, `None` if groups are unchanged.
+        group: Option<Text>,
+    },
     /// Clients can connect.
     InitializationComplete,
     /// Something an administrator should change, said once; the text is a whole sentence.

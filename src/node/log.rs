@@ -17,6 +17,8 @@ use self::mute::{Judgement, Mute};
 use self::target::Sink;
 pub use self::target::{LogTarget, Stamp};
 use super::bus::{Delivery, Published, Subscription};
+use super::event::NodeEvent;
+use super::privileges::renounce;
 use crate::time::Now;
 
 /// The thread that writes the log; it ends with the bus.
@@ -74,6 +76,11 @@ impl Writer {
         loop {
             match subscription.next(PATIENCE) {
                 Delivery::Event(Published { unix, event }) => {
+                    if matches!(event, NodeEvent::Confined { .. }) {
+                        // This thread is older than that. What forbids it here has forbidden it
+                        // to the node as well, which then did not start.
+                        let _unchanged = renounce();
+                    }
                     self.write(unix, lines(&event, self.verb));
                 }
                 Delivery::Nothing => self.report_lost(subscription),
@@ -127,7 +134,6 @@ const LOST: Level = Level {
 mod tests {
     use super::*;
     use crate::node::bus::Bus;
-    use crate::node::event::NodeEvent;
     use std::fs;
     use std::path::Path;
 

@@ -8,6 +8,7 @@ pub mod leases;
 pub mod local_time;
 pub mod log;
 pub mod message;
+mod privileges;
 pub mod registry;
 mod running;
 pub mod settings;
@@ -18,5 +19,6 @@ pub mod strangers;
 pub mod title;
 mod worker;
 
+pub use privileges::PrivilegesError;
 pub use running::Node;
 pub use start::StartError;

@@ -7,7 +7,7 @@ mod shards;
 use std::io;
 use std::sync::Arc;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam::channel::{self};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -15,14 +15,19 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use super::bus::Bus;
 use super::event::{NodeEvent, Text};
 use super::log::{Log, LogTarget};
+use super::privileges::{Confinement, PrivilegesError, allow_locked_memory};
 use super::registry::Registry;
 use super::running::{Assembled, Node, StatusReports};
 use super::settings::{Bind, DeviceName, ListenerSettings, Settings, StatusSettings};
-use super::status::StatusFile;
+use super::status::StatusWriter;
 use crate::crypto::CookieKey;
-use crate::limits::{EVENTS_PER_SUBSCRIBER, NODE_REPORTS, START_PATIENCE, START_RETRY};
+use crate::limits::{
+    EVENTS_PER_SUBSCRIBER, NODE_REPORTS, START_PATIENCE, START_RETRY, locked_memory,
+};
 use crate::random::SystemRandom;
-use crate::reactor::{Family, Listen, RingError, Tun, TunConfig, TunError, UdpError, UdpSocket};
+use crate::reactor::{
+    Family, Listen, ReactorConfig, RingError, Tun, TunConfig, TunError, UdpError, UdpSocket,
+};
 use crate::time::Now;
 
 /// Why a node did not start.
@@ -59,6 +64,9 @@ pub enum StartError {
     /// A shard did not start, or ended by itself.
     #[error("{0}")]
     Shard(String),
+    /// The process can't give up its privileges.
+    #[error(transparent)]
+    Privileges(#[from] PrivilegesError),
     /// A thread or a wake-up can't be had.
     #[error("a thread can't be started: {0}")]
     Thread(io::Error),
@@ -109,6 +117,7 @@ impl Starting {
 
     fn assemble(&mut self, settings: &Settings) -> Result<Assembled, StartError> {
         self.publish(NodeEvent::Started);
+        let confinement = Confinement::of(&settings.process)?;
         let status = settings.status.as_ref().map(open_status).transpose()?;
         let session = Arc::new(rules::session_settings(settings)?);
         let sockets = self.bind(settings)?;
@@ -121,6 +130,14 @@ impl Starting {
                 .v6
                 .map(|v6| (v6.pool_first, pool.slots, v6.network.prefix_len())),
         });
+        let ring = ReactorConfig::default().locked_memory();
+        allow_locked_memory(locked_memory(cores(settings).len(), ring));
+        if let Some(confinement) = confinement {
+            confinement.enter()?;
+            self.publish(confinement.event());
+        }
+        // Threads from here on: they have what is left.
+        let status = status.map(start_status).transpose()?;
         let (reporter, reports) = channel::bounded(NODE_REPORTS);
         let common = shards::Common {
             cookie: CookieKey::new(&mut SystemRandom, session.timing.hand_window),
@@ -239,11 +256,16 @@ fn patiently<T, E>(
     }
 }
 
-fn open_status(status: &StatusSettings) -> Result<StatusReports, StartError> {
+fn open_status(status: &StatusSettings) -> Result<(StatusWriter, Duration), StartError> {
     let path = status.path.clone();
-    let file = StatusFile::start(path.clone(), status.format)
+    let file = StatusWriter::open(path.clone(), status.format)
         .map_err(|error| StartError::Status { path, error })?;
-    Ok(StatusReports::new(file, status.interval))
+    Ok((file, status.interval))
+}
+
+fn start_status((writer, interval): (StatusWriter, Duration)) -> Result<StatusReports, StartError> {
+    let file = writer.start().map_err(StartError::Thread)?;
+    Ok(StatusReports::new(file, interval))
 }
 
 fn listen(listener: &ListenerSettings) -> Listen {

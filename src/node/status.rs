@@ -4,10 +4,10 @@
 //! snapshot; a thread of its own formats and writes it, so that a slow disk delays nobody.
 
 use std::fmt::Write as _;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Seek as _, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 
@@ -78,6 +78,15 @@ pub enum StatusFormat {
     V2,
     /// One kind a line, tabs.
     V3,
+}
+
+/// The open file, before there is a thread that writes it.
+#[derive(Debug)]
+pub struct StatusWriter {
+    file: File,
+    path: PathBuf,
+    format: StatusFormat,
+    zone: TimeZone,
 }
 
 /// The thread that writes the file.
@@ -172,32 +181,60 @@ impl StatusSnapshot {
     }
 }
 
-impl StatusFile {
-    /// Makes sure that the file can be written, and starts the thread.
+impl StatusWriter {
+    /// Opens the file for as long as the process lives, whoever that is later, and whatever its
+    /// root directory.
     ///
     /// # Errors
-    /// The file can't be opened for writing, or no thread started.
-    pub fn start(path: PathBuf, format: StatusFormat) -> io::Result<Self> {
-        OpenOptions::new()
-            .create(true)
-            .append(true)
-            .mode(OWNER_ONLY)
-            .open(&path)?;
+    /// The file can't be opened for writing.
+    pub fn open(path: PathBuf, format: StatusFormat) -> io::Result<Self> {
+        Ok(Self {
+            file: open(&path)?,
+            path,
+            format,
+            zone: TimeZone::system(),
+        })
+    }
+
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// No thread started.
+    pub fn start(mut self) -> io::Result<StatusFile> {
         let (sender, receiver) = channel::bounded::<StatusSnapshot>(1);
         let thread = thread::Builder::new()
             .name("status".to_owned())
             .spawn(move || {
                 for snapshot in receiver {
                     // A file that is not rewritten shows its age; the next one may succeed.
-                    let _stale = write(&path, &snapshot.text(format, &TimeZone::system()));
+                    let _stale = self.write(&snapshot);
                 }
             })?;
-        Ok(Self {
+        Ok(StatusFile {
             snapshots: sender,
             thread,
         })
     }
 
+    fn write(&mut self, snapshot: &StatusSnapshot) -> io::Result<()> {
+        if self.file.metadata()?.nlink() == 0 {
+            // It was removed. A new one takes its place, if this user may make it.
+            self.file = open(&self.path)?;
+        }
+        let text = snapshot.text(self.format, &self.zone);
+        self.rewrite(text.as_bytes())
+    }
+
+    /// In place, as tools that hold the file open expect; the whole text at once and the old end
+    /// after it, so that a reader hardly ever sees a part of it.
+    fn rewrite(&mut self, text: &[u8]) -> io::Result<()> {
+        self.file.rewind()?;
+        self.file.write_all(text)?;
+        self.file.set_len(text.len() as u64)
+    }
+}
+
+impl StatusFile {
     /// Has a snapshot written. While an older one still waits, this one is left out: false.
     pub fn offer(&self, snapshot: StatusSnapshot) -> bool {
         self.snapshots.try_send(snapshot).is_ok()
@@ -211,10 +248,13 @@ impl StatusFile {
     }
 }
 
-/// In place, as tools that hold the file open expect; the whole text at once, so that a reader
-/// hardly ever sees a part of it.
-fn write(path: &Path, text: &str) -> io::Result<()> {
-    fs::File::create(path)?.write_all(text.as_bytes())
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(OWNER_ONLY)
+        .open(path)
 }
 
 /// The text so far.
@@ -316,6 +356,7 @@ const ROUTE_COLUMNS: [&str; 5] = [
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn route(destination: &str, last_reference: u64) -> RouteStatus {
         RouteStatus {
@@ -419,14 +460,17 @@ END
         assert!(text.contains("\nx_END,10.77.0.2:53746,"));
     }
 
+    fn start(path: PathBuf, format: StatusFormat) -> StatusFile {
+        StatusWriter::open(path, format).unwrap().start().unwrap()
+    }
+
     #[test]
     fn the_file_is_rewritten_in_place() {
-        use std::os::unix::fs::MetadataExt;
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("status");
         fs::write(&path, "x".repeat(10_000)).unwrap();
         let inode = fs::metadata(&path).unwrap().ino();
-        let file = StatusFile::start(path.clone(), StatusFormat::V1).unwrap();
+        let file = start(path.clone(), StatusFormat::V1);
         assert!(file.offer(snapshot()));
         file.finish();
         let written = fs::read_to_string(&path).unwrap();
@@ -436,18 +480,36 @@ END
     }
 
     #[test]
-    fn a_new_file_is_its_owners_alone() {
-        use std::os::unix::fs::MetadataExt;
+    fn a_file_that_was_removed_is_made_anew() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("status");
-        StatusFile::start(path.clone(), StatusFormat::V2)
-            .unwrap()
-            .finish();
+        let file = start(path.clone(), StatusFormat::V2);
+        fs::remove_file(&path).unwrap();
+        assert!(file.offer(snapshot()));
+        file.finish();
+        assert!(fs::read_to_string(&path).unwrap().ends_with("\nEND\n"));
+    }
+
+    #[test]
+    fn a_shorter_text_leaves_nothing_of_the_longer_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("status");
+        let mut writer = StatusWriter::open(path.clone(), StatusFormat::V1).unwrap();
+        writer.rewrite(b"a long text\n").unwrap();
+        writer.rewrite(b"short\n").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "short\n");
+    }
+
+    #[test]
+    fn a_new_file_is_its_owners_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("status");
+        start(path.clone(), StatusFormat::V2).finish();
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
     }
 
     #[test]
     fn a_file_that_cannot_be_opened_is_an_error_at_start() {
-        assert!(StatusFile::start("/nonexistent/folder/status".into(), StatusFormat::V1).is_err());
+        assert!(StatusWriter::open("/nonexistent/folder/status".into(), StatusFormat::V1).is_err());
     }
 }

@@ -93,6 +93,12 @@ impl ReactorConfig {
         limits::ring_operations(self.sockets, self.tun_queues, self.sends, self.tun_writes)
     }
 
+    /// Bytes that the kernel locks for the ring; they count against the limit of a process without
+    /// CAP_IPC_LOCK.
+    pub fn locked_memory(&self) -> u64 {
+        limits::ring_memory(self.operations(), self.completions())
+    }
+
     /// Completions that one turn can hand out at most.
     pub fn completions(&self) -> usize {
         limits::ring_completions(self.operations(), self.receive_buffers, self.tun_buffers)

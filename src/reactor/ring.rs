@@ -6,6 +6,9 @@ use std::time::Duration;
 use io_uring::cqueue;
 use io_uring::types::{SubmitArgs, Timespec};
 use io_uring::{IoUring, squeue};
+use rustix::process::{Resource, getrlimit};
+
+use crate::limits;
 
 /// A submission and a completion queue, used by the thread that made them and no other.
 pub(super) struct Ring {
@@ -28,6 +31,19 @@ pub enum RingError {
         entries: usize,
         /// Entries that the kernel allows.
         max: usize,
+    },
+    /// A process without CAP_IPC_LOCK has locked as much memory as it may, or there is no memory.
+    #[error(
+        "no memory for an io_uring: {}. A ring of {bytes} bytes counts against it, and so do the \
+         rings of all other processes of this user: raise it with LimitMEMLOCK= in the unit file, \
+         `ulimit -l`, or --ulimit memlock= of the container engine",
+        locked_memory_limit(*limit)
+    )]
+    Memory {
+        /// What the ring needs.
+        bytes: u64,
+        /// The process's limit on locked memory in bytes, `None` if there is none.
+        limit: Option<u64>,
     },
     /// `io_uring_setup` failed otherwise.
     #[error("cannot set up an io_uring: {0}")]
@@ -89,7 +105,7 @@ impl Ring {
             .setup_submit_all()
             .setup_cqsize(completion)
             .build(submission)
-            .map_err(refused)?;
+            .map_err(|error| refused(error, limits::ring_memory(operations, completions)))?;
         for (present, feature) in [
             (
                 uring.params().is_feature_nodrop(),
@@ -163,8 +179,12 @@ fn entries(wanted: usize, max: usize) -> Result<u32, RingError> {
         .ok_or(RingError::TooLarge { entries, max })
 }
 
-fn refused(error: io::Error) -> RingError {
+fn refused(error: io::Error, bytes: u64) -> RingError {
     match error.raw_os_error() {
+        Some(libc::ENOMEM) => {
+            let limit = getrlimit(Resource::Memlock).current;
+            RingError::Memory { bytes, limit }
+        }
         Some(number @ (libc::EPERM | libc::EACCES | libc::ENOSYS)) => {
             RingError::Forbidden(forbidden(number, disabled_setting(), is_filtered()))
         }
@@ -182,6 +202,13 @@ fn forbidden(error: i32, setting: Option<u32>, filtered: bool) -> Forbidden {
         (_, Some(1), _) => Forbidden::Unprivileged,
         _ => Forbidden::Unknown,
     }
+}
+
+fn locked_memory_limit(limit: Option<u64>) -> String {
+    limit.map_or_else(
+        || "although locked memory has no limit".to_owned(),
+        |limit| format!("the limit on locked memory is {limit} bytes"),
+    )
 }
 
 /// The first of our flags that the kernel does not know, found by trying.

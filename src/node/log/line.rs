@@ -118,6 +118,9 @@ impl<'a> Page<'a> {
                     );
                 }
             }
+            NodeEvent::Confined { root, user, group } => {
+                self.confined(root.as_deref(), user.as_deref(), group.as_deref());
+            }
             NodeEvent::InitializationComplete => {
                 self.say(INFO, format_args!("Initialization Sequence Completed"));
             }
@@ -232,6 +235,22 @@ impl<'a> Page<'a> {
             E::HandshakeFailed(failure) => self.handshake_failed(failure),
             E::Left(reason) => self.left(client, *reason),
         }
+    }
+
+    fn confined(&mut self, root: Option<&str>, user: Option<&str>, group: Option<&str>) {
+        if let Some(root) = root {
+            self.say(
+                INFO,
+                format_args!("chroot to '{root}' and cd to '/' succeeded"),
+            );
+        }
+        if let Some(user) = user {
+            self.say(INFO, format_args!("UID set to {user}"));
+        }
+        if let Some(group) = group {
+            self.say(INFO, format_args!("GID set to {group}"));
+        }
+        self.say(INFO, format_args!("Capabilities retained: none"));
     }
 
     fn tls_started(&mut self, client: &ClientTag, session: SessionId) {

@@ -88,10 +88,13 @@ impl Sink {
                 stream(StreamTo::File(file))
             }
             LogTarget::Append(path) => stream(StreamTo::File(appending(path)?)),
-            LogTarget::Syslog(name) => Self::Syslog {
-                socket: UnixDatagram::unbound()?,
-                name: name.clone(),
-            },
+            LogTarget::Syslog(name) => {
+                let socket = UnixDatagram::unbound()?;
+                // Now, for a new root directory may hide it later. It may also not be there yet.
+                let _later = socket.connect(SYSLOG_SOCKET);
+                let name = name.clone();
+                Self::Syslog { socket, name }
+            }
             LogTarget::Tracing => Self::Tracing,
         })
     }
@@ -104,7 +107,12 @@ impl Sink {
             Self::Syslog { socket, name } => {
                 for line in lines {
                     let datagram = syslog_datagram(name, std::process::id(), line);
-                    let _unheard = socket.send_to(datagram.as_bytes(), SYSLOG_SOCKET);
+                    if socket.send(datagram.as_bytes()).is_err() {
+                        // The daemon behind it was started again, or for the first time.
+                        let _unheard = socket
+                            .connect(SYSLOG_SOCKET)
+                            .and_then(|()| socket.send(datagram.as_bytes()));
+                    }
                 }
             }
             Self::Tracing => lines.iter().for_each(trace),

@@ -441,6 +441,27 @@ fn the_life_of_the_node_is_told_in_the_words_of_openvpn() {
             ],
         ),
         (
+            NodeEvent::Confined {
+                root: Some("/srv/vpn".into()),
+                user: Some("nobody".into()),
+                group: Some("nogroup".into()),
+            },
+            vec![
+                (1, "chroot to '/srv/vpn' and cd to '/' succeeded"),
+                (1, "UID set to nobody"),
+                (1, "GID set to nogroup"),
+                (1, "Capabilities retained: none"),
+            ],
+        ),
+        (
+            NodeEvent::Confined {
+                root: None,
+                user: None,
+                group: Some("vpn".into()),
+            },
+            vec![(1, "GID set to vpn"), (1, "Capabilities retained: none")],
+        ),
+        (
             NodeEvent::InitializationComplete,
             vec![(1, "Initialization Sequence Completed")],
         ),
