@@ -84,7 +84,10 @@ impl Sink {
             LogTarget::Stdout => stream(StreamTo::Stdout),
             LogTarget::Truncate(path) => {
                 let file = appending(path)?;
-                file.set_len(0)?;
+                // A pipe, such as /dev/stdout may be, has no length.
+                if file.metadata()?.is_file() {
+                    file.set_len(0)?;
+                }
                 stream(StreamTo::File(file))
             }
             LogTarget::Append(path) => stream(StreamTo::File(appending(path)?)),
