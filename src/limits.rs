@@ -317,3 +317,7 @@ pub const REPORTS_BEFORE_LOSS: usize = 4096;
 
 /// Events that wait for a subscriber.
 pub const EVENTS_PER_SUBSCRIBER: usize = 8192;
+
+/// How long a server that ends waits for its log, and for its status file, to take the last of
+/// what was to be written.
+pub const WRITER_GRACE: Duration = Duration::from_secs(2);

@@ -9,7 +9,6 @@ mod target;
 
 use std::io;
 use std::num::NonZeroU32;
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use self::line::{Level, Line, Severity, lines};
@@ -19,12 +18,13 @@ pub use self::target::{LogTarget, Stamp};
 use super::bus::{Delivery, Published, Subscription};
 use super::event::NodeEvent;
 use super::privileges::renounce;
+use super::writer::Writer;
 use crate::time::Now;
 
 /// The thread that writes the log; it ends with the bus.
 #[derive(Debug)]
 pub struct Log {
-    thread: JoinHandle<()>,
+    writer: Writer,
 }
 
 /// What is written, and where.
@@ -46,32 +46,30 @@ impl Log {
     /// # Errors
     /// The target can't be opened, or no thread started.
     pub fn start(options: &LogOptions, subscription: Subscription) -> io::Result<Self> {
-        let mut writer = Writer {
+        let mut scribe = Scribe {
             sink: Sink::open(&options.target, options.stamp)?,
             verb: options.verb,
             mute: Mute::new(options.mute),
         };
-        let thread = thread::Builder::new()
-            .name("log".to_owned())
-            .spawn(move || writer.run(&subscription))?;
-        Ok(Self { thread })
+        let writer = Writer::start("log", move || scribe.run(&subscription))?;
+        Ok(Self { writer })
     }
 
-    /// Waits until everything that was published is written. The bus must be gone by then.
+    /// Waits until everything that was published is written; a log that takes nothing is left
+    /// alone after [`WRITER_GRACE`](crate::limits::WRITER_GRACE). The bus must be gone by then.
     pub fn finish(self) {
-        // A panic of the thread has been reported by the panic hook; there is no log to lose.
-        let _panicked = self.thread.join();
+        self.writer.finish();
     }
 }
 
 #[derive(Debug)]
-struct Writer {
+struct Scribe {
     sink: Sink,
     verb: u8,
     mute: Mute,
 }
 
-impl Writer {
+impl Scribe {
     fn run(&mut self, subscription: &Subscription) {
         loop {
             match subscription.next(PATIENCE) {

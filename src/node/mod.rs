@@ -18,6 +18,7 @@ pub mod status;
 pub mod strangers;
 pub mod title;
 mod worker;
+mod writer;
 
 pub use privileges::PrivilegesError;
 pub use running::Node;

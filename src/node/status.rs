@@ -9,7 +9,6 @@ use std::io::{self, Seek as _, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::thread::{self, JoinHandle};
 
 use crossbeam::channel::{self, Sender};
 use ipnet::IpNet;
@@ -18,6 +17,7 @@ use jiff::tz::TimeZone;
 use super::event::{Printable, RealAddress, Text};
 use super::local_time::local_time;
 use super::title::title;
+use super::writer::Writer;
 use crate::wire::PeerId;
 
 /// Everything that a status file says, at one moment.
@@ -93,7 +93,7 @@ pub struct StatusWriter {
 #[derive(Debug)]
 pub struct StatusFile {
     snapshots: Sender<StatusSnapshot>,
-    thread: JoinHandle<()>,
+    writer: Writer,
 }
 
 impl StatusSnapshot {
@@ -202,17 +202,15 @@ impl StatusWriter {
     /// No thread started.
     pub fn start(mut self) -> io::Result<StatusFile> {
         let (sender, receiver) = channel::bounded::<StatusSnapshot>(1);
-        let thread = thread::Builder::new()
-            .name("status".to_owned())
-            .spawn(move || {
-                for snapshot in receiver {
-                    // A file that is not rewritten shows its age; the next one may succeed.
-                    let _stale = self.write(&snapshot);
-                }
-            })?;
+        let writer = Writer::start("status", move || {
+            for snapshot in receiver {
+                // A file that is not rewritten shows its age; the next one may succeed.
+                let _stale = self.write(&snapshot);
+            }
+        })?;
         Ok(StatusFile {
             snapshots: sender,
-            thread,
+            writer,
         })
     }
 
@@ -226,8 +224,11 @@ impl StatusWriter {
     }
 
     /// In place, as tools that hold the file open expect; the whole text at once and the old end
-    /// after it, so that a reader hardly ever sees a part of it.
+    /// after it, so that a reader hardly ever sees a part of it. Into a pipe, one after the other.
     fn rewrite(&mut self, text: &[u8]) -> io::Result<()> {
+        if !self.file.metadata()?.is_file() {
+            return self.file.write_all(text);
+        }
         self.file.rewind()?;
         self.file.write_all(text)?;
         self.file.set_len(text.len() as u64)
@@ -240,11 +241,11 @@ impl StatusFile {
         self.snapshots.try_send(snapshot).is_ok()
     }
 
-    /// Waits until everything that was taken is written.
+    /// Waits until everything that was taken is written; a file that takes nothing is left alone
+    /// after [`WRITER_GRACE`](crate::limits::WRITER_GRACE).
     pub fn finish(self) {
         drop(self.snapshots);
-        // A panic of the thread has been reported by the panic hook.
-        let _panicked = self.thread.join();
+        self.writer.finish();
     }
 }
 
