@@ -82,6 +82,22 @@ impl Process {
         self.log.state.lock().unwrap().lines.clone()
     }
 
+    /// Waits until the program's thread called `thread` waits in a function of the kernel whose name
+    /// contains `place`.
+    pub(crate) fn wait_thread_in(&self, thread: &str, place: &str) {
+        let tasks = format!("/proc/{}/task", self.child.id());
+        eventually(&format!("{thread} in {place}"), || {
+            let mut tasks = std::fs::read_dir(&tasks).unwrap().map_while(Result::ok);
+            let waits = tasks.any(|task| {
+                let read = |name| std::fs::read_to_string(task.path().join(name));
+                // A thread may end while it is looked at.
+                read("comm").is_ok_and(|name| name.trim() == thread)
+                    && read("wchan").is_ok_and(|name| name.contains(place))
+            });
+            waits.then_some(())
+        });
+    }
+
     /// Sends `signal` to the program.
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
