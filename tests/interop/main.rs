@@ -19,8 +19,11 @@
 //!
 //! The server is the ringway binary of this build. `RINGWAY_INTEROP_SERVER=openvpn` puts the stock
 //! daemon in its place: a test that fails with ringway and passes with openvpn is ringway's fault.
-//! ringway runs on four shards, or on as many as `RINGWAY_INTEROP_SHARDS` says. Tests marked as ignored are the full tier; `scripts/test --fast` leaves them out. They need root (namespaces,
-//! tun devices), send nothing outside the namespaces they make, and leave nothing behind.
+//! ringway runs on four shards, or on as many as `RINGWAY_INTEROP_SHARDS` says.
+//!
+//! Tests marked as ignored are the full tier; `scripts/test --fast` leaves them out. They need root
+//! (namespaces, tun devices), send nothing outside the namespaces they make, and leave nothing
+//! behind.
 
 #![allow(
     clippy::unwrap_used,

@@ -51,13 +51,15 @@ impl Site {
         let ca = self.topology.write("ca.crt", ca);
         let certificate = self.topology.write("server.crt", &identity.certificate);
         let key = self.topology.write("server.key", &identity.key);
-        // `udp6` is the dual-stack listener of the stock daemon.
+        // `udp6` is the dual-stack listener of the stock daemon, which does not know the line about
+        // shards and passes it over.
         let text = format!(
-            "port {PORT}\nproto udp6\ndev tun\ntopology subnet\n\
+            "setenv opt ringway-shards {}\nport {PORT}\nproto udp6\ndev tun\ntopology subnet\n\
              server 10.8.0.0 255.255.255.0\nserver-ipv6 fd08::/64\n\
              ca {}\ncert {}\nkey {}\ndh none\nkeepalive 5 30\n\
              push \"route 10.90.0.0 255.255.255.0\"\npush \"route-ipv6 fd90::/64\"\n\
              persist-key\npersist-tun\nverb 3",
+            shards(),
             ca.display(),
             certificate.display(),
             key.display(),
@@ -190,8 +192,20 @@ impl Implementation {
     }
 }
 
+/// How many shards the server has: what `RINGWAY_INTEROP_SHARDS` says, else [`SHARDS`].
+pub(crate) fn shards() -> u32 {
+    let number = std::env::var("RINGWAY_INTEROP_SHARDS").map(|text| {
+        text.parse()
+            .unwrap_or_else(|_| panic!("RINGWAY_INTEROP_SHARDS is {text:?}: write a number"))
+    });
+    number.unwrap_or(SHARDS)
+}
+
 /// The server tested when the environment says nothing.
 const DEFAULT: Implementation = Implementation::Ringway;
+
+/// Shards when the environment says nothing: more than the cores of a small machine.
+const SHARDS: u32 = 4;
 
 /// The ringway binary of this build.
 pub(crate) const RINGWAY: &str = env!("CARGO_BIN_EXE_ringway");
