@@ -279,15 +279,32 @@ pub const POOL_BUFFERS: usize = SENDS_IN_FLIGHT + TUN_WRITES_IN_FLIGHT + DEFERRE
 /// Datagrams that wait for room in a socket's buffer.
 pub const DEFERRED_SENDS: usize = 512;
 
-/// Control datagrams that wait for their turn.
-pub const CONTROL_BACKLOG: usize = 512;
+/// Control datagrams of clients that wait for their turn.
+pub const CLIENT_BACKLOG: usize = 512;
 
-/// Sessions at once that nobody has let in, or that have left and still acknowledge; the longest
-/// silent one makes room.
+/// Those of half-open sessions.
+pub const HALF_OPEN_BACKLOG: usize = 512;
+
+/// Those of strangers.
+pub const STRANGER_BACKLOG: usize = 512;
+
+/// Sessions of a shard that nobody has let in, or that have left and still acknowledge.
 pub const HALF_OPEN_MAX: usize = 1024;
 
-/// Those of one source (an IPv4 address, or the /64 of an IPv6 one): nobody takes all places alone.
-pub const HALF_OPEN_PER_SOURCE: usize = HALF_OPEN_MAX / 2;
+/// Those of one source (the /24 of an IPv4 address, the /64 of an IPv6 one) in a whole node.
+pub const HALF_OPEN_PER_SOURCE: usize = 64;
+
+/// A source's places in one of `shards` shards. The session id, which the stranger chooses, says
+/// which shard it is, so each has its share; with fewer than four, honest clients behind one address
+/// would wait for each other, so beyond 16 shards a source has four in each.
+pub const fn half_open_per_source(shards: u16) -> usize {
+    let shards = if shards == 0 { 1 } else { shards as usize };
+    let share = HALF_OPEN_PER_SOURCE / shards;
+    if share < 4 { 4 } else { share }
+}
+
+/// How long a handshake that has begun is not displaced by newcomers.
+pub const HALF_OPEN_TENURE: Duration = Duration::from_secs(1);
 
 /// How long the handshakes of one turn may take before data is looked at again.
 pub const HANDSHAKE_BUDGET: Duration = Duration::from_millis(2);

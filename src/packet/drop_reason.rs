@@ -98,8 +98,13 @@ drop_reasons! {
     ControlWindow "control_window"
     /// The budget of answers to new contacts, or of new sessions, is spent.
     ContactBudget "contact_budget"
-    /// The bound on half-open sessions, of the shard or of the source prefix, is reached.
+    /// The bound on half-open sessions, of the shard or of the source prefix, is reached: a session
+    /// went, or a newcomer was not let in.
     HalfOpenLimit "half_open_limit"
+    /// More datagrams of strangers wait for their turn than may.
+    StrangerBacklog "stranger_backlog"
+    /// More datagrams of half-open sessions wait for their turn than may.
+    HandshakeBacklog "handshake_backlog"
     /// The bound on sessions is reached.
     SessionLimit "session_limit"
 
@@ -138,7 +143,7 @@ drop_reasons! {
     // --- Our own bounds, and the kernel ---
     /// No pool buffer is free.
     PoolEmpty "pool_empty"
-    /// A peer's queue of datagrams, or a batch, is full.
+    /// A queue of datagrams, or a batch, is full.
     QueueFull "queue_full"
     /// The tun device's queue is full.
     TunFull "tun_full"

@@ -5,13 +5,12 @@ use std::net::SocketAddr;
 
 use slab::Slab;
 
-use super::half_open::{Filed, HalfOpen};
+use super::half_open::{Filed, HalfOpen, Progress, Rank, Room, Source};
 use super::wheel::Alarm;
 use crate::node::event::{ClientTag, Text};
 use crate::node::leases::Addresses;
-use crate::node::strangers;
-use crate::packet::{Path, PeerIndex, Traffic};
-use crate::session::Session;
+use crate::packet::{Path, PeerIndex, Received, Traffic};
+use crate::session::{Class, OpenVpn2, Session};
 use crate::time::{Monotonic, Now};
 use crate::wire::SessionId;
 
@@ -73,11 +72,15 @@ pub(super) struct Client {
     pub(super) key_traffic: Traffic,
 }
 
-impl Standing {
-    /// Whether a stranger can bring a session so far: then there are only so many of them.
-    fn is_half_open(&self) -> bool {
-        matches!(self, Self::Meeting | Self::Leaving)
-    }
+/// Who sent a control datagram, as far as its clear bytes tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sender {
+    /// A client that the registry has let in, or decides about.
+    Client,
+    /// A session that is half open.
+    HalfOpen,
+    /// Nobody that we know.
+    Stranger,
 }
 
 /// A session's name: its place and how many sessions the shard had before it.
@@ -109,13 +112,14 @@ impl Key {
 }
 
 impl Connections {
-    pub(super) fn new() -> Self {
+    /// No session yet, in one of so many shards.
+    pub(super) fn new(shards: u16) -> Self {
         Self {
             places: Slab::new(),
             generation: 0,
             by_control: HashMap::new(),
             by_peer: HashMap::new(),
-            half_open: HalfOpen::default(),
+            half_open: HalfOpen::new(shards),
         }
     }
 
@@ -129,10 +133,12 @@ impl Connections {
     ) -> Key {
         self.generation = self.generation.wrapping_add(1);
         let generation = self.generation;
-        let filed = Filed {
-            source: strangers::source(path.remote),
-            heard: now.monotonic,
+        let rank = Rank {
+            progress: Progress::Met,
+            since: now.monotonic,
         };
+        let source = Source::of(path.remote);
+        let filed = Filed { source, rank };
         let connection = Box::new(Connection {
             session,
             path,
@@ -156,35 +162,46 @@ impl Connections {
         key
     }
 
-    /// The session that must go before a stranger at `remote` gets one, if any must.
-    pub(super) fn displaced_by(&self, remote: SocketAddr) -> Option<Key> {
-        self.half_open.displaced_by(strangers::source(remote))
+    /// Whether a stranger at `remote` can have a session.
+    pub(super) fn room_for(&self, remote: SocketAddr, now: Monotonic) -> Room {
+        self.half_open.room_for(Source::of(remote), now)
     }
 
     /// Gives a session another standing, and its former one to the caller.
     pub(super) fn stand(&mut self, key: Key, standing: Standing) -> Option<Standing> {
         let connection = self.get_mut(key)?;
-        let half_open = standing.is_half_open();
+        let progress = match standing {
+            Standing::Meeting => Some(Progress::Met),
+            Standing::Leaving => Some(Progress::Left),
+            Standing::Admitting { .. } | Standing::Client(_) => None,
+        };
         let former = std::mem::replace(&mut connection.standing, standing);
-        self.file(key, half_open);
+        self.file(key, progress);
         Some(former)
     }
 
-    /// A session's peer has spoken.
+    /// A session's peer has said something new.
     pub(super) fn spoke(&mut self, key: Key) {
-        if self.get(key).is_some_and(|entry| entry.half_open.is_some()) {
-            self.file(key, true);
+        let begins = |connection: &Connection| {
+            let met = |filed: Filed| filed.rank.progress == Progress::Met;
+            // Until TLS answers the client's hello we have nothing to say.
+            connection.half_open.is_some_and(met) && !connection.session.is_quiet()
+        };
+        if self.get(key).is_some_and(begins) {
+            self.file(key, Some(Progress::Handshaking));
         }
     }
 
-    /// Files a session among the half-open ones by its last word, or takes it out there.
-    fn file(&mut self, key: Key, half_open: bool) {
+    /// Files a session among the half-open ones, or takes it out there.
+    fn file(&mut self, key: Key, progress: Option<Progress>) {
         let Some(connection) = self.get_mut(key) else {
             return;
         };
-        let present = half_open.then(|| Filed {
-            source: strangers::source(connection.path.remote),
-            heard: connection.session.last_heard(),
+        let source = Source::of(connection.path.remote);
+        let since = connection.session.last_heard();
+        let present = progress.map(|progress| Filed {
+            source,
+            rank: Rank { progress, since },
         });
         let former = std::mem::replace(&mut connection.half_open, present);
         if let Some(former) = former {
@@ -208,6 +225,19 @@ impl Connections {
     /// The session that `client` calls so, at its address.
     pub(super) fn by_control(&self, client: SessionId, remote: SocketAddr) -> Option<Key> {
         self.by_control.get(&(client, remote)).copied()
+    }
+
+    /// Who sent a control datagram.
+    pub(super) fn sender_of(&self, received: &Received) -> Sender {
+        let Class::Control(client) = OpenVpn2::classify(received.packet.bytes()) else {
+            return Sender::Stranger;
+        };
+        let key = self.by_control(client, received.path.remote);
+        match key.and_then(|key| self.get(key)) {
+            Some(connection) if connection.half_open.is_some() => Sender::HalfOpen,
+            Some(_) => Sender::Client,
+            None => Sender::Stranger,
+        }
     }
 
     /// The session of a peer.

@@ -1,44 +1,15 @@
 //! A shard's control path: datagrams and timers into sessions, and the datagrams of sessions out.
 
-use std::collections::VecDeque;
-
+use super::backlog::Waiting;
 use super::connections::{Connection, Key, Standing};
+use super::half_open::Room;
 use super::{Edges, Shard, State, narrate};
-use crate::limits::{CONTROL_BACKLOG, CONTROL_DATAGRAM_MAX, HANDSHAKE_BUDGET};
+use crate::limits::HANDSHAKE_BUDGET;
 use crate::node::event::{ClientEvent, NodeEvent};
-use crate::packet::{DropReason, Path, Received, Refusal, Traffic, seal_payload};
+use crate::packet::{DropReason, Path, Refusal, Traffic, seal_payload};
 use crate::session::{Activity, Class, ControlDrop, Greeting, OpenVpn2, Session, SessionEvent};
 use crate::time::Now;
 use crate::wire::SessionId;
-
-/// Control datagrams that wait for their turn, copied out of their receive buffers.
-pub(super) struct Backlog(VecDeque<(Path, Vec<u8>)>);
-
-impl Backlog {
-    pub(super) fn new() -> Self {
-        Self(VecDeque::with_capacity(CONTROL_BACKLOG))
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Copies a datagram.
-    ///
-    /// # Errors
-    /// Why it is dropped.
-    pub(super) fn push(&mut self, received: &Received) -> Result<(), DropReason> {
-        let bytes = received.packet.bytes();
-        if bytes.len() > CONTROL_DATAGRAM_MAX {
-            return Err(DropReason::Oversized);
-        }
-        if self.0.len() >= CONTROL_BACKLOG {
-            return Err(DropReason::QueueFull);
-        }
-        self.0.push_back((received.path, bytes.to_vec()));
-        Ok(())
-    }
-}
 
 impl<E: Edges> Shard<E> {
     /// Serves waiting control datagrams, for a bounded time: a flood of handshakes must not hold
@@ -46,7 +17,7 @@ impl<E: Edges> Shard<E> {
     pub(super) fn serve_control(&mut self) {
         let mut now = self.io.edges.now();
         let start = now.monotonic;
-        while let Some((path, mut datagram)) = self.backlog.0.pop_front() {
+        while let Some(Waiting { path, mut datagram }) = self.backlog.pop() {
             self.handle_control(path, &mut datagram, now);
             // After the step: one can take longer than the whole budget.
             now = self.io.edges.now();
@@ -68,6 +39,11 @@ impl<E: Edges> Shard<E> {
             }
             return self.greet(path, client, datagram, now);
         };
+        self.hear(key, path, datagram, now);
+    }
+
+    /// A datagram of a session.
+    fn hear(&mut self, key: Key, path: Path, datagram: &mut [u8], now: Now) {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
@@ -111,23 +87,20 @@ impl<E: Edges> Shard<E> {
         datagram: &mut [u8],
         now: Now,
     ) {
-        if let Some(silent) = self.connections.displaced_by(path.remote) {
-            self.io.drops.count(DropReason::HalfOpenLimit);
-            self.forget(silent, now);
+        match self.connections.room_for(path.remote, now.monotonic) {
+            Room::Free => {}
+            Room::Displacing(other) => {
+                self.io.drops.count(DropReason::HalfOpenLimit);
+                self.forget(other, now);
+            }
+            // Its client repeats the datagram.
+            Room::None => return self.io.drops.count(DropReason::HalfOpenLimit),
         }
         let key = self.connections.insert(now, session, path, client);
         if self.newcomers.admit(now.monotonic, path.remote) {
             self.tell(key, ClientEvent::TlsStarted { session: client });
         }
-        if let Some(connection) = self.connections.get_mut(key)
-            && let Err(reason) =
-                connection
-                    .session
-                    .handle_datagram(now, &mut *self.random, datagram)
-        {
-            self.refused(path, Some(key), reason, now);
-        }
-        self.service(key, now);
+        self.hear(key, path, datagram, now);
     }
 
     /// Counts a refused control datagram, and tells of it where that is allowed.

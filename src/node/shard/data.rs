@@ -48,7 +48,8 @@ impl<E: Edges> Shard<E> {
                 io.write_tun(packet);
             }
             for received in batch.control.drain() {
-                if let Err(reason) = self.backlog.push(&received) {
+                let sender = self.connections.sender_of(&received);
+                if let Err(reason) = self.backlog.push(&received, sender) {
                     io.drops.count(reason);
                 }
                 io.return_receive_buffer(received.packet.buffer);

@@ -1,44 +1,100 @@
-//! The sessions that nobody has let in, or that have left: what strangers can make. The longest
-//! silent one makes room for the next.
+//! The sessions that nobody has let in, or that have left: what strangers can make. There are so
+//! many places for them in a shard, and so many of those for one source.
+//!
+//! When all are taken, the session goes that is worth least, and of equals the one that has waited
+//! longest. Least is worth one that has left, then one whose client has done no more than answer the
+//! cookie, then one whose client has begun TLS: that much costs us a signature, and an honest client
+//! does it with its next packet. So a flood of contacts that say nothing more turns over its own
+//! places and never touches a handshake that has begun, at whatever rate it comes.
+//!
+//! A handshake that has begun is not touched at all for [`HALF_OPEN_TENURE`], the time that it takes
+//! where nothing goes wrong. Where a newcomer finds only such ones it is not let in: it repeats its
+//! packet with the same cookie two seconds later. Without this, two hundred clients behind one address
+//! would end each other's handshakes, and each would find out when its hand-window is over. That
+//! time is not prolonged by anything that the client sends, so nobody can keep a place by chattering.
 //!
 //! Every question costs the same with one such session as with a thousand.
 
 use std::collections::{BTreeSet, HashMap};
+use std::net::{IpAddr, SocketAddr};
 
 use super::connections::Key;
-use crate::limits::{HALF_OPEN_MAX, HALF_OPEN_PER_SOURCE};
+use crate::limits::{HALF_OPEN_MAX, HALF_OPEN_TENURE, half_open_per_source};
 use crate::time::Monotonic;
 
-/// Half-open sessions by the time of their last word.
-#[derive(Debug, Default)]
+/// Half-open sessions, the one that goes next first.
+#[derive(Debug)]
 pub(super) struct HalfOpen {
-    silent: BTreeSet<(Monotonic, Key)>,
-    by_source: BTreeSet<(u64, Monotonic, Key)>,
-    counts: HashMap<u64, usize>,
+    /// Places of one source in this shard.
+    per_source: usize,
+    order: BTreeSet<(Rank, Key)>,
+    by_source: BTreeSet<(Source, Rank, Key)>,
+    counts: HashMap<Source, usize>,
 }
 
 /// How a session is filed here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Filed {
-    /// The address or network that it came from.
-    pub(super) source: u64,
-    /// When it last spoke.
-    pub(super) heard: Monotonic,
+    pub(super) source: Source,
+    pub(super) rank: Rank,
+}
+
+/// What a half-open session is worth: how far it has come, and since when. Less is worth less.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Rank {
+    pub(super) progress: Progress,
+    pub(super) since: Monotonic,
+}
+
+/// How far a half-open session has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Progress {
+    /// It has left and acknowledges what its client repeats.
+    Left,
+    /// Its client has answered the cookie.
+    Met,
+    /// Its client has begun TLS, and we have answered.
+    Handshaking,
+}
+
+/// What counts as one source of sessions: the /24 of an IPv4 address, the /64 of an IPv6 one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Source(u64);
+
+/// Whether there is a place for one more session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Room {
+    /// There is.
+    Free,
+    /// When this one goes.
+    Displacing(Key),
+    /// There is none.
+    None,
 }
 
 impl HalfOpen {
-    pub(super) fn insert(&mut self, key: Key, Filed { source, heard }: Filed) {
-        if self.silent.insert((heard, key)) {
-            self.by_source.insert((source, heard, key));
+    /// Nobody yet, in one of so many shards.
+    pub(super) fn new(shards: u16) -> Self {
+        Self {
+            per_source: half_open_per_source(shards),
+            order: BTreeSet::new(),
+            by_source: BTreeSet::new(),
+            counts: HashMap::new(),
+        }
+    }
+
+    pub(super) fn insert(&mut self, key: Key, Filed { source, rank }: Filed) {
+        if self.order.insert((rank, key)) {
+            self.by_source.insert((source, rank, key));
             *self.counts.entry(source).or_default() += 1;
         }
     }
 
-    pub(super) fn remove(&mut self, key: Key, Filed { source, heard }: Filed) {
-        if !self.silent.remove(&(heard, key)) {
+    pub(super) fn remove(&mut self, key: Key, Filed { source, rank }: Filed) {
+        if !self.order.remove(&(rank, key)) {
             return;
         }
-        self.by_source.remove(&(source, heard, key));
+        self.by_source.remove(&(source, rank, key));
         if let Some(count) = self.counts.get_mut(&source) {
             *count -= 1;
             if *count == 0 {
@@ -47,73 +103,45 @@ impl HalfOpen {
         }
     }
 
-    /// Which session must go before `source` gets another one, if any must.
-    pub(super) fn displaced_by(&self, source: u64) -> Option<Key> {
-        if self.counts.get(&source).copied().unwrap_or(0) >= HALF_OPEN_PER_SOURCE {
-            let of_source = self
-                .by_source
-                .range((source, Monotonic::ZERO, Key::FIRST)..);
-            return of_source.map(|&(_, _, key)| key).next();
+    /// Whether `source` can have another session now.
+    pub(super) fn room_for(&self, source: Source, now: Monotonic) -> Room {
+        let least = if self.counts.get(&source).copied().unwrap_or(0) >= self.per_source {
+            let mut of_source = self.by_source.range((source, Rank::LEAST, Key::FIRST)..);
+            of_source.next().map(|&(_, rank, key)| (rank, key))
+        } else if self.order.len() >= HALF_OPEN_MAX {
+            self.order.first().copied()
+        } else {
+            return Room::Free;
+        };
+        match least {
+            Some((rank, key)) if !rank.has_tenure(now) => Room::Displacing(key),
+            _ => Room::None,
         }
-        if self.silent.len() < HALF_OPEN_MAX {
-            return None;
-        }
-        self.silent.first().map(|&(_, key)| key)
+    }
+}
+
+impl Rank {
+    /// No rank comes before it.
+    const LEAST: Self = Self {
+        progress: Progress::Left,
+        since: Monotonic::ZERO,
+    };
+
+    fn has_tenure(self, now: Monotonic) -> bool {
+        self.progress == Progress::Handshaking && now.since(self.since) < HALF_OPEN_TENURE
+    }
+}
+
+impl Source {
+    /// The source of what comes from `address`.
+    pub(super) fn of(address: SocketAddr) -> Self {
+        Self(match address.ip().to_canonical() {
+            IpAddr::V4(address) => u64::from(u32::from(address) >> 8),
+            // Above every IPv4 network: no global IPv6 network begins with 32 zero bits.
+            IpAddr::V6(address) => (u128::from(address) >> 64) as u64,
+        })
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    fn key(number: usize) -> Key {
-        Key::from_u64(1 << 32 | number as u64)
-    }
-
-    fn filed(source: u64, seconds: usize) -> Filed {
-        let heard = Monotonic::ZERO + Duration::from_secs(seconds as u64);
-        Filed { source, heard }
-    }
-
-    #[test]
-    fn the_longest_silent_makes_room_when_all_places_are_taken() {
-        let mut half_open = HalfOpen::default();
-        for number in 0..HALF_OPEN_MAX {
-            assert_eq!(half_open.displaced_by(7), None, "{number}");
-            half_open.insert(key(number), filed(number as u64, HALF_OPEN_MAX - number));
-        }
-        let last = HALF_OPEN_MAX - 1;
-        assert_eq!(half_open.displaced_by(7), Some(key(last)));
-        half_open.remove(key(last), filed(last as u64, 1));
-        assert_eq!(half_open.displaced_by(7), None);
-        half_open.insert(key(last), filed(last as u64, HALF_OPEN_MAX + 1));
-        assert_eq!(half_open.displaced_by(7), Some(key(last - 1)));
-    }
-
-    #[test]
-    fn a_source_displaces_its_own_before_it_displaces_others() {
-        let mut half_open = HalfOpen::default();
-        half_open.insert(key(9_999), filed(1, 0));
-        for number in 0..HALF_OPEN_PER_SOURCE {
-            assert_eq!(half_open.displaced_by(2), None, "{number}");
-            half_open.insert(key(number), filed(2, 10 + number));
-        }
-        assert_eq!(half_open.displaced_by(2), Some(key(0)));
-        assert_eq!(half_open.displaced_by(1), None);
-        assert_eq!(half_open.displaced_by(3), None);
-    }
-
-    #[test]
-    fn nothing_is_left_of_a_session_that_was_removed() {
-        let mut half_open = HalfOpen::default();
-        half_open.insert(key(1), filed(1, 5));
-        half_open.remove(key(1), filed(1, 4));
-        assert_eq!(half_open.silent.len(), 1, "filed otherwise");
-        half_open.remove(key(1), filed(1, 5));
-        half_open.remove(key(1), filed(1, 5));
-        assert!(half_open.silent.is_empty() && half_open.by_source.is_empty());
-        assert!(half_open.counts.is_empty());
-    }
-}
+mod tests;

@@ -5,6 +5,7 @@
 //! A turn of [`Shard::serve`] takes data packets first, then control packets for a bounded time, then
 //! timers. Nothing in it waits.
 
+mod backlog;
 mod clients;
 mod connections;
 mod control;
@@ -20,8 +21,8 @@ use std::collections::VecDeque;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
+use self::backlog::Backlog;
 use self::connections::{Connections, Key};
-use self::control::Backlog;
 pub use self::edges::{Congestion, Edges};
 use self::io::Io;
 use self::wheel::Wheel;
@@ -143,7 +144,7 @@ impl<E: Edges> Shard<E> {
             protocol: parts
                 .protocol
                 .with_limits(parts.network.contact, parts.shards),
-            connections: Connections::new(),
+            connections: Connections::new(parts.shards),
             peers,
             network: parts.network,
             inbound: InboundBatch::new(BATCH_PACKETS),
