@@ -338,3 +338,22 @@ pub const EVENTS_PER_SUBSCRIBER: usize = 8192;
 /// How long a server that ends waits for its log, and for its status file, to take the last of
 /// what was to be written.
 pub const WRITER_GRACE: Duration = Duration::from_secs(2);
+// --- The registry ---------------------------------------------------------------------------
+
+/// After so long without an answer, a shard and the registry say a thing again.
+pub const REGISTRY_REPEAT: Duration = Duration::from_secs(1);
+
+/// Sessions of one shard, beyond `max-clients`, that the registry has not answered: those that
+/// wait to be admitted, and those that are gone without its having heard it.
+pub const ADMISSIONS_WAITING: usize = 4096;
+
+/// Instructions of the registry to a shard that wait for room in its mailbox; what is beyond is
+/// said again when the shard has caught up.
+pub const INSTRUCTIONS_WAITING: usize = MAILBOX_MESSAGES;
+
+/// Sessions that are told again at once to let go of a name.
+pub const RELEASES_AT_ONCE: usize = 256;
+
+/// Changes of the directory that a shard is told before it has acknowledged one. A quarter of the
+/// mailbox: the rest is for its own clients.
+pub const ANNOUNCEMENTS_IN_FLIGHT: u64 = (MAILBOX_MESSAGES / 4) as u64;

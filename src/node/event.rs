@@ -291,6 +291,8 @@ pub enum AdmissionRefusal {
     PoolExhausted,
     /// A still newer session of the same name asked while this one waited.
     Replaced,
+    /// Too many sessions of this one's shard wait for the registry.
+    RegistryBusy,
 }
 
 /// Why a data packet could not be opened.

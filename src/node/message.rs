@@ -1,8 +1,8 @@
 //! What shards and the node thread tell one another.
 
-use super::event::{AdmissionRefusal, NodeEvent, Text};
+use super::event::{AdmissionRefusal, NodeEvent};
 use super::leases::Addresses;
-use super::registry::SessionAt;
+use super::registry::{Announcement, Notice};
 use super::status::ClientStatus;
 
 /// From a shard to the node thread.
@@ -10,18 +10,8 @@ use super::status::ClientStatus;
 pub enum Report {
     /// For the bus.
     Event(NodeEvent),
-    /// A session has authenticated and waits.
-    Admit {
-        /// Which one.
-        session: SessionAt,
-        /// Its common name.
-        name: Text,
-    },
-    /// A session that had asked for admission is gone.
-    Gone {
-        /// Which one.
-        session: SessionAt,
-    },
+    /// For the registry.
+    Registry(Notice),
     /// The answer to [`Instruction::ReportClients`].
     Clients {
         /// The shard's clients.
@@ -31,6 +21,8 @@ pub enum Report {
     Ready,
     /// The shard has ended; with a sentence if it was not told to.
     Ended {
+        /// Which one.
+        shard: u16,
         /// What went wrong.
         failure: Option<String>,
     },
@@ -62,6 +54,13 @@ pub enum Instruction {
         /// Which one.
         session: u64,
     },
+    /// The registry has heard that the session is gone.
+    Forget {
+        /// Which one.
+        session: u64,
+    },
+    /// Who has which addresses.
+    Announce(Announcement),
     /// Answer with [`Report::Clients`].
     ReportClients,
     /// Say goodbye to every client and end.

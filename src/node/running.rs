@@ -11,9 +11,10 @@ use super::bus::Bus;
 use super::event::{NodeEvent, StopSignal};
 use super::log::Log;
 use super::message::{Instruction, Report};
-use super::registry::{Order, Orders, Registry};
+use super::registry::{Order, Registry, SessionAt};
 use super::start::StartError;
 use super::status::{ClientStatus, StatusFile, StatusSnapshot};
+use crate::limits::INSTRUCTIONS_WAITING;
 use crate::reactor;
 use crate::time::Now;
 
@@ -43,7 +44,7 @@ pub(super) struct Assembled {
 /// A shard, from outside. Dropping it ends the shard and waits for that.
 pub(super) struct ShardHandle {
     instructions: reactor::Sender<Instruction>,
-    /// What the mailbox had no room for; bounded by the sessions that the shard asked about.
+    /// What the mailbox had no room for.
     waiting: VecDeque<Instruction>,
     thread: Option<JoinHandle<()>>,
 }
@@ -98,14 +99,15 @@ impl Node {
         while running > 0 {
             let patience = self.patience();
             match self.reports.recv_timeout(patience) {
-                Ok(Report::Ended { failure }) => {
+                Ok(Report::Ended { shard, failure }) => {
                     running -= 1;
-                    self.shard_ended(failure);
+                    self.shard_ended(shard, failure);
                 }
                 Ok(report) => self.take(report),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
+            self.serve_registry();
             self.flush();
             self.ask_for_status();
         }
@@ -118,25 +120,20 @@ impl Node {
         if self.shards.iter().any(|shard| !shard.waiting.is_empty()) {
             return RETRY;
         }
-        let status = self
-            .status
-            .as_ref()
-            .filter(|_| matches!(self.state, State::Serving));
-        status.map_or(IDLE, |status| {
-            status.next.saturating_duration_since(Instant::now())
-        })
+        let now = Now::read().monotonic;
+        let registry = self.registry.next_timeout().map(|at| at.since(now));
+        let serving = matches!(self.state, State::Serving);
+        let status = self.status.as_ref().filter(|_| serving);
+        let status = status.map(|status| status.next.saturating_duration_since(Instant::now()));
+        registry.into_iter().chain(status).min().unwrap_or(IDLE)
     }
 
     fn take(&mut self, report: Report) {
         match report {
             Report::Event(event) => self.publish(event),
-            Report::Admit { session, name } => {
-                let orders = self.registry.admit(session, name);
-                self.carry_out(orders);
-            }
-            Report::Gone { session } => {
-                let orders = self.registry.gone(session);
-                self.carry_out(orders);
+            Report::Registry(notice) => {
+                self.registry.hear(notice, Now::read().monotonic);
+                self.carry_out_orders();
             }
             Report::Clients { clients } => self.collect_status(clients),
             Report::Signal(signal) => self.signalled(signal),
@@ -145,41 +142,50 @@ impl Node {
         }
     }
 
-    fn carry_out(&mut self, orders: Orders) {
-        for order in orders {
-            let (to, instruction) = match order {
+    /// Lets the registry say again what has had no answer.
+    fn serve_registry(&mut self) {
+        let now = Now::read().monotonic;
+        if self.registry.next_timeout().is_some_and(|at| at <= now) {
+            self.registry.handle_timeout(now);
+            self.carry_out_orders();
+        }
+    }
+
+    /// Carries out what the registry wants, in its order: see [`Order`].
+    fn carry_out_orders(&mut self) {
+        while let Some(order) = self.registry.poll_order() {
+            let (shard, instruction) = match order {
+                // The kernel's own flow table takes no orders.
+                Order::Steer { .. } => continue,
+                Order::Announce { to, announcement } => (to, Instruction::Announce(announcement)),
                 Order::Grant {
-                    to,
+                    to: SessionAt { shard, session },
                     client_id,
                     addresses,
                     ..
                 } => {
-                    let session = to.session;
-                    (
-                        to,
-                        Instruction::Grant {
-                            session,
-                            client_id,
-                            addresses,
-                        },
-                    )
+                    let grant = Instruction::Grant {
+                        session,
+                        client_id,
+                        addresses,
+                    };
+                    (shard, grant)
                 }
-                Order::Refuse { to, refusal } => (
-                    to,
-                    Instruction::Refuse {
-                        session: to.session,
-                        refusal,
-                    },
-                ),
-                Order::Release { to } => (
-                    to,
-                    Instruction::Release {
-                        session: to.session,
-                    },
-                ),
+                Order::Refuse { to, refusal } => {
+                    let session = to.session;
+                    (to.shard, Instruction::Refuse { session, refusal })
+                }
+                Order::Release { to } => {
+                    let session = to.session;
+                    (to.shard, Instruction::Release { session })
+                }
+                Order::Forget { to } => {
+                    let session = to.session;
+                    (to.shard, Instruction::Forget { session })
+                }
             };
-            if let Some(shard) = self.shards.get_mut(usize::from(to.shard)) {
-                shard.tell(instruction);
+            if let Some(shard) = self.shards.get_mut(usize::from(shard)) {
+                shard.offer(instruction);
             }
         }
     }
@@ -202,7 +208,9 @@ impl Node {
         }
     }
 
-    fn shard_ended(&mut self, failure: Option<String>) {
+    fn shard_ended(&mut self, shard: u16, failure: Option<String>) {
+        self.registry.shard_ended(shard, Now::read().monotonic);
+        self.carry_out_orders();
         if let Some(failure) = failure {
             self.publish(NodeEvent::Warned {
                 text: failure.as_str().into(),
@@ -302,6 +310,14 @@ impl ShardHandle {
             instructions,
             waiting: VecDeque::new(),
             thread: Some(thread),
+        }
+    }
+
+    /// Says something that the registry repeats if need be: a shard that has taken nothing for so
+    /// long that too much waits does not get it.
+    fn offer(&mut self, instruction: Instruction) {
+        if self.waiting.len() < INSTRUCTIONS_WAITING {
+            self.tell(instruction);
         }
     }
 

@@ -16,7 +16,7 @@ use super::bus::Bus;
 use super::event::{NodeEvent, Text};
 use super::log::{Log, LogTarget};
 use super::privileges::{Confinement, PrivilegesError, allow_locked_memory};
-use super::registry::Registry;
+use super::registry::{Registry, RegistryRules};
 use super::running::{Assembled, Node, StatusReports};
 use super::settings::{Bind, DeviceName, ListenerSettings, Settings, StatusSettings};
 use super::status::StatusWriter;
@@ -146,7 +146,12 @@ impl Starting {
             reports: reporter.clone(),
         };
         let shards = shards::start(&common, share_out(sockets, queues, cores(settings)))?;
-        let registry = Registry::new(pool, settings.max_clients as usize, settings.duplicate_cn);
+        let registry = Registry::new(RegistryRules {
+            pool,
+            max_clients: settings.max_clients as usize,
+            duplicate_cn: settings.duplicate_cn,
+            shards: shards.len() as u16,
+        });
         shards::wait_until_ready(&reports, shards.len())?;
         Ok(Assembled {
             registry,

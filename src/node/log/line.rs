@@ -496,6 +496,10 @@ impl<'a> Page<'a> {
                 LEARN,
                 format_args!("MULTI: a newer session of this client came before it was admitted"),
             ),
+            AdmissionRefusal::RegistryBusy => self.say(
+                MULTI_ERROR,
+                format_args!("MULTI: too many clients wait to be admitted"),
+            ),
         }
     }
 

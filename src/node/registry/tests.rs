@@ -1,16 +1,85 @@
-//! Tables, then a model that only sees the orders and believes nothing.
-
-use std::collections::{HashMap, HashSet};
-
-use proptest::prelude::*;
+//! Tables of what the registry answers. Whole hand-overs with their shards are in `handover`, worlds
+//! of them in `simulation`.
 
 use super::*;
+use crate::node::leases::Addresses;
+
+const START: Monotonic = Monotonic::ZERO;
 
 fn pool(slots: u32) -> AddressPool {
     AddressPool {
         v4: Some("10.8.0.2".parse().unwrap()),
         v6: Some("fd00:8::1000".parse().unwrap()),
         slots,
+    }
+}
+
+fn rules(slots: u32, max_clients: usize) -> RegistryRules {
+    RegistryRules {
+        pool: pool(slots),
+        max_clients,
+        duplicate_cn: false,
+        shards: 4,
+    }
+}
+
+/// A registry, and what four shards tell it.
+struct Table {
+    registry: Registry,
+    numbers: [u64; 4],
+    now: Monotonic,
+}
+
+impl Table {
+    fn new(rules: RegistryRules) -> Self {
+        Self {
+            registry: Registry::new(rules),
+            numbers: [0; 4],
+            now: START,
+        }
+    }
+
+    /// Orders, announcements and steering left out: a test of their own is for them.
+    fn hear(&mut self, shard: u16, content: NoticeContent) -> Vec<Order> {
+        let mut orders = self.hear_all(shard, content);
+        orders.retain(|order| !matches!(order, Order::Announce { .. } | Order::Steer { .. }));
+        orders
+    }
+
+    fn hear_all(&mut self, shard: u16, content: NoticeContent) -> Vec<Order> {
+        let number = &mut self.numbers[usize::from(shard)];
+        *number += 1;
+        let notice = Notice {
+            shard,
+            number: *number,
+            content,
+        };
+        self.registry.hear(notice, self.now);
+        self.orders()
+    }
+
+    fn orders(&mut self) -> Vec<Order> {
+        std::iter::from_fn(|| self.registry.poll_order()).collect()
+    }
+
+    /// A session that has authenticated in that second.
+    fn admit(&mut self, session: SessionAt, name: &str, second: u64) -> Vec<Order> {
+        let request = request(name, second);
+        let SessionAt { shard, session } = session;
+        self.hear(shard, NoticeContent::Admit { session, request })
+    }
+
+    fn gone(&mut self, session: SessionAt) -> Vec<Order> {
+        let SessionAt { shard, session } = session;
+        self.hear(shard, NoticeContent::Gone { session })
+    }
+}
+
+fn request(name: &str, second: u64) -> AdmissionRequest {
+    AdmissionRequest {
+        name: name.into(),
+        since: START + std::time::Duration::from_secs(second),
+        path: None,
     }
 }
 
@@ -31,11 +100,19 @@ fn refuse(to: SessionAt, refusal: AdmissionRefusal) -> Order {
     Order::Refuse { to, refusal }
 }
 
+fn release(to: SessionAt) -> Order {
+    Order::Release { to }
+}
+
+fn forget(to: SessionAt) -> Order {
+    Order::Forget { to }
+}
+
 #[test]
 fn clients_are_numbered_from_0_and_get_addresses_in_order() {
-    let mut registry = Registry::new(pool(10), 10, false);
+    let mut table = Table::new(rules(10, 10));
     assert_eq!(
-        registry.admit(at(0, 1), "a".into())[..],
+        table.admit(at(0, 1), "a", 0),
         [Order::Grant {
             to: at(0, 1),
             client_id: 0,
@@ -46,228 +123,256 @@ fn clients_are_numbered_from_0_and_get_addresses_in_order() {
             },
         }]
     );
-    assert_eq!(
-        registry.admit(at(1, 1), "b".into())[..],
-        [grant(at(1, 1), 1, 1)]
-    );
-    assert_eq!(registry.len(), 2);
+    assert_eq!(table.admit(at(1, 1), "b", 0), [grant(at(1, 1), 1, 1)]);
+    assert_eq!(table.registry.len(), 2);
 }
 
 #[test]
 fn a_reconnecting_client_waits_for_its_older_session_and_keeps_its_address() {
-    let mut registry = Registry::new(pool(10), 10, false);
-    registry.admit(at(0, 1), "a".into());
-    registry.admit(at(0, 2), "b".into());
+    let mut table = Table::new(rules(10, 10));
+    table.admit(at(0, 1), "a", 0);
+    table.admit(at(0, 2), "b", 0);
+    assert_eq!(table.admit(at(3, 1), "a", 1), [release(at(0, 1))]);
     assert_eq!(
-        registry.admit(at(3, 1), "a".into())[..],
-        [Order::Release { to: at(0, 1) }]
+        table.admit(at(3, 1), "a", 1),
+        [],
+        "it asks again, and waits"
     );
-    assert_eq!(registry.gone(at(0, 1))[..], [grant(at(3, 1), 2, 0)]);
-    assert_eq!(registry.len(), 2);
-    assert!(
-        registry.gone(at(0, 1)).is_empty(),
+    assert_eq!(
+        table.gone(at(0, 1)),
+        [grant(at(3, 1), 2, 0), forget(at(0, 1))]
+    );
+    assert_eq!(
+        table.gone(at(0, 1)),
+        [forget(at(0, 1))],
         "an answer that comes twice is no second release"
     );
-    assert_eq!(registry.len(), 2);
+    assert_eq!(table.registry.len(), 2);
+    assert_eq!(table.registry.names.len(), 2);
 }
 
 #[test]
-fn of_two_that_wait_the_newer_wins() {
-    let mut registry = Registry::new(pool(10), 10, false);
-    registry.admit(at(0, 1), "a".into());
-    registry.admit(at(1, 1), "a".into());
+fn of_those_that_wait_the_one_that_came_last_wins_whoever_is_heard_first() {
+    let mut table = Table::new(rules(10, 10));
+    table.admit(at(0, 1), "a", 5);
     assert_eq!(
-        registry.admit(at(2, 1), "a".into())[..],
-        [refuse(at(1, 1), AdmissionRefusal::Replaced)],
-        "the holder is told to go only once"
+        table.admit(at(3, 1), "a", 4),
+        [refuse(at(3, 1), AdmissionRefusal::Replaced)],
+        "older than the one that has the name"
     );
-    assert_eq!(registry.gone(at(0, 1))[..], [grant(at(2, 1), 1, 0)]);
+    table.admit(at(1, 1), "a", 7);
+    assert_eq!(
+        table.admit(at(2, 1), "a", 6),
+        [refuse(at(2, 1), AdmissionRefusal::Replaced)],
+        "older than the one that waits"
+    );
+    assert_eq!(
+        table.admit(at(2, 2), "a", 8),
+        [refuse(at(1, 1), AdmissionRefusal::Replaced)],
+        "the holder has been told to go"
+    );
+    assert_eq!(
+        table.admit(at(1, 1), "a", 7),
+        [refuse(at(1, 1), AdmissionRefusal::Replaced)],
+        "it has not got its answer, and does not come before the newer one by asking again"
+    );
+    assert_eq!(
+        table.gone(at(0, 1)),
+        [grant(at(2, 2), 1, 0), forget(at(0, 1))]
+    );
 }
 
 #[test]
 fn one_that_gave_up_waiting_is_not_granted() {
-    let mut registry = Registry::new(pool(10), 10, false);
-    registry.admit(at(0, 1), "a".into());
-    registry.admit(at(1, 1), "a".into());
-    assert!(registry.gone(at(1, 1)).is_empty());
-    assert!(registry.gone(at(0, 1)).is_empty());
-    assert!(registry.is_empty());
+    let mut table = Table::new(rules(10, 10));
+    table.admit(at(0, 1), "a", 0);
+    table.admit(at(1, 1), "a", 1);
+    assert_eq!(table.gone(at(1, 1)), [forget(at(1, 1))]);
+    assert_eq!(table.gone(at(0, 1)), [forget(at(0, 1))]);
+    assert!(table.registry.is_empty());
+    assert_eq!(table.admit(at(2, 1), "a", 2), [grant(at(2, 1), 1, 0)]);
+}
+
+#[test]
+fn an_answer_that_was_lost_is_given_again() {
+    let mut table = Table::new(rules(10, 10));
+    table.admit(at(0, 1), "a", 0);
+    assert_eq!(table.admit(at(0, 1), "a", 0), [grant(at(0, 1), 0, 0)]);
+    table.admit(at(1, 1), "a", 1);
     assert_eq!(
-        registry.admit(at(2, 1), "a".into())[..],
-        [grant(at(2, 1), 1, 0)]
+        table.admit(at(0, 1), "a", 0),
+        [release(at(0, 1))],
+        "it has to go before it has heard of its place"
     );
+    assert_eq!(table.registry.len(), 1);
+}
+
+#[test]
+fn a_release_is_repeated_until_the_session_is_gone() {
+    let mut table = Table::new(rules(10, 10));
+    table.admit(at(0, 1), "a", 0);
+    for shard in 0..4 {
+        let number = 1;
+        let content = NoticeContent::Announced { number };
+        table.hear(shard, content);
+    }
+    assert_eq!(table.registry.next_timeout(), None);
+    table.admit(at(1, 1), "a", 1);
+    for _ in 0..3 {
+        let due = table.now + REGISTRY_REPEAT;
+        assert_eq!(table.registry.next_timeout(), Some(due));
+        table.registry.handle_timeout(table.now);
+        assert_eq!(table.orders(), [], "not before its time");
+        table.now = due;
+        table.registry.handle_timeout(due);
+        assert_eq!(table.orders(), [release(at(0, 1))]);
+    }
+    table.gone(at(1, 1));
+    assert!(
+        table.registry.next_timeout().is_some(),
+        "it has been told to go, whoever waits for it"
+    );
+    table.gone(at(0, 1));
+    assert!(table.registry.releases.is_empty());
+}
+
+#[test]
+fn a_notice_that_was_overtaken_is_not_heard() {
+    let mut table = Table::new(rules(10, 10));
+    table.admit(at(0, 1), "a", 0);
+    table.gone(at(0, 1));
+    let late = Notice {
+        shard: 0,
+        number: 1,
+        content: NoticeContent::Admit {
+            session: 1,
+            request: request("a", 0),
+        },
+    };
+    table.registry.hear(late.clone(), START);
+    assert_eq!(
+        table.orders(),
+        [],
+        "it would have given a dead session a place"
+    );
+    table.registry.hear(Notice { shard: 9, ..late }, START);
+    assert_eq!(table.orders(), [], "there is no such shard");
 }
 
 #[test]
 fn a_full_node_refuses_new_names_but_lets_a_client_reconnect() {
-    let mut registry = Registry::new(pool(10), 1, false);
-    registry.admit(at(0, 1), "a".into());
+    let mut table = Table::new(rules(10, 1));
+    table.admit(at(0, 1), "a", 0);
     assert_eq!(
-        registry.admit(at(0, 2), "b".into())[..],
+        table.admit(at(0, 2), "b", 0),
         [refuse(at(0, 2), AdmissionRefusal::MaxClients { max: 1 })]
     );
-    registry.admit(at(0, 3), "a".into());
-    assert_eq!(registry.gone(at(0, 1))[..], [grant(at(0, 3), 1, 0)]);
+    table.admit(at(0, 3), "a", 1);
+    assert_eq!(
+        table.gone(at(0, 1)),
+        [grant(at(0, 3), 1, 0), forget(at(0, 1))]
+    );
 }
 
 #[test]
 fn an_exhausted_pool_refuses_until_an_address_is_back() {
-    let mut registry = Registry::new(pool(1), 10, false);
-    registry.admit(at(0, 1), "a".into());
+    let mut table = Table::new(rules(1, 10));
+    table.admit(at(0, 1), "a", 0);
     assert_eq!(
-        registry.admit(at(0, 2), "b".into())[..],
+        table.admit(at(0, 2), "b", 0),
         [refuse(at(0, 2), AdmissionRefusal::PoolExhausted)]
     );
-    registry.gone(at(0, 1));
-    assert_eq!(
-        registry.admit(at(0, 3), "b".into())[..],
-        [grant(at(0, 3), 1, 0)]
-    );
+    table.gone(at(0, 1));
+    assert_eq!(table.admit(at(0, 2), "b", 0), [grant(at(0, 2), 1, 0)]);
 }
 
 #[test]
 fn with_duplicate_cn_nobody_is_replaced() {
-    let mut registry = Registry::new(pool(10), 10, true);
-    assert_eq!(
-        registry.admit(at(0, 1), "a".into())[..],
-        [grant(at(0, 1), 0, 0)]
-    );
-    assert_eq!(
-        registry.admit(at(0, 2), "a".into())[..],
-        [grant(at(0, 2), 1, 1)]
-    );
-    registry.gone(at(0, 1));
-    assert_eq!(registry.len(), 1);
+    let mut table = Table::new(RegistryRules {
+        duplicate_cn: true,
+        ..rules(10, 10)
+    });
+    assert_eq!(table.admit(at(0, 1), "a", 0), [grant(at(0, 1), 0, 0)]);
+    assert_eq!(table.admit(at(0, 2), "a", 0), [grant(at(0, 2), 1, 1)]);
+    table.gone(at(0, 1));
+    assert_eq!(table.registry.len(), 1);
 }
 
 #[test]
-fn asking_twice_changes_nothing() {
-    let mut registry = Registry::new(pool(10), 10, false);
-    registry.admit(at(0, 1), "a".into());
-    assert!(registry.admit(at(0, 1), "b".into()).is_empty());
-    assert_eq!(registry.len(), 1);
+fn orders_steer_then_announce_then_grant_and_withdraw_before_they_steer_away() {
+    let mut table = Table::new(rules(10, 10));
+    let path = crate::packet::Path {
+        remote: ([192, 0, 2, 1], 1194).into(),
+        local: None,
+        socket: 0,
+    };
+    let mut request = request("a", 0);
+    request.path = Some(path);
+    let session = 1;
+    let announcements = |number, client| -> Vec<_> {
+        let announcement = Announcement {
+            number,
+            after: number - 1,
+            slot: 0,
+            addresses: pool(0).addresses(0),
+            tenant: client,
+        };
+        (0..4)
+            .map(|to| Order::Announce { to, announcement })
+            .collect()
+    };
+    let steer = |shard| Order::Steer { slot: 0, shard };
+    let orders = table.hear_all(2, NoticeContent::Admit { session, request });
+    let tenant = |shard, client_id, path| {
+        Some(Tenant {
+            shard,
+            client_id,
+            path,
+        })
+    };
+    let (first, last) = (steer(Some(2)), grant(at(2, 1), 0, 0));
+    let told = announcements(1, tenant(2, 0, Some(path)));
+    assert_eq!(orders, [vec![first], told, vec![last]].concat());
+
+    table.admit(at(3, 1), "a", 1);
+    let orders = table.hear_all(2, NoticeContent::Gone { session });
+    let (first, last) = (steer(Some(3)), grant(at(3, 1), 1, 0));
+    let told = announcements(2, tenant(3, 1, None));
+    assert_eq!(
+        orders,
+        [vec![first], told, vec![last, forget(at(2, 1))]].concat(),
+        "from hand to hand, never without a shard in between"
+    );
+
+    let orders = table.hear_all(3, NoticeContent::Gone { session });
+    let last = vec![steer(None), forget(at(3, 1))];
+    assert_eq!(orders, [announcements(3, None), last].concat());
 }
 
-/// What a world of shards does to the registry.
-#[derive(Clone, Debug)]
-enum Step {
-    /// A new session of one of a few names, on one of a few shards.
-    Admit { shard: u16, name: usize },
-    /// A shard answers one of the releases that it owes, whichever.
-    Answer(prop::sample::Index),
-    /// A session ends by itself, whichever.
-    Close(prop::sample::Index),
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        3 => (0..4_u16, 0..6_usize).prop_map(|(shard, name)| Step::Admit { shard, name }),
-        2 => any::<prop::sample::Index>().prop_map(Step::Answer),
-        1 => any::<prop::sample::Index>().prop_map(Step::Close),
-    ]
-}
-
-/// The world as the shards see it.
-#[derive(Default)]
-struct World {
-    asked: Vec<SessionAt>,
-    owners: HashMap<SessionAt, (u32, usize)>,
-    names: HashMap<SessionAt, usize>,
-    owed: Vec<SessionAt>,
-    client_ids: HashSet<u64>,
-}
-
-impl World {
-    fn obey(&mut self, orders: Orders, max_clients: usize, slots: u32, duplicate_cn: bool) {
-        for order in orders {
-            match order {
-                Order::Grant {
-                    to,
-                    client_id,
-                    slot,
-                    addresses,
-                } => {
-                    assert!(self.answered(to), "granted without asking: {to:?}");
-                    assert!(self.client_ids.insert(client_id), "number used twice");
-                    assert!(slot < slots);
-                    assert_eq!(addresses, pool(slots).addresses(slot));
-                    let name = self.names[&to];
-                    for (other, (taken, holder)) in &self.owners {
-                        assert_ne!(*taken, slot, "{other:?} still has the address of {to:?}");
-                        assert!(duplicate_cn || *holder != name, "{other:?} has the name");
-                    }
-                    self.owners.insert(to, (slot, name));
-                    assert!(self.owners.len() <= max_clients);
-                }
-                Order::Refuse { to, .. } => {
-                    assert!(self.answered(to), "refused without asking: {to:?}");
-                }
-                Order::Release { to } => {
-                    assert!(self.owners.contains_key(&to), "released without a place");
-                    assert!(!self.owed.contains(&to), "released twice");
-                    self.owed.push(to);
-                }
-            }
-        }
-    }
-
-    fn answered(&mut self, session: SessionAt) -> bool {
-        let before = self.asked.len();
-        self.asked.retain(|asked| *asked != session);
-        self.asked.len() + 1 == before
-    }
-
-    fn forget(&mut self, session: SessionAt) {
-        self.asked.retain(|asked| *asked != session);
-        self.owed.retain(|owed| *owed != session);
-        self.owners.remove(&session);
-    }
-}
-
-proptest! {
-    #[test]
-    fn no_address_has_two_owners_and_everyone_is_answered(
-        steps in prop::collection::vec(step(), 1..120),
-        slots in 1..5_u32,
-        max_clients in 1..5_usize,
-        duplicate_cn: bool,
-    ) {
-        let mut registry = Registry::new(pool(slots), max_clients, duplicate_cn);
-        let mut world = World::default();
-        for (number, step) in steps.into_iter().enumerate() {
-            let orders = match step {
-                Step::Admit { shard, name } => {
-                    let session = at(shard, number as u64);
-                    world.asked.push(session);
-                    world.names.insert(session, name);
-                    registry.admit(session, format!("name{name}").into())
-                }
-                Step::Answer(index) if !world.owed.is_empty() => {
-                    let session = *index.get(&world.owed);
-                    world.forget(session);
-                    registry.gone(session)
-                }
-                Step::Close(index) => {
-                    let mut alive: Vec<_> =
-                        world.owners.keys().chain(&world.asked).copied().collect();
-                    alive.sort();
-                    if alive.is_empty() {
-                        continue;
-                    }
-                    let session = *index.get(&alive);
-                    world.forget(session);
-                    registry.gone(session)
-                }
-                Step::Answer(_) => continue,
-            };
-            world.obey(orders, max_clients, slots, duplicate_cn);
-            prop_assert_eq!(registry.len(), world.owners.len());
-        }
-        while let Some(session) = world.owed.pop() {
-            world.forget(session);
-            let orders = registry.gone(session);
-            world.obey(orders, max_clients, slots, duplicate_cn);
-        }
-        prop_assert!(world.asked.is_empty(), "never answered: {:?}", world.asked);
-    }
+#[test]
+fn the_sessions_of_a_shard_that_has_ended_are_gone() {
+    let mut table = Table::new(rules(10, 10));
+    table.admit(at(0, 1), "a", 0);
+    table.admit(at(0, 2), "b", 0);
+    table.admit(at(1, 1), "c", 0);
+    table.admit(at(0, 3), "c", 1);
+    table.admit(at(0, 4), "a", 1);
+    table.admit(at(1, 2), "b", 1);
+    assert_eq!(table.registry.len(), 3);
+    table.registry.shard_ended(0, table.now);
+    let mut orders = table.orders();
+    orders.retain(|order| matches!(order, Order::Grant { .. }));
+    assert_eq!(orders, [grant(at(1, 2), 3, 1)], "b reconnects elsewhere");
+    assert_eq!(table.registry.len(), 2);
+    assert_eq!(table.registry.sessions.len(), 2);
+    assert_eq!(table.admit(at(0, 5), "d", 2), [], "it is heard no more");
+    table.now = START + REGISTRY_REPEAT;
+    table.registry.handle_timeout(table.now);
+    assert!(
+        table
+            .orders()
+            .iter()
+            .all(|order| !matches!(order, Order::Announce { to: 0, .. })),
+        "and told nothing"
+    );
 }

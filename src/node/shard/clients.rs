@@ -3,14 +3,14 @@
 
 use std::time::Duration;
 
-use super::connections::{Client, Connection, Key, Standing};
+use super::connections::{Admitting, Client, Connection, Key, Standing};
+use super::registration::RegistryBusy;
 use super::{Congestion, Edges, Shard, narrate};
 use crate::node::event::{
     AdmissionRefusal, ClientEvent, ClientTag, DataChannel, KeyAge, NodeEvent, Text,
 };
 use crate::node::leases::Addresses;
-use crate::node::message::Report;
-use crate::node::registry::SessionAt;
+use crate::node::registry::AdmissionRequest;
 use crate::packet::{InnerAddresses, NewPeer, Numbering, Path, PeerIndex, Traffic};
 use crate::session::{Admission, Farewell, LeaveReason, SessionEvent};
 use crate::time::Now;
@@ -27,7 +27,7 @@ impl<E: Edges> Shard<E> {
                     self.tell(key, told);
                 }
             }
-            SessionEvent::Authenticated(admission) => self.ask_admission(key, *admission),
+            SessionEvent::Authenticated(admission) => self.ask_admission(key, *admission, now),
             SessionEvent::Keys { key_id, keys } => {
                 if let Some(peer) = self.peer_of(key).and_then(|peer| self.peers.peer_mut(peer)) {
                     peer.keys.install(key_id, *keys);
@@ -75,7 +75,7 @@ impl<E: Edges> Shard<E> {
     }
 
     /// The client is known; the registry says whether it may come in.
-    pub(super) fn ask_admission(&mut self, key: Key, admission: Admission) {
+    pub(super) fn ask_admission(&mut self, key: Key, admission: Admission, now: Now) {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
@@ -83,31 +83,38 @@ impl<E: Edges> Shard<E> {
         let nameless = connection.tag.clone();
         connection.tag = ClientTag::named(nameless.address, name.clone());
         let numbered = admission.peer_info.proto().data_v2();
-        self.connections
-            .stand(key, Standing::Admitting { numbered });
+        let request = AdmissionRequest {
+            name,
+            since: now.monotonic,
+            path: (!numbered).then_some(connection.path),
+        };
         let lines = narrate::peer_info(&admission.peer_info);
         self.publish(NodeEvent::client(nameless, ClientEvent::PeerInfo { lines }));
         self.tell(key, ClientEvent::PeerInitiated);
-        let session = self.name(key);
-        self.report(Report::Admit { session, name });
+        match self.registration.ask(key, request, now.monotonic) {
+            Ok(session) => {
+                let admitting = Admitting { session, numbered };
+                self.connections.stand(key, Standing::Admitting(admitting));
+            }
+            Err(RegistryBusy) => self.turn_away(key, AdmissionRefusal::RegistryBusy, now),
+        }
     }
 
     /// The registry lets a session in.
     pub(super) fn admit(&mut self, session: u64, client_id: u64, addresses: Addresses, now: Now) {
-        let key = Key::from_u64(session);
-        let Some(connection) = self.connections.get_mut(key) else {
+        let Some(key) = self.registration.granted(session, now.monotonic) else {
             return;
         };
-        let Standing::Admitting { numbered } = connection.standing else {
-            return;
+        let Some((path, admitting)) = self.admitting(key) else {
+            return self.registration.left(session, now.monotonic);
         };
-        let numbering = if numbered {
+        let numbering = if admitting.numbered {
             Numbering::PeerId
         } else {
             Numbering::FourTuple
         };
         let new = NewPeer {
-            path: connection.path,
+            path,
             numbering,
             mtu: self.network.mtu,
             mssfix: self.network.mssfix,
@@ -115,9 +122,8 @@ impl<E: Edges> Shard<E> {
         let Ok(peer) = self.peers.insert(new, now.monotonic) else {
             // The registry has counted it in; it learns that the place is free again.
             let max = self.network.max_clients as usize;
-            self.refuse(session, AdmissionRefusal::MaxClients { max }, now);
-            let session = self.name(key);
-            return self.report(Report::Gone { session });
+            self.registration.left(session, now.monotonic);
+            return self.turn_away(key, AdmissionRefusal::MaxClients { max }, now);
         };
         let inner = InnerAddresses {
             v4: addresses.v4,
@@ -131,6 +137,7 @@ impl<E: Edges> Shard<E> {
             .map_or(PeerId::NONE, |peer| peer.peer_id());
         let grant = self.network.grant(peer_id, addresses);
         let client = Client {
+            session,
             peer,
             client_id,
             addresses,
@@ -157,7 +164,13 @@ impl<E: Edges> Shard<E> {
 
     /// The registry turns a session away.
     pub(super) fn refuse(&mut self, session: u64, refusal: AdmissionRefusal, now: Now) {
-        let key = Key::from_u64(session);
+        if let Some(key) = self.registration.refused(session, now.monotonic) {
+            self.turn_away(key, refusal, now);
+        }
+    }
+
+    /// Tells a client that it can't come in. The registry knows nothing of it, or knows it gone.
+    fn turn_away(&mut self, key: Key, refusal: AdmissionRefusal, now: Now) {
         self.tell(key, ClientEvent::AdmissionRefused(refusal));
         self.connections.stand(key, Standing::Leaving);
         if let Some(connection) = self.connections.get_mut(key) {
@@ -169,23 +182,15 @@ impl<E: Edges> Shard<E> {
 
     /// A newer session has this one's name. Wire: stock drops the older one without a word.
     pub(super) fn release(&mut self, session: u64, now: Now) {
-        let key = Key::from_u64(session);
-        match self.connections.get_mut(key) {
-            Some(connection) => {
-                connection
-                    .session
-                    .close(now, Farewell::Silent, LeaveReason::Replaced);
-                self.tell(key, ClientEvent::Replacing);
-                self.service(key, now);
-            }
-            // It left by itself in the meantime; the registry has been told, or is now.
-            None => {
-                let session = SessionAt {
-                    shard: self.number,
-                    session,
-                };
-                self.report(Report::Gone { session });
-            }
+        let Some(key) = self.registration.released(session, now.monotonic) else {
+            return;
+        };
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection
+                .session
+                .close(now, Farewell::Silent, LeaveReason::Replaced);
+            self.tell(key, ClientEvent::Replacing);
+            self.service(key, now);
         }
     }
 
@@ -263,25 +268,28 @@ impl<E: Edges> Shard<E> {
         for told in events.into_iter().filter(|_| allowed) {
             self.tell(key, told);
         }
-        self.give_up_place(key, &standing, now);
+        self.give_up_place(&standing, now);
     }
 
     /// Takes a session's place in the data path and the registry back.
-    pub(super) fn give_up_place(&mut self, key: Key, standing: &Standing, now: Now) {
+    pub(super) fn give_up_place(&mut self, standing: &Standing, now: Now) {
         if let Standing::Client(client) = standing {
             self.connections.detach(client.peer);
             self.peers.remove(client.peer, now.monotonic);
         }
-        if matches!(standing, Standing::Client(_) | Standing::Admitting { .. }) {
-            let session = self.name(key);
-            self.report(Report::Gone { session });
+        match standing {
+            Standing::Admitting(Admitting { session, .. })
+            | Standing::Client(Client { session, .. }) => {
+                self.registration.left(*session, now.monotonic);
+            }
+            Standing::Meeting | Standing::Leaving => {}
         }
     }
 
     /// Removes a session, whatever it was.
     pub(super) fn forget(&mut self, key: Key, now: Now) {
         if let Some(connection) = self.connections.remove(key) {
-            self.give_up_place(key, &connection.standing, now);
+            self.give_up_place(&connection.standing, now);
         }
     }
 
@@ -325,10 +333,12 @@ impl<E: Edges> Shard<E> {
         }
     }
 
-    pub(super) fn name(&self, key: Key) -> SessionAt {
-        SessionAt {
-            shard: self.number,
-            session: key.to_u64(),
+    /// The path of a session that waits for the registry.
+    fn admitting(&self, key: Key) -> Option<(Path, Admitting)> {
+        let connection = self.connections.get(key)?;
+        match connection.standing {
+            Standing::Admitting(admitting) => Some((connection.path, admitting)),
+            _ => None,
         }
     }
 }

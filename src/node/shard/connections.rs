@@ -17,7 +17,7 @@ use crate::wire::SessionId;
 /// All sessions of a shard.
 pub(super) struct Connections {
     places: Slab<Place>,
-    generation: u32,
+    generation: u64,
     /// By the id that the client chose and its address; never by address alone, so that many
     /// sessions may share one.
     by_control: HashMap<(SessionId, SocketAddr), Key>,
@@ -26,7 +26,7 @@ pub(super) struct Connections {
 }
 
 struct Place {
-    generation: u32,
+    generation: u64,
     connection: Box<Connection>,
 }
 
@@ -52,17 +52,28 @@ pub(super) struct Connection {
 pub(super) enum Standing {
     /// A stranger whose key exchange runs.
     Meeting,
-    /// The registry decides. Whether the client understands peer ids.
-    Admitting { numbered: bool },
+    /// The registry decides.
+    Admitting(Admitting),
     /// A client with its place in the data path.
     Client(Client),
     /// It has no place any more, and says goodbye.
     Leaving,
 }
 
+/// A client that waits for the registry.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Admitting {
+    /// What the registry calls it.
+    pub(super) session: u64,
+    /// Whether it understands peer ids.
+    pub(super) numbered: bool,
+}
+
 /// An admitted client.
 #[derive(Debug)]
 pub(super) struct Client {
+    /// What the registry calls it.
+    pub(super) session: u64,
     pub(super) peer: PeerIndex,
     pub(super) client_id: u64,
     pub(super) addresses: Addresses,
@@ -87,7 +98,7 @@ pub(super) enum Sender {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Key {
     place: u32,
-    generation: u32,
+    generation: u64,
 }
 
 impl Key {
@@ -97,16 +108,12 @@ impl Key {
         generation: 0,
     };
 
-    /// For the registry, which takes it as it is.
-    pub(super) fn to_u64(self) -> u64 {
-        u64::from(self.generation) << 32 | u64::from(self.place)
-    }
-
-    /// The key that [`Key::to_u64`] gave out.
+    /// Some key, another one for each value.
+    #[cfg(test)]
     pub(super) fn from_u64(value: u64) -> Self {
         Self {
             place: value as u32,
-            generation: (value >> 32) as u32,
+            generation: value >> 32,
         }
     }
 }
@@ -131,7 +138,7 @@ impl Connections {
         path: Path,
         client: SessionId,
     ) -> Key {
-        self.generation = self.generation.wrapping_add(1);
+        self.generation += 1;
         let generation = self.generation;
         let rank = Rank {
             progress: Progress::Met,

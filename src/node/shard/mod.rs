@@ -5,6 +5,7 @@
 //! A turn of [`Shard::serve`] takes data packets first, then control packets for a bounded time, then
 //! timers. Nothing in it waits.
 
+mod announced;
 mod backlog;
 mod clients;
 mod connections;
@@ -14,6 +15,7 @@ mod edges;
 mod half_open;
 mod io;
 mod narrate;
+pub mod registration;
 mod statuses;
 mod wheel;
 
@@ -25,6 +27,7 @@ use self::backlog::Backlog;
 use self::connections::{Connections, Key};
 pub use self::edges::{Congestion, Edges};
 use self::io::Io;
+use self::registration::Registration;
 use self::wheel::Wheel;
 use super::event::NodeEvent;
 use super::leases::Addresses;
@@ -93,12 +96,12 @@ impl Network {
 
 /// One core's share of a node.
 pub struct Shard<E> {
-    number: u16,
     pub(super) io: Io<E>,
     protocol: OpenVpn2,
     network: Network,
     connections: Connections,
     peers: PeerTable,
+    registration: Registration<Key>,
     inbound: InboundBatch,
     outbound: OutboundBatch,
     /// The drops that were published, and when the next count is.
@@ -110,8 +113,7 @@ pub struct Shard<E> {
     strangers: StrangerAllowance,
     newcomers: StrangerAllowance,
     random: Box<dyn Random>,
-    /// What the node thread has no room for yet: what it must hear, at most a few a session, and
-    /// events up to a bound.
+    /// What the node thread has no room for yet: answers to it, and events up to a bound.
     unreported: VecDeque<Report>,
     lost_events: u64,
     peer_events: Vec<PeerEvent>,
@@ -137,15 +139,16 @@ impl<E: Edges> Shard<E> {
         let now = edges.now().monotonic;
         let mut random = parts.random;
         let (number, shards) = (u32::from(parts.number), u32::from(parts.shards));
-        let peers = PeerTable::new(number, shards, parts.network.max_clients, &mut *random);
+        let max_clients = parts.network.max_clients;
+        let peers = PeerTable::new(number, shards, max_clients, &mut *random);
         Self {
-            number: parts.number,
             io: Io::new(edges, pool),
             protocol: parts
                 .protocol
                 .with_limits(parts.network.contact, parts.shards),
             connections: Connections::new(parts.shards),
             peers,
+            registration: Registration::new(parts.number, max_clients as usize),
             network: parts.network,
             inbound: InboundBatch::new(BATCH_PACKETS),
             outbound: OutboundBatch::new(BATCH_PACKETS),
@@ -178,7 +181,7 @@ impl<E: Edges> Shard<E> {
             self.next_drop_report = now.monotonic + DROP_REPORT_INTERVAL;
             self.report_drops();
         }
-        self.flush_reports();
+        self.notify_registry();
     }
 
     /// Follows what the node thread says.
@@ -192,6 +195,10 @@ impl<E: Edges> Shard<E> {
             } => self.admit(session, client_id, addresses, now),
             Instruction::Refuse { session, refusal } => self.refuse(session, refusal, now),
             Instruction::Release { session } => self.release(session, now),
+            Instruction::Forget { session } => self.registration.forget(session),
+            Instruction::Announce(announcement) => {
+                self.registration.announced(&announcement);
+            }
             Instruction::ReportClients => {
                 let clients = self.client_statuses(now);
                 self.report(Report::Clients { clients });
@@ -211,7 +218,9 @@ impl<E: Edges> Shard<E> {
         if self.io.edges.congestion() == Congestion::Waiting || !self.unreported.is_empty() {
             return RETRY;
         }
-        let timer = self.wheel.next().map_or(IDLE_TURN, |at| at.since(now));
+        let (session, notice) = (self.wheel.next(), self.registration.next_timeout());
+        let timer = session.into_iter().chain(notice).min();
+        let timer = timer.map_or(IDLE_TURN, |at| at.since(now));
         let stop = match self.state {
             State::Serving => IDLE_TURN,
             State::Stopping(until) => until.since(now),
@@ -232,7 +241,7 @@ impl<E: Edges> Shard<E> {
     pub fn finish(&mut self) {
         self.io.reclaim();
         self.report_drops();
-        self.flush_reports();
+        self.notify_registry();
     }
 
     fn serve_timers(&mut self) {
@@ -292,6 +301,17 @@ impl<E: Edges> Shard<E> {
                 .push_back(Report::Event(NodeEvent::Warned { text }));
         }
         self.report(Report::Event(event));
+    }
+
+    /// Tells the registry what is due, as far as the node thread has room: what has none stays due.
+    fn notify_registry(&mut self) {
+        self.flush_reports();
+        let now = self.io.edges.now().monotonic;
+        while self.unreported.is_empty()
+            && let Some(notice) = self.registration.poll_notice(now)
+        {
+            self.report(Report::Registry(notice));
+        }
     }
 
     fn flush_reports(&mut self) {

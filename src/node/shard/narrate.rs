@@ -135,6 +135,7 @@ pub(super) fn refusal(refusal: AdmissionRefusal) -> &'static str {
     match refusal {
         AdmissionRefusal::MaxClients { .. } => "the server has as many clients as it takes",
         AdmissionRefusal::PoolExhausted => "the server has no address left",
+        AdmissionRefusal::RegistryBusy => "the server is too busy to let clients in",
         AdmissionRefusal::Replaced => "a newer connection of this client took over",
     }
 }

@@ -89,7 +89,8 @@ fn start_one(
                 random: Box::new(SystemRandom),
             };
             let failure = survived(|| run(core, parts, shard, &reports));
-            let _nobody_listens = reports.send(Report::Ended { failure });
+            let shard = number;
+            let _nobody_listens = reports.send(Report::Ended { shard, failure });
         })
         .map_err(StartError::Thread)?;
     Ok(ShardHandle::new(instructions, thread))
@@ -138,6 +139,7 @@ pub(super) fn wait_until_ready(
             Ok(Report::Ready) => ready += 1,
             Ok(Report::Ended {
                 failure: Some(failure),
+                ..
             }) => return Err(StartError::Shard(failure)),
             Ok(_) => {}
             Err(_) => return Err(StartError::Shard("a shard ended at its start".to_owned())),

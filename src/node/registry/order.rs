@@ -1,0 +1,64 @@
+//! What the registry wants done.
+
+use super::announcements::Announcement;
+use super::notice::SessionAt;
+use crate::node::event::AdmissionRefusal;
+use crate::node::leases::Addresses;
+
+/// An order of the registry. Orders are carried out in their order.
+///
+/// For a client that is let in these are: steer, announce, grant. The packet that a client is
+/// waited for with in the local network can come as soon as it is granted; by then the kernel
+/// should have the queue that leads to its shard, and other shards know where to hand on what came
+/// to them. For one that goes they are: announce, steer; so that no shard hands packets to one that
+/// has no client for them, while the kernel still brings some there. Either way a packet that is
+/// too early or too late is dropped or handed on, never sealed with the key of another client: a
+/// shard looks in its own peer table.
+///
+/// An order to a shard may be lost. It is repeated, by the registry or in answer to the shard's own
+/// repetition, so nobody needs to keep it for a shard that has no room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Inner packets to the addresses of a slot go to that shard; with `None`, anywhere.
+    Steer {
+        /// The slot of the address pool.
+        slot: u32,
+        /// The shard.
+        shard: Option<u16>,
+    },
+    /// Tell a shard who has the addresses of a slot.
+    Announce {
+        /// Which shard.
+        to: u16,
+        /// What it is told.
+        announcement: Announcement,
+    },
+    /// The session is admitted.
+    Grant {
+        /// Which one.
+        to: SessionAt,
+        /// Its number, as management and scripts know it: from 0, never used twice.
+        client_id: u64,
+        /// The slot of the address pool.
+        slot: u32,
+        /// The addresses of that slot.
+        addresses: Addresses,
+    },
+    /// The session is not admitted; the registry has forgotten it.
+    Refuse {
+        /// Which one.
+        to: SessionAt,
+        /// Why.
+        refusal: AdmissionRefusal,
+    },
+    /// A newer session has this one's name: end it, and say that it is gone.
+    Release {
+        /// Which one.
+        to: SessionAt,
+    },
+    /// The registry has heard that the session is gone, and knows nothing of it any more.
+    Forget {
+        /// Which one.
+        to: SessionAt,
+    },
+}
