@@ -94,7 +94,8 @@ pub struct ListenerSettings {
     pub port: u16,
     /// `SO_SNDBUF` in bytes, `None` for the kernel's default.
     pub send_buffer: Option<NonZeroU32>,
-    /// `SO_RCVBUF` in bytes, `None` for the kernel's default.
+    /// `SO_RCVBUF` in bytes, `None` for [`RECEIVE_BUFFER`](limits::RECEIVE_BUFFER) or the kernel's
+    /// default if that is larger.
     pub receive_buffer: Option<NonZeroU32>,
 }
 

@@ -22,7 +22,7 @@ use super::settings::{Bind, DeviceName, ListenerSettings, Settings, StatusSettin
 use super::status::StatusWriter;
 use crate::crypto::CookieKey;
 use crate::limits::{
-    EVENTS_PER_SUBSCRIBER, NODE_REPORTS, START_PATIENCE, START_RETRY, locked_memory,
+    EVENTS_PER_SUBSCRIBER, NODE_REPORTS, RECEIVE_BUFFER, START_PATIENCE, START_RETRY, locked_memory,
 };
 use crate::random::SystemRandom;
 use crate::reactor::{
@@ -175,11 +175,13 @@ impl Starting {
                 self.publish(NodeEvent::ListenerBound { address });
             }
             let others = (1..shards).map(|_| UdpSocket::bind(&listen));
-            sets.push(
-                std::iter::once(Ok(first))
-                    .chain(others)
-                    .collect::<Result<_, _>>()?,
-            );
+            let set = std::iter::once(Ok(first)).chain(others);
+            let set = set.collect::<Result<Vec<_>, _>>()?;
+            if listener.receive_buffer.is_none() {
+                set.iter()
+                    .try_for_each(|socket| socket.widen_receive_buffer(RECEIVE_BUFFER))?;
+            }
+            sets.push(set);
         }
         Ok(sets)
     }

@@ -138,6 +138,22 @@ impl UdpSocket {
         Ok(())
     }
 
+    /// Makes the kernel's receive buffer as large as this, in bytes, unless it is larger. Without
+    /// `CAP_NET_ADMIN` the system's bound (`net.core.rmem_max`) may leave it smaller.
+    ///
+    /// # Errors
+    ///
+    /// The system does not do it at all.
+    pub fn widen_receive_buffer(&self, size: usize) -> Result<(), UdpError> {
+        let option = "SO_RCVBUF";
+        let refused = |source| UdpError::Option { option, source };
+        // The kernel says twice what it was told.
+        if self.socket.recv_buffer_size().map_err(refused)? / 2 >= size {
+            return Ok(());
+        }
+        set_buffer(&self.socket, libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, size).map_err(refused)
+    }
+
     /// The address it is bound to, with the port that the system chose; never a v4-mapped one.
     ///
     /// # Errors
@@ -329,6 +345,10 @@ mod tests {
         // The kernel doubles what it is told, for its own bookkeeping.
         assert_eq!(socket.socket.send_buffer_size().unwrap(), 600_000);
         assert_eq!(socket.socket.recv_buffer_size().unwrap(), 800_000);
+        for (asked, size) in [(300_000, 800_000), (500_000, 1_000_000)] {
+            socket.widen_receive_buffer(asked).unwrap();
+            assert_eq!(socket.socket.recv_buffer_size().unwrap(), size);
+        }
         let plain = UdpSocket::bind(&listen(Family::Dual, None)).unwrap();
         assert_ne!(plain.socket.send_buffer_size().unwrap(), 600_000);
         assert!(!socket.socket.only_v6().unwrap());

@@ -66,7 +66,7 @@ pub(super) const ROWS: &[Directive] = &[
         "rcvbuf",
         "BYTES",
         (1, 1),
-        "receive buffer of the socket, 0 for the kernel's",
+        "receive buffer of each socket, 0 for 4 MiB or the kernel's if larger",
         rcvbuf,
     ),
     Directive::later(
