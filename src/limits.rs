@@ -157,6 +157,9 @@ pub const TUN_WRITES_IN_FLIGHT: usize = 512;
 /// doubled, holds 92, and overflows when 200 clients start at once.
 pub const RECEIVE_BUFFER: usize = 4 * 1024 * 1024;
 
+/// How often a shard asks the kernel what it dropped.
+pub const LOSS_INTERVAL: Duration = Duration::from_secs(1);
+
 /// UDP sockets of one shard: one a listener.
 pub const SOCKETS_PER_SHARD: usize = 32;
 

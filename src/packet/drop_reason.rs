@@ -19,6 +19,11 @@ impl DropCounters {
         self.counts[reason as usize] += 1;
     }
 
+    /// Counts several.
+    pub const fn count_many(&mut self, reason: DropReason, packets: u64) {
+        self.counts[reason as usize] += packets;
+    }
+
     /// How many were dropped for `reason`.
     pub const fn of(&self, reason: DropReason) -> u64 {
         self.counts[reason as usize]
@@ -141,6 +146,8 @@ drop_reasons! {
     HandedOnTwice "handed_on_twice"
 
     // --- Our own bounds, and the kernel ---
+    /// The kernel had no room for a datagram in the receive buffer of its socket.
+    ReceiveOverflow "receive_overflow"
     /// No pool buffer is free.
     PoolEmpty "pool_empty"
     /// A queue of datagrams, or a batch, is full.

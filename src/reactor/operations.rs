@@ -304,6 +304,14 @@ impl Reactor {
         self.counters
     }
 
+    /// Datagrams that the kernel dropped for want of room in a socket's receive buffer, since the
+    /// socket was made; it begins anew after 2^32.
+    pub fn overflowed(&self, socket: SocketId) -> u32 {
+        let source = self.memory.sockets.get(socket.0);
+        // A socket that does not say is one that counts nothing.
+        source.map_or(0, |source| source.device.overflowed().unwrap_or(0))
+    }
+
     /// Sends and tun writes that can still be queued before a turn.
     pub fn room(&self) -> (usize, usize) {
         (

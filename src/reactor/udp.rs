@@ -166,6 +166,32 @@ impl UdpSocket {
             .ok_or_else(|| io::Error::other("the socket has no IP address"))
     }
 
+    /// Datagrams that the kernel had to drop because the receive buffer was full, since the socket
+    /// was made; it begins anew after 2^32.
+    ///
+    /// # Errors
+    ///
+    /// The system does not say.
+    pub fn overflowed(&self) -> io::Result<u32> {
+        let mut memory = [0_u32; MEMORY_VALUES];
+        let mut size = size_of_val(&memory) as libc::socklen_t;
+        // SAFETY: the descriptor is open for as long as `self` is borrowed, and the kernel writes at
+        // most `size` bytes into `memory`, which lives until the call returns.
+        let result = unsafe {
+            libc::getsockopt(
+                self.socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_MEMINFO,
+                (&raw mut memory).cast(),
+                &raw mut size,
+            )
+        };
+        if result < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(memory[MEMORY_DROPS])
+    }
+
     /// Which packets it carries.
     pub fn family(&self) -> Family {
         self.family
@@ -267,6 +293,11 @@ pub(super) fn set(socket: &Socket, level: i32, option: i32, value: i32) -> io::R
     Ok(())
 }
 
+/// What `SO_MEMINFO` tells: so many numbers, of which this one counts drops. See `SK_MEMINFO_VARS` and
+/// `SK_MEMINFO_DROPS` in linux/sock_diag.h.
+const MEMORY_VALUES: usize = 9;
+const MEMORY_DROPS: usize = 8;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -354,5 +385,26 @@ mod tests {
         assert!(!socket.socket.only_v6().unwrap());
         let v6 = UdpSocket::bind(&listen(Family::V6, None)).unwrap();
         assert!(v6.socket.only_v6().unwrap());
+    }
+
+    #[test]
+    fn what_the_kernel_drops_for_want_of_room_is_counted() {
+        let mut narrow = listen(Family::V4, Some("127.0.0.1"));
+        narrow.receive_buffer = 4_096;
+        let socket = UdpSocket::bind(&narrow).unwrap();
+        let sender = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        sender.connect(socket.local_address().unwrap()).unwrap();
+        sender.send(&[1; 500]).unwrap();
+        assert_eq!(socket.overflowed().unwrap(), 0);
+        for _ in 0..200 {
+            sender.send(&[1; 500]).unwrap();
+        }
+        let mut kept = 0;
+        let mut bytes = [std::mem::MaybeUninit::uninit(); 600];
+        while socket.socket.recv(&mut bytes).is_ok() {
+            kept += 1;
+        }
+        assert!((1..200).contains(&kept), "{kept}");
+        assert_eq!(socket.overflowed().unwrap(), 201 - kept);
     }
 }

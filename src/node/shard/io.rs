@@ -71,6 +71,11 @@ impl<E: Edges> Io<E> {
         }
     }
 
+    /// Counts packets that were lost before they came here.
+    pub(in crate::node) fn lost(&mut self, reason: DropReason, packets: u64) {
+        self.drops.count_many(reason, packets);
+    }
+
     fn drop_buffer(&mut self, buffer: Buffer, reason: DropReason) {
         self.drops.count(reason);
         self.pool.give(buffer);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crossbeam::channel::{Sender, TrySendError};
 
+use super::losses::Losses;
 use super::sends::Sends;
 use crate::limits::{POOL_BUFFERS, RECEIVE_BUFFERS, TUN_BUFFERS};
 use crate::node::message::Report;
@@ -13,12 +14,13 @@ use crate::packet::{Buffer, DropReason, Packet, Path, Pool};
 use crate::reactor::{
     Completion, Reactor, ReactorConfig, RingError, Sent, SocketId, Tun, TunId, UdpSocket, Waker,
 };
-use crate::time::Now;
+use crate::time::{Monotonic, Now};
 
 /// A shard's side of the kernel.
 pub(super) struct RingEdges {
     reactor: Reactor,
     sends: Sends,
+    losses: Losses,
     sockets: Vec<SocketId>,
     tun: TunId,
     reports: Sender<Report>,
@@ -54,6 +56,7 @@ impl RingEdges {
         let edges = Self {
             reactor,
             sends: Sends::new(),
+            losses: Losses::new(),
             sockets,
             tun,
             reports,
@@ -73,6 +76,11 @@ impl RingEdges {
     ) -> Result<(), RingError> {
         self.sends.begin_turn();
         self.reactor.turn(Some(patience), completions)
+    }
+
+    /// What was lost on the way to the shard, once in a while.
+    pub(super) fn losses(&mut self, now: Monotonic) -> Option<[(DropReason, u64); 3]> {
+        self.losses.look(now, &self.reactor, &self.sockets)
     }
 
     /// A send that the kernel is done with.

@@ -1,6 +1,7 @@
 //! A shard on its thread: the ring turns, what it finished goes to the shard, the shard serves.
 
 mod edges;
+mod losses;
 mod sends;
 
 use crossbeam::channel::Sender;
@@ -75,8 +76,18 @@ impl Worker {
         while let Some(instruction) = self.instructions.take() {
             self.shard.obey(instruction);
         }
+        self.count_losses();
         self.shard.serve();
         Ok(())
+    }
+
+    /// Gives the shard the drops that it has not seen.
+    fn count_losses(&mut self) {
+        let io = &mut self.shard.io;
+        let losses = io.edges.losses(Now::read().monotonic);
+        for (reason, packets) in losses.into_iter().flatten() {
+            io.lost(reason, packets);
+        }
     }
 
     /// Sorts one thing that the kernel finished.
