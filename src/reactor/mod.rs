@@ -18,6 +18,7 @@ mod provided;
 mod receive;
 mod ring;
 mod send;
+mod steering;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -31,6 +32,7 @@ pub use mailbox::{Receiver, Sender, mailbox};
 pub use operations::{Reactor, ReactorConfig, ReactorCounters};
 pub use probe::{Feature, Report, probe};
 pub use ring::{Forbidden, RingError};
+pub use steering::{SteeringError, steer_datagrams};
 pub use tun::{Tun, TunConfig, TunError};
 pub use udp::{Family, Listen, UdpError, UdpSocket};
 pub use waker::Waker;

@@ -40,7 +40,7 @@ pub(super) fn run(command: &str, arguments: &[&str]) -> String {
 }
 
 /// Waits for what the system does in its own time; a test for which it never does has failed.
-pub(super) fn eventually(condition: impl Fn() -> bool) {
+pub(super) fn eventually(mut condition: impl FnMut() -> bool) {
     for _ in 0..1000 {
         if condition() {
             return;

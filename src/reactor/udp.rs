@@ -119,6 +119,42 @@ impl UdpSocket {
         })
     }
 
+    /// Makes `count` sockets for one address, a shard each, in this order, between which the kernel
+    /// shares what arrives; `listen.reuse_port` is not looked at. They are one whole: when one is closed,
+    /// the kernel renumbers the others.
+    ///
+    /// The first is bound as the only one, and can be joined only then: so that a server finds the
+    /// port in use when another has it, although that one could be joined too.
+    ///
+    /// # Errors
+    ///
+    /// The step that the system refused.
+    pub fn bind_set(listen: &Listen, count: u16) -> Result<Vec<Self>, UdpError> {
+        let first = Self::bind(&Listen {
+            reuse_port: false,
+            ..listen.clone()
+        })?;
+        if count <= 1 {
+            return Ok(vec![first]);
+        }
+        let refused = |option| move |source| UdpError::Option { option, source };
+        let bound = first.local_address().map_err(refused("the port"))?;
+        first
+            .socket
+            .set_reuse_port(true)
+            .map_err(refused("SO_REUSEPORT"))?;
+        let joining = Listen {
+            reuse_port: true,
+            port: bound.port(),
+            ..listen.clone()
+        };
+        let mut set = vec![first];
+        for _ in 1..count {
+            set.push(Self::bind(&joining)?);
+        }
+        Ok(set)
+    }
+
     /// Ties the socket to one peer: it receives from nobody else, and sends without an address.
     ///
     /// # Errors
@@ -365,6 +401,70 @@ mod tests {
         let mapped = UdpSocket::bind(&listen(Family::Dual, Some("127.0.0.1"))).unwrap();
         let ip = mapped.local_address().unwrap().ip();
         assert_eq!(ip.to_string(), "127.0.0.1");
+    }
+
+    #[test]
+    fn a_set_shares_one_port() {
+        for family in [Family::V4, Family::V6, Family::Dual] {
+            for count in [1, 2, 8] {
+                let set = UdpSocket::bind_set(&listen(family, None), count).unwrap();
+                assert_eq!(set.len(), usize::from(count));
+                let addresses: Vec<_> = set.iter().map(|it| it.local_address().unwrap()).collect();
+                assert_ne!(addresses[0].port(), 0);
+                assert!(addresses.iter().all(|it| *it == addresses[0]));
+            }
+        }
+    }
+
+    #[test]
+    fn a_set_never_joins_sockets_of_another_server() {
+        let mut wanted = listen(Family::V4, Some("127.0.0.1"));
+        for others in [1, 4] {
+            wanted.port = 0;
+            let first = UdpSocket::bind_set(&wanted, others).unwrap();
+            wanted.port = first[0].local_address().unwrap().port();
+            for count in [1, 4] {
+                for family in [Family::V4, Family::Dual] {
+                    let everywhere = Listen {
+                        port: wanted.port,
+                        ..listen(family, None)
+                    };
+                    let error = UdpSocket::bind_set(&everywhere, count).unwrap_err();
+                    assert!(error.is_in_use(), "{count} after {others}: {error}");
+                }
+                let error = UdpSocket::bind_set(&wanted, count).unwrap_err();
+                assert!(error.is_in_use(), "{count} after {others}: {error}");
+            }
+            drop(first);
+            assert_eq!(UdpSocket::bind_set(&wanted, 4).unwrap().len(), 4);
+        }
+    }
+
+    #[test]
+    fn of_many_servers_that_start_at_once_one_has_the_port() {
+        let mut wanted = listen(Family::V4, Some("127.0.0.1"));
+        let free = UdpSocket::bind_set(&wanted, 1).unwrap();
+        wanted.port = free[0].local_address().unwrap().port();
+        drop(free);
+        for _ in 0..50 {
+            let start = std::sync::Barrier::new(4);
+            // Those that fail count, those that succeed are kept until all have tried.
+            let served: Vec<_> = std::thread::scope(|scope| {
+                let starts: Vec<_> = (0..4)
+                    .map(|_| {
+                        scope.spawn(|| {
+                            start.wait();
+                            UdpSocket::bind_set(&wanted, 4)
+                        })
+                    })
+                    .collect();
+                starts.into_iter().map(|it| it.join().unwrap()).collect()
+            });
+            assert_eq!(served.iter().filter(|it| it.is_ok()).count(), 1);
+            for failure in served.into_iter().filter_map(Result::err) {
+                assert!(failure.is_in_use(), "{failure}");
+            }
+        }
     }
 
     #[test]
