@@ -166,17 +166,12 @@ impl Starting {
     fn bind(&mut self, settings: &Settings) -> Result<Vec<Vec<UdpSocket>>, StartError> {
         let mut sets = Vec::new();
         for listener in &settings.listeners {
-            let mut listen = listen(listener);
-            let shards = cores(settings).len();
-            listen.reuse_port = shards > 1;
-            let first = patiently(|| UdpSocket::bind(&listen), UdpError::is_in_use)?;
-            if let Ok(address) = first.local_address() {
-                listen.port = address.port();
+            let listen = listen(listener);
+            let bind = || UdpSocket::bind_set(&listen, shards(settings));
+            let set = patiently(bind, UdpError::is_in_use)?;
+            if let Some(Ok(address)) = set.first().map(UdpSocket::local_address) {
                 self.publish(NodeEvent::ListenerBound { address });
             }
-            let others = (1..shards).map(|_| UdpSocket::bind(&listen));
-            let set = std::iter::once(Ok(first)).chain(others);
-            let set = set.collect::<Result<Vec<_>, _>>()?;
             if listener.receive_buffer.is_none() {
                 set.iter()
                     .try_for_each(|socket| socket.widen_receive_buffer(RECEIVE_BUFFER))?;
@@ -200,10 +195,10 @@ impl Starting {
             ipv6: v6,
             mtu: Some(settings.device.mtu),
             queue_length: settings.device.transmit_queue,
-            multi_queue: cores(settings).len() > 1,
         };
-        let tun = patiently(|| Tun::create(&config), TunError::is_in_use)?;
-        let name: Text = tun.name().into();
+        let create = || Tun::create_set(&config, shards(settings));
+        let queues = patiently(create, TunError::is_in_use)?;
+        let name: Text = queues.first().map_or("", Tun::name).into();
         self.publish(NodeEvent::TunOpened {
             name: name.clone(),
             mtu: u32::from(settings.device.mtu),
@@ -216,21 +211,17 @@ impl Starting {
                 address,
             });
         }
-        let more = TunConfig {
-            name: Some(tun.name().to_owned()),
-            multi_queue: true,
-            ..TunConfig::default()
-        };
-        let others = (1..cores(settings).len()).map(|_| Tun::create(&more));
-        Ok(std::iter::once(Ok(tun))
-            .chain(others)
-            .collect::<Result<_, _>>()?)
+        Ok(queues)
     }
 }
 
 /// The cores that get a shard: one, until shards hand packets to one another.
 fn cores(settings: &Settings) -> &[usize] {
     settings.shards.cores.get(..1).unwrap_or_default()
+}
+
+fn shards(settings: &Settings) -> u16 {
+    u16::try_from(cores(settings).len()).unwrap_or(u16::MAX)
 }
 
 /// To each shard its core, its queue, and its socket of each listener.
@@ -292,7 +283,6 @@ fn listen(listener: &ListenerSettings) -> Listen {
         family,
         address,
         port: listener.port,
-        reuse_port: false,
         send_buffer: bytes(listener.send_buffer),
         receive_buffer: bytes(listener.receive_buffer),
         // Super-packets need a data path that splits them.

@@ -140,7 +140,6 @@ fn listen(family: Family) -> Listen {
         family,
         address: None,
         port: 0,
-        reuse_port: false,
         send_buffer: 0,
         receive_buffer: 4 << 20,
         receive_offload: false,

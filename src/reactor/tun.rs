@@ -1,11 +1,15 @@
 //! The tun device: made and configured here, read and written by a reactor.
 
+mod existing;
+
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::Path;
 
 use tun_rs::{DeviceBuilder, SyncDevice};
+
+use crate::reactor::tun::existing::Existing;
 
 /// One queue of a tun device, not blocking. Its packets are IP packets with nothing before them.
 pub struct Tun {
@@ -26,8 +30,6 @@ pub struct TunConfig {
     pub mtu: Option<u16>,
     /// Packets that wait in the device until they are read; the system's default if absent.
     pub queue_length: Option<u32>,
-    /// Whether the device may have several queues.
-    pub multi_queue: bool,
 }
 
 /// The step at which a device could not be made.
@@ -59,6 +61,37 @@ pub enum TunError {
         /// What the system said.
         source: io::Error,
     },
+    /// There is a device of this name, and it is another kind.
+    #[error(
+        "the network device {name} exists and is no tun device: choose another name, or remove it \
+         (ip link delete {name})"
+    )]
+    NoTun {
+        /// The device.
+        name: String,
+    },
+    /// There is a device of this name, with one queue, and several are wanted.
+    #[error(
+        "the tun device {name} exists and can have one queue only, while {queues} are wanted: remove it \
+         (ip link delete {name}) and it will be made anew, or make it with several (ip tuntap add \
+         dev {name} mode tun multi_queue), or use one shard"
+    )]
+    SingleQueue {
+        /// The device.
+        name: String,
+        /// Queues that were asked for.
+        queues: u16,
+    },
+    /// A further queue was refused.
+    #[error("cannot open queue {number} of the tun device {name}: {source}")]
+    Queue {
+        /// The device.
+        name: String,
+        /// The queue, counted from 0.
+        number: u16,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The device was not made.
     #[error("cannot make the tun device {name}: {source}")]
     Create {
@@ -87,18 +120,43 @@ impl TunError {
 }
 
 impl Tun {
-    /// Makes a device, gives it its addresses and brings it up. It goes away with its last queue.
+    /// Makes a device, gives it its addresses and brings it up. It goes away with its last queue,
+    /// unless somebody made it before us, to stay.
     ///
     /// # Errors
     ///
     /// The step that the system refused.
     pub fn create(config: &TunConfig) -> Result<Self, TunError> {
+        Self::create_queue(config, 1)
+    }
+
+    /// Makes a device as [`create`](Self::create) does, with `queues` queues: a shard each, in this
+    /// order. They are one whole: when one is closed, the kernel renumbers the others.
+    ///
+    /// # Errors
+    ///
+    /// The step that the system refused. A device that somebody has open is refused although it could
+    /// be joined: two servers would share its packets.
+    pub fn create_set(config: &TunConfig, queues: u16) -> Result<Vec<Self>, TunError> {
+        let mut set = vec![Self::create_queue(config, queues)?];
+        for number in 1..queues {
+            let queue = set[0].another(number)?;
+            set.push(queue);
+        }
+        Ok(set)
+    }
+
+    fn create_queue(config: &TunConfig, queues: u16) -> Result<Self, TunError> {
         // Looked at first: the library below would make the device node, which is not ours to do.
         if !Path::new(DEVICE).exists() {
             return Err(TunError::NoDriver);
         }
         let asked = config.name.clone().unwrap_or_else(|| NEXT_FREE.to_owned());
-        let device = builder(&asked, config)
+        let multi_queue = match find(&asked)? {
+            Some(existing) => joinable(&asked, existing, queues)?,
+            None => queues > 1,
+        };
+        let device = builder(&asked, config, multi_queue)
             .build_sync()
             .map_err(|source| refused(asked.replace("%d", ""), source))?;
         let name = device.name().map_err(|source| TunError::Create {
@@ -106,8 +164,35 @@ impl Tun {
             source,
         })?;
         let tun = Self { device, name };
+        tun.is_ours_alone()?;
         tun.configure(config)?;
         Ok(tun)
+    }
+
+    /// One more queue of the same device, which stays as it is.
+    fn another(&self, number: u16) -> Result<Self, TunError> {
+        let opened = self.device.try_clone().and_then(|device| {
+            device.set_nonblocking(true)?;
+            Ok(device)
+        });
+        let device = opened.map_err(|source| TunError::Queue {
+            name: self.name.clone(),
+            number,
+            source,
+        })?;
+        Ok(Self {
+            device,
+            name: self.name.clone(),
+        })
+    }
+
+    /// Looks again, now that we have a queue: of two servers that saw the same device free, at most one
+    /// finds itself alone.
+    fn is_ours_alone(&self) -> Result<(), TunError> {
+        match find(&self.name)? {
+            Some(existing) if existing.queues != 1 => Err(in_use(self.name.clone())),
+            _ => Ok(()),
+        }
     }
 
     /// The name of the device, with the number that the system chose.
@@ -152,11 +237,43 @@ impl std::fmt::Debug for Tun {
     }
 }
 
-fn builder(name: &str, config: &TunConfig) -> DeviceBuilder {
+fn find(name: &str) -> Result<Option<Existing>, TunError> {
+    existing::find(name).map_err(|source| TunError::Create {
+        name: name.to_owned(),
+        source,
+    })
+}
+
+/// Whether a device that exists is to be opened as one with several queues.
+fn joinable(name: &str, existing: Existing, queues: u16) -> Result<bool, TunError> {
+    let name = || name.to_owned();
+    if !existing.is_tun {
+        return Err(TunError::NoTun { name: name() });
+    }
+    if existing.queues > 0 {
+        return Err(in_use(name()));
+    }
+    if queues > 1 && !existing.multi_queue {
+        return Err(TunError::SingleQueue {
+            name: name(),
+            queues,
+        });
+    }
+    Ok(existing.multi_queue)
+}
+
+fn in_use(name: String) -> TunError {
+    TunError::Busy {
+        name,
+        source: io::Error::from_raw_os_error(libc::EBUSY),
+    }
+}
+
+fn builder(name: &str, config: &TunConfig, multi_queue: bool) -> DeviceBuilder {
     let builder = DeviceBuilder::new()
         .name(name)
         .packet_information(false)
-        .multi_queue(config.multi_queue)
+        .multi_queue(multi_queue)
         .enable(false);
     match config.ipv4 {
         Some((address, prefix)) => builder.ipv4(address, prefix, None),
@@ -193,7 +310,6 @@ mod tests {
                 ipv6: Some(("fd77::1".parse().unwrap(), 64)),
                 mtu: Some(1400),
                 queue_length: Some(333),
-                multi_queue: false,
             })
             .unwrap();
             assert_eq!(tun.name(), "ringway-t");
@@ -230,19 +346,87 @@ mod tests {
     }
 
     #[test]
-    fn queues_of_one_device_share_its_name() {
+    fn queues_of_one_device_are_opened_in_order() {
         testing::in_own_network(|| {
-            let config = TunConfig {
-                name: Some("ringway-q".to_owned()),
-                multi_queue: true,
-                ..TunConfig::default()
-            };
-            let first = Tun::create(&config).unwrap();
-            let second = Tun::create(&config).unwrap();
-            assert_eq!(first.name(), second.name());
-            drop(first);
-            assert!(testing::run("ip", &["link"]).contains("ringway-q"));
+            let config = named("ringway-q");
+            let set = Tun::create_set(&config, 4).unwrap();
+            assert_eq!(set.len(), 4);
+            assert!(set.iter().all(|queue| queue.name() == "ringway-q"));
+            assert_eq!(existing::find("ringway-q").unwrap().unwrap().queues, 4);
+            for queue in &set {
+                // The system may say something of its own accord.
+                let mut read = || queue.device.recv(&mut [0; 2000]);
+                let error = std::iter::repeat_with(&mut read).find_map(Result::err);
+                assert_eq!(error.unwrap().kind(), io::ErrorKind::WouldBlock);
+            }
+            drop(set);
+            testing::eventually(|| !testing::run("ip", &["link"]).contains("ringway-q"));
         });
+    }
+
+    #[test]
+    fn one_queue_makes_a_plain_device() {
+        testing::in_own_network(|| {
+            let set = Tun::create_set(&named("ringway-q"), 1).unwrap();
+            assert_eq!(set.len(), 1);
+            assert!(!existing::find("ringway-q").unwrap().unwrap().multi_queue);
+        });
+    }
+
+    #[test]
+    fn a_device_that_another_server_has_is_in_use_with_any_number_of_queues() {
+        testing::in_own_network(|| {
+            let config = named("ringway-q");
+            for (theirs, ours) in [(1, 1), (1, 4), (4, 1), (4, 4)] {
+                let first = Tun::create_set(&config, theirs).unwrap();
+                let error = Tun::create_set(&config, ours).unwrap_err();
+                assert!(error.is_in_use(), "{theirs} {ours}: {error}");
+                drop(first);
+                testing::eventually(|| existing::find("ringway-q").unwrap().is_none());
+            }
+        });
+    }
+
+    #[test]
+    fn a_device_that_was_made_to_stay_is_taken_if_it_has_room() {
+        testing::in_own_network(|| {
+            let tuntap = |name, more: &[&str]| {
+                let words = [&["tuntap", "add", "dev", name, "mode"], more].concat();
+                testing::run("ip", &words);
+            };
+            tuntap("single", &["tun"]);
+            tuntap("many", &["tun", "multi_queue"]);
+            tuntap("bridged", &["tap"]);
+            for (name, queues, expected) in [
+                ("single", 1, ""),
+                ("single", 2, "can have one queue only, while 2 are wanted"),
+                ("many", 1, ""),
+                ("many", 4, ""),
+                ("many", 1, ""),
+                ("bridged", 1, "is no tun device"),
+                ("lo", 1, "is no tun device"),
+            ] {
+                // A process that another test starts has a copy of our queues for a moment.
+                let is_open = || {
+                    existing::find(name)
+                        .unwrap()
+                        .is_some_and(|it| it.queues > 0)
+                };
+                testing::eventually(|| !is_open());
+                let result = Tun::create_set(&named(name), queues);
+                let text = result.map_or_else(|error| error.to_string(), |_| String::new());
+                assert_eq!(text.is_empty(), expected.is_empty(), "{name}: {text}");
+                assert!(text.contains(expected), "{name}: {text}");
+            }
+            assert!(existing::find("many").unwrap().is_some(), "it was to stay");
+        });
+    }
+
+    fn named(name: &str) -> TunConfig {
+        TunConfig {
+            name: Some(name.to_owned()),
+            ..TunConfig::default()
+        }
     }
 
     #[test]

@@ -34,8 +34,6 @@ pub struct Listen {
     pub address: Option<IpAddr>,
     /// The port; 0 for one that the system chooses.
     pub port: u16,
-    /// Whether other sockets of this process may bind the same address and share its datagrams.
-    pub reuse_port: bool,
     /// Bytes of the kernel's send buffer; 0 for the system's default.
     pub send_buffer: usize,
     /// Bytes of the kernel's receive buffer; 0 for the system's default.
@@ -97,18 +95,25 @@ impl UdpError {
 }
 
 impl UdpSocket {
-    /// Makes a socket and binds it.
+    /// Makes a socket and binds it; nobody else has the address then.
     ///
     /// # Errors
     ///
     /// The step that the system refused.
     pub fn bind(listen: &Listen) -> Result<Self, UdpError> {
+        Self::make(listen, false)
+    }
+
+    fn make(listen: &Listen, join: bool) -> Result<Self, UdpError> {
         let family = listen.family;
         let address = bind_address(listen)?;
         let domain = Domain::for_address(address);
         let socket = Socket::new(domain, Type::DGRAM.nonblocking(), Some(Protocol::UDP))
             .map_err(|source| UdpError::Socket { family, source })?;
         set_options(&socket, listen)?;
+        if join {
+            allow_joining(&socket)?;
+        }
         socket
             .bind(&SockAddr::from(address))
             .map_err(|source| UdpError::Bind { address, source })?;
@@ -120,8 +125,7 @@ impl UdpSocket {
     }
 
     /// Makes `count` sockets for one address, a shard each, in this order, between which the kernel
-    /// shares what arrives; `listen.reuse_port` is not looked at. They are one whole: when one is closed,
-    /// the kernel renumbers the others.
+    /// shares what arrives. They are one whole: when one is closed, the kernel renumbers the others.
     ///
     /// The first is bound as the only one, and can be joined only then: so that a server finds the
     /// port in use when another has it, although that one could be joined too.
@@ -130,27 +134,22 @@ impl UdpSocket {
     ///
     /// The step that the system refused.
     pub fn bind_set(listen: &Listen, count: u16) -> Result<Vec<Self>, UdpError> {
-        let first = Self::bind(&Listen {
-            reuse_port: false,
-            ..listen.clone()
-        })?;
+        let first = Self::make(listen, false)?;
         if count <= 1 {
             return Ok(vec![first]);
         }
-        let refused = |option| move |source| UdpError::Option { option, source };
-        let bound = first.local_address().map_err(refused("the port"))?;
-        first
-            .socket
-            .set_reuse_port(true)
-            .map_err(refused("SO_REUSEPORT"))?;
+        allow_joining(&first.socket)?;
+        let bound = first.local_address().map_err(|source| UdpError::Option {
+            option: "the port",
+            source,
+        })?;
         let joining = Listen {
-            reuse_port: true,
             port: bound.port(),
             ..listen.clone()
         };
         let mut set = vec![first];
         for _ in 1..count {
-            set.push(Self::bind(&joining)?);
+            set.push(Self::make(&joining, true)?);
         }
         Ok(set)
     }
@@ -274,11 +273,6 @@ fn set_options(socket: &Socket, listen: &Listen) -> Result<(), UdpError> {
                 .map_err(refused("IPV6_RECVPKTINFO"))?;
         }
     }
-    if listen.reuse_port {
-        socket
-            .set_reuse_port(true)
-            .map_err(refused("SO_REUSEPORT"))?;
-    }
     if listen.send_buffer > 0 {
         set_buffer(
             socket,
@@ -301,6 +295,16 @@ fn set_options(socket: &Socket, listen: &Listen) -> Result<(), UdpError> {
         set(socket, libc::SOL_UDP, libc::UDP_GRO, 1).map_err(refused("UDP_GRO"))?;
     }
     Ok(())
+}
+
+/// Lets other sockets of this user that allow it too have the same address.
+fn allow_joining(socket: &Socket) -> Result<(), UdpError> {
+    socket
+        .set_reuse_port(true)
+        .map_err(|source| UdpError::Option {
+            option: "SO_REUSEPORT",
+            source,
+        })
 }
 
 /// Above the system's bound with `CAP_NET_ADMIN`, up to it without.
@@ -337,13 +341,13 @@ const MEMORY_DROPS: usize = 8;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reactor::testing;
 
     fn listen(family: Family, address: Option<&str>) -> Listen {
         Listen {
             family,
             address: address.map(|text| text.parse().unwrap()),
             port: 0,
-            reuse_port: false,
             send_buffer: 0,
             receive_buffer: 0,
             receive_offload: false,
@@ -373,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn a_taken_port_is_named_and_a_shared_one_is_not_taken() {
+    fn a_taken_port_is_named() {
         let first = UdpSocket::bind(&listen(Family::V4, Some("127.0.0.1"))).unwrap();
         let port = first.local_address().unwrap().port();
         assert_ne!(port, 0);
@@ -386,16 +390,6 @@ mod tests {
         assert!(
             text.starts_with(&format!("cannot bind UDP 127.0.0.1:{port}: ")),
             "{text}"
-        );
-
-        let mut shared = listen(Family::V4, Some("127.0.0.1"));
-        shared.reuse_port = true;
-        let first = UdpSocket::bind(&shared).unwrap();
-        shared.port = first.local_address().unwrap().port();
-        let second = UdpSocket::bind(&shared).unwrap();
-        assert_eq!(
-            second.local_address().unwrap(),
-            first.local_address().unwrap()
         );
 
         let mapped = UdpSocket::bind(&listen(Family::Dual, Some("127.0.0.1"))).unwrap();
@@ -436,7 +430,8 @@ mod tests {
                 assert!(error.is_in_use(), "{count} after {others}: {error}");
             }
             drop(first);
-            assert_eq!(UdpSocket::bind_set(&wanted, 4).unwrap().len(), 4);
+            // A process that another test starts has a copy of the sockets for a moment.
+            testing::eventually(|| UdpSocket::bind_set(&wanted, 4).is_ok());
         }
     }
 
@@ -446,6 +441,7 @@ mod tests {
         let free = UdpSocket::bind_set(&wanted, 1).unwrap();
         wanted.port = free[0].local_address().unwrap().port();
         drop(free);
+        let mut successes = 0;
         for _ in 0..50 {
             let start = std::sync::Barrier::new(4);
             // Those that fail count, those that succeed are kept until all have tried.
@@ -460,11 +456,16 @@ mod tests {
                     .collect();
                 starts.into_iter().map(|it| it.join().unwrap()).collect()
             });
-            assert_eq!(served.iter().filter(|it| it.is_ok()).count(), 1);
+            let served_now = served.iter().filter(|it| it.is_ok()).count();
+            assert!(served_now <= 1, "{served_now} servers share a port");
+            successes += served_now;
             for failure in served.into_iter().filter_map(Result::err) {
                 assert!(failure.is_in_use(), "{failure}");
             }
         }
+        // None is served in a round in which a process that another test starts has the last
+        // round's sockets.
+        assert!(successes > 0);
     }
 
     #[test]
