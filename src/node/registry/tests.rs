@@ -1,6 +1,10 @@
 //! Tables of what the registry answers. Whole hand-overs with their shards are in `handover`, worlds
 //! of them in `simulation`.
 
+mod handover;
+mod simulation;
+mod world;
+
 use super::*;
 use crate::node::leases::Addresses;
 

@@ -176,6 +176,12 @@ impl<K: Copy> Registration<K> {
         self.due.first().map(|(at, _)| *at)
     }
 
+    /// Sessions that the registry may know of.
+    #[cfg(test)]
+    pub(in crate::node) fn len(&self) -> usize {
+        self.sessions.len()
+    }
+
     fn next_due(&mut self, now: Monotonic) -> Option<NoticeContent> {
         let &(at, session) = self.due.first().filter(|(at, _)| *at <= now)?;
         self.due.remove(&(at, session));

@@ -1,0 +1,529 @@
+//! A registry and the registrations of its shards, with a clock of their own and channels that lose,
+//! delay, double and fill up. After each step it is checked that nobody believes too much.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet, VecDeque};
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use super::super::*;
+use crate::limits::{ADMISSIONS_WAITING, ANNOUNCEMENTS_IN_FLIGHT};
+use crate::node::shard::registration::Registration;
+
+/// How a message fares: after how long it arrives, never, once or twice.
+pub(super) type Fate = Vec<Duration>;
+
+/// The node thread's half, the shards, and what is between them.
+pub(super) struct World {
+    pub(super) now: Monotonic,
+    pub(super) registry: Registry,
+    pub(super) shards: Vec<Side>,
+    pub(super) clients: Vec<Client>,
+    /// What the kernel's map says.
+    steering: HashMap<u32, u16>,
+    /// Decides on each message, by its number.
+    fate: Box<dyn FnMut(usize) -> Fate>,
+    /// Whether a message may overtake another on the same way.
+    pub(super) overtaking: bool,
+    /// How many messages a way holds.
+    pub(super) capacity: usize,
+    node_busy_until: Monotonic,
+    to_node: VecDeque<Notice>,
+    flying: BinaryHeap<Reverse<Flying>>,
+    pub(super) sent: usize,
+    /// The last arrival on each way: up is even, down is odd.
+    arrivals: HashMap<u16, Monotonic>,
+    /// The slot of each name, where there is one for each.
+    slots_of_names: HashMap<Text, u32>,
+    client_ids: HashSet<u64>,
+}
+
+/// One shard.
+pub(super) struct Side {
+    number: u16,
+    registration: Registration<usize>,
+    busy_until: Monotonic,
+    pub(super) ended: bool,
+    mailbox: VecDeque<Order>,
+    /// What its directory says.
+    directory: BTreeMap<Ipv4Addr, Tenant>,
+}
+
+/// One session of somebody.
+#[derive(Clone, Debug)]
+pub(super) struct Client {
+    pub(super) at: SessionAt,
+    pub(super) name: Text,
+    pub(super) since: Monotonic,
+    pub(super) state: ClientState,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ClientState {
+    Asking,
+    Admitted { slot: u32, client_id: u64 },
+    Refused(AdmissionRefusal),
+    Released,
+    Dead,
+}
+
+struct Flying {
+    arrives: Monotonic,
+    number: usize,
+    message: Message,
+}
+
+#[derive(Clone, Debug)]
+enum Message {
+    Up(Notice),
+    Down(u16, Order),
+}
+
+impl World {
+    pub(super) fn new(rules: RegistryRules, fate: impl FnMut(usize) -> Fate + 'static) -> Self {
+        let side = |number| Side {
+            number,
+            registration: Registration::new(number, rules.max_clients),
+            busy_until: Monotonic::ZERO,
+            ended: false,
+            mailbox: VecDeque::new(),
+            directory: BTreeMap::new(),
+        };
+        Self {
+            now: Monotonic::ZERO,
+            registry: Registry::new(rules),
+            shards: (0..rules.shards).map(side).collect(),
+            clients: Vec::new(),
+            steering: HashMap::new(),
+            fate: Box::new(fate),
+            overtaking: false,
+            capacity: 1024,
+            node_busy_until: Monotonic::ZERO,
+            to_node: VecDeque::new(),
+            flying: BinaryHeap::new(),
+            sent: 0,
+            arrivals: HashMap::new(),
+            slots_of_names: HashMap::new(),
+            client_ids: HashSet::new(),
+        }
+    }
+
+    /// A client that calls itself so has authenticated on a shard.
+    pub(super) fn connect(&mut self, shard: u16, name: &str) -> Option<usize> {
+        let side = &mut self.shards[usize::from(shard)];
+        if side.ended {
+            return None;
+        }
+        let (key, since) = (self.clients.len(), self.now);
+        let request = AdmissionRequest {
+            name: name.into(),
+            since,
+            path: None,
+        };
+        let session = side.registration.ask(key, request, since);
+        self.clients.push(Client {
+            at: SessionAt {
+                shard,
+                session: session.expect("there is room"),
+            },
+            name: name.into(),
+            since,
+            state: ClientState::Asking,
+        });
+        self.speak(shard);
+        Some(key)
+    }
+
+    /// A session ends by itself.
+    pub(super) fn die(&mut self, client: usize) {
+        let SessionAt { shard, session } = self.clients[client].at;
+        if self.is_alive(client) {
+            self.clients[client].state = ClientState::Dead;
+            let side = &mut self.shards[usize::from(shard)];
+            side.registration.left(session, self.now);
+            self.speak(shard);
+        }
+    }
+
+    /// A shard's thread ends.
+    pub(super) fn end_shard(&mut self, shard: u16) {
+        self.shards[usize::from(shard)].ended = true;
+        for client in &mut self.clients {
+            if client.at.shard == shard {
+                client.state = ClientState::Dead;
+            }
+        }
+        self.registry.shard_ended(shard, self.now);
+        self.carry_out();
+        self.check();
+    }
+
+    /// A shard does nothing else for so long.
+    pub(super) fn occupy(&mut self, shard: u16, time: Duration) {
+        self.shards[usize::from(shard)].busy_until = self.now + time;
+    }
+
+    /// The node thread does nothing else for so long.
+    pub(super) fn occupy_node(&mut self, time: Duration) {
+        self.node_busy_until = self.now + time;
+    }
+
+    /// Messages fare well from now on.
+    pub(super) fn calm(&mut self) {
+        self.fate = Box::new(|_| vec![Duration::from_millis(1)]);
+        self.capacity = 1024;
+        self.node_busy_until = self.now;
+        for side in &mut self.shards {
+            side.busy_until = self.now;
+        }
+    }
+
+    pub(super) fn is_alive(&self, client: usize) -> bool {
+        matches!(
+            self.clients[client].state,
+            ClientState::Asking | ClientState::Admitted { .. }
+        )
+    }
+
+    pub(super) fn slot(&self, client: usize) -> Option<u32> {
+        match self.clients[client].state {
+            ClientState::Admitted { slot, .. } => Some(slot),
+            _ => None,
+        }
+    }
+
+    /// Lets time pass.
+    pub(super) fn run(&mut self, time: Duration) {
+        let until = self.now + time;
+        while let Some(at) = self.next_event().filter(|at| *at <= until) {
+            self.now = self.now.max(at);
+            self.step();
+            self.check();
+        }
+        self.now = until;
+    }
+
+    /// Lets time pass until nobody has anything to say.
+    pub(super) fn settle(&mut self) {
+        self.calm();
+        let most = self.now + Duration::from_secs(60);
+        while let Some(at) = self.next_event() {
+            assert!(at < most, "it does not settle");
+            self.now = self.now.max(at);
+            self.step();
+            self.check();
+        }
+        self.check_settled();
+    }
+
+    fn next_event(&self) -> Option<Monotonic> {
+        let flying = self.flying.peek().map(|Reverse(first)| first.arrives);
+        let node = self.registry.next_timeout();
+        let node = node.or((!self.to_node.is_empty()).then_some(self.now));
+        let node = node.map(|at| at.max(self.node_busy_until));
+        let sides = self.shards.iter().filter(|side| !side.ended);
+        let sides = sides.filter_map(|side| {
+            let notice = side.registration.next_timeout();
+            let at = notice.or((!side.mailbox.is_empty()).then_some(self.now))?;
+            Some(at.max(side.busy_until))
+        });
+        flying.into_iter().chain(node).chain(sides).min()
+    }
+
+    /// Does all that is due now.
+    fn step(&mut self) {
+        while let Some(Reverse(first)) = self.flying.peek()
+            && first.arrives <= self.now
+            && let Some(Reverse(flying)) = self.flying.pop()
+        {
+            self.arrive(flying.message);
+        }
+        if self.node_busy_until <= self.now {
+            while let Some(notice) = self.to_node.pop_front() {
+                self.registry.hear(notice, self.now);
+                self.carry_out();
+            }
+            if self
+                .registry
+                .next_timeout()
+                .is_some_and(|at| at <= self.now)
+            {
+                self.registry.handle_timeout(self.now);
+                self.carry_out();
+            }
+        }
+        for shard in 0..self.shards.len() as u16 {
+            let side = &mut self.shards[usize::from(shard)];
+            if side.busy_until > self.now || side.ended {
+                continue;
+            }
+            while let Some(order) = self.shards[usize::from(shard)].mailbox.pop_front() {
+                self.obey(shard, order);
+            }
+            self.speak(shard);
+        }
+    }
+
+    fn arrive(&mut self, message: Message) {
+        match message {
+            Message::Up(notice) if self.to_node.len() < self.capacity * self.shards.len() => {
+                self.to_node.push_back(notice);
+            }
+            Message::Down(shard, order) => {
+                let side = &mut self.shards[usize::from(shard)];
+                if !side.ended && side.mailbox.len() < self.capacity {
+                    side.mailbox.push_back(order);
+                }
+            }
+            Message::Up(_) => {}
+        }
+    }
+
+    /// A shard says what is due, unless it is busy.
+    fn speak(&mut self, shard: u16) {
+        let side = &mut self.shards[usize::from(shard)];
+        if side.busy_until > self.now {
+            return;
+        }
+        let notices: Vec<_> =
+            std::iter::from_fn(|| side.registration.poll_notice(self.now)).collect();
+        for notice in notices {
+            self.send(shard * 2, Message::Up(notice));
+        }
+    }
+
+    fn send(&mut self, way: u16, message: Message) {
+        let number = self.sent;
+        self.sent += 1;
+        for delay in (self.fate)(number) {
+            let mut arrives = self.now + delay;
+            if !self.overtaking {
+                let last = self.arrivals.entry(way).or_default();
+                arrives = arrives.max(*last);
+                *last = arrives;
+            }
+            let message = message.clone();
+            self.flying.push(Reverse(Flying {
+                arrives,
+                number,
+                message,
+            }));
+        }
+    }
+
+    /// The node thread obeys the registry.
+    fn carry_out(&mut self) {
+        while let Some(order) = self.registry.poll_order() {
+            let to = match &order {
+                Order::Steer { slot, shard } => {
+                    match shard {
+                        Some(shard) => self.steering.insert(*slot, *shard),
+                        None => self.steering.remove(slot),
+                    };
+                    continue;
+                }
+                Order::Announce { to, .. } => *to,
+                Order::Grant { to, slot, .. } => {
+                    assert_eq!(self.steering.get(slot), Some(&to.shard), "steered too late");
+                    to.shard
+                }
+                Order::Refuse { to, refusal } => {
+                    self.check_refusal(*refusal);
+                    to.shard
+                }
+                Order::Release { to } | Order::Forget { to } => to.shard,
+            };
+            self.send(to * 2 + 1, Message::Down(to, order));
+        }
+    }
+
+    fn check_refusal(&self, refusal: AdmissionRefusal) {
+        let RegistryRules {
+            max_clients, pool, ..
+        } = self.registry.rules;
+        let granted = self.registry.len();
+        match refusal {
+            AdmissionRefusal::MaxClients { max } => assert_eq!((granted, max), (max, max_clients)),
+            AdmissionRefusal::PoolExhausted => assert_eq!(granted, pool.slots as usize),
+            AdmissionRefusal::Replaced => assert!(!self.registry.rules.duplicate_cn),
+            AdmissionRefusal::RegistryBusy => panic!("the registry never says so"),
+        }
+    }
+
+    /// A shard obeys.
+    fn obey(&mut self, shard: u16, order: Order) {
+        let (now, side) = (self.now, &mut self.shards[usize::from(shard)]);
+        match order {
+            Order::Grant {
+                to,
+                client_id,
+                slot,
+                addresses,
+            } => {
+                assert_eq!(addresses, self.registry.rules.pool.addresses(slot));
+                if let Some(client) = side.registration.granted(to.session, now) {
+                    self.admitted(client, slot, client_id);
+                }
+            }
+            Order::Refuse { to, refusal } => {
+                if let Some(client) = side.registration.refused(to.session, now) {
+                    self.clients[client].state = ClientState::Refused(refusal);
+                }
+            }
+            Order::Release { to } => {
+                if let Some(client) = side.registration.released(to.session, now) {
+                    self.clients[client].state = ClientState::Released;
+                    side.registration.left(to.session, now);
+                }
+            }
+            Order::Forget { to } => side.registration.forget(to.session),
+            Order::Announce { announcement, .. } => {
+                if let Some(change) = side.registration.announced(&announcement) {
+                    let address = change.addresses.v4.expect("there is an IPv4 pool");
+                    assert_eq!(side.directory.remove(&address), change.former);
+                    side.directory
+                        .extend(change.present.map(|tenant| (address, tenant)));
+                }
+            }
+            Order::Steer { .. } => unreachable!("no shard is told of it"),
+        }
+    }
+
+    fn admitted(&mut self, client: usize, slot: u32, client_id: u64) {
+        let former = self.clients[client].state;
+        assert_eq!(former, ClientState::Asking, "let in without asking");
+        assert!(self.client_ids.insert(client_id), "a number used twice");
+        self.clients[client].state = ClientState::Admitted { slot, client_id };
+        let name = &self.clients[client].name;
+        let rules = self.registry.rules;
+        if !rules.duplicate_cn && self.names() <= rules.pool.slots as usize {
+            let kept = *self.slots_of_names.entry(name.clone()).or_insert(slot);
+            assert_eq!(slot, kept, "{name} came back to another address");
+        }
+    }
+
+    /// How often a client was let in.
+    pub(super) fn admissions(&self) -> usize {
+        self.client_ids.len()
+    }
+
+    fn names(&self) -> usize {
+        let names: HashSet<_> = self.clients.iter().map(|client| &client.name).collect();
+        names.len()
+    }
+
+    /// What must be true at any moment.
+    fn check(&self) {
+        let (mut slots, mut names) = (HashSet::new(), HashSet::new());
+        let rules = self.registry.rules;
+        for client in &self.clients {
+            let ClientState::Admitted { slot, client_id } = client.state else {
+                continue;
+            };
+            assert!(slots.insert(slot), "slot {slot} has two owners");
+            let alone = names.insert(&client.name) || rules.duplicate_cn;
+            assert!(alone, "{} is there twice", client.name);
+            assert_eq!(
+                self.registry.place_of(client.at),
+                Some((slot, client_id)),
+                "a shard believes in a place that the registry has taken back"
+            );
+        }
+        let registry = &self.registry;
+        let granted = registry.sessions.values().filter(|session| {
+            matches!(session.state, Admission::Granted { slot, .. } if slot < rules.pool.slots)
+        });
+        let granted = granted.count();
+        assert_eq!(registry.len(), granted);
+        assert_eq!(self.steering.len(), granted);
+        assert!(granted <= rules.max_clients);
+        assert!(
+            registry.sessions.len() <= 2 * granted,
+            "who waits for whom?"
+        );
+        assert!(registry.names.len() == granted || rules.duplicate_cn);
+        assert!(registry.releases.len() <= granted);
+        assert!(registry.orders.is_empty());
+        let most = rules.max_clients + ADMISSIONS_WAITING;
+        for side in &self.shards {
+            assert!(side.registration.len() <= most);
+        }
+        let announced = |Reverse(flying): &&Reverse<Flying>| {
+            matches!(
+                flying.message,
+                Message::Down(_, Order::Announce { to: 0, .. })
+            )
+        };
+        assert!(self.flying.iter().filter(announced).count() as u64 <= 8 * ANNOUNCEMENTS_IN_FLIGHT);
+    }
+
+    /// What must be true when nobody has anything to say any more.
+    fn check_settled(&self) {
+        let registry = &self.registry;
+        let mut tenants = BTreeMap::new();
+        for client in &self.clients {
+            assert_ne!(client.state, ClientState::Asking, "never answered");
+            if let ClientState::Admitted { slot, client_id } = client.state {
+                let address = registry.rules.pool.addresses(slot).v4;
+                let tenant = Tenant {
+                    shard: client.at.shard,
+                    client_id,
+                    path: None,
+                };
+                tenants.insert(address.expect("there is an IPv4 pool"), tenant);
+                assert_eq!(self.steering.get(&slot), Some(&client.at.shard));
+            }
+        }
+        assert_eq!(registry.len(), tenants.len(), "a lease of nobody");
+        assert_eq!(registry.sessions.len(), tenants.len());
+        assert!(registry.releases.is_empty());
+        for side in self.shards.iter().filter(|side| !side.ended) {
+            assert_eq!(side.directory, tenants, "the directory of {}", side.number);
+            let own = tenants.values();
+            let own = own.filter(|tenant| tenant.shard == side.number).count();
+            assert_eq!(side.registration.len(), own, "goodbyes that nobody heard");
+        }
+        self.check_newest();
+    }
+
+    /// Of each name's sessions the last that came is there, unless it died or found no room.
+    fn check_newest(&self) {
+        if self.registry.rules.duplicate_cn {
+            return;
+        }
+        let mut newest: HashMap<&Text, &Client> = HashMap::new();
+        for client in &self.clients {
+            let former = newest.entry(&client.name).or_insert(client);
+            if (client.since, client.at) > (former.since, former.at) {
+                *former = client;
+            }
+        }
+        for client in newest.values() {
+            let wrong = [
+                ClientState::Released,
+                ClientState::Refused(AdmissionRefusal::Replaced),
+            ];
+            assert!(!wrong.contains(&client.state), "{client:?} was the last");
+        }
+    }
+}
+
+impl PartialEq for Flying {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Flying {}
+
+impl PartialOrd for Flying {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Flying {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.arrives, self.number).cmp(&(other.arrives, other.number))
+    }
+}
