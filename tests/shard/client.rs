@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ringway::crypto::tls::TlsEngine;
-use ringway::crypto::{DataCipher, DataKeys, ReplayWindow, Role, Wrapping};
+use ringway::crypto::{DataCipher, DataKeys, ReplayWindow, Role, StaticKey, Wrapping};
 use ringway::random::SystemRandom;
 use ringway::session::{
     Activity, Class, LeaveReason, OpenVpn2, Session, SessionEvent, SessionSettings, Timing,
@@ -26,14 +26,30 @@ pub(crate) struct Client {
     replies: u64,
     /// Why it left, once it has.
     pub(crate) left: Option<LeaveReason>,
+    /// The control datagrams that it sent.
+    pub(crate) sent_control: Vec<Vec<u8>>,
+    /// The last datagram of each channel that it received, as it came.
+    pub(crate) heard_control: Vec<u8>,
+    pub(crate) heard_data: Vec<u8>,
 }
 
 impl Client {
     /// One that has said nothing.
     pub(crate) fn new(engine: &Arc<impl TlsEngine + 'static>, from: Ipv4Addr) -> Self {
+        Self::wrapped(engine, from, Wrapping::Plain, None)
+    }
+
+    /// One whose control channel is wrapped.
+    pub(crate) fn wrapped(
+        engine: &Arc<impl TlsEngine + 'static>,
+        from: Ipv4Addr,
+        wrapping: Wrapping,
+        key: Option<StaticKey>,
+    ) -> Self {
         let socket = UdpSocket::bind(SocketAddr::from((from, 0))).expect("binds");
         socket.connect(ADDRESS).expect("connects");
-        let settings = settings(Arc::clone(engine) as Arc<dyn TlsEngine>);
+        let mut settings = settings(Arc::clone(engine) as Arc<dyn TlsEngine>);
+        (settings.wrapping, settings.static_key) = (Arc::new(wrapping), key);
         let session = Session::connect(Arc::new(settings), Now::read(), &mut SystemRandom);
         Self {
             socket,
@@ -42,6 +58,9 @@ impl Client {
             configured: Vec::new(),
             replies: 0,
             left: None,
+            sent_control: Vec::new(),
+            heard_control: Vec::new(),
+            heard_data: Vec::new(),
         }
     }
 
@@ -57,6 +76,16 @@ impl Client {
         let deadline = Instant::now() + PATIENCE;
         while !self.session.is_connected() && self.left.is_none() && Instant::now() < deadline {
             self.pump(Duration::from_millis(5));
+        }
+        self.session.is_connected()
+    }
+
+    /// The same over a path on which a round trip takes so long.
+    pub(crate) fn connect_from_afar(&mut self, round_trip: Duration) -> bool {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.session.is_connected() && self.left.is_none() && Instant::now() < deadline {
+            self.pump(Duration::ZERO);
+            std::thread::sleep(round_trip);
         }
         self.session.is_connected()
     }
@@ -95,16 +124,8 @@ impl Client {
     pub(crate) fn echo(&mut self) -> bool {
         let before = self.replies;
         for _ in 0..ECHO_TRIES {
-            let request = echo_request(self.address());
-            let header = DataHeader::V2 {
-                key_id: KeyId::FIRST,
-                peer_id: PeerId::new(self.peer_id()).expect("24 bits"),
-            };
-            let mut datagram = [0; 200];
-            let keys = self.keys.get_mut(&KeyId::FIRST).expect("keys");
-            let sealed = keys.seal.seal(header, &request, &mut datagram);
-            let length = sealed.expect("seals");
-            self.socket.send(&datagram[..length]).expect("sends");
+            let datagram = self.sealed_echo();
+            self.send(&datagram);
             let deadline = Instant::now() + ECHO_PATIENCE;
             while self.replies == before && Instant::now() < deadline {
                 self.pump(Duration::from_millis(1));
@@ -114,6 +135,25 @@ impl Client {
             }
         }
         false
+    }
+
+    /// A data packet with an echo request, ready to be sent.
+    pub(crate) fn sealed_echo(&mut self) -> Vec<u8> {
+        let request = echo_request(self.address());
+        let header = DataHeader::V2 {
+            key_id: KeyId::FIRST,
+            peer_id: PeerId::new(self.peer_id()).expect("24 bits"),
+        };
+        let mut datagram = [0; 200];
+        let keys = self.keys.get_mut(&KeyId::FIRST).expect("keys");
+        let length = keys.seal.seal(header, &request, &mut datagram);
+        datagram[..length.expect("seals")].to_vec()
+    }
+
+    /// Sends any bytes from its address.
+    pub(crate) fn send(&self, datagram: &[u8]) {
+        let sent = self.socket.send(datagram);
+        assert_eq!(sent.expect("sends"), datagram.len());
     }
 
     /// Its address inside the tunnel.
@@ -139,6 +179,7 @@ impl Client {
         let mut datagram = Vec::new();
         while self.session.poll_transmit(Now::read(), &mut datagram) {
             let _lost = self.socket.send(&datagram);
+            self.sent_control.push(datagram.clone());
         }
         while let Some(event) = self.session.poll_event() {
             match event {
@@ -156,11 +197,13 @@ impl Client {
         let now = Now::read();
         match OpenVpn2::classify(datagram) {
             Class::Control(_) => {
+                self.heard_control = datagram.to_vec();
                 let _dropped = self
                     .session
                     .handle_datagram(now, &mut SystemRandom, datagram);
             }
             Class::Data(_) | Class::DataByPath => {
+                self.heard_data = datagram.to_vec();
                 let mut inner = [0; 4096];
                 let keys = self.keys.get_mut(&KeyId::FIRST).expect("keys");
                 let opened = keys.open.open(now.monotonic, datagram, &mut inner);

@@ -8,6 +8,7 @@
 
 mod client;
 mod server;
+mod strangers;
 
 use std::collections::HashSet;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};

@@ -47,10 +47,16 @@ pub(crate) struct Server {
 impl Server {
     /// One that clients can connect to.
     pub(crate) fn start() -> Self {
+        Self::start_with(|_| {})
+    }
+
+    /// The same with some other settings.
+    pub(crate) fn start_with(change: impl FnOnce(&mut Settings)) -> Self {
         let authority = authority();
         let directory = tempfile::tempdir().expect("a directory");
         let status = directory.path().join("status");
-        let settings = settings(&authority, status.clone());
+        let mut settings = settings(&authority, status.clone());
+        change(&mut settings);
         let mut bus = Bus::new();
         let subscription = bus.subscribe(65_536);
         let (events, ready) = (Arc::default(), Arc::new(AtomicBool::new(false)));
@@ -147,7 +153,7 @@ pub(crate) fn in_own_process(name: &str, test: impl FnOnce()) {
     let status = Command::new("unshare")
         .arg("--net")
         .arg(program)
-        .args(["--exact", name, "--nocapture"])
+        .args(["--exact", name, "--nocapture", "--include-ignored"])
         .env(INSIDE, "1")
         .status();
     assert!(status.expect("unshare is there").success(), "see above");
