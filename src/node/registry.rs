@@ -139,7 +139,7 @@ impl Registry {
             }
             NoticeContent::Announced { number } => {
                 self.announcements.acknowledge(notice.shard, number, now);
-                self.announce(now);
+                self.announce_to(notice.shard, now);
             }
         }
     }
@@ -369,9 +369,13 @@ impl Registry {
     /// Tells each shard what it may be told now.
     fn announce(&mut self, now: Monotonic) {
         for to in 0..self.rules.shards {
-            while let Some(announcement) = self.announcements.next_for(to, now) {
-                self.orders.push_back(Order::Announce { to, announcement });
-            }
+            self.announce_to(to, now);
+        }
+    }
+
+    fn announce_to(&mut self, to: u16, now: Monotonic) {
+        while let Some(announcement) = self.announcements.next_for(to, now) {
+            self.orders.push_back(Order::Announce { to, announcement });
         }
     }
 

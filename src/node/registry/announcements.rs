@@ -125,6 +125,9 @@ impl Announcements {
             listener.silent = true;
         }
         let after = listener.told;
+        if after == self.number {
+            return None;
+        }
         let (&number, &slot) = self.by_number.range(after + 1..).next()?;
         if after > listener.acknowledged && number - listener.acknowledged > listener.window() {
             return None;
