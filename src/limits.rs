@@ -172,6 +172,22 @@ pub const SHARDS_MAX: usize = 256;
 /// Messages from one shard to one other that wait to be taken.
 pub const MAILBOX_MESSAGES: usize = 1024;
 
+/// Buffers of one shard that are away with packets which it handed to other shards.
+pub const HAND_OFFS_IN_FLIGHT: usize = 512;
+
+/// Those of them that one other shard has, with so many shards.
+pub const fn hand_offs_per_pair(shards: usize) -> usize {
+    let share = HAND_OFFS_IN_FLIGHT / if shards > 2 { shards - 1 } else { 1 };
+    if share < HAND_OFFS_PER_PAIR_MIN {
+        HAND_OFFS_PER_PAIR_MIN
+    } else {
+        share
+    }
+}
+
+/// A pair of shards has room for a small burst, however many shards there are.
+const HAND_OFFS_PER_PAIR_MIN: usize = 16;
+
 /// The read of the wake-up event; many wake-ups are one.
 pub const WAKE_UPS: usize = 1;
 
@@ -282,8 +298,10 @@ pub const MAX_CLIENTS_MAX: u32 = (1 << 24) - 1;
 /// Packets that a stage of the data path works on at once.
 pub const BATCH_PACKETS: usize = 256;
 
-/// Buffers for what is sealed and opened: sends and writes in flight, and sends that wait.
-pub const POOL_BUFFERS: usize = SENDS_IN_FLIGHT + TUN_WRITES_IN_FLIGHT + DEFERRED_SENDS;
+/// Buffers for what is sealed and opened: sends and writes in flight, sends that wait, and what was
+/// handed to other shards.
+pub const POOL_BUFFERS: usize =
+    SENDS_IN_FLIGHT + TUN_WRITES_IN_FLIGHT + DEFERRED_SENDS + HAND_OFFS_IN_FLIGHT;
 
 /// Datagrams that wait for room in a socket's buffer.
 pub const DEFERRED_SENDS: usize = 512;

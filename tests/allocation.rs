@@ -1,4 +1,5 @@
-//! The data path allocates nothing once it runs: an allocator that counts, and 10,000 packets both ways.
+//! The data path allocates nothing once it runs: an allocator that counts, and 10,000 packets both ways,
+//! between clients and between shards.
 //!
 //! What the cryptographic library allocates in C is not seen here.
 #![allow(clippy::unwrap_used, reason = "the helpers of a test are part of it")]
@@ -8,10 +9,12 @@ use std::cell::Cell;
 
 use ringway::crypto::{DataCipher, KeyMaterial, Role};
 use ringway::packet::{
-    Datagram, DropCounters, InboundBatch, InnerAddresses, Mssfix, NewPeer, Numbering,
-    OutboundBatch, Packet, Path, PeerIndex, PeerTable, Pool, Received, inbound, outbound,
+    Datagram, Directory, DropCounters, InboundBatch, Inner, InnerAddresses, Mssfix, NewPeer,
+    Numbering, Origin, OutboundBatch, Owner, Packet, Parcel, Path, PeerIndex, PeerTable, Pool,
+    Received, Spent, Surroundings, inbound, outbound,
 };
 use ringway::random::SeededRandom;
+use ringway::session::Steering;
 use ringway::time::Monotonic;
 use ringway::wire::KeyId;
 
@@ -46,80 +49,247 @@ fn ten_thousand_packets_both_ways_allocate_nothing() {
     assert_ne!(before, 0, "the allocator counts");
 }
 
+#[test]
+fn ten_thousand_packets_between_clients_allocate_nothing_on_one_shard_and_on_two() {
+    for shards in [1, 2] {
+        let mut client = End::new(Role::Client, path(1));
+        let other = usize::from(shards) - 1;
+        let mut server = Server::new(shards);
+        server.connect(0, [10, 8, 0, 2]);
+        server.connect(other, [10, 8, 0, 3]);
+        let across = inner_packet([10, 8, 0, 2], [10, 8, 0, 3]);
+        let down = inner_packet([203, 0, 113, 7], [10, 8, 0, 3]);
+        let mut turn = || {
+            // By the first shard, whoever it is for.
+            let sealed = client.seal(&across, &mut server.pools[0]);
+            let across = server.carry(sealed);
+            across + server.read_tun(&down)
+        };
+        let warm_up: usize = (0..100).map(|_| turn()).sum();
+        assert_eq!(warm_up, 100 * 2 * BATCH);
+
+        let before = ALLOCATIONS.get();
+        let mut carried = 0;
+        for _ in 0..PACKETS.div_ceil(BATCH) {
+            carried += turn();
+        }
+        let allocations = ALLOCATIONS.get() - before;
+        assert!(carried >= 2 * PACKETS, "{carried} packets arrived");
+        assert_eq!(allocations, 0, "{shards} shards");
+        let expected = [0, carried + warm_up][other];
+        assert_eq!(server.handed_over, expected);
+        for pool in &server.pools {
+            assert_eq!(pool.free(), pool.size());
+        }
+    }
+}
+
 struct End {
     peers: PeerTable,
-    peer: PeerIndex,
     inbound: InboundBatch,
     outbound: OutboundBatch,
+    surroundings: Surroundings,
     drops: DropCounters,
 }
 
 impl End {
     fn new(role: Role, remote: Path) -> Self {
-        let mut peers = PeerTable::new(0, 1, 16, &mut SeededRandom::new(1));
+        let mut end = Self::shard(0, 1);
+        let peer = end.insert(remote, role);
+        match role {
+            Role::Server => {
+                let v4 = Some([10, 8, 0, 2].into());
+                end.peers.assign(peer, InnerAddresses { v4, v6: None });
+            }
+            Role::Client => end
+                .peers
+                .add_prefix(peer, "0.0.0.0/0".parse().unwrap())
+                .unwrap(),
+        }
+        end
+    }
+
+    /// Shard `own` of `shards`, without peers.
+    fn shard(own: u16, shards: u16) -> Self {
+        let mut random = SeededRandom::new(1);
+        Self {
+            peers: PeerTable::new(own.into(), shards.into(), 16, &mut random),
+            inbound: InboundBatch::new(BATCH),
+            outbound: OutboundBatch::new(BATCH),
+            surroundings: Surroundings {
+                own,
+                steering: Steering::new(shards, &mut random),
+                directory: Directory::new(16, &mut random),
+                client_to_client: true,
+            },
+            drops: DropCounters::new(),
+        }
+    }
+
+    fn insert(&mut self, remote: Path, role: Role) -> PeerIndex {
         let new = NewPeer {
             path: remote,
             numbering: Numbering::PeerId,
             mtu: 1500,
             mssfix: Mssfix::Packet(1492),
         };
-        let peer = peers.insert(new, Monotonic::ZERO).unwrap();
-        match role {
-            Role::Server => {
-                let v4 = Some([10, 8, 0, 2].into());
-                peers.assign(peer, InnerAddresses { v4, v6: None });
-            }
-            Role::Client => peers
-                .add_prefix(peer, "0.0.0.0/0".parse().unwrap())
-                .unwrap(),
-        }
+        let peer = self.peers.insert(new, NOW).unwrap();
         let material = KeyMaterial::from_exporter([7; 256]).unwrap();
-        let keys = &mut peers.peer_mut(peer).unwrap().keys;
+        let keys = &mut self.peers.peer_mut(peer).unwrap().keys;
         keys.install(KeyId::FIRST, material.split(DataCipher::Aes256Gcm, role));
         keys.send_with(KeyId::FIRST).unwrap();
-        Self {
-            peers,
-            peer,
-            inbound: InboundBatch::new(BATCH),
-            outbound: OutboundBatch::new(BATCH),
-            drops: DropCounters::new(),
-        }
+        peer
     }
 
-    /// Sends a batch of one packet to the other end; gives how many arrived.
-    fn carry(&mut self, inner: &[u8], to: &mut Self, from: Path, pool: &mut Pool) -> usize {
-        let now = Monotonic::from_nanos(1_000);
+    /// Takes a batch of one packet from the tun device.
+    fn read_tun(&mut self, inner: &[u8], pool: &mut Pool) {
         for _ in 0..BATCH {
             let mut packet = Packet::single(pool.take().unwrap(), 64, inner.len() as u32);
             packet.bytes_mut().copy_from_slice(inner);
-            self.outbound.inner.push(packet).unwrap();
+            let origin = Origin::Tun;
+            let pushed = self.outbound.inner.push(Inner { packet, origin });
+            pushed.unwrap();
         }
+    }
+
+    /// The datagrams of a batch of one packet.
+    fn seal(&mut self, inner: &[u8], pool: &mut Pool) -> impl Iterator<Item = Datagram> {
+        self.read_tun(inner, pool);
+        self.turn(pool);
+        for Spent { buffer, origin } in self.outbound.consumed.drain() {
+            assert_eq!(origin, Origin::Tun);
+            pool.give(buffer);
+        }
+        self.outbound.datagrams.drain()
+    }
+
+    /// Works both directions.
+    fn turn(&mut self, pool: &mut Pool) {
+        inbound(
+            &mut self.inbound,
+            &mut self.peers,
+            pool,
+            &mut self.drops,
+            &self.surroundings,
+            NOW,
+        );
         outbound(
             &mut self.outbound,
             &mut self.peers,
             pool,
             &mut self.drops,
-            now,
+            &self.surroundings,
+            NOW,
         );
-        self.outbound
-            .consumed
-            .drain()
-            .for_each(|buffer| pool.give(buffer));
-        for Datagram { packet, peer, .. } in self.outbound.datagrams.drain() {
-            assert_eq!(peer, self.peer);
-            let path = from;
-            to.inbound.received.push(Received { packet, path }).unwrap();
+        self.inbound.events.drain().for_each(drop);
+        self.outbound.events.drain().for_each(drop);
+    }
+
+    /// Sends a batch of one packet to the other end; gives how many arrived.
+    fn carry(&mut self, inner: &[u8], to: &mut Self, from: Path, pool: &mut Pool) -> usize {
+        for datagram in self.seal(inner, pool) {
+            to.inbound.received.push(received(datagram, from)).unwrap();
         }
-        inbound(&mut to.inbound, &mut to.peers, pool, &mut to.drops, now);
-        to.inbound.events.drain().for_each(drop);
-        to.inbound
-            .consumed
-            .drain()
-            .for_each(|buffer| pool.give(buffer));
+        to.turn(pool);
+        for Spent { buffer, origin } in to.inbound.consumed.drain() {
+            assert_eq!(origin, Origin::Socket);
+            pool.give(buffer);
+        }
         let arrived = to.inbound.to_tun.drain();
         arrived.map(|packet| pool.give(packet.buffer)).count()
     }
 }
+
+/// The shards of a server, each with its pool.
+struct Server {
+    shards: Vec<End>,
+    pools: Vec<Pool>,
+    parcels: Vec<(u16, Parcel)>,
+    handed_over: usize,
+}
+
+impl Server {
+    fn new(shards: u16) -> Self {
+        Self {
+            shards: (0..shards).map(|own| End::shard(own, shards)).collect(),
+            pools: (0..shards).map(|_| Pool::new(3 * BATCH as u32)).collect(),
+            parcels: Vec::with_capacity(BATCH),
+            handed_over: 0,
+        }
+    }
+
+    /// A client on a shard, which all shards know of.
+    fn connect(&mut self, shard: usize, address: [u8; 4]) {
+        let end = &mut self.shards[shard];
+        let peer = end.insert(path(1), Role::Server);
+        let v4 = Some(address.into());
+        end.peers.assign(peer, InnerAddresses { v4, v6: None });
+        let owner = Owner {
+            shard: shard as u16,
+            client_id: address[3].into(),
+        };
+        for shard in &mut self.shards {
+            let directory = &mut shard.surroundings.directory;
+            directory.announce_inner(address.into(), owner).unwrap();
+        }
+    }
+
+    /// The first shard receives datagrams; gives how many datagrams to clients became of them.
+    fn carry(&mut self, datagrams: impl Iterator<Item = Datagram>) -> usize {
+        for datagram in datagrams {
+            let received = received(datagram, path(1));
+            self.shards[0].inbound.received.push(received).unwrap();
+        }
+        self.settle()
+    }
+
+    /// The first shard reads a batch of one packet from the tun device.
+    fn read_tun(&mut self, inner: &[u8]) -> usize {
+        self.shards[0].read_tun(inner, &mut self.pools[0]);
+        self.settle()
+    }
+
+    /// Turns every shard once, in order: parcels go from the first to the second.
+    fn settle(&mut self) -> usize {
+        let mut sent = 0;
+        for number in 0..self.shards.len() {
+            let shard = &mut self.shards[number];
+            for (to, parcel) in self.parcels.drain(..) {
+                assert_eq!(usize::from(to), number);
+                let unpacked = parcel.unpack(&mut shard.inbound, &mut shard.outbound);
+                unpacked.unwrap();
+                self.handed_over += 1;
+            }
+            shard.turn(&mut self.pools[number]);
+            let (inside, outside) = (&mut shard.inbound, &mut shard.outbound);
+            for Spent { buffer, origin } in inside.consumed.drain().chain(outside.consumed.drain())
+            {
+                let home = match origin {
+                    Origin::Socket | Origin::Tun => number,
+                    Origin::Shard(shard) => usize::from(shard),
+                };
+                self.pools[home].give(buffer);
+            }
+            for datagram in inside.to_clients.drain().chain(outside.datagrams.drain()) {
+                self.pools[number].give(datagram.packet.buffer);
+                sent += 1;
+            }
+            let elsewhere = inside.elsewhere.drain().chain(outside.elsewhere.drain());
+            self.parcels.extend(elsewhere);
+        }
+        sent
+    }
+}
+
+fn received(datagram: Datagram, path: Path) -> Received {
+    Received {
+        packet: datagram.packet,
+        path,
+        origin: Origin::Socket,
+    }
+}
+
+const NOW: Monotonic = Monotonic::from_nanos(1_000);
 
 fn path(port: u16) -> Path {
     Path {

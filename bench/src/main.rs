@@ -11,10 +11,12 @@ use std::time::{Duration, Instant};
 
 use ringway::crypto::{DataCipher, KeyMaterial, Role, SealKey};
 use ringway::packet::{
-    DropCounters, InboundBatch, InnerAddresses, Mssfix, NewPeer, Numbering, OutboundBatch, Packet,
-    Path, PeerTable, Pool, Received, inbound, outbound,
+    Directory, DropCounters, InboundBatch, Inner, InnerAddresses, Mssfix, NewPeer, Numbering,
+    Origin, OutboundBatch, Packet, Path, PeerTable, Pool, Received, Surroundings, inbound,
+    outbound,
 };
 use ringway::random::SeededRandom;
+use ringway::session::Steering;
 use ringway::time::Monotonic;
 use ringway::wire::{DataHeader, KeyId, PeerId};
 
@@ -143,11 +145,13 @@ struct Tunnel {
     inbound: InboundBatch,
     pool: Pool,
     drops: DropCounters,
+    surroundings: Surroundings,
     inner: Vec<u8>,
 }
 
 impl Tunnel {
     fn new(cipher: DataCipher, size: usize) -> Result<Self, String> {
+        let mut random = SeededRandom::new(1);
         Ok(Self {
             client: table(Role::Client, cipher)?,
             server: table(Role::Server, cipher)?,
@@ -155,6 +159,12 @@ impl Tunnel {
             inbound: InboundBatch::new(BATCH),
             pool: Pool::new(3 * BATCH as u32),
             drops: DropCounters::new(),
+            surroundings: Surroundings {
+                own: 0,
+                steering: Steering::new(1, &mut random),
+                directory: Directory::new(1, &mut random),
+                client_to_client: false,
+            },
             inner: udp_packet(size),
         })
     }
@@ -184,7 +194,10 @@ impl Tunnel {
             let buffer = self.pool.take().ok_or("the pool is empty")?;
             let mut packet = Packet::single(buffer, 64, self.inner.len() as u32);
             packet.bytes_mut().copy_from_slice(&self.inner);
-            let pushed = self.outbound.inner.push(packet);
+            let pushed = self.outbound.inner.push(Inner {
+                packet,
+                origin: Origin::Tun,
+            });
             pushed.map_err(|_| "the batch is full")?;
         }
         Ok(())
@@ -197,6 +210,7 @@ impl Tunnel {
             &mut self.client,
             &mut self.pool,
             &mut self.drops,
+            &self.surroundings,
             Monotonic::ZERO,
         );
         start.elapsed()
@@ -205,13 +219,14 @@ impl Tunnel {
     /// Moves the client's datagrams into the server's inbound batch.
     fn hand_over(&mut self) {
         self.outbound.events.drain().for_each(drop);
-        for buffer in self.outbound.consumed.drain() {
-            self.pool.give(buffer);
+        for spent in self.outbound.consumed.drain() {
+            self.pool.give(spent.buffer);
         }
         for datagram in self.outbound.datagrams.drain() {
             let received = Received {
                 packet: datagram.packet,
                 path: datagram.path,
+                origin: Origin::Socket,
             };
             // A datagram that is refused shows as one that did not arrive.
             if let Err(refused) = self.inbound.received.push(received) {
@@ -227,6 +242,7 @@ impl Tunnel {
             &mut self.server,
             &mut self.pool,
             &mut self.drops,
+            &self.surroundings,
             Monotonic::ZERO,
         );
         start.elapsed()
@@ -235,8 +251,8 @@ impl Tunnel {
     /// Gives all buffers back; how many packets there were for the server's tun device.
     fn deliver(&mut self) -> usize {
         self.inbound.events.drain().for_each(drop);
-        for buffer in self.inbound.consumed.drain() {
-            self.pool.give(buffer);
+        for spent in self.inbound.consumed.drain() {
+            self.pool.give(spent.buffer);
         }
         let delivered = self.inbound.to_tun.drain();
         delivered

@@ -174,6 +174,11 @@ impl OpenKey {
             || self.aead.near_limit()
     }
 
+    /// The highest packet id that was opened, 0 before the first.
+    pub const fn highest(&self) -> u64 {
+        self.window.highest()
+    }
+
     /// Packets that were not authentic.
     pub const fn failed(&self) -> u64 {
         self.failed

@@ -295,7 +295,7 @@ pub enum AdmissionRefusal {
     RegistryBusy,
 }
 
-/// Why a data packet could not be opened.
+/// Why a data packet was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DataRefusal {
     /// The tag is wrong.
@@ -304,6 +304,11 @@ pub enum DataRefusal {
     Replay {
         /// The packet id.
         packet_id: u32,
+    },
+    /// It comes from a new address, where another client is.
+    AddressTaken {
+        /// That address.
+        to: SocketAddr,
     },
 }
 

@@ -6,7 +6,7 @@
 //! Wire: wire.md section 16.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::event::Text;
 
@@ -43,6 +43,14 @@ pub struct Addresses {
     pub v4: Option<Ipv4Addr>,
     /// IPv6, where there is a pool.
     pub v6: Option<Ipv6Addr>,
+}
+
+impl Addresses {
+    /// Those that there are.
+    pub fn iter(&self) -> impl Iterator<Item = IpAddr> {
+        let v6 = self.v6.map(IpAddr::V6);
+        self.v4.map(IpAddr::V4).into_iter().chain(v6)
+    }
 }
 
 #[derive(Debug)]

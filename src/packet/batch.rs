@@ -143,6 +143,65 @@ pub struct Received {
     pub packet: Packet,
     /// Where it came from and what it was sent to.
     pub path: Path,
+    /// Whose socket it was, and whose buffer.
+    pub origin: Origin,
+}
+
+/// An IP packet for a peer.
+#[derive(Debug)]
+pub struct Inner {
+    /// The IP packet.
+    pub packet: Packet,
+    /// Who took it in, and whose buffer it is in.
+    pub origin: Origin,
+}
+
+/// By which way a packet came in, which is where its buffer goes back to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A socket of this shard, in a buffer that was lent to the kernel for datagrams.
+    Socket,
+    /// The tun queue of this shard, in a buffer that was lent to the kernel for its packets.
+    Tun,
+    /// The shard of that number, in a buffer of its pool.
+    Shard(u16),
+}
+
+/// A buffer whose packet has been dealt with. It stays with its origin, so that none is lent, or given
+/// to a pool, where it does not belong.
+#[derive(Debug)]
+pub struct Spent {
+    /// The buffer.
+    pub buffer: Buffer,
+    /// Where it goes back to.
+    pub origin: Origin,
+}
+
+impl Received {
+    /// Its buffer, when the datagram is no longer needed.
+    pub fn spent(self) -> Spent {
+        Spent {
+            buffer: self.packet.buffer,
+            origin: self.origin,
+        }
+    }
+}
+
+impl Inner {
+    /// Its buffer, when the packet is no longer needed.
+    pub fn spent(self) -> Spent {
+        Spent {
+            buffer: self.packet.buffer,
+            origin: self.origin,
+        }
+    }
+}
+
+impl Origin {
+    /// True for what another shard has handed over; that is not handed on again.
+    pub(super) const fn is_other_shard(self) -> bool {
+        matches!(self, Self::Shard(_))
+    }
 }
 
 /// A datagram on its way to a socket.

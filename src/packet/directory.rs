@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::path::FourTuple;
-use super::{KeyedHash, Path, Routes, RoutesFull};
+use super::{KeyedHash, Path, Route, Routes, RoutesFull};
 use crate::limits;
 use crate::random::Random;
 
@@ -103,7 +103,12 @@ impl Directory {
 
     /// The shard whose client has an inner address, or else the longest network around it.
     pub fn owner_of_inner(&self, address: IpAddr) -> Option<u16> {
-        Some(self.inner.find(address)?.shard)
+        Some(self.inner.find(address)?.owner.shard)
+    }
+
+    /// The same, with how well it matches.
+    pub(super) fn route(&self, address: IpAddr) -> Option<Route<Owner>> {
+        self.inner.find(address)
     }
 
     /// The shard whose client sends data packets without a peer id by `path`.

@@ -128,6 +128,8 @@ drop_reasons! {
     InnerMalformed "inner_malformed"
     /// The inner source is neither assigned to the peer nor routed to it. Wire: "bad source address".
     SourceAddress "source_address"
+    /// Authentic, but from an address where a client is that is known by it: the peer may not move there.
+    FloatTaken "float_taken"
     /// The inner source is IPv6 link-local or unspecified, as clients' own chatter is.
     LinkLocalSource "link_local_source"
 

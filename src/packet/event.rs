@@ -1,6 +1,6 @@
 //! What the data path tells the session. Everything else is read from the peer when a timer fires.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::{Path, PeerIndex};
 use crate::wire::KeyId;
@@ -16,6 +16,12 @@ pub enum PeerEvent {
         from: Path,
         /// The path from now on, for control packets too.
         to: Path,
+    },
+    /// A peer that could be found by its path sends its peer id: it is found by that alone from now on,
+    /// and may move. Told once a peer.
+    Numbered {
+        /// The peer.
+        peer: PeerIndex,
     },
     /// The peer says goodbye over the data channel. Clients repeat it.
     ExitNotice {
@@ -57,6 +63,8 @@ pub enum Refusal {
     },
     /// Authentic, but from an inner address that is not the peer's.
     Source(IpAddr),
+    /// Authentic, but from a new address that another client is known by.
+    Taken(SocketAddr),
 }
 
 impl PeerEvent {
@@ -64,6 +72,7 @@ impl PeerEvent {
     pub const fn peer(&self) -> PeerIndex {
         match *self {
             Self::Floated { peer, .. }
+            | Self::Numbered { peer }
             | Self::ExitNotice { peer }
             | Self::KeyNearLimit { peer, .. }
             | Self::FirstData { peer, .. }

@@ -73,6 +73,14 @@ impl KeySlots {
         self.slots.iter_mut().find(|slot| slot.key_id == key_id)
     }
 
+    /// Whether a packet was opened under a key that is newer than this one.
+    pub(super) fn newer_opened(&self, key_id: KeyId) -> bool {
+        let newer = self.slots.iter().rev();
+        newer
+            .take_while(|slot| slot.key_id != key_id)
+            .any(|slot| slot.opened)
+    }
+
     fn sends(&self, key_id: KeyId) -> bool {
         self.sending == Some(key_id)
     }

@@ -1,8 +1,8 @@
-//! From inner packets to datagrams: what the tun device has for peers.
+//! From inner packets to datagrams: what the tun device and other shards have for peers.
 
 use super::{
-    Batch, Buffer, Datagram, DropCounters, DropReason, Packet, Peer, PeerEvent, PeerIndex,
-    PeerTable, Pool,
+    Batch, Datagram, Destination, DropCounters, DropReason, Inner, InnerSource, Packet, Parcel,
+    ParcelContent, Peer, PeerEvent, PeerIndex, PeerTable, Pool, Spent, Surroundings,
 };
 use crate::crypto::SealError;
 use crate::time::Monotonic;
@@ -13,12 +13,14 @@ use crate::wire::InnerPacket;
 /// The caller fills `inner`, runs [`outbound`] and drains the others.
 #[derive(Debug)]
 pub struct OutboundBatch {
-    /// Input: IP packets in the buffers that the tun device was read into.
-    pub inner: Batch<Packet>,
+    /// Input: IP packets.
+    pub inner: Batch<Inner>,
     /// Output: sealed datagrams in pool buffers.
     pub datagrams: Batch<Datagram>,
-    /// Output: read buffers that are free again.
-    pub consumed: Batch<Buffer>,
+    /// Output: what clients of other shards get, in pool buffers, with the shard.
+    pub elsewhere: Batch<(u16, Parcel)>,
+    /// Output: buffers of `inner` that are free again.
+    pub consumed: Batch<Spent>,
     /// Output: what sessions must know.
     pub events: Batch<PeerEvent>,
     routed: Batch<Routed>,
@@ -30,6 +32,7 @@ impl OutboundBatch {
         Self {
             inner: Batch::new(size),
             datagrams: Batch::new(size),
+            elsewhere: Batch::new(size),
             consumed: Batch::new(size),
             events: Batch::new(size),
             routed: Batch::new(size),
@@ -38,8 +41,13 @@ impl OutboundBatch {
 
     /// How many packets every output has room for.
     fn room(&self) -> usize {
-        let buffers = self.consumed.room().min(self.datagrams.room());
-        buffers.min(self.events.room())
+        let rooms = [
+            self.datagrams.room(),
+            self.elsewhere.room(),
+            self.consumed.room(),
+            self.events.room(),
+        ];
+        rooms.into_iter().fold(usize::MAX, usize::min)
     }
 }
 
@@ -50,9 +58,10 @@ pub fn outbound(
     peers: &mut PeerTable,
     pool: &mut Pool,
     drops: &mut DropCounters,
+    surroundings: &Surroundings,
     now: Monotonic,
 ) {
-    route(batch, peers, drops);
+    route(batch, peers, pool, drops, surroundings);
     clamp_segments(batch, peers);
     seal(batch, peers, pool, drops, now);
 }
@@ -90,44 +99,100 @@ pub fn seal_payload(
     })
 }
 
+/// Seals an inner packet from one client of this shard for another, by the rules of the other's tunnel.
+///
+/// # Errors
+/// The reason why there is no datagram; the caller counts it.
+pub(super) fn forward(
+    packet: &mut Packet,
+    to: PeerIndex,
+    peers: &mut PeerTable,
+    pool: &mut Pool,
+    now: Monotonic,
+) -> Result<Datagram, DropReason> {
+    let peer = check_size(packet.bytes(), to, peers)?;
+    peer.clamp_segments(packet.bytes_mut());
+    seal_payload(peers, to, packet.bytes(), pool, now)
+}
+
 /// An inner packet whose peer is known.
 #[derive(Debug)]
 struct Routed {
-    packet: Packet,
+    inner: Inner,
     peer: PeerIndex,
 }
 
-/// Finds the peer of each packet.
-fn route(batch: &mut OutboundBatch, peers: &PeerTable, drops: &mut DropCounters) {
+/// Finds the peer of each packet, and copies what is for a client of another shard into a parcel.
+fn route(
+    batch: &mut OutboundBatch,
+    peers: &PeerTable,
+    pool: &mut Pool,
+    drops: &mut DropCounters,
+    surroundings: &Surroundings,
+) {
     let room = batch.room();
-    for packet in batch.inner.drain_first(room) {
-        match destination(packet.bytes(), peers) {
-            Ok(peer) => batch.routed.put(Routed { packet, peer }),
-            Err(reason) => {
-                drops.count(reason);
-                batch.consumed.put(packet.buffer);
+    for inner in batch.inner.drain_first(room) {
+        let dropped = match place(&inner, peers, surroundings) {
+            Ok(Place::Peer(peer)) => {
+                batch.routed.put(Routed { inner, peer });
+                continue;
             }
+            Ok(Place::Shard(shard)) => {
+                let content = ParcelContent::Inner(InnerSource::Tun);
+                Parcel::copied(surroundings.own, inner.packet.bytes(), content, pool)
+                    .map(|parcel| batch.elsewhere.put((shard, parcel)))
+            }
+            Err(reason) => Err(reason),
+        };
+        if let Err(reason) = dropped {
+            drops.count(reason);
         }
+        batch.consumed.put(inner.spent());
     }
 }
 
-fn destination(packet: &[u8], peers: &PeerTable) -> Result<PeerIndex, DropReason> {
-    let inner = InnerPacket::parse(packet).map_err(|_| DropReason::InnerMalformed)?;
-    let index = peers
-        .by_inner_address(inner.destination())
-        .ok_or(DropReason::NoRoute)?;
-    let peer = peers.peer(index).ok_or(DropReason::NoRoute)?;
+/// Where an inner packet goes.
+enum Place {
+    Peer(PeerIndex),
+    Shard(u16),
+}
+
+fn place(
+    inner: &Inner,
+    peers: &PeerTable,
+    surroundings: &Surroundings,
+) -> Result<Place, DropReason> {
+    let packet = inner.packet.bytes();
+    let parsed = InnerPacket::parse(packet).map_err(|_| DropReason::InnerMalformed)?;
+    match surroundings.destination(parsed.destination(), peers) {
+        Destination::Peer(peer) => {
+            check_size(packet, peer, peers)?;
+            Ok(Place::Peer(peer))
+        }
+        Destination::Shard(_) if inner.origin.is_other_shard() => Err(DropReason::HandedOnTwice),
+        Destination::Shard(shard) => Ok(Place::Shard(shard)),
+        Destination::Nobody => Err(DropReason::NoRoute),
+    }
+}
+
+/// The peer, if the packet fits its tunnel.
+fn check_size<'a>(
+    packet: &[u8],
+    to: PeerIndex,
+    peers: &'a PeerTable,
+) -> Result<&'a Peer, DropReason> {
+    let peer = peers.peer(to).ok_or(DropReason::NoRoute)?;
     if packet.len() > usize::from(peer.mtu()) {
         return Err(DropReason::TooLarge);
     }
-    Ok(index)
+    Ok(peer)
 }
 
 /// Keeps TCP connections to the peer to segments that fit the tunnel.
 fn clamp_segments(batch: &mut OutboundBatch, peers: &PeerTable) {
     for routed in batch.routed.iter_mut() {
         if let Some(peer) = peers.peer(routed.peer) {
-            peer.clamp_segments(routed.packet.bytes_mut());
+            peer.clamp_segments(routed.inner.packet.bytes_mut());
         }
     }
 }
@@ -140,15 +205,15 @@ fn seal(
     drops: &mut DropCounters,
     now: Monotonic,
 ) {
-    for Routed { packet, peer } in batch.routed.drain() {
-        match seal_payload(peers, peer, packet.bytes(), pool, now) {
+    for Routed { inner, peer } in batch.routed.drain() {
+        match seal_payload(peers, peer, inner.packet.bytes(), pool, now) {
             Ok(datagram) => batch.datagrams.put(datagram),
             Err(reason) => drops.count(reason),
         }
         if let Some(key_id) = peers.peer_mut(peer).and_then(Peer::nears_limit) {
             batch.events.put(PeerEvent::KeyNearLimit { peer, key_id });
         }
-        batch.consumed.put(packet.buffer);
+        batch.consumed.put(inner.spent());
     }
 }
 

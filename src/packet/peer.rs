@@ -17,6 +17,8 @@ pub struct Peer {
     pub(super) path: Path,
     peer_id: PeerId,
     mtu: u16,
+    /// Whether its path leads to it: until it sends its peer id.
+    pub(super) found_by_path: bool,
     pub(super) mssfix: Mssfix,
     /// When a datagram was last sealed for it, or sent to it by its session.
     pub last_sent: Monotonic,
@@ -37,6 +39,7 @@ impl Peer {
             path: new.path,
             peer_id,
             mtu: new.mtu,
+            found_by_path: true,
             mssfix: new.mssfix,
             last_sent: now,
             last_received: now,

@@ -1,4 +1,7 @@
 //! The peers of one shard, and the four ways to find one: by index, peer id, path and inner address.
+//!
+//! By its path is found who sends no peer id, or has not sent one yet: a client that was given a
+//! peer id may have been told to ignore it.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -7,7 +10,7 @@ use ipnet::IpNet;
 
 use super::path::FourTuple;
 use super::{
-    InnerAddresses, KeyedHash, NewPeer, Numbering, Path, Peer, PeerIds, PeerIndex, Routes,
+    InnerAddresses, KeyedHash, NewPeer, Numbering, Path, Peer, PeerIds, PeerIndex, Route, Routes,
     RoutesFull,
 };
 use crate::limits;
@@ -40,14 +43,14 @@ impl PeerTable {
             peers_max,
             peer_ids: PeerIds::new(shard, shards, ids),
             by_peer_id: Vec::new(),
-            // Twice the room: removals and floats then never make the map grow on the data path.
+            // Twice the room: removals then never make the map grow on the data path.
             by_path: HashMap::with_capacity_and_hasher(2 * room, KeyedHash::new(random)),
             routes: Routes::new(room, limits::INNER_PREFIXES_MAX),
         }
     }
 
-    /// Puts a peer in, without keys and inner addresses. A peer that was found by the same path
-    /// until now is found by its peer id alone.
+    /// Puts a peer in, without keys and inner addresses. It is found by its path, in place of an older
+    /// peer there, until it sends its peer id.
     ///
     /// # Errors
     /// [`TableFull`] when there is no place, or every peer id is in use or at rest.
@@ -113,7 +116,7 @@ impl PeerTable {
         (peer.peer_id() == peer_id).then_some(index)
     }
 
-    /// The newest peer on this path.
+    /// The newest peer on this path that has not sent its peer id.
     pub fn by_path(&self, path: &Path) -> Option<PeerIndex> {
         self.by_path.get(&path.four_tuple()).copied()
     }
@@ -121,6 +124,11 @@ impl PeerTable {
     /// The peer that inner packets to `address` go to: whose address it is, else the one with the
     /// longest prefix around it.
     pub fn by_inner_address(&self, address: IpAddr) -> Option<PeerIndex> {
+        Some(self.routes.find(address)?.owner)
+    }
+
+    /// The same, with how well it matches.
+    pub(super) fn route(&self, address: IpAddr) -> Option<Route<PeerIndex>> {
         self.routes.find(address)
     }
 
@@ -154,15 +162,26 @@ impl PeerTable {
         Ok(())
     }
 
-    /// Adopts another path for the peer. Only after a packet from there was authenticated.
-    pub(super) fn float(&mut self, index: PeerIndex, to: Path) {
+    /// Notes that a packet with the peer's id was authenticated: its path leads to it no longer. True
+    /// the first time.
+    pub(super) fn sends_peer_id(&mut self, index: PeerIndex) -> bool {
         let Some(peer) = self.peer_mut(index) else {
-            return;
+            return false;
         };
-        let from = std::mem::replace(&mut peer.path, to);
-        self.forget_path(&from, index);
-        // A peer that is found there already stays so: this one is found by its peer id.
-        self.by_path.entry(to.four_tuple()).or_insert(index);
+        let path = peer.path;
+        let first = std::mem::replace(&mut peer.found_by_path, false);
+        if first {
+            self.forget_path(&path, index);
+        }
+        first
+    }
+
+    /// Adopts another path for a peer that sends its peer id. Only after a packet from there was
+    /// authenticated.
+    pub(super) fn float(&mut self, index: PeerIndex, to: Path) {
+        if let Some(peer) = self.peer_mut(index) {
+            peer.path = to;
+        }
     }
 
     /// All peers.
@@ -348,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_peer_on_a_path_is_found_by_it() {
+    fn a_path_leads_to_the_newest_peer_there_that_has_not_sent_its_peer_id() {
         let mut table = table(3);
         let old = table.insert(new_peer(1, Numbering::PeerId), START).unwrap();
         let new = table.insert(new_peer(1, Numbering::PeerId), START).unwrap();
@@ -356,15 +375,18 @@ mod tests {
         table.remove(old, START);
         assert_eq!(table.by_path(&path(1)), Some(new));
 
-        // A peer that floats there does not take the path from the one that is found by it.
         let other = table.insert(new_peer(2, Numbering::PeerId), START).unwrap();
-        table.float(other, path(1));
-        assert_eq!(table.by_path(&path(1)), Some(new));
+        assert!(table.sends_peer_id(other));
+        assert!(!table.sends_peer_id(other));
         assert_eq!(table.by_path(&path(2)), None);
+        // Who floats is not found by its path, and takes it from nobody.
+        table.float(other, path(1));
         assert_eq!(table.peer(other).unwrap().path(), &path(1));
-        table.float(other, path(3));
         assert_eq!(table.by_path(&path(1)), Some(new));
-        assert_eq!(table.by_path(&path(3)), Some(other));
+        table.remove(other, START);
+        assert_eq!(table.by_path(&path(1)), Some(new));
+        assert!(table.sends_peer_id(new));
+        assert_eq!(table.by_path(&path(1)), None);
     }
 
     #[test]

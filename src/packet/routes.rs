@@ -33,34 +33,36 @@ impl<T: Copy + Eq> Routes<T> {
         }
     }
 
-    /// Whom packets to `address` go to.
-    pub(super) fn find(&self, address: IpAddr) -> Option<T> {
+    /// Whom packets to `address` go to, and how well it matches.
+    pub(super) fn find(&self, address: IpAddr) -> Option<Route<T>> {
         match address {
             IpAddr::V4(address) => self.find_v4(address),
             IpAddr::V6(address) => self.find_v6(address),
         }
     }
 
-    fn find_v4(&self, address: Ipv4Addr) -> Option<T> {
+    fn find_v4(&self, address: Ipv4Addr) -> Option<Route<T>> {
         if let Some(&owner) = self.hosts_v4.get(&address.to_bits()) {
-            return Some(owner);
+            return Some(Route::host(owner));
         }
         if self.prefixes_v4.is_empty() {
             return None;
         }
-        let (_, &owner) = self.prefixes_v4.get_lpm(&Ipv4Net::from(address))?;
-        Some(owner)
+        let (prefix, &owner) = self.prefixes_v4.get_lpm(&Ipv4Net::from(address))?;
+        let length = prefix.prefix_len();
+        Some(Route { owner, length })
     }
 
-    fn find_v6(&self, address: Ipv6Addr) -> Option<T> {
+    fn find_v6(&self, address: Ipv6Addr) -> Option<Route<T>> {
         if let Some(&owner) = self.hosts_v6.get(&address.to_bits()) {
-            return Some(owner);
+            return Some(Route::host(owner));
         }
         if self.prefixes_v6.is_empty() {
             return None;
         }
-        let (_, &owner) = self.prefixes_v6.get_lpm(&Ipv6Net::from(address))?;
-        Some(owner)
+        let (prefix, &owner) = self.prefixes_v6.get_lpm(&Ipv6Net::from(address))?;
+        let length = prefix.prefix_len();
+        Some(Route { owner, length })
     }
 
     /// How many addresses there are of the family of `address`, itself left out.
@@ -118,6 +120,34 @@ impl<T: Copy + Eq> Routes<T> {
             }
             _ => {}
         }
+    }
+}
+
+/// What an inner address leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Route<T> {
+    /// Whom.
+    pub(super) owner: T,
+    /// The length of the prefix that matches, greater than any for a single address.
+    length: u8,
+}
+
+impl<T> Route<T> {
+    const fn host(owner: T) -> Self {
+        Self {
+            owner,
+            length: u8::MAX,
+        }
+    }
+
+    /// Whether no other route to the same address can match better.
+    pub(super) const fn is_host(&self) -> bool {
+        self.length == u8::MAX
+    }
+
+    /// Whether it is to be followed rather than `other`, which leads to the same address.
+    pub(super) const fn is_better_than<U>(&self, other: &Route<U>) -> bool {
+        self.length > other.length
     }
 }
 
@@ -185,6 +215,10 @@ mod tests {
         PeerIndex::new(number, 0)
     }
 
+    fn find(routes: &Routes<PeerIndex>, address: &str) -> Option<PeerIndex> {
+        Some(routes.find(ip(address))?.owner)
+    }
+
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
     }
@@ -215,7 +249,25 @@ mod tests {
             ("192.0.2.1", None),
             ("2001:db8::1", None),
         ] {
-            assert_eq!(routes.find(ip(address)), expected.map(peer), "{address}");
+            assert_eq!(find(&routes, address), expected.map(peer), "{address}");
+        }
+    }
+
+    #[test]
+    fn routes_of_two_tables_compare_by_how_well_they_match() {
+        let mut routes = Routes::new(1, 4);
+        for prefix in ["10.0.0.0/8", "10.8.0.0/16", "10.8.0.1/32"] {
+            routes.add_prefix(prefix.parse().unwrap(), peer(1)).unwrap();
+        }
+        routes.add_host(ip("10.8.0.2"), peer(1));
+        let route = |address| routes.find(ip(address)).unwrap();
+        let ascending = ["10.9.0.1", "10.8.0.9", "10.8.0.1", "10.8.0.2"].map(route);
+        for (rank, better) in ascending.iter().enumerate() {
+            assert_eq!(better.is_host(), rank == 3);
+            assert!(!better.is_better_than(better));
+            for worse in &ascending[..rank] {
+                assert!(better.is_better_than(worse) && !worse.is_better_than(better));
+            }
         }
     }
 
@@ -228,7 +280,7 @@ mod tests {
         routes
             .add_prefix("192.168.7.8/24".parse().unwrap(), peer(2))
             .unwrap();
-        assert_eq!(routes.find(ip("192.168.7.200")), Some(peer(2)));
+        assert_eq!(find(&routes, "192.168.7.200"), Some(peer(2)));
     }
 
     #[test]
@@ -247,7 +299,7 @@ mod tests {
             routes.add_prefix("10.0.0.0/8".parse().unwrap(), peer(2)),
             Ok(())
         );
-        assert_eq!(routes.find(ip("10.1.1.1")), Some(peer(2)));
+        assert_eq!(find(&routes, "10.1.1.1"), Some(peer(2)));
     }
 
     #[test]
@@ -269,10 +321,10 @@ mod tests {
         for network in ["10.66.0.0/16", "fd66::/16"] {
             routes.remove_prefix(prefix(network), old);
         }
-        assert_eq!(routes.find(ip("10.8.0.2")), Some(new));
-        assert_eq!(routes.find(ip("fd00::2")), None);
-        assert_eq!(routes.find(ip("10.66.1.1")), None);
-        assert_eq!(routes.find(ip("fd66::1")), Some(new));
+        assert_eq!(find(&routes, "10.8.0.2"), Some(new));
+        assert_eq!(find(&routes, "fd00::2"), None);
+        assert_eq!(find(&routes, "10.66.1.1"), None);
+        assert_eq!(find(&routes, "fd66::1"), Some(new));
     }
 
     #[test]

@@ -545,6 +545,13 @@ impl<'a> Page<'a> {
                      silence this warning with --mute-replay-warnings"
                 ),
             ),
+            DataRefusal::AddressTaken { to } => {
+                let to = RealAddress(to);
+                self.say(
+                    LEARN,
+                    format_args!("Disallow float to an address taken by another client {to}"),
+                );
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::limits::{ANNOUNCEMENTS_IN_FLIGHT, REGISTRY_REPEAT};
 use crate::node::leases::{AddressPool, Addresses};
-use crate::packet::Path;
+use crate::packet::{Owner, Path};
 use crate::time::Monotonic;
 
 /// The changes, and how far each shard has heard them.
@@ -47,6 +47,16 @@ pub struct Tenant {
     pub client_id: u64,
     /// Where its data packets come from, if they carry no peer id.
     pub path: Option<Path>,
+}
+
+impl Tenant {
+    /// As a directory calls it.
+    pub fn owner(&self) -> Owner {
+        Owner {
+            shard: self.shard,
+            client_id: self.client_id,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -1,7 +1,7 @@
 //! A shard's data path: from what came in to batches, and from batches to the io.
 
 use super::{Edges, Shard};
-use crate::packet::{self, Packet, PeerEvent, Received};
+use crate::packet::{self, Inner, Origin, Packet, Parcel, PeerEvent, Received};
 use crate::time::Now;
 
 impl<E: Edges> Shard<E> {
@@ -12,7 +12,7 @@ impl<E: Edges> Shard<E> {
             self.serve_inbound(now);
         }
         if let Err(received) = self.inbound.received.push(received) {
-            self.io.return_receive_buffer(received.packet.buffer);
+            self.io.give_back(received.spent());
         }
     }
 
@@ -23,8 +23,23 @@ impl<E: Edges> Shard<E> {
             let now = self.io.edges.now();
             self.serve_outbound(now);
         }
-        if let Err(packet) = self.outbound.inner.push(packet) {
-            self.io.return_tun_buffer(packet.buffer);
+        let origin = Origin::Tun;
+        if let Err(inner) = self.outbound.inner.push(Inner { packet, origin }) {
+            self.io.give_back(inner.spent());
+        }
+    }
+
+    /// Takes a packet that another shard has handed over.
+    pub fn take_parcel(&mut self, parcel: Parcel) {
+        let kind = parcel.content.kind();
+        self.io.hand_offs.of_mut(kind).received += 1;
+        let Err(parcel) = parcel.unpack(&mut self.inbound, &mut self.outbound) else {
+            return;
+        };
+        let now = self.io.edges.now();
+        self.serve_data(now);
+        if let Err(parcel) = parcel.unpack(&mut self.inbound, &mut self.outbound) {
+            self.io.edges.give_back(parcel.from, parcel.packet.buffer);
         }
     }
 
@@ -42,20 +57,27 @@ impl<E: Edges> Shard<E> {
                 &mut self.peers,
                 &mut io.pool,
                 &mut io.drops,
+                &self.surroundings,
                 now.monotonic,
             );
             for packet in batch.to_tun.drain() {
                 io.write_tun(packet);
+            }
+            for datagram in batch.to_clients.drain() {
+                io.send(datagram.packet, datagram.path);
+            }
+            for (shard, parcel) in batch.elsewhere.drain() {
+                io.hand_off(shard, parcel);
             }
             for received in batch.control.drain() {
                 let sender = self.connections.sender_of(&received);
                 if let Err(reason) = self.backlog.push(&received, sender) {
                     io.drops.count(reason);
                 }
-                io.return_receive_buffer(received.packet.buffer);
+                io.give_back(received.spent());
             }
-            for buffer in batch.consumed.drain() {
-                io.return_receive_buffer(buffer);
+            for spent in batch.consumed.drain() {
+                io.give_back(spent);
             }
             self.peer_events.extend(batch.events.drain());
         }
@@ -70,13 +92,17 @@ impl<E: Edges> Shard<E> {
                 &mut self.peers,
                 &mut io.pool,
                 &mut io.drops,
+                &self.surroundings,
                 now.monotonic,
             );
             for datagram in batch.datagrams.drain() {
                 io.send(datagram.packet, datagram.path);
             }
-            for buffer in batch.consumed.drain() {
-                io.return_tun_buffer(buffer);
+            for (shard, parcel) in batch.elsewhere.drain() {
+                io.hand_off(shard, parcel);
+            }
+            for spent in batch.consumed.drain() {
+                io.give_back(spent);
             }
             self.peer_events.extend(batch.events.drain());
         }
@@ -101,7 +127,9 @@ impl<E: Edges> Shard<E> {
                 continue;
             };
             match event {
-                PeerEvent::Floated { .. } | PeerEvent::Refused { .. } => {}
+                PeerEvent::Floated { .. }
+                | PeerEvent::Numbered { .. }
+                | PeerEvent::Refused { .. } => {}
                 PeerEvent::ExitNotice { .. } => connection.session.peer_exits(now),
                 PeerEvent::KeyNearLimit { .. } => connection.session.renegotiate_soon(now),
                 PeerEvent::FirstData { key_id, .. } => connection.session.peer_uses(key_id),

@@ -2,7 +2,7 @@
 //! a simulation another.
 
 use crate::node::message::Report;
-use crate::packet::{Buffer, DropReason, Packet, Path};
+use crate::packet::{Buffer, DropReason, Packet, Parcel, Path};
 use crate::time::Now;
 
 /// The world as a shard sees it. Nothing here waits: what has no room comes back at once.
@@ -38,6 +38,15 @@ pub trait Edges {
     /// # Errors
     /// The buffer, if it has all that it can take.
     fn return_tun_buffer(&mut self, buffer: Buffer) -> Result<(), Buffer>;
+
+    /// Hands a packet to another shard.
+    ///
+    /// # Errors
+    /// The parcel, when the other shard has no room for it now, or there is no such shard.
+    fn hand_off(&mut self, to: u16, parcel: Parcel) -> Result<(), Parcel>;
+
+    /// Gives the buffer of a parcel that was taken back to the shard that it came from.
+    fn give_back(&mut self, from: u16, buffer: Buffer);
 
     /// A buffer that the world is done with; with a reason, if its packet was dropped.
     fn reclaim(&mut self) -> Option<(Buffer, Option<DropReason>)>;

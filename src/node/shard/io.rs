@@ -1,14 +1,17 @@
-//! The edges of a shard with its buffers and the counts of what was dropped: who moves a packet
+//! The edges of a shard with its buffers and the counts of what was dropped and handed over: who moves a packet
 //! across an edge never loses its buffer, and never forgets to count.
 
 use super::Edges;
-use crate::packet::{Buffer, DropCounters, DropReason, Packet, Path, Pool};
+use crate::packet::{
+    Buffer, DropCounters, DropReason, HandOffCounters, Origin, Packet, Parcel, Path, Pool, Spent,
+};
 
-/// A shard's edges, pool and drop counters.
+/// A shard's edges, pool and counters.
 pub(in crate::node) struct Io<E> {
     pub(in crate::node) edges: E,
     pub(super) pool: Pool,
     pub(super) drops: DropCounters,
+    pub(super) hand_offs: HandOffCounters,
 }
 
 impl<E: Edges> Io<E> {
@@ -17,6 +20,7 @@ impl<E: Edges> Io<E> {
             edges,
             pool,
             drops: DropCounters::new(),
+            hand_offs: HandOffCounters::new(),
         }
     }
 
@@ -46,17 +50,30 @@ impl<E: Edges> Io<E> {
         }
     }
 
-    /// Lends a buffer to the sockets again. They have room for all that they lent out; should they
-    /// not, the pool takes it.
-    pub(super) fn return_receive_buffer(&mut self, buffer: Buffer) {
-        if let Err(buffer) = self.edges.return_receive_buffer(buffer) {
-            self.pool.give(buffer);
+    /// Hands a packet to another shard, or counts why not.
+    pub(super) fn hand_off(&mut self, to: u16, parcel: Parcel) {
+        let kind = parcel.content.kind();
+        match self.edges.hand_off(to, parcel) {
+            Ok(()) => self.hand_offs.of_mut(kind).sent += 1,
+            Err(parcel) => {
+                self.hand_offs.of_mut(kind).refused += 1;
+                self.drop_buffer(parcel.packet.buffer, DropReason::MailboxFull);
+            }
         }
     }
 
-    /// Lends a buffer to the tun queue again.
-    pub(super) fn return_tun_buffer(&mut self, buffer: Buffer) {
-        if let Err(buffer) = self.edges.return_tun_buffer(buffer) {
+    /// Gives a buffer back to where its packet came from. Who lent one out has room for it; should
+    /// the kernel's rings not, the pool takes it.
+    pub(super) fn give_back(&mut self, Spent { buffer, origin }: Spent) {
+        let returned = match origin {
+            Origin::Socket => self.edges.return_receive_buffer(buffer),
+            Origin::Tun => self.edges.return_tun_buffer(buffer),
+            Origin::Shard(shard) => {
+                self.edges.give_back(shard, buffer);
+                Ok(())
+            }
+        };
+        if let Err(buffer) = returned {
             self.pool.give(buffer);
         }
     }

@@ -32,15 +32,17 @@ use self::wheel::Wheel;
 use super::event::NodeEvent;
 use super::leases::Addresses;
 use super::message::{Instruction, Report};
+use super::registry::Announcement;
 use super::strangers::StrangerAllowance;
 use crate::limits::{
     BATCH_PACKETS, DROP_REPORT_INTERVAL, IDLE_TURN, REPORTS_BEFORE_LOSS, STOP_GRACE,
 };
 use crate::packet::{
-    DropCounters, DropReason, InboundBatch, Mssfix, OutboundBatch, PeerEvent, PeerTable, Pool,
+    Directory, DirectoryFull, DropCounters, DropReason, InboundBatch, Mssfix, OutboundBatch,
+    PeerEvent, PeerTable, Pool, Surroundings,
 };
 use crate::random::Random;
-use crate::session::{ContactLimits, Farewell, Grant, OpenVpn2, V4Grant, V6Grant};
+use crate::session::{ContactLimits, Farewell, Grant, OpenVpn2, Steering, V4Grant, V6Grant};
 use crate::time::Monotonic;
 use crate::wire::PeerId;
 
@@ -48,8 +50,8 @@ use crate::wire::PeerId;
 pub struct ShardParts {
     /// The shard's number.
     pub number: u16,
-    /// How many shards there are.
-    pub shards: u16,
+    /// How datagrams are spread over all shards; the same for each of them.
+    pub steering: Steering,
     /// First contact, with the rules of all sessions.
     pub protocol: OpenVpn2,
     /// What clients are told of the network, beside their own address.
@@ -75,6 +77,8 @@ pub struct Network {
     pub farewell: Farewell,
     /// How many strangers all shards together answer and let in.
     pub contact: ContactLimits,
+    /// Whether packets between clients stay inside the server.
+    pub client_to_client: bool,
 }
 
 impl Network {
@@ -102,6 +106,7 @@ pub struct Shard<E> {
     connections: Connections,
     peers: PeerTable,
     registration: Registration<Key>,
+    surroundings: Surroundings,
     inbound: InboundBatch,
     outbound: OutboundBatch,
     /// The drops that were published, and when the next count is.
@@ -138,17 +143,23 @@ impl<E: Edges> Shard<E> {
     pub fn new(parts: ShardParts, mut edges: E, pool: Pool) -> Self {
         let now = edges.now().monotonic;
         let mut random = parts.random;
-        let (number, shards) = (u32::from(parts.number), u32::from(parts.shards));
-        let max_clients = parts.network.max_clients;
-        let peers = PeerTable::new(number, shards, max_clients, &mut *random);
+        let shards = parts.steering.shards();
+        let clients_max = parts.network.max_clients;
+        let surroundings = Surroundings {
+            own: parts.number,
+            steering: parts.steering,
+            directory: Directory::new(clients_max, &mut *random),
+            client_to_client: parts.network.client_to_client,
+        };
+        let (number, of) = (u32::from(parts.number), u32::from(shards));
+        let peers = PeerTable::new(number, of, clients_max, &mut *random);
         Self {
             io: Io::new(edges, pool),
-            protocol: parts
-                .protocol
-                .with_limits(parts.network.contact, parts.shards),
-            connections: Connections::new(parts.shards),
+            protocol: parts.protocol.with_limits(parts.network.contact, shards),
+            connections: Connections::new(shards),
             peers,
-            registration: Registration::new(parts.number, max_clients as usize),
+            registration: Registration::new(parts.number, clients_max as usize),
+            surroundings,
             network: parts.network,
             inbound: InboundBatch::new(BATCH_PACKETS),
             outbound: OutboundBatch::new(BATCH_PACKETS),
@@ -196,9 +207,7 @@ impl<E: Edges> Shard<E> {
             Instruction::Refuse { session, refusal } => self.refuse(session, refusal, now),
             Instruction::Release { session } => self.release(session, now),
             Instruction::Forget { session } => self.registration.forget(session),
-            Instruction::Announce(announcement) => {
-                self.registration.announced(&announcement);
-            }
+            Instruction::Announce(announcement) => self.follow(&announcement),
             Instruction::ReportClients => {
                 let clients = self.client_statuses(now);
                 self.report(Report::Clients { clients });
@@ -206,6 +215,37 @@ impl<E: Edges> Shard<E> {
             Instruction::Stop => {
                 self.farewells = self.connections.keys();
                 self.state = State::Stopping(now.monotonic + STOP_GRACE);
+            }
+        }
+    }
+
+    /// Notes in the directory who has which addresses.
+    fn follow(&mut self, announcement: &Announcement) {
+        let Some(change) = self.registration.announced(announcement) else {
+            return;
+        };
+        let directory = &mut self.surroundings.directory;
+        if let Some((owner, former)) = change.former.map(|tenant| (tenant.owner(), tenant)) {
+            for address in change.addresses.iter() {
+                directory.withdraw_inner(address, owner);
+            }
+            if let Some(path) = former.path {
+                directory.withdraw_path(&path, owner);
+            }
+        }
+        if let Some((owner, present)) = change.present.map(|tenant| (tenant.owner(), tenant)) {
+            let inner = change.addresses.iter();
+            let inner = inner.map(|address| directory.announce_inner(address, owner));
+            let noted: Result<(), DirectoryFull> = inner.collect();
+            let path = present
+                .path
+                .map(|path| directory.announce_path(&path, owner));
+            if let Err(full) = noted.and(path.unwrap_or(Ok(()))) {
+                // The registry lets in no more clients than a directory has room for.
+                let text = format!("{full}: packets that come in on another core are lost");
+                self.publish(NodeEvent::Warned {
+                    text: text.as_str().into(),
+                });
             }
         }
     }

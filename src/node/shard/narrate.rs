@@ -127,6 +127,7 @@ pub(super) fn data_refusal(refusal: Refusal) -> ClientEvent {
             ClientEvent::DataRefused(DataRefusal::Replay { packet_id })
         }
         Refusal::Source(source) => ClientEvent::BadSource { source },
+        Refusal::Taken(to) => ClientEvent::DataRefused(DataRefusal::AddressTaken { to }),
     }
 }
 

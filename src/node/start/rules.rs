@@ -62,5 +62,6 @@ pub(super) fn network(settings: &Settings) -> Network {
             ExplicitExit::RestartNext => Farewell::Restart { next_remote: true },
         },
         contact: settings.contact,
+        client_to_client: settings.client_to_client,
     }
 }

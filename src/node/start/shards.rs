@@ -13,10 +13,10 @@ use crate::node::message::Report;
 use crate::node::running::ShardHandle;
 use crate::node::shard::{Network, ShardParts};
 use crate::node::start::StartError;
-use crate::node::worker::{Worker, WorkerParts};
+use crate::node::worker::{Exchange, Worker, WorkerParts};
 use crate::random::SystemRandom;
 use crate::reactor::{self, Tun, UdpSocket, Waker};
-use crate::session::{OpenVpn2, SessionSettings};
+use crate::session::{OpenVpn2, SessionSettings, Steering};
 
 /// What the shards of a node have in common.
 pub(super) struct Common {
@@ -50,18 +50,23 @@ pub(super) fn start(common: &Common, owns: Vec<Own>) -> Result<Vec<ShardHandle>,
     let wakers: Vec<Waker> = wakers
         .collect::<Result<_, _>>()
         .map_err(StartError::Thread)?;
-    let members = owns.into_iter().zip(wakers);
+    let steering = Steering::new(shards, &mut SystemRandom);
+    let exchanges = Exchange::between(&wakers);
+    let members = owns.into_iter().zip(wakers.into_iter().zip(exchanges));
     (0..shards)
         .zip(members)
-        .map(|(number, (own, waker))| start_one(common, (number, shards), own, waker))
+        .map(|(number, (own, (waker, exchange)))| {
+            start_one(common, (number, steering), own, waker, exchange)
+        })
         .collect()
 }
 
 fn start_one(
     common: &Common,
-    (number, shards): (u16, u16),
+    (number, steering): (u16, Steering),
     own: Own,
     waker: Waker,
+    exchange: Exchange,
 ) -> Result<ShardHandle, StartError> {
     let (instructions, taken) = reactor::mailbox(MAILBOX_MESSAGES, waker.clone());
     let protocol = OpenVpn2::new(
@@ -73,6 +78,7 @@ fn start_one(
         sockets: own.sockets,
         tun: own.tun,
         waker,
+        exchange,
         instructions: taken,
         reports: common.reports.clone(),
     };
@@ -83,7 +89,7 @@ fn start_one(
         .spawn(move || {
             let shard = ShardParts {
                 number,
-                shards,
+                steering,
                 protocol,
                 network,
                 random: Box::new(SystemRandom),

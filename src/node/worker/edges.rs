@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use crossbeam::channel::{Sender, TrySendError};
 
+use super::exchange::Exchange;
 use super::losses::Losses;
 use super::sends::Sends;
 use crate::limits::{POOL_BUFFERS, RECEIVE_BUFFERS, TUN_BUFFERS};
 use crate::node::message::Report;
 use crate::node::shard::{Congestion, Edges};
-use crate::packet::{Buffer, DropReason, Packet, Path, Pool};
+use crate::packet::{Buffer, DropReason, Packet, Parcel, Path, Pool};
 use crate::reactor::{
     Completion, Reactor, ReactorConfig, RingError, Sent, SocketId, Tun, TunId, UdpSocket, Waker,
 };
@@ -23,6 +24,7 @@ pub(super) struct RingEdges {
     losses: Losses,
     sockets: Vec<SocketId>,
     tun: TunId,
+    exchange: Exchange,
     reports: Sender<Report>,
     /// Buffers that the kernel is done with, until the shard takes them.
     done: Vec<(Buffer, Option<DropReason>)>,
@@ -38,6 +40,7 @@ impl RingEdges {
         sockets: Vec<UdpSocket>,
         tun: Tun,
         waker: Waker,
+        exchange: Exchange,
         reports: Sender<Report>,
     ) -> Result<(Self, Pool), RingError> {
         let mut reactor = Reactor::new(ReactorConfig::default(), waker)?;
@@ -59,6 +62,7 @@ impl RingEdges {
             losses: Losses::new(),
             sockets,
             tun,
+            exchange,
             reports,
             done: Vec::with_capacity(POOL_BUFFERS),
         };
@@ -75,12 +79,22 @@ impl RingEdges {
         completions: &mut Vec<Completion>,
     ) -> Result<(), RingError> {
         self.sends.begin_turn();
+        self.exchange.wake();
+        let patience = match self.exchange.has_parcels() {
+            true => Duration::ZERO,
+            false => patience,
+        };
         self.reactor.turn(Some(patience), completions)
     }
 
     /// What was lost on the way to the shard, once in a while.
     pub(super) fn losses(&mut self, now: Monotonic) -> Option<[(DropReason, u64); 3]> {
         self.losses.look(now, &self.reactor, &self.sockets)
+    }
+
+    /// A packet that another shard has handed over.
+    pub(super) fn take_parcel(&mut self) -> Option<Parcel> {
+        self.exchange.take()
     }
 
     /// A send that the kernel is done with.
@@ -138,7 +152,16 @@ impl Edges for RingEdges {
     }
 
     fn reclaim(&mut self) -> Option<(Buffer, Option<DropReason>)> {
-        self.done.pop()
+        let given_back = || self.exchange.reclaim().map(|buffer| (buffer, None));
+        self.done.pop().or_else(given_back)
+    }
+
+    fn hand_off(&mut self, to: u16, parcel: Parcel) -> Result<(), Parcel> {
+        self.exchange.hand_off(to, parcel)
+    }
+
+    fn give_back(&mut self, from: u16, buffer: Buffer) {
+        self.exchange.give_back(from, buffer);
     }
 
     fn report(&mut self, report: Report) -> Result<(), Report> {

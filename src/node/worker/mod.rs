@@ -1,15 +1,18 @@
 //! A shard on its thread: the ring turns, what it finished goes to the shard, the shard serves.
 
 mod edges;
+mod exchange;
 mod losses;
 mod sends;
 
 use crossbeam::channel::Sender;
 
 use self::edges::RingEdges;
+pub(super) use self::exchange::Exchange;
 use super::message::{Instruction, Report};
 use super::shard::{Shard, ShardParts};
-use crate::packet::{Packet, Path, Received};
+use crate::limits::HAND_OFFS_IN_FLIGHT;
+use crate::packet::{Origin, Packet, Path, Received};
 use crate::reactor::{Completion, Datagram, Receiver, RingError, Tun, UdpSocket, Waker};
 use crate::time::Now;
 
@@ -21,6 +24,8 @@ pub(super) struct WorkerParts {
     pub(super) tun: Tun,
     /// Wakes the shard.
     pub(super) waker: Waker,
+    /// The queues to and from the other shards.
+    pub(super) exchange: Exchange,
     /// What the node thread says.
     pub(super) instructions: Receiver<Instruction>,
     /// What the node thread is told.
@@ -40,7 +45,13 @@ impl Worker {
     /// # Errors
     /// io_uring is forbidden or lacks something.
     pub(super) fn new(parts: WorkerParts, shard: ShardParts) -> Result<Self, RingError> {
-        let (edges, pool) = RingEdges::new(parts.sockets, parts.tun, parts.waker, parts.reports)?;
+        let (edges, pool) = RingEdges::new(
+            parts.sockets,
+            parts.tun,
+            parts.waker,
+            parts.exchange,
+            parts.reports,
+        )?;
         Ok(Self {
             shard: Shard::new(shard, edges, pool),
             instructions: parts.instructions,
@@ -77,6 +88,7 @@ impl Worker {
             self.shard.obey(instruction);
         }
         self.count_losses();
+        self.take_parcels();
         self.shard.serve();
         Ok(())
     }
@@ -87,6 +99,16 @@ impl Worker {
         let losses = io.edges.losses(Now::read().monotonic);
         for (reason, packets) in losses.into_iter().flatten() {
             io.lost(reason, packets);
+        }
+    }
+
+    /// Takes what other shards have handed over, as much as one turn of theirs can be.
+    fn take_parcels(&mut self) {
+        for _ in 0..HAND_OFFS_IN_FLIGHT {
+            let Some(parcel) = self.shard.io.edges.take_parcel() else {
+                return;
+            };
+            self.shard.take_parcel(parcel);
         }
     }
 
@@ -137,5 +159,6 @@ fn received(datagram: Datagram) -> Received {
             local: datagram.local,
             socket: datagram.socket.index() as u16,
         },
+        origin: Origin::Socket,
     }
 }

@@ -56,7 +56,8 @@ fn a_received_packet_is_noted_on_its_peer_and_the_first_is_told_once_a_key() {
         peer,
         key_id: KeyId::FIRST,
     };
-    assert_eq!(pair.server.events, [first_data]);
+    let numbered = PeerEvent::Numbered { peer };
+    assert_eq!(pair.server.events, [first_data, numbered]);
     assert_eq!(pair.server.peer().last_received, now);
     let traffic = Traffic {
         received_bytes: 2 * first.len() as u64,
@@ -121,10 +122,7 @@ fn control_datagrams_pass_by_untouched() {
     let mut pair = Pair::aes();
     let reset = [&[0x38][..], &[7; 13]].concat();
     let packet = pair.server.packet(&reset, 100);
-    let received = Received {
-        packet,
-        path: path(9, 9),
-    };
+    let received = received(packet, path(9, 9));
     pair.server.inbound.received.push(received).unwrap();
     pair.server.run_inbound();
     let [control] = pair
@@ -299,8 +297,9 @@ fn an_exit_notice_is_told_and_no_message_about_the_channel_is_forwarded() {
     let mut request = Vec::new();
     OccMessage::Request.emit(&mut request);
     let exit_notice = PeerEvent::ExitNotice { peer };
+    let numbered = PeerEvent::Numbered { peer };
     for (payload, events) in [
-        (&request[..], &[first_data][..]),
+        (&request[..], &[first_data, numbered][..]),
         (&request[..16], &[]),
         (&exit[..], &[exit_notice]),
         (&exit[..], &[exit_notice]),
@@ -327,9 +326,10 @@ fn every_installed_key_opens_until_it_is_retired() {
     }
     let peer = pair.server.peer;
     let first_data = |key_id| PeerEvent::FirstData { peer, key_id };
+    let numbered = PeerEvent::Numbered { peer };
     assert_eq!(
         pair.server.events,
-        [first_data(key_id(1)), first_data(KeyId::FIRST)]
+        [first_data(key_id(1)), numbered, first_data(KeyId::FIRST)]
     );
 
     pair.server.peer().keys.retire(KeyId::FIRST);
@@ -349,8 +349,9 @@ fn a_key_whose_packet_ids_run_out_is_told_once() {
     let renegotiate = crate::limits::PACKET_ID_RENEGOTIATE;
     let first_data = PeerEvent::FirstData { peer, key_id };
     let near_limit = PeerEvent::KeyNearLimit { peer, key_id };
+    let numbered = PeerEvent::Numbered { peer };
     for (packet_id, events) in [
-        (renegotiate - 1, &[first_data][..]),
+        (renegotiate - 1, &[first_data, numbered][..]),
         (renegotiate, &[near_limit]),
         (renegotiate + 1, &[]),
     ] {
@@ -371,7 +372,7 @@ fn an_empty_pool_loses_the_packet_and_nothing_else() {
     pair.server
         .inbound
         .received
-        .push(Received { packet, path })
+        .push(received(packet, path))
         .unwrap();
     pair.server.run_inbound();
     pair.server.assert_drops(&[(DropReason::PoolEmpty, 1)]);
@@ -398,13 +399,13 @@ fn what_the_outputs_have_no_room_for_waits_in_the_input() {
         pair.server
             .inbound
             .received
-            .push(Received { packet, path })
+            .push(received(packet, path))
             .unwrap();
     }
     pair.server.run_inbound();
     let free = pair.server.inbound.consumed.drain().collect::<Vec<_>>();
-    for buffer in free {
-        pair.server.pool.give(buffer);
+    for spent in free {
+        pair.server.pool.give(spent.buffer);
     }
     // Two packets for the tun device wait, so that two of the next three find room.
     for datagram in [&datagrams[2], &datagrams[3], &datagrams[0]] {
@@ -412,7 +413,7 @@ fn what_the_outputs_have_no_room_for_waits_in_the_input() {
         pair.server
             .inbound
             .received
-            .push(Received { packet, path })
+            .push(received(packet, path))
             .unwrap();
     }
     pair.server.run_inbound();
@@ -478,7 +479,7 @@ proptest! {
                 }
             };
             let packet = pair.server.packet(&datagram, 0);
-            let received = Received { packet, path: path(byte, 1) };
+            let received = received(packet, path(byte, 1));
             pair.server.inbound.received.push(received).unwrap();
         }
         pair.server.run_inbound();

@@ -1,7 +1,10 @@
 //! Two ends of a tunnel against each other, through pool buffers, without a network.
 
+mod float;
 mod inbound;
 mod outbound;
+mod shards;
+mod switch;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -11,6 +14,7 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use super::*;
 use crate::crypto::{DataCipher, DataKeys, KeyMaterial};
 use crate::random::{Random, SeededRandom};
+use crate::session::Steering;
 use crate::time::Monotonic;
 use crate::wire::{KeyId, Role};
 
@@ -63,6 +67,7 @@ struct End {
     drops: DropCounters,
     inbound: InboundBatch,
     outbound: OutboundBatch,
+    surroundings: Surroundings,
     events: Vec<PeerEvent>,
     now: Monotonic,
 }
@@ -84,6 +89,7 @@ impl End {
             drops: DropCounters::new(),
             inbound: InboundBatch::new(4),
             outbound: OutboundBatch::new(4),
+            surroundings: surroundings(0, 1),
             events: Vec::new(),
             now,
         }
@@ -104,12 +110,14 @@ impl End {
     /// What becomes of an inner packet; every buffer is back afterwards.
     fn send(&mut self, inner: &[u8]) -> Vec<(Vec<u8>, Path)> {
         let packet = self.packet(inner, 10);
-        self.outbound.inner.push(packet).unwrap();
+        self.outbound.inner.push(from_tun(packet)).unwrap();
         self.run_outbound();
         let datagrams: Vec<Datagram> = self.outbound.datagrams.drain().collect();
-        for buffer in self.outbound.consumed.drain() {
-            self.pool.give(buffer);
+        for spent in self.outbound.consumed.drain() {
+            assert_eq!(spent.origin, Origin::Tun);
+            self.pool.give(spent.buffer);
         }
+        assert!(self.outbound.elsewhere.is_empty());
         let sent = datagrams.into_iter().map(|datagram| {
             let sent = (datagram.packet.bytes().to_vec(), datagram.path);
             self.pool.give(datagram.packet.buffer);
@@ -126,6 +134,7 @@ impl End {
             &mut self.peers,
             &mut self.pool,
             &mut self.drops,
+            &self.surroundings,
             self.now,
         );
         self.events.extend(self.outbound.events.drain());
@@ -150,10 +159,7 @@ impl End {
     /// What a datagram from `path` brings for the tun device; every buffer is back afterwards.
     fn receive(&mut self, datagram: &[u8], path: Path) -> Vec<Vec<u8>> {
         let packet = self.packet(datagram, 100);
-        self.inbound
-            .received
-            .push(Received { packet, path })
-            .unwrap();
+        self.inbound.received.push(received(packet, path)).unwrap();
         self.run_inbound();
         self.take_inner()
     }
@@ -164,6 +170,7 @@ impl End {
             &mut self.peers,
             &mut self.pool,
             &mut self.drops,
+            &self.surroundings,
             self.now,
         );
         self.events.extend(self.inbound.events.drain());
@@ -180,9 +187,11 @@ impl End {
         for received in self.inbound.control.drain() {
             self.pool.give(received.packet.buffer);
         }
-        for buffer in self.inbound.consumed.drain() {
-            self.pool.give(buffer);
+        for spent in self.inbound.consumed.drain() {
+            assert_eq!(spent.origin, Origin::Socket);
+            self.pool.give(spent.buffer);
         }
+        assert!(self.inbound.to_clients.is_empty() && self.inbound.elsewhere.is_empty());
         assert_eq!(self.pool.free(), self.pool.size());
         inner
     }
@@ -192,6 +201,30 @@ impl End {
         let counted: Vec<_> = self.drops.iter().filter(|(_, count)| *count > 0).collect();
         assert_eq!(counted, expected);
         self.drops = DropCounters::new();
+    }
+}
+
+fn received(packet: Packet, path: Path) -> Received {
+    Received {
+        packet,
+        path,
+        origin: Origin::Socket,
+    }
+}
+
+fn from_tun(packet: Packet) -> Inner {
+    let origin = Origin::Tun;
+    Inner { packet, origin }
+}
+
+/// What shard `own` of `shards` knows before any client is announced.
+fn surroundings(own: u16, shards: u16) -> Surroundings {
+    let mut random = SeededRandom::new(5);
+    Surroundings {
+        own,
+        steering: Steering::new(shards, &mut random),
+        directory: Directory::new(64, &mut random),
+        client_to_client: false,
     }
 }
 

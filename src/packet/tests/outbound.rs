@@ -114,12 +114,13 @@ fn an_empty_pool_loses_the_packet_and_nothing_else() {
     let mut pair = Pair::aes();
     let packet = pair.server.packet(&to_client(100), 0);
     let held: Vec<Buffer> = std::iter::from_fn(|| pair.server.pool.take()).collect();
-    pair.server.outbound.inner.push(packet).unwrap();
+    pair.server.outbound.inner.push(from_tun(packet)).unwrap();
     pair.server.run_outbound();
     pair.server.assert_drops(&[(DropReason::PoolEmpty, 1)]);
     assert!(pair.server.outbound.datagrams.is_empty());
-    let read_buffer = pair.server.outbound.consumed.pop().unwrap();
-    pair.server.pool.give(read_buffer);
+    let spent = pair.server.outbound.consumed.pop().unwrap();
+    assert_eq!(spent.origin, Origin::Tun);
+    pair.server.pool.give(spent.buffer);
     for buffer in held {
         pair.server.pool.give(buffer);
     }
@@ -133,7 +134,7 @@ fn datagrams_keep_the_order_of_their_packets() {
     let inner: Vec<_> = (40..44).map(to_client).collect();
     for packet in &inner {
         let packet = pair.server.packet(packet, 0);
-        pair.server.outbound.inner.push(packet).unwrap();
+        pair.server.outbound.inner.push(from_tun(packet)).unwrap();
     }
     pair.server.run_outbound();
     let datagrams: Vec<_> = pair.server.outbound.datagrams.drain().collect();

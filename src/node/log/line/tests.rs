@@ -371,6 +371,15 @@ fn refusals_are_told_in_the_words_that_fail2ban_matches() {
             )],
         ),
         (
+            named(ClientEvent::DataRefused(DataRefusal::AddressTaken {
+                to: ([192, 0, 2, 7], 40001).into(),
+            })),
+            vec![(
+                3,
+                "client1/10.77.0.2:39048 Disallow float to an address taken by another client 192.0.2.7:40001",
+            )],
+        ),
+        (
             named(ClientEvent::BadSource {
                 source: "10.99.0.1".parse().unwrap(),
             }),

@@ -1,0 +1,103 @@
+//! The third stage: which payloads are for the sessions, which are IP packets of their peer, and how
+//! large their segments may be.
+
+use std::net::IpAddr;
+
+use super::InboundBatch;
+use crate::packet::{
+    Destination, DropCounters, DropReason, PeerEvent, PeerIndex, PeerTable, Pool, Refusal,
+    Surroundings,
+};
+use crate::wire::{self, InnerPacket, OccMessage};
+
+/// Pings have done their work by being authentic; messages about the channel never reach the tun
+/// device. Wire: wire.md section 9.3.
+pub(super) fn take_special(batch: &mut InboundBatch, pool: &mut Pool) {
+    let events = &mut batch.events;
+    let specials = batch.opened.extract(|opened| {
+        let payload = opened.packet.bytes();
+        if payload == wire::PING {
+            return true;
+        }
+        match OccMessage::parse(payload) {
+            None => false,
+            Some(OccMessage::Exit) => {
+                let peer = opened.peer;
+                events.put(PeerEvent::ExitNotice { peer });
+                true
+            }
+            // Answers to options checks are optional under TLS; MTU tests are not offered.
+            Some(_) => true,
+        }
+    });
+    for special in specials {
+        pool.give(special.packet.buffer);
+    }
+}
+
+/// Lets pass what is an IP packet from an address of its peer. Wire: wire.md section 16.
+pub(super) fn check_sources(
+    batch: &mut InboundBatch,
+    peers: &PeerTable,
+    pool: &mut Pool,
+    drops: &mut DropCounters,
+    surroundings: &Surroundings,
+) {
+    let events = &mut batch.events;
+    let refused = batch.opened.extract(|opened| {
+        let peer = opened.peer;
+        match check_source(opened.packet.bytes(), peer, peers, surroundings) {
+            Ok(len) => {
+                opened.packet.truncate(len);
+                false
+            }
+            Err(reason) => {
+                drops.count(reason);
+                if reason == DropReason::SourceAddress
+                    && let Ok(inner) = InnerPacket::parse(opened.packet.bytes())
+                {
+                    let refusal = Refusal::Source(inner.source());
+                    events.put(PeerEvent::Refused { peer, refusal });
+                }
+                true
+            }
+        }
+    });
+    for refused in refused {
+        pool.give(refused.packet.buffer);
+    }
+}
+
+/// The length of the IP packet at the start of a payload, if it may pass.
+fn check_source(
+    payload: &[u8],
+    from: PeerIndex,
+    peers: &PeerTable,
+    surroundings: &Surroundings,
+) -> Result<usize, DropReason> {
+    let inner = InnerPacket::parse(payload).map_err(|_| DropReason::InnerMalformed)?;
+    let source = inner.source();
+    let peer = peers.peer(from).ok_or(DropReason::UnknownPeer)?;
+    // In a network behind the peer a client of any shard may have an address.
+    if peer.addresses.contain(source)
+        || surroundings.destination(source, peers) == Destination::Peer(from)
+    {
+        return Ok(inner.bytes().len());
+    }
+    match source {
+        // Wire: wire.md section 20, trap 20: a new client solicits routers and probes its address.
+        IpAddr::V6(source) if source.is_unicast_link_local() || source.is_unspecified() => {
+            Err(DropReason::LinkLocalSource)
+        }
+        _ => Err(DropReason::SourceAddress),
+    }
+}
+
+/// Keeps the peer's TCP connections to segments that fit the tunnel.
+pub(super) fn clamp_segments(batch: &mut InboundBatch, peers: &PeerTable) {
+    for opened in batch.opened.iter_mut() {
+        if let Some(peer) = peers.peer(opened.peer) {
+            peer.clamp_segments(opened.packet.bytes_mut());
+        }
+    }
+}
