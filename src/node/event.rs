@@ -29,6 +29,18 @@ pub enum NodeEvent {
         /// Bytes of the largest inner packet.
         mtu: u32,
     },
+    /// The shards and the cores that they run on.
+    ShardsPlaced {
+        /// One core a shard, in their order.
+        cores: Arc<[usize]>,
+    },
+    /// How packets of one direction find their shard.
+    Steered {
+        /// The direction.
+        direction: Direction,
+        /// Who brings them there.
+        by: SteeredBy,
+    },
     /// A tun device was given an address.
     TunAddressed {
         /// The interface's name.
@@ -113,6 +125,29 @@ pub enum NodeEvent {
     Stopped {
         /// By which signal.
         signal: StopSignal,
+    },
+}
+
+/// Where packets come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Datagrams of clients.
+    Datagrams,
+    /// Packets that the tun device has for clients.
+    TunPackets,
+}
+
+/// Who brings packets to their shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SteeredBy {
+    /// Nobody has to: there is one shard.
+    OneShard,
+    /// A program in the kernel.
+    Program,
+    /// The kernel spreads them, and the shards hand them on: why there is no program.
+    HandOver {
+        /// In a few words.
+        reason: Text,
     },
 }
 

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam::channel::{self};
+use crossbeam::channel;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::bus::Bus;
-use super::event::{NodeEvent, Text};
+use super::event::{Direction, NodeEvent, SteeredBy, Text};
 use super::log::{Log, LogTarget};
 use super::privileges::{Confinement, PrivilegesError, allow_locked_memory};
 use super::registry::{Registry, RegistryRules};
@@ -26,8 +26,9 @@ use crate::limits::{
 };
 use crate::random::SystemRandom;
 use crate::reactor::{
-    Family, Listen, ReactorConfig, RingError, Tun, TunConfig, TunError, UdpError, UdpSocket,
+    self, Family, Listen, ReactorConfig, RingError, Tun, TunConfig, TunError, UdpError, UdpSocket,
 };
+use crate::session::Steering;
 use crate::time::Now;
 
 /// Why a node did not start.
@@ -117,10 +118,14 @@ impl Starting {
 
     fn assemble(&mut self, settings: &Settings) -> Result<Assembled, StartError> {
         self.publish(NodeEvent::Started);
+        let cores = settings.shards.cores.as_slice().into();
+        self.publish(NodeEvent::ShardsPlaced { cores });
         let confinement = Confinement::of(&settings.process)?;
         let status = settings.status.as_ref().map(open_status).transpose()?;
         let session = Arc::new(rules::session_settings(settings)?);
+        let steering = Steering::new(shards(settings), &mut SystemRandom);
         let sockets = self.bind(settings)?;
+        self.steer_datagrams(settings, &sockets, &steering);
         let queues = self.open_tun(settings)?;
         let pool = settings.network.pool();
         self.publish(NodeEvent::PoolOpened {
@@ -131,7 +136,7 @@ impl Starting {
                 .map(|v6| (v6.pool_first, pool.slots, v6.network.prefix_len())),
         });
         let ring = ReactorConfig::default().locked_memory();
-        allow_locked_memory(locked_memory(cores(settings).len(), ring));
+        allow_locked_memory(locked_memory(settings.shards.cores.len(), ring));
         if let Some(confinement) = confinement {
             confinement.enter()?;
             self.publish(confinement.event());
@@ -143,9 +148,10 @@ impl Starting {
             cookie: CookieKey::new(&mut SystemRandom, session.timing.hand_window),
             session,
             network: rules::network(settings),
+            steering,
             reports: reporter.clone(),
         };
-        let shards = shards::start(&common, share_out(sockets, queues, cores(settings)))?;
+        let shards = shards::start(&common, share_out(sockets, queues, &settings.shards.cores))?;
         let registry = Registry::new(RegistryRules {
             pool,
             max_clients: settings.max_clients as usize,
@@ -179,6 +185,33 @@ impl Starting {
             sets.push(set);
         }
         Ok(sets)
+    }
+
+    /// Lets the kernel choose the socket of each datagram's shard, where that is wanted and allowed.
+    fn steer_datagrams(
+        &mut self,
+        settings: &Settings,
+        sets: &[Vec<UdpSocket>],
+        steering: &Steering,
+    ) {
+        let program = steering.program();
+        let by = if shards(settings) == 1 {
+            SteeredBy::OneShard
+        } else if !settings.shards.steering.udp() {
+            SteeredBy::HandOver {
+                reason: "switched off".into(),
+            }
+        } else {
+            let attach = |set: &Vec<UdpSocket>| reactor::steer_datagrams(set, &program);
+            match sets.iter().try_for_each(attach) {
+                Ok(()) => SteeredBy::Program,
+                Err(error) => SteeredBy::HandOver {
+                    reason: error.to_string().as_str().into(),
+                },
+            }
+        };
+        let direction = Direction::Datagrams;
+        self.publish(NodeEvent::Steered { direction, by });
     }
 
     /// The tun device, one queue a shard.
@@ -215,13 +248,9 @@ impl Starting {
     }
 }
 
-/// The cores that get a shard: one, until shards hand packets to one another.
-fn cores(settings: &Settings) -> &[usize] {
-    settings.shards.cores.get(..1).unwrap_or_default()
-}
-
+/// How many shards the settings ask for.
 fn shards(settings: &Settings) -> u16 {
-    u16::try_from(cores(settings).len()).unwrap_or(u16::MAX)
+    u16::try_from(settings.shards.cores.len()).unwrap_or(u16::MAX)
 }
 
 /// To each shard its core, its queue, and its socket of each listener.

@@ -9,9 +9,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use crate::crypto::tls::{CertificateRefused, RefusalReason};
 use crate::limits::FAREWELL;
 use crate::node::event::{
-    AdmissionRefusal, ClientEvent, ClientTag, ControlChannel, DataChannel, DataRefusal,
+    AdmissionRefusal, ClientEvent, ClientTag, ControlChannel, DataChannel, DataRefusal, Direction,
     ExitChannel, FamilyAddress, HandshakeFailure, KeyAge, LeaveReason, NodeEvent, Printable,
-    RealAddress, StopSignal, StrangerRefusal,
+    RealAddress, SteeredBy, StopSignal, StrangerRefusal,
 };
 use crate::node::title::title;
 use crate::session::ContactNotice;
@@ -86,6 +86,28 @@ impl<'a> Page<'a> {
                     INFO,
                     format_args!("net_iface_mtu_set: mtu {mtu} for {name}"),
                 );
+            }
+            NodeEvent::ShardsPlaced { cores } => {
+                let list: Vec<String> = cores.iter().map(usize::to_string).collect();
+                let list = list.join(", ");
+                let shards = cores.len();
+                self.say(INFO, format_args!("Shards: {shards}, on cores {list}"));
+            }
+            NodeEvent::Steered { direction, by } => {
+                let what = match direction {
+                    Direction::Datagrams => "datagrams",
+                    Direction::TunPackets => "tun packets",
+                };
+                match by {
+                    SteeredBy::OneShard => {}
+                    SteeredBy::Program => {
+                        self.say(INFO, format_args!("Steering of {what}: by program"));
+                    }
+                    SteeredBy::HandOver { reason } => self.say(
+                        INFO,
+                        format_args!("Steering of {what}: by hand-over between shards ({reason})"),
+                    ),
+                }
             }
             NodeEvent::TunAddressed { name, address } => {
                 let family = if address.addr().is_ipv4() { "v4" } else { "v6" };

@@ -130,6 +130,7 @@ mod tests {
                 local: None,
                 socket: 0,
             },
+            origin: crate::packet::Origin::Socket,
         };
         let pushed = backlog.push(&received, sender);
         pool.give(received.packet.buffer);

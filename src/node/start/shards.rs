@@ -26,6 +26,8 @@ pub(super) struct Common {
     pub(super) cookie: CookieKey,
     /// What clients are told of the network.
     pub(super) network: Network,
+    /// How datagrams are spread over the shards.
+    pub(super) steering: Steering,
     /// Where shards report.
     pub(super) reports: Sender<Report>,
 }
@@ -50,20 +52,17 @@ pub(super) fn start(common: &Common, owns: Vec<Own>) -> Result<Vec<ShardHandle>,
     let wakers: Vec<Waker> = wakers
         .collect::<Result<_, _>>()
         .map_err(StartError::Thread)?;
-    let steering = Steering::new(shards, &mut SystemRandom);
     let exchanges = Exchange::between(&wakers);
     let members = owns.into_iter().zip(wakers.into_iter().zip(exchanges));
     (0..shards)
         .zip(members)
-        .map(|(number, (own, (waker, exchange)))| {
-            start_one(common, (number, steering), own, waker, exchange)
-        })
+        .map(|(number, (own, (waker, exchange)))| start_one(common, number, own, waker, exchange))
         .collect()
 }
 
 fn start_one(
     common: &Common,
-    (number, steering): (u16, Steering),
+    number: u16,
     own: Own,
     waker: Waker,
     exchange: Exchange,
@@ -83,6 +82,7 @@ fn start_one(
         reports: common.reports.clone(),
     };
     let (network, reports) = (common.network.clone(), common.reports.clone());
+    let steering = common.steering;
     let core = CoreId { id: own.core };
     let thread = thread::Builder::new()
         .name(format!("shard-{number}"))
