@@ -120,7 +120,7 @@ impl End {
                 own,
                 steering: Steering::new(shards, &mut random),
                 directory: Directory::new(16, &mut random),
-                client_to_client: true,
+                client_to_client: false,
             },
             drops: DropCounters::new(),
         }
@@ -153,7 +153,11 @@ impl End {
     }
 
     /// The datagrams of a batch of one packet.
-    fn seal(&mut self, inner: &[u8], pool: &mut Pool) -> impl Iterator<Item = Datagram> {
+    fn seal<'a>(
+        &'a mut self,
+        inner: &[u8],
+        pool: &mut Pool,
+    ) -> impl Iterator<Item = Datagram> + use<'a> {
         self.read_tun(inner, pool);
         self.turn(pool);
         for Spent { buffer, origin } in self.outbound.consumed.drain() {
@@ -210,8 +214,12 @@ struct Server {
 
 impl Server {
     fn new(shards: u16) -> Self {
+        let mut ends: Vec<_> = (0..shards).map(|own| End::shard(own, shards)).collect();
+        for end in &mut ends {
+            end.surroundings.client_to_client = true;
+        }
         Self {
-            shards: (0..shards).map(|own| End::shard(own, shards)).collect(),
+            shards: ends,
             pools: (0..shards).map(|_| Pool::new(3 * BATCH as u32)).collect(),
             parcels: Vec::with_capacity(BATCH),
             handed_over: 0,

@@ -93,22 +93,7 @@ impl<'a> Page<'a> {
                 let shards = cores.len();
                 self.say(INFO, format_args!("Shards: {shards}, on cores {list}"));
             }
-            NodeEvent::Steered { direction, by } => {
-                let what = match direction {
-                    Direction::Datagrams => "datagrams",
-                    Direction::TunPackets => "tun packets",
-                };
-                match by {
-                    SteeredBy::OneShard => {}
-                    SteeredBy::Program => {
-                        self.say(INFO, format_args!("Steering of {what}: by program"));
-                    }
-                    SteeredBy::HandOver { reason } => self.say(
-                        INFO,
-                        format_args!("Steering of {what}: by hand-over between shards ({reason})"),
-                    ),
-                }
-            }
+            NodeEvent::Steered { direction, by } => self.steered(*direction, by),
             NodeEvent::TunAddressed { name, address } => {
                 let family = if address.addr().is_ipv4() { "v4" } else { "v6" };
                 let network = format_args!("{}/{}", address.addr(), address.prefix_len());
@@ -178,6 +163,21 @@ impl<'a> Page<'a> {
             NodeEvent::Stopped { signal } => self.say(
                 INFO,
                 format_args!("{}[hard,] received, process exiting", signal_name(*signal)),
+            ),
+        }
+    }
+
+    fn steered(&mut self, direction: Direction, by: &SteeredBy) {
+        let what = match direction {
+            Direction::Datagrams => "datagrams",
+            Direction::TunPackets => "tun packets",
+        };
+        match by {
+            SteeredBy::OneShard => {}
+            SteeredBy::Program => self.say(INFO, format_args!("Steering of {what}: by program")),
+            SteeredBy::HandOver { reason } => self.say(
+                INFO,
+                format_args!("Steering of {what}: by hand-over between shards ({reason})"),
             ),
         }
     }
