@@ -1,11 +1,15 @@
 //! `ringway check server.conf`: all that is wrong, what would be served, and what this machine
 //! offers.
 
+mod served;
+
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
+use nix::unistd::{Uid, getgroups};
+
 use crate::config::diagnostics::{Diagnostics, Severity};
-use crate::config::settings::{Bind, DeviceName, Settings, WrappingSettings};
+use crate::config::settings::ProcessSettings;
 use crate::config::{self, Loaded};
 use crate::reactor::{Feature, Report, probe};
 
@@ -18,11 +22,58 @@ pub(super) fn check(words: &[String]) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let (loaded, machine) = (config::load(words, &directory), probe());
+    let (loaded, mut machine) = (config::load(words, &directory), probe());
+    if let Some(settings) = &loaded.settings {
+        require(
+            &mut machine,
+            &privileges(&settings.process, &Present::read()),
+        );
+    }
     print!("{}", text(&loaded, &machine));
     match loaded.settings.is_some() && machine.is_sufficient() {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
+    }
+}
+
+/// Who this process is before it becomes someone else.
+struct Present {
+    user: u32,
+    groups: Vec<u32>,
+}
+
+impl Present {
+    fn read() -> Self {
+        let groups = getgroups().unwrap_or_default();
+        Self {
+            user: Uid::effective().as_raw(),
+            groups: groups.into_iter().map(nix::unistd::Gid::as_raw).collect(),
+        }
+    }
+}
+
+/// The capabilities without which a process can't become what it is to become.
+fn privileges(process: &ProcessSettings, present: &Present) -> Vec<&'static str> {
+    let user = process.user.as_ref().map(|user| user.id);
+    let others = user.is_some_and(|user| user != present.user);
+    let groups = match &process.group {
+        Some(group) => present.groups.iter().any(|member| *member != group.id),
+        // The group of that user, which is another one.
+        None => others,
+    };
+    let needs = [
+        ("CAP_SETUID", others),
+        ("CAP_SETGID", groups),
+        ("CAP_SYS_CHROOT", process.chroot.is_some()),
+    ];
+    let needed = needs.into_iter().filter(|(_, needed)| *needed);
+    needed.map(|(name, _)| name).collect()
+}
+
+/// Makes features that others can do without required ones.
+fn require(machine: &mut Report, names: &[&str]) {
+    for feature in &mut machine.features {
+        feature.required |= names.contains(&feature.name);
     }
 }
 
@@ -36,7 +87,7 @@ fn text(loaded: &Loaded, machine: &Report) -> String {
     }
     let _ = writeln!(text, "Configuration: {}", summary(&loaded.diagnostics));
     if let Some(settings) = &loaded.settings {
-        text.push_str(&served(settings));
+        text.push_str(&served::served(settings));
     }
     let _ = writeln!(
         text,
@@ -76,60 +127,6 @@ fn summary(diagnostics: &Diagnostics) -> String {
     }
 }
 
-fn served(settings: &Settings) -> String {
-    let mut text = String::new();
-    let mut row = |name: &str, value: String| {
-        let _ = writeln!(text, "  {name:<10} {value}");
-    };
-    for listener in &settings.listeners {
-        let address = match listener.bind {
-            Bind::DualStack => "all addresses, IPv4 and IPv6".to_owned(),
-            Bind::V4(address) => address.to_string(),
-            Bind::V6(address) => address.to_string(),
-        };
-        row(
-            "listens",
-            format!("UDP port {} of {address}", listener.port),
-        );
-    }
-    let device = match &settings.device.name {
-        DeviceName::Auto => "the next free tun device",
-        DeviceName::Named(name) => name,
-    };
-    row("device", format!("{device}, MTU {}", settings.device.mtu));
-    let networks = [
-        settings.network.v4.map(|v4| v4.network.to_string()),
-        settings.network.v6.map(|v6| v6.network.to_string()),
-    ];
-    let networks: Vec<String> = networks.into_iter().flatten().collect();
-    let slots = settings.network.pool().slots.min(settings.max_clients);
-    row(
-        "network",
-        format!(
-            "{}, {slots} clients at the same time",
-            networks.join(" and ")
-        ),
-    );
-    row(
-        "control",
-        match &settings.wrapping {
-            WrappingSettings::Plain => "TLS without a shared key".to_owned(),
-            WrappingSettings::TlsAuth { digest, .. } => format!("tls-auth with {}", digest.name()),
-            WrappingSettings::TlsCrypt { .. } => "tls-crypt".to_owned(),
-        },
-    );
-    let ciphers: Vec<&str> = settings
-        .ciphers
-        .iter()
-        .map(|cipher| cipher.name())
-        .collect();
-    row("ciphers", ciphers.join(", "));
-    for option in &settings.push {
-        row("pushes", option.clone());
-    }
-    text
-}
-
 fn feature_line(feature: &Feature) -> String {
     let state = match (feature.available, feature.required) {
         (true, _) => "yes",
@@ -148,7 +145,10 @@ fn feature_line(feature: &Feature) -> String {
 
 #[cfg(test)]
 mod tests {
+    use nix::unistd::{Gid, Group};
+
     use super::*;
+    use crate::config::settings::Account;
 
     fn machine(available: bool) -> Report {
         let feature = |name, required, available: bool| Feature {
@@ -170,7 +170,8 @@ mod tests {
     fn load(text: &str) -> Loaded {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("server.conf"), text).unwrap();
-        config::load(&["server.conf".to_owned()], directory.path())
+        let words = ["server.conf".to_owned()];
+        config::load_on(vec![0, 1, 2, 3, 8], &words, directory.path())
     }
 
     fn pki() -> String {
@@ -199,6 +200,59 @@ mod tests {
     fn a_server_that_would_not_start() {
         let loaded = load("dev tap\nsever 10.8.0.0 255.255.255.0\nncp-ciphers AES-128-GCM\n");
         insta::assert_snapshot!(text(&loaded, &machine(true)));
+    }
+
+    #[test]
+    fn a_server_with_what_is_its_own() {
+        let root = Group::from_gid(Gid::from_raw(0)).unwrap().unwrap().name;
+        let lines = "dev tun7\nserver 10.8.0.0 255.255.255.0\ntopology subnet\nkeepalive 10 60\n\
+                     setenv opt ringway-cores 8,1-2\nsetenv opt ringway-shards 2\n\
+                     ringway-control /run/r.sock\nclient-to-client\nconnect-freq 20 1\n\
+                     connect-freq-initial 50 5\nuser nobody\nchroot /\n";
+        let loaded = load(&format!("{lines}group {root}\n{}", pki()));
+        insta::assert_snapshot!(text(&loaded, &machine(true)));
+    }
+
+    #[test]
+    fn capabilities_for_what_the_process_becomes() {
+        let account = |id| Account {
+            name: "someone".to_owned(),
+            id,
+        };
+        let process = |user: Option<u32>, group: Option<u32>, chroot: bool| ProcessSettings {
+            user: user.map(account),
+            group: group.map(account),
+            chroot: chroot.then(|| "/".into()),
+            ..ProcessSettings::default()
+        };
+        let present = Present {
+            user: 5,
+            groups: vec![7],
+        };
+        for (process, capabilities) in [
+            (process(None, None, false), &[][..]),
+            (process(Some(5), None, false), &[]),
+            (process(Some(5), Some(7), false), &[]),
+            (process(Some(6), None, false), &["CAP_SETUID", "CAP_SETGID"]),
+            (process(Some(6), Some(7), false), &["CAP_SETUID"]),
+            (process(None, Some(8), false), &["CAP_SETGID"]),
+            (process(None, None, true), &["CAP_SYS_CHROOT"]),
+        ] {
+            assert_eq!(privileges(&process, &present), capabilities, "{process:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_configuration_needs_is_required() {
+        let mut machine = machine(true);
+        require(&mut machine, &["UDP_GRO", "AF_INET6"]);
+        assert!(!machine.is_sufficient());
+        let line = feature_line(machine.find("UDP_GRO").unwrap());
+        assert!(line.starts_with("  MISSING  UDP_GRO "), "{line}");
+        let probed = probe();
+        for name in ["CAP_SETUID", "CAP_SETGID", "CAP_SYS_CHROOT"] {
+            assert!(probed.find(name).is_some(), "{name}");
+        }
     }
 
     #[test]

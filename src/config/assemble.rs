@@ -34,6 +34,7 @@ pub(super) fn assemble(mut draft: Draft) -> (Option<Settings>, Diagnostics) {
     let tls = tls(draft);
     let wrapping = wrapping(draft);
     check_push(draft);
+    remark_hidden_log(draft);
     let diagnostics = std::mem::take(&mut draft.diagnostics);
     if diagnostics.has_errors() {
         return (None, diagnostics);
@@ -132,6 +133,21 @@ fn check_push(draft: &mut Draft) {
         let why = format!("more than a client can be told: no more fits after {fitting} options");
         let instead = "push fewer, such as one route for several networks".to_owned();
         draft.remark_at(Severity::Error, "push", &at, why, Some(instead));
+    }
+}
+
+/// The system log is open before `chroot` takes effect, but is found again only inside of it.
+fn remark_hidden_log(draft: &mut Draft) {
+    let process = &draft.process;
+    let to_syslog = process.log.is_none() && (process.daemon || process.syslog.is_some());
+    let hidden = process.chroot.clone().filter(|root| {
+        let socket = root.value.join("dev/log");
+        to_syslog && !socket.exists()
+    });
+    if let Some(root) = hidden {
+        let why = "the system log is out of reach from there once its daemon is started again";
+        let instead = Some("write `log FILE`, or make `dev/log` in the directory".to_owned());
+        draft.remark_at(Severity::Warning, "chroot", &root.at, why, instead);
     }
 }
 
@@ -324,7 +340,7 @@ fn process(draft: &mut Draft) -> ProcessSettings {
         directory,
         user: draft.process.user.take(),
         group: draft.process.group.take(),
-        chroot: draft.process.chroot.take(),
+        chroot: draft.process.chroot.take().map(|root| root.value),
     }
 }
 

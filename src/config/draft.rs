@@ -194,7 +194,7 @@ pub(super) struct ProcessDraft {
     pub(super) control_socket: Option<PathBuf>,
     pub(super) user: Option<Account>,
     pub(super) group: Option<Account>,
-    pub(super) chroot: Option<PathBuf>,
+    pub(super) chroot: Option<Written<PathBuf>>,
     pub(super) environment: Vec<(String, String)>,
 }
 

@@ -43,7 +43,7 @@ pub fn load(arguments: &[String], directory: &Path) -> Loaded {
 }
 
 /// Reads it for a process that may use these cores.
-fn load_on(usable_cores: Vec<usize>, arguments: &[String], directory: &Path) -> Loaded {
+pub(crate) fn load_on(usable_cores: Vec<usize>, arguments: &[String], directory: &Path) -> Loaded {
     let mut draft = Draft {
         directory: directory.to_owned(),
         usable_cores,

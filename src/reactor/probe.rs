@@ -170,16 +170,13 @@ fn capability_features(features: &mut Vec<Feature>) {
             "ports below 1024; without it, 1024 and above",
         )
         .when(has(10)),
-        optional(
-            "CAP_SETUID",
-            "the directive `user`; without it, the user stays",
-        )
-        .when(has(7)),
+        optional("CAP_SETUID", "the directive `user`").when(has(7)),
         optional(
             "CAP_SETGID",
-            "the directive `group`; without it, the group stays",
+            "the directives `group` and `user`, which leave all other groups",
         )
         .when(has(6)),
+        optional("CAP_SYS_CHROOT", "the directive `chroot`").when(has(18)),
     ]);
 }
 

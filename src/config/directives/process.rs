@@ -5,7 +5,7 @@ use nix::unistd::{Group, User};
 use super::logging::file;
 use super::values::number;
 use crate::config::directive::{Directive, MANY, Refusal};
-use crate::config::draft::Draft;
+use crate::config::draft::{Draft, Written};
 use crate::config::lexer::Line;
 use crate::config::settings::Account;
 
@@ -237,7 +237,7 @@ fn chroot(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
             file(line)?
         )));
     }
-    draft.process.chroot = Some(directory);
+    draft.process.chroot = Written::new(directory, line);
     Ok(())
 }
 

@@ -77,6 +77,13 @@ fn privileges_that_are_remarked_upon() {
             "t.conf:8: error: chroot: `jail` is not a directory",
         ),
         (
+            "daemon\nchroot .\n",
+            "t.conf:9: warning: chroot: the system log is out of reach from there once its daemon is \
+             started again; write `log FILE`, or make `dev/log` in the directory",
+        ),
+        ("daemon\nlog t.log\nchroot .\n", ""),
+        ("chroot .\n", ""),
+        (
             "chroot ca.crt\n",
             "t.conf:8: error: chroot: `ca.crt` is not a directory",
         ),

@@ -1,0 +1,132 @@
+//! What a configuration makes ringway serve, a row a property.
+
+use std::fmt::Write as _;
+
+use crate::config::settings::{
+    Bind, ContactLimits, CoreList, DeviceName, ListenerSettings, ProcessSettings, Rate, Settings,
+    ShardSettings, WrappingSettings,
+};
+
+/// The rows, a line each.
+pub(super) fn served(settings: &Settings) -> String {
+    let mut rows = vec![("shards", shards(&settings.shards))];
+    for listener in &settings.listeners {
+        rows.push(("listens", listens(listener)));
+    }
+    rows.extend([
+        ("device", device(settings)),
+        ("network", network(settings)),
+        ("between", between_clients(settings).to_owned()),
+        ("control", wrapping(&settings.wrapping)),
+        ("ciphers", ciphers(settings)),
+        ("strangers", strangers(settings.contact)),
+    ]);
+    rows.extend(
+        settings
+            .push
+            .iter()
+            .map(|option| ("pushes", option.clone())),
+    );
+    rows.extend(becomes(&settings.process).map(|who| ("becomes", who)));
+    let socket = settings.control_socket.as_ref();
+    rows.extend(socket.map(|path| ("answers", format!("on {}", path.display()))));
+    let mut text = String::new();
+    for (name, value) in rows {
+        let _ = writeln!(text, "  {name:<10} {value}");
+    }
+    text
+}
+
+fn shards(shards: &ShardSettings) -> String {
+    let cores = match shards.cores.as_slice() {
+        [_] => "core",
+        _ => "cores",
+    };
+    format!(
+        "{}, on {cores} {}",
+        shards.cores.len(),
+        CoreList(&shards.cores)
+    )
+}
+
+fn listens(listener: &ListenerSettings) -> String {
+    let address = match listener.bind {
+        Bind::DualStack => "all addresses, IPv4 and IPv6".to_owned(),
+        Bind::V4(address) => address.to_string(),
+        Bind::V6(address) => address.to_string(),
+    };
+    format!("UDP port {} of {address}", listener.port)
+}
+
+fn device(settings: &Settings) -> String {
+    let device = match &settings.device.name {
+        DeviceName::Auto => "the next free tun device",
+        DeviceName::Named(name) => name,
+    };
+    format!("{device}, MTU {}", settings.device.mtu)
+}
+
+fn network(settings: &Settings) -> String {
+    let networks = [
+        settings.network.v4.map(|v4| v4.network.to_string()),
+        settings.network.v6.map(|v6| v6.network.to_string()),
+    ];
+    let networks: Vec<String> = networks.into_iter().flatten().collect();
+    let slots = settings.network.pool().slots.min(settings.max_clients);
+    format!(
+        "{}, {slots} clients at the same time",
+        networks.join(" and ")
+    )
+}
+
+fn between_clients(settings: &Settings) -> &'static str {
+    match settings.client_to_client {
+        true => "clients, packets stay inside the server, past the kernel and its firewall",
+        false => "clients, packets go through the kernel, if it forwards",
+    }
+}
+
+fn wrapping(wrapping: &WrappingSettings) -> String {
+    match wrapping {
+        WrappingSettings::Plain => "TLS without a shared key".to_owned(),
+        WrappingSettings::TlsAuth { digest, .. } => format!("tls-auth with {}", digest.name()),
+        WrappingSettings::TlsCrypt { .. } => "tls-crypt".to_owned(),
+    }
+}
+
+fn ciphers(settings: &Settings) -> String {
+    let names = settings.ciphers.iter().map(|cipher| cipher.name());
+    names.collect::<Vec<_>>().join(", ")
+}
+
+fn strangers(contact: ContactLimits) -> String {
+    let most = |rate: Rate, what| {
+        let seconds = rate.per.as_secs();
+        format!("at most {} {what} in {seconds} s", rate.count)
+    };
+    let answers = most(contact.initial, "answers");
+    match contact.new_sessions {
+        Some(rate) => format!("{answers}, {}", most(rate, "new sessions")),
+        None => answers,
+    }
+}
+
+/// What is left of the process once everything is open, if anything is given up.
+fn becomes(process: &ProcessSettings) -> Option<String> {
+    let parts = [
+        process
+            .user
+            .as_ref()
+            .map(|user| format!("user {}", user.name)),
+        process
+            .group
+            .as_ref()
+            .map(|group| format!("group {}", group.name)),
+        process
+            .chroot
+            .as_ref()
+            .map(|root| format!("root directory {}", root.display())),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| format!("{}, without capabilities", parts.join(", ")))
+}
