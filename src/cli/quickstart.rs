@@ -380,6 +380,10 @@ persist-tun
 
 # How much is logged, 0 to 11.
 verb 3
+
+# One shard on each core that the process may use, or on fewer. OpenVPN passes over these lines.
+;setenv opt ringway-shards 4
+;setenv opt ringway-cores 0-3
 "
     )
 }
