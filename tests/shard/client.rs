@@ -90,6 +90,11 @@ impl Client {
         self.session.is_connected()
     }
 
+    /// Whether it is connected, as far as it knows.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.session.is_connected()
+    }
+
     /// Sends what is due and takes what has come, for at least so long.
     pub(crate) fn pump(&mut self, patience: Duration) {
         let (now, end) = (Now::read(), Instant::now() + patience);

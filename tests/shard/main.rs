@@ -7,6 +7,7 @@
 #![allow(clippy::expect_used)] // a test says what it expects
 
 mod client;
+mod names;
 mod server;
 mod strangers;
 
@@ -144,6 +145,20 @@ fn resets_and_garbage_leave_counts_and_nothing_else() {
             established.pump(Duration::from_millis(100));
         }
         assert_eq!(server.dropped(DropReason::Malformed), 4);
+    });
+}
+
+#[test]
+fn a_subscriber_that_never_reads_holds_nobody_up() {
+    in_own_process("a_subscriber_that_never_reads_holds_nobody_up", || {
+        let server = Server::start();
+        let mut early = Client::connected(&server.engine("early"));
+        assert!(server.slept_through() > 5, "a connection is several events");
+        let mut late = Client::connected(&server.engine("late"));
+        assert!(server.slept_through() > 5);
+        for client in [&mut early, &mut late] {
+            assert!(client.echo());
+        }
     });
 }
 

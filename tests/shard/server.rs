@@ -41,6 +41,8 @@ pub(crate) struct Server {
     events: Arc<Mutex<Vec<NodeEvent>>>,
     status: PathBuf,
     node: JoinHandle<Result<(), StartError>>,
+    /// Never read: a subscriber that is asleep holds nobody up.
+    asleep: Subscription,
     _directory: tempfile::TempDir,
 }
 
@@ -61,6 +63,7 @@ impl Server {
         let subscription = bus.subscribe(65_536);
         let (events, ready) = (Arc::default(), Arc::new(AtomicBool::new(false)));
         collect(subscription, Arc::clone(&events), Arc::clone(&ready));
+        let asleep = bus.subscribe(1);
         let node = Node::start(settings, bus).expect("the node starts");
         let node = thread::spawn(|| node.run());
         while !ready.load(Ordering::Acquire) {
@@ -71,6 +74,7 @@ impl Server {
             events,
             status,
             node,
+            asleep,
             _directory: directory,
         }
     }
@@ -124,6 +128,11 @@ impl Server {
         events.iter().filter(named).count()
     }
 
+    /// How many events were lost on a subscriber that never reads, since the last call.
+    pub(crate) fn slept_through(&self) -> u64 {
+        self.asleep.take_lost()
+    }
+
     /// As an administrator does.
     pub(crate) fn ask_to_stop(&self) {
         let signal = rustix::process::Signal::TERM;
@@ -135,7 +144,8 @@ impl Server {
         self.node.join().is_ok_and(|result| result.is_ok())
     }
 
-    fn text(&self) -> String {
+    /// The status file.
+    pub(crate) fn text(&self) -> String {
         std::fs::read_to_string(&self.status).unwrap_or_default()
     }
 }
