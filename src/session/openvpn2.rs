@@ -210,6 +210,11 @@ impl OpenVpn2 {
         if !self.contacts.may_begin(now.monotonic) {
             return Err(ControlDrop::TooManySessions);
         }
+        // Once an answer: a cookie can be shown again while other sessions have taken its session's
+        // place, and would else pay for any number of answers to others.
+        if self.answered.came_back(from, client) {
+            self.contacts.give_back();
+        }
         let settings = Arc::clone(&self.settings);
         Session::after_cookie(settings, now, random, client, presented)
             .map(|session| Greeting::Session(Box::new(session)))
@@ -258,7 +263,16 @@ impl OpenVpn2 {
 /// contact takes the place of an older one. A random key keeps strangers from choosing the place.
 struct AnsweredResets {
     key: u64,
-    places: Vec<Option<(SocketAddr, SessionId, u64)>>,
+    places: Vec<Option<Answered>>,
+}
+
+#[derive(Clone, Copy)]
+struct Answered {
+    from: SocketAddr,
+    client: SessionId,
+    slot: u64,
+    /// Whether the cookie has come back.
+    returned: bool,
 }
 
 impl AnsweredResets {
@@ -272,20 +286,40 @@ impl AnsweredResets {
     fn remember(&mut self, from: SocketAddr, client: SessionId, slot: u64) {
         let place = self.place(client);
         if let Some(entry) = self.places.get_mut(place) {
-            *entry = Some((from, client, slot));
+            *entry = Some(Answered {
+                from,
+                client,
+                slot,
+                returned: false,
+            });
         }
     }
 
     fn slot(&self, from: SocketAddr, client: SessionId) -> Option<u64> {
-        match self.places.get(self.place(client))? {
-            Some((address, id, slot)) if *address == from && *id == client => Some(*slot),
-            _ => None,
+        let answered = self.places.get(self.place(client))?.as_ref()?;
+        answered.is_for(from, client).then_some(answered.slot)
+    }
+
+    /// Notes that the cookie has come back. True if that is news.
+    fn came_back(&mut self, from: SocketAddr, client: SessionId) -> bool {
+        let place = self.place(client);
+        match self.places.get_mut(place) {
+            Some(Some(answered)) if answered.is_for(from, client) => {
+                !std::mem::replace(&mut answered.returned, true)
+            }
+            _ => false,
         }
     }
 
     fn place(&self, client: SessionId) -> usize {
         let mixed = (u64::from_be_bytes(client.0) ^ self.key).wrapping_mul(self.key | 1);
         (mixed >> 32) as usize % ANSWERED_RESETS
+    }
+}
+
+impl Answered {
+    fn is_for(&self, from: SocketAddr, client: SessionId) -> bool {
+        self.from == from && self.client == client
     }
 }
 
