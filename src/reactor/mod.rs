@@ -32,7 +32,9 @@ pub use mailbox::{Receiver, Sender, mailbox};
 pub use operations::{Reactor, ReactorConfig, ReactorCounters};
 pub use probe::{Feature, Report, probe};
 pub use ring::{Forbidden, RingError};
-pub use steering::{SteeringError, steer_datagrams};
+pub use steering::{
+    Denial, SteeringError, TunSteering, can_update_without_capabilities, steer_datagrams,
+};
 pub use tun::{Tun, TunConfig, TunError};
 pub use udp::{Family, Listen, UdpError, UdpSocket};
 pub use waker::Waker;

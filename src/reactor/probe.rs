@@ -12,7 +12,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::reactor::provided::Provided;
 use crate::reactor::receive::receive_header;
 use crate::reactor::ring::{Ring, RingError, disabled_setting};
-use crate::reactor::tun::DEVICE;
+use crate::reactor::steering::{TunSteering, try_steering_datagrams};
+use crate::reactor::tun::{DEVICE, Tun};
 use crate::reactor::udp;
 
 /// All features, in the order in which they are worth reading.
@@ -64,6 +65,7 @@ pub fn probe() -> Report {
     socket_features(&mut features);
     let device = OpenOptions::new().read(true).write(true).open(DEVICE);
     features.push(required("/dev/net/tun", "the tun device").tried(device));
+    steering_features(&mut features);
     capability_features(&mut features);
     Report { features }
 }
@@ -158,6 +160,30 @@ fn socket_features(features: &mut Vec<Feature>) {
         )
         .tried(v6),
     ]);
+}
+
+fn steering_features(features: &mut Vec<Feature>) {
+    features.extend([
+        optional(
+            "SO_ATTACH_REUSEPORT_CBPF",
+            "datagrams come to the shard that has their client; without it, the kernel spreads them by \
+             a hash of addresses and ports, and shards hand them over",
+        )
+        .tried(try_steering_datagrams()),
+        optional(
+            "TUNSETSTEERINGEBPF",
+            "inner packets come to the shard that has their client; without it, the kernel's flow table \
+             chooses, and shards hand them over",
+        )
+        .tried(try_steering_tun()),
+    ]);
+}
+
+/// The program and its maps, on a device that nobody knows.
+fn try_steering_tun() -> Result<(), String> {
+    let steering = TunSteering::new(None, None, 1, 2).map_err(|error| error.to_string())?;
+    let device = Tun::bare().map_err(|error| error.to_string())?;
+    steering.attach(&device).map_err(|error| error.to_string())
 }
 
 fn capability_features(features: &mut Vec<Feature>) {
@@ -266,7 +292,13 @@ mod tests {
         let report = probe();
         assert_eq!(report.missing().collect::<Vec<_>>(), Vec::<&Feature>::new());
         assert!(report.is_sufficient());
-        for name in ["UDP_GRO", "UDP_SEGMENT", "MSG_RING", "CAP_SETUID"] {
+        for name in [
+            "UDP_GRO",
+            "UDP_SEGMENT",
+            "SO_ATTACH_REUSEPORT_CBPF",
+            "TUNSETSTEERINGEBPF",
+            "CAP_SETUID",
+        ] {
             let feature = report.find(name).unwrap();
             assert!(feature.available && !feature.required, "{feature:?}");
         }
@@ -295,6 +327,9 @@ mod tests {
             let report = probe();
             let missing: Vec<_> = report.missing().map(|feature| feature.name).collect();
             assert_eq!(missing, ["CAP_NET_ADMIN"]);
+            let steering = report.find("TUNSETSTEERINGEBPF").unwrap();
+            let reason = steering.reason.clone().unwrap();
+            assert!(reason.contains("CAP_NET_ADMIN"), "{reason}");
         });
     }
 }

@@ -3,6 +3,8 @@
 use std::process::Command;
 use std::time::Duration;
 
+use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
+
 /// Runs a test on a thread of its own, so that what it gives up is not missed by others.
 pub(super) fn in_own_thread(test: impl FnOnce() + Send + 'static) {
     if let Err(panic) = std::thread::spawn(test).join() {
@@ -70,6 +72,14 @@ pub(super) fn drop_capability(capability: u32) {
     // SAFETY: the kernel reads two sets of three numbers for this version.
     let result = unsafe { libc::syscall(libc::SYS_capset, &raw mut header, sets.as_ptr()) };
     assert_eq!(result, 0);
+}
+
+/// Leaves this thread these capabilities and no others.
+pub(super) fn keep_capabilities(kept: CapabilitySet) {
+    let mut sets = capabilities(None).unwrap();
+    sets.effective &= kept;
+    sets.permitted &= kept;
+    set_capabilities(None, sets).unwrap();
 }
 
 /// Makes `io_uring_setup` fail on this thread as the default profile of container engines does.

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use tun_rs::{DeviceBuilder, SyncDevice};
 
+use crate::reactor::steering::forget_steering;
 use crate::reactor::tun::existing::Existing;
 
 /// One queue of a tun device, not blocking. Its packets are IP packets with nothing before them.
@@ -165,8 +166,23 @@ impl Tun {
         })?;
         let tun = Self { device, name };
         tun.is_ours_alone()?;
+        // A device that was made to stay keeps the program of a process that is gone. A kernel that
+        // refuses has none.
+        let _none_was_there = forget_steering(&tun);
         tun.configure(config)?;
         Ok(tun)
+    }
+
+    /// A device that nobody has configured, and which goes with this.
+    pub(super) fn bare() -> Result<Self, TunError> {
+        let config = TunConfig::default();
+        let device = builder(NEXT_FREE, &config, true)
+            .build_sync()
+            .map_err(|source| refused(NEXT_FREE.replace("%d", ""), source))?;
+        Ok(Self {
+            device,
+            name: NEXT_FREE.to_owned(),
+        })
     }
 
     /// One more queue of the same device, which stays as it is.

@@ -3,9 +3,12 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::random::SystemRandom;
 use crate::reactor::steering::SteeringError;
 use crate::reactor::udp::UdpSocket;
-use crate::session::ClassicInstruction;
+use crate::session::{ClassicInstruction, Steering};
 
 /// Lets `program` choose which of `sockets` gets a datagram: it returns their number in the order
 /// in which they were bound. The sockets are a whole set as of [`UdpSocket::bind_set`]; a set of one
@@ -25,8 +28,16 @@ pub fn steer_datagrams(
     attach(first, program).map_err(SteeringError::Sockets)
 }
 
+/// Whether the kernel takes programs for sockets, tried on one that nobody knows.
+pub(in crate::reactor) fn try_steering() -> io::Result<()> {
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_reuse_port(true)?;
+    let shards = Steering::new(2, &mut SystemRandom);
+    attach(&socket, &shards.program())
+}
+
 /// On one of them is on all of them.
-pub(super) fn attach(socket: &impl AsFd, program: &[ClassicInstruction]) -> io::Result<()> {
+fn attach(socket: &impl AsFd, program: &[ClassicInstruction]) -> io::Result<()> {
     let mut instructions: Vec<libc::sock_filter> = program
         .iter()
         .map(|instruction| libc::sock_filter {
@@ -66,7 +77,7 @@ mod tests {
     use crate::random::{Random, SeededRandom};
     use crate::reactor::testing;
     use crate::reactor::udp::{Family, Listen};
-    use crate::session::{OpenVpn2, Steering};
+    use crate::session::OpenVpn2;
 
     const SHARDS: u16 = 4;
 
