@@ -26,6 +26,7 @@ pub use self::order::Order;
 use super::event::{AdmissionRefusal, Text};
 use super::leases::{AddressPool, Leases};
 use crate::limits::{REGISTRY_REPEAT, RELEASES_AT_ONCE};
+use crate::packet::Numbering;
 use crate::time::Monotonic;
 
 /// Names, addresses and numbers of all clients of a node.
@@ -137,6 +138,7 @@ impl Registry {
                 self.gone(at(session), now);
                 self.orders.push_back(Order::Forget { to: at(session) });
             }
+            NoticeContent::IgnoresPeerId { session } => self.known_by_path(at(session), now),
             NoticeContent::Announced { number } => {
                 self.announcements.acknowledge(notice.shard, number, now);
                 self.announce_to(notice.shard, now);
@@ -359,6 +361,24 @@ impl Registry {
         Some(slot)
     }
 
+    /// A client's packets are told apart by their path, which every shard has to know.
+    fn known_by_path(&mut self, session: SessionAt, now: Monotonic) {
+        let Some(Session { request, state }) = self.sessions.get_mut(&session) else {
+            return;
+        };
+        let Admission::Granted { slot, client_id } = *state else {
+            return;
+        };
+        request.path.numbering = Numbering::FourTuple;
+        let tenant = Tenant {
+            shard: session.shard,
+            client_id,
+            path: request.path,
+        };
+        self.announcements.change(slot, Some(tenant));
+        self.announce(now);
+    }
+
     /// Nobody has the addresses of a slot.
     fn vacate(&mut self, slot: u32, now: Monotonic) {
         self.announcements.change(slot, None);
@@ -414,4 +434,4 @@ impl Registry {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

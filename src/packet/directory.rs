@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::path::FourTuple;
-use super::{KeyedHash, Path, Route, Routes, RoutesFull};
+use super::{KeyedHash, Numbering, Path, Route, Routes, RoutesFull};
 use crate::limits;
 use crate::random::Random;
 
@@ -21,7 +21,7 @@ use crate::random::Random;
 #[derive(Debug)]
 pub struct Directory {
     inner: Routes<Owner>,
-    paths: HashMap<FourTuple, Owner, KeyedHash>,
+    paths: HashMap<FourTuple, Holder, KeyedHash>,
     clients_max: usize,
 }
 
@@ -33,6 +33,22 @@ pub struct Owner {
     /// The node's number for the client, never used twice: tells the former and the present owner on
     /// one shard apart.
     pub client_id: u64,
+}
+
+/// The path of a client that may send data packets without a peer id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientPath {
+    /// The path.
+    pub path: Path,
+    /// By what its packets are told apart. Where a peer id is given it may still be ignored, so that
+    /// such packets find their shard; but then nobody else is kept from moving to that address.
+    pub numbering: Numbering,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Holder {
+    owner: Owner,
+    numbering: Numbering,
 }
 
 impl Directory {
@@ -79,24 +95,30 @@ impl Directory {
         self.inner.remove_prefix(prefix, owner);
     }
 
-    /// Data packets without a peer id that come by `path` are `owner`'s from now on.
+    /// Data packets without a peer id that come by this path are `owner`'s from now on.
     ///
     /// # Errors
     /// [`DirectoryFull`] when as many paths are known as there can be clients.
-    pub fn announce_path(&mut self, path: &Path, owner: Owner) -> Result<(), DirectoryFull> {
-        let four_tuple = path.four_tuple();
+    pub fn announce_path(
+        &mut self,
+        client: &ClientPath,
+        owner: Owner,
+    ) -> Result<(), DirectoryFull> {
+        let four_tuple = client.path.four_tuple();
         let known = self.paths.contains_key(&four_tuple);
         if !known && self.paths.len() >= self.clients_max {
             return Err(DirectoryFull);
         }
-        self.paths.insert(four_tuple, owner);
+        let numbering = client.numbering;
+        self.paths.insert(four_tuple, Holder { owner, numbering });
         Ok(())
     }
 
-    /// Data packets by `path` are no longer `owner`'s: it left, or it sends its peer id.
+    /// Data packets by `path` are no longer `owner`'s.
     pub fn withdraw_path(&mut self, path: &Path, owner: Owner) {
         let four_tuple = path.four_tuple();
-        if self.paths.get(&four_tuple) == Some(&owner) {
+        let holder = self.paths.get(&four_tuple);
+        if holder.is_some_and(|holder| holder.owner == owner) {
             self.paths.remove(&four_tuple);
         }
     }
@@ -113,7 +135,13 @@ impl Directory {
 
     /// The shard whose client sends data packets without a peer id by `path`.
     pub fn owner_of_path(&self, path: &Path) -> Option<u16> {
-        Some(self.paths.get(&path.four_tuple())?.shard)
+        Some(self.paths.get(&path.four_tuple())?.owner.shard)
+    }
+
+    /// Whether a client is told apart by this path.
+    pub(super) fn is_path_held(&self, path: &Path) -> bool {
+        let holder = self.paths.get(&path.four_tuple());
+        holder.is_some_and(|holder| holder.numbering == Numbering::FourTuple)
     }
 }
 
@@ -147,6 +175,13 @@ mod tests {
         text.parse().unwrap()
     }
 
+    const fn known(path: Path) -> ClientPath {
+        ClientPath {
+            path,
+            numbering: Numbering::FourTuple,
+        }
+    }
+
     fn path(port: u16, socket: u16) -> Path {
         Path {
             remote: ([192, 0, 2, 1], port).into(),
@@ -165,7 +200,7 @@ mod tests {
             directory
                 .announce_prefix(net("10.66.0.0/16"), owner)
                 .unwrap();
-            directory.announce_path(&path(1, 0), owner).unwrap();
+            directory.announce_path(&known(path(1, 0)), owner).unwrap();
             assert_eq!(directory.owner_of_inner(ip("10.8.0.2")), Some(shard));
             assert_eq!(directory.owner_of_inner(ip("10.66.1.1")), Some(shard));
             assert_eq!(directory.owner_of_path(&path(1, 0)), Some(shard));
@@ -192,7 +227,7 @@ mod tests {
             ..path(port, socket)
         };
         directory
-            .announce_path(&at(local(1, 1), 7, 1), owner(3, 0))
+            .announce_path(&known(at(local(1, 1), 7, 1)), owner(3, 0))
             .unwrap();
         for (path, expected) in [
             (at(local(1, 1), 7, 1), Some(3)),
@@ -207,6 +242,25 @@ mod tests {
     }
 
     #[test]
+    fn a_path_is_held_by_who_is_told_apart_by_it() {
+        let mut directory = directory();
+        let (client, path) = (owner(0, 1), path(1, 0));
+        for (numbering, held) in [
+            (Numbering::PeerId, false),
+            (Numbering::FourTuple, true),
+            (Numbering::PeerId, false),
+        ] {
+            let client_path = ClientPath { path, numbering };
+            directory.announce_path(&client_path, client).unwrap();
+            assert_eq!(directory.is_path_held(&path), held);
+            assert_eq!(directory.owner_of_path(&path), Some(0));
+        }
+        directory.announce_path(&known(path), client).unwrap();
+        directory.withdraw_path(&path, client);
+        assert!(!directory.is_path_held(&path));
+    }
+
+    #[test]
     fn more_clients_than_there_can_be_are_refused_and_known_ones_are_not() {
         let mut directory = directory();
         for last in 1..=3 {
@@ -215,7 +269,7 @@ mod tests {
                 .announce_inner([10, 8, 0, last].into(), owner(0, 0))
                 .unwrap();
             directory
-                .announce_path(&path(port, 0), owner(0, 0))
+                .announce_path(&known(path(port, 0)), owner(0, 0))
                 .unwrap();
         }
         let more = owner(1, 1);
@@ -224,7 +278,7 @@ mod tests {
             Err(DirectoryFull)
         );
         assert_eq!(
-            directory.announce_path(&path(4, 0), more),
+            directory.announce_path(&known(path(4, 0)), more),
             Err(DirectoryFull)
         );
         assert_eq!(directory.owner_of_inner(ip("10.8.0.4")), None);
@@ -232,7 +286,7 @@ mod tests {
         // Each family has its own room.
         assert_eq!(directory.announce_inner(ip("fd00::4"), more), Ok(()));
         assert_eq!(directory.announce_inner(ip("10.8.0.3"), more), Ok(()));
-        assert_eq!(directory.announce_path(&path(3, 0), more), Ok(()));
+        assert_eq!(directory.announce_path(&known(path(3, 0)), more), Ok(()));
         assert_eq!(directory.owner_of_path(&path(3, 0)), Some(1));
     }
 
@@ -312,7 +366,7 @@ mod tests {
                     let result = match key {
                         Key::Inner(address) => directory.announce_inner(address, owner),
                         Key::Prefix(prefix) => directory.announce_prefix(prefix, owner),
-                        Key::Path(path) => directory.announce_path(&path, owner),
+                        Key::Path(path) => directory.announce_path(&known(path), owner),
                     };
                     prop_assert_eq!(result, model.announce(key, owner));
                 } else {

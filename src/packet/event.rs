@@ -17,9 +17,8 @@ pub enum PeerEvent {
         /// The path from now on, for control packets too.
         to: Path,
     },
-    /// A peer that could be found by its path sends its peer id: it is found by that alone from now on,
-    /// and may move. Told once a peer.
-    Numbered {
+    /// A peer that was given a peer id sends without it: it is known by its path. Told once a peer.
+    IgnoresPeerId {
         /// The peer.
         peer: PeerIndex,
     },
@@ -72,7 +71,7 @@ impl PeerEvent {
     pub const fn peer(&self) -> PeerIndex {
         match *self {
             Self::Floated { peer, .. }
-            | Self::Numbered { peer }
+            | Self::IgnoresPeerId { peer }
             | Self::ExitNotice { peer }
             | Self::KeyNearLimit { peer, .. }
             | Self::FirstData { peer, .. }

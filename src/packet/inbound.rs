@@ -111,7 +111,7 @@ struct Opened {
     peer: PeerIndex,
 }
 
-/// A datagram can at most be the first under its key and with a peer id, bring its key near the limit,
-/// come from a new address, and say goodbye, have a bad source or bring the key of another client near
-/// its limit.
-const EVENTS_PER_DATAGRAM: usize = 5;
+/// A datagram can at most be the first under its key, bring it near its limit, come from a new address
+/// or without a peer id, and say goodbye, have a bad source or bring the key of another client near its
+/// limit.
+const EVENTS_PER_DATAGRAM: usize = 4;

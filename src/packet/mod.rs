@@ -25,7 +25,7 @@ mod surroundings;
 mod tests;
 
 pub use batch::{Batch, Datagram, Inner, Origin, Packet, Received, Spent};
-pub use directory::{Directory, DirectoryFull, Owner};
+pub use directory::{ClientPath, Directory, DirectoryFull, Owner};
 pub use drop_reason::{DropCounters, DropReason};
 pub use event::{PeerEvent, Refusal};
 pub use hand_offs::{HandOffCounters, HandOffKind, HandOffs};

@@ -17,8 +17,7 @@ pub struct Peer {
     pub(super) path: Path,
     peer_id: PeerId,
     mtu: u16,
-    /// Whether its path leads to it: until it sends its peer id.
-    pub(super) found_by_path: bool,
+    pub(super) recognised: Recognised,
     pub(super) mssfix: Mssfix,
     /// When a datagram was last sealed for it, or sent to it by its session.
     pub last_sent: Monotonic,
@@ -39,7 +38,10 @@ impl Peer {
             path: new.path,
             peer_id,
             mtu: new.mtu,
-            found_by_path: true,
+            recognised: match new.numbering {
+                Numbering::PeerId => Recognised::NotYet,
+                Numbering::FourTuple => Recognised::ByPath,
+            },
             mssfix: new.mssfix,
             last_sent: now,
             last_received: now,
@@ -119,6 +121,17 @@ pub enum Numbering {
     PeerId,
     /// By their addresses and ports, as the oldest clients need it.
     FourTuple,
+}
+
+/// By what a peer's data packets have been told apart so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Recognised {
+    /// None has come: by its path or its peer id.
+    NotYet,
+    /// By its path. It has no peer id, or was told to ignore it.
+    ByPath,
+    /// By its peer id: nobody is found by its path any more.
+    ByPeerId,
 }
 
 /// The inner addresses assigned to a peer.

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::path::FourTuple;
+use super::peer::Recognised;
 use super::{
     InnerAddresses, KeyedHash, NewPeer, Numbering, Path, Peer, PeerIds, PeerIndex, Route, Routes,
     RoutesFull,
@@ -162,18 +163,21 @@ impl PeerTable {
         Ok(())
     }
 
-    /// Notes that a packet with the peer's id was authenticated: its path leads to it no longer. True
-    /// the first time.
-    pub(super) fn sends_peer_id(&mut self, index: PeerIndex) -> bool {
-        let Some(peer) = self.peer_mut(index) else {
-            return false;
-        };
-        let path = peer.path;
-        let first = std::mem::replace(&mut peer.found_by_path, false);
-        if first {
+    /// Notes that a packet with the peer's id was authenticated: its path leads to it no longer.
+    pub(super) fn sends_peer_id(&mut self, index: PeerIndex) {
+        if let Some(peer) = self.peer_mut(index) {
+            let path = peer.path;
+            peer.recognised = Recognised::ByPeerId;
             self.forget_path(&path, index);
         }
-        first
+    }
+
+    /// Whether a peer other than `than` is told apart by this path.
+    pub(super) fn is_held_by_other(&self, path: &Path, than: PeerIndex) -> bool {
+        let holder = self.by_path(path).filter(|holder| *holder != than);
+        holder
+            .and_then(|holder| self.peer(holder))
+            .is_some_and(|holder| holder.recognised == Recognised::ByPath)
     }
 
     /// Adopts another path for a peer that sends its peer id. Only after a packet from there was
@@ -376,8 +380,7 @@ mod tests {
         assert_eq!(table.by_path(&path(1)), Some(new));
 
         let other = table.insert(new_peer(2, Numbering::PeerId), START).unwrap();
-        assert!(table.sends_peer_id(other));
-        assert!(!table.sends_peer_id(other));
+        table.sends_peer_id(other);
         assert_eq!(table.by_path(&path(2)), None);
         // Who floats is not found by its path, and takes it from nobody.
         table.float(other, path(1));
@@ -385,7 +388,7 @@ mod tests {
         assert_eq!(table.by_path(&path(1)), Some(new));
         table.remove(other, START);
         assert_eq!(table.by_path(&path(1)), Some(new));
-        assert!(table.sends_peer_id(new));
+        table.sends_peer_id(new);
         assert_eq!(table.by_path(&path(1)), None);
     }
 

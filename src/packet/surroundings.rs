@@ -43,17 +43,9 @@ impl Surroundings {
         owner.filter(|shard| *shard != self.own)
     }
 
-    /// Whether a client may be at this path that is told apart by it. Who else comes from there cannot
-    /// move there: what goes to one of the two would reach the other.
-    pub(super) fn is_taken(
-        &self,
-        path: &Path,
-        by_other_than: PeerIndex,
-        peers: &PeerTable,
-    ) -> bool {
-        let here = peers.by_path(path);
-        here.is_some_and(|holder| holder != by_other_than)
-            || self.directory.owner_of_path(path).is_some()
+    /// Whether another client is told apart by this path: `peer` may not move there.
+    pub(super) fn is_taken(&self, path: &Path, peer: PeerIndex, peers: &PeerTable) -> bool {
+        peers.is_held_by_other(path, peer) || self.directory.is_path_held(path)
     }
 
     /// Whom packets to an inner address go to. What this shard's own table says wins over an equally

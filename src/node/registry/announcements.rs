@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::limits::{ANNOUNCEMENTS_IN_FLIGHT, REGISTRY_REPEAT};
 use crate::node::leases::{AddressPool, Addresses};
-use crate::packet::{Owner, Path};
+use crate::packet::{ClientPath, Owner};
 use crate::time::Monotonic;
 
 /// The changes, and how far each shard has heard them.
@@ -46,7 +46,7 @@ pub struct Tenant {
     /// Its number.
     pub client_id: u64,
     /// Where its data packets come from, if they carry no peer id.
-    pub path: Option<Path>,
+    pub path: ClientPath,
 }
 
 impl Tenant {
@@ -187,7 +187,7 @@ mod tests {
         Some(Tenant {
             shard,
             client_id: 0,
-            path: None,
+            path: crate::node::registry::tests::PATH,
         })
     }
 

@@ -5,7 +5,7 @@
 //! registry hears none after a higher one of the same shard.
 
 use crate::node::event::Text;
-use crate::packet::Path;
+use crate::packet::ClientPath;
 use crate::time::Monotonic;
 
 /// A message of a shard to the registry.
@@ -36,6 +36,12 @@ pub enum NoticeContent {
         /// Which one.
         session: u64,
     },
+    /// A session that was admitted sends its data packets without the peer id that it was given. Said
+    /// once: if it is lost, other clients are not kept from moving to its address.
+    IgnoresPeerId {
+        /// Which one.
+        session: u64,
+    },
     /// The shard knows all announcements up to this number.
     Announced {
         /// The number of the announcement.
@@ -52,8 +58,8 @@ pub struct AdmissionRequest {
     /// arrives first.
     pub since: Monotonic,
     /// Where its data packets come from, if they carry no peer id (`P_DATA_V1`): every shard must
-    /// know it then.
-    pub path: Option<Path>,
+    /// know it then, and who ignores its peer id is not known before it sends.
+    pub path: ClientPath,
 }
 
 /// A session and the shard that owns it.

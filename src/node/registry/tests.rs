@@ -5,8 +5,11 @@ mod handover;
 mod simulation;
 mod world;
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
 use super::*;
 use crate::node::leases::Addresses;
+use crate::packet::{ClientPath, Path};
 
 const START: Monotonic = Monotonic::ZERO;
 
@@ -83,7 +86,7 @@ fn request(name: &str, second: u64) -> AdmissionRequest {
     AdmissionRequest {
         name: name.into(),
         since: START + std::time::Duration::from_secs(second),
-        path: None,
+        path: PATH,
     }
 }
 
@@ -111,6 +114,16 @@ fn release(to: SessionAt) -> Order {
 fn forget(to: SessionAt) -> Order {
     Order::Forget { to }
 }
+
+/// Where the clients of tests are; their packets are told apart by it.
+pub(in crate::node) const PATH: ClientPath = ClientPath {
+    path: Path {
+        remote: SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 1194),
+        local: None,
+        socket: 0,
+    },
+    numbering: Numbering::FourTuple,
+};
 
 #[test]
 fn clients_are_numbered_from_0_and_get_addresses_in_order() {
@@ -305,13 +318,12 @@ fn with_duplicate_cn_nobody_is_replaced() {
 #[test]
 fn orders_steer_then_announce_then_grant_and_withdraw_before_they_steer_away() {
     let mut table = Table::new(rules(10, 10));
-    let path = crate::packet::Path {
-        remote: ([192, 0, 2, 1], 1194).into(),
-        local: None,
-        socket: 0,
-    };
     let mut request = request("a", 0);
-    request.path = Some(path);
+    let path = ClientPath {
+        path: PATH.path,
+        numbering: Numbering::PeerId,
+    };
+    request.path = path;
     let session = 1;
     let announcements = |number, client| -> Vec<_> {
         let announcement = Announcement {
@@ -335,13 +347,18 @@ fn orders_steer_then_announce_then_grant_and_withdraw_before_they_steer_away() {
         })
     };
     let (first, last) = (steer(Some(2)), grant(at(2, 1), 0, 0));
-    let told = announcements(1, tenant(2, 0, Some(path)));
+    let told = announcements(1, tenant(2, 0, path));
     assert_eq!(orders, [vec![first], told, vec![last]].concat());
+
+    let orders = table.hear_all(2, NoticeContent::IgnoresPeerId { session });
+    assert_eq!(orders, announcements(2, tenant(2, 0, PATH)));
+    let unknown = NoticeContent::IgnoresPeerId { session: 99 };
+    assert_eq!(table.hear_all(2, unknown), []);
 
     table.admit(at(3, 1), "a", 1);
     let orders = table.hear_all(2, NoticeContent::Gone { session });
     let (first, last) = (steer(Some(3)), grant(at(3, 1), 1, 0));
-    let told = announcements(2, tenant(3, 1, None));
+    let told = announcements(3, tenant(3, 1, PATH));
     assert_eq!(
         orders,
         [vec![first], told, vec![last, forget(at(2, 1))]].concat(),

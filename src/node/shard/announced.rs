@@ -86,7 +86,7 @@ mod tests {
         Some(Tenant {
             shard,
             client_id: 1,
-            path: None,
+            path: crate::node::registry::tests::PATH,
         })
     }
 

@@ -11,7 +11,7 @@ use crate::node::event::{
 };
 use crate::node::leases::Addresses;
 use crate::node::registry::AdmissionRequest;
-use crate::packet::{InnerAddresses, NewPeer, Numbering, Path, PeerIndex, Traffic};
+use crate::packet::{ClientPath, InnerAddresses, NewPeer, Numbering, Path, PeerIndex, Traffic};
 use crate::session::{Admission, Farewell, LeaveReason, SessionEvent};
 use crate::time::Now;
 use crate::wire::{OccMessage, PING, PeerId};
@@ -82,18 +82,24 @@ impl<E: Edges> Shard<E> {
         let name: Text = admission.identity.common_name.as_str().into();
         let nameless = connection.tag.clone();
         connection.tag = ClientTag::named(nameless.address, name.clone());
-        let numbered = admission.peer_info.proto().data_v2();
+        let numbering = match admission.peer_info.proto().data_v2() {
+            true => Numbering::PeerId,
+            false => Numbering::FourTuple,
+        };
         let request = AdmissionRequest {
             name,
             since: now.monotonic,
-            path: (!numbered).then_some(connection.path),
+            path: ClientPath {
+                path: connection.path,
+                numbering,
+            },
         };
         let lines = narrate::peer_info(&admission.peer_info);
         self.publish(NodeEvent::client(nameless, ClientEvent::PeerInfo { lines }));
         self.tell(key, ClientEvent::PeerInitiated);
         match self.registration.ask(key, request, now.monotonic) {
             Ok(session) => {
-                let admitting = Admitting { session, numbered };
+                let admitting = Admitting { session, numbering };
                 self.connections.stand(key, Standing::Admitting(admitting));
             }
             Err(RegistryBusy) => self.turn_away(key, AdmissionRefusal::RegistryBusy, now),
@@ -108,14 +114,9 @@ impl<E: Edges> Shard<E> {
         let Some((path, admitting)) = self.admitting(key) else {
             return self.registration.left(session, now.monotonic);
         };
-        let numbering = if admitting.numbered {
-            Numbering::PeerId
-        } else {
-            Numbering::FourTuple
-        };
         let new = NewPeer {
             path,
-            numbering,
+            numbering: admitting.numbering,
             mtu: self.network.mtu,
             mssfix: self.network.mssfix,
         };
@@ -290,6 +291,17 @@ impl<E: Edges> Shard<E> {
     pub(super) fn forget(&mut self, key: Key, now: Now) {
         if let Some(connection) = self.connections.remove(key) {
             self.give_up_place(&connection.standing, now);
+        }
+    }
+
+    /// The client sends without its peer id: all shards are to know it by its path.
+    pub(super) fn ignores_peer_id(&mut self, key: Key) {
+        if let Some(Connection {
+            standing: Standing::Client(client),
+            ..
+        }) = self.connections.get(key)
+        {
+            self.registration.ignores_peer_id(client.session);
         }
     }
 

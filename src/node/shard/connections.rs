@@ -9,7 +9,7 @@ use super::half_open::{Filed, HalfOpen, Progress, Rank, Room, Source};
 use super::wheel::Alarm;
 use crate::node::event::{ClientTag, Text};
 use crate::node::leases::Addresses;
-use crate::packet::{Path, PeerIndex, Received, Traffic};
+use crate::packet::{Numbering, Path, PeerIndex, Received, Traffic};
 use crate::session::{Class, OpenVpn2, Session};
 use crate::time::{Monotonic, Now};
 use crate::wire::SessionId;
@@ -65,8 +65,8 @@ pub(super) enum Standing {
 pub(super) struct Admitting {
     /// What the registry calls it.
     pub(super) session: u64,
-    /// Whether it understands peer ids.
-    pub(super) numbered: bool,
+    /// By what its data packets will be told apart.
+    pub(super) numbering: Numbering,
 }
 
 /// An admitted client.

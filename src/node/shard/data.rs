@@ -123,12 +123,15 @@ impl<E: Edges> Shard<E> {
             if let PeerEvent::Floated { to, .. } = event {
                 self.floated(key, to);
             }
+            if let PeerEvent::IgnoresPeerId { .. } = event {
+                self.ignores_peer_id(key);
+            }
             let Some(connection) = self.connections.get_mut(key) else {
                 continue;
             };
             match event {
                 PeerEvent::Floated { .. }
-                | PeerEvent::Numbered { .. }
+                | PeerEvent::IgnoresPeerId { .. }
                 | PeerEvent::Refused { .. } => {}
                 PeerEvent::ExitNotice { .. } => connection.session.peer_exits(now),
                 PeerEvent::KeyNearLimit { .. } => connection.session.renegotiate_soon(now),

@@ -229,18 +229,14 @@ impl<E: Edges> Shard<E> {
             for address in change.addresses.iter() {
                 directory.withdraw_inner(address, owner);
             }
-            if let Some(path) = former.path {
-                directory.withdraw_path(&path, owner);
-            }
+            directory.withdraw_path(&former.path.path, owner);
         }
         if let Some((owner, present)) = change.present.map(|tenant| (tenant.owner(), tenant)) {
             let inner = change.addresses.iter();
             let inner = inner.map(|address| directory.announce_inner(address, owner));
             let noted: Result<(), DirectoryFull> = inner.collect();
-            let path = present
-                .path
-                .map(|path| directory.announce_path(&path, owner));
-            if let Err(full) = noted.and(path.unwrap_or(Ok(()))) {
+            let path = directory.announce_path(&present.path, owner);
+            if let Err(full) = noted.and(path) {
                 // The registry lets in no more clients than a directory has room for.
                 let text = format!("{full}: packets that come in on another core are lost");
                 self.publish(NodeEvent::Warned {

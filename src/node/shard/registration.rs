@@ -14,7 +14,7 @@
 //!                                                                repeats Forget
 //! ```
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use super::announced::{Announced, Change};
 use crate::limits::{ADMISSIONS_WAITING, REGISTRY_REPEAT};
@@ -31,6 +31,8 @@ pub struct Registration<K> {
     /// When something is to be said of a session, again or for the first time.
     due: BTreeSet<(Monotonic, u64)>,
     announced: Announced,
+    /// Those that ignore their peer id, until it is said.
+    unnumbered: VecDeque<u64>,
     last_session: u64,
     last_notice: u64,
 }
@@ -66,6 +68,7 @@ impl<K: Copy> Registration<K> {
             sessions_max: max_clients.saturating_add(ADMISSIONS_WAITING),
             due: BTreeSet::new(),
             announced: Announced::default(),
+            unnumbered: VecDeque::new(),
             last_session: 0,
             last_notice: 0,
         }
@@ -140,6 +143,12 @@ impl<K: Copy> Registration<K> {
         }
     }
 
+    /// A session that was granted sends without the peer id that it was given. Asked at most once a
+    /// session, so that no more than the sessions wait.
+    pub fn ignores_peer_id(&mut self, session: u64) {
+        self.unnumbered.push_back(session);
+    }
+
     /// The registry has heard that a session is gone.
     pub fn forget(&mut self, session: u64) {
         if let Some(&State::Leaving { due }) = self.sessions.get(&session) {
@@ -156,9 +165,12 @@ impl<K: Copy> Registration<K> {
 
     /// The next notice that is due at `now`. It may be lost; then it will be due again.
     pub fn poll_notice(&mut self, now: Monotonic) -> Option<Notice> {
-        let content = match self.announced.poll_acknowledgement() {
-            Some(number) => NoticeContent::Announced { number },
-            None => self.next_due(now)?,
+        let content = if let Some(number) = self.announced.poll_acknowledgement() {
+            NoticeContent::Announced { number }
+        } else if let Some(session) = self.unnumbered.pop_front() {
+            NoticeContent::IgnoresPeerId { session }
+        } else {
+            self.next_due(now)?
         };
         self.last_notice += 1;
         Some(Notice {
@@ -170,7 +182,7 @@ impl<K: Copy> Registration<K> {
 
     /// When [`Registration::poll_notice`] has the next one.
     pub fn next_timeout(&self) -> Option<Monotonic> {
-        if self.announced.has_acknowledgement() {
+        if self.announced.has_acknowledgement() || !self.unnumbered.is_empty() {
             return Some(Monotonic::ZERO);
         }
         self.due.first().map(|(at, _)| *at)
@@ -230,7 +242,7 @@ mod tests {
         AdmissionRequest {
             name: name.into(),
             since: START,
-            path: None,
+            path: crate::node::registry::tests::PATH,
         }
     }
 

@@ -3,6 +3,7 @@
 use super::{Addressed, Claim, InboundBatch, Opened};
 use crate::crypto::OpenError;
 use crate::limits;
+use crate::packet::peer::Recognised;
 use crate::packet::{
     Batch, DropCounters, DropReason, Packet, PeerEvent, PeerTable, Pool, Received, Refusal,
     Surroundings,
@@ -99,9 +100,14 @@ fn note_received(
     peer.last_received = now;
     peer.traffic.received_packets += 1;
     peer.traffic.received_bytes += u64::from(received.packet.len);
-    if claim.numbered && peer.found_by_path && peers.sends_peer_id(claim.peer) {
-        let peer = claim.peer;
-        events.put(PeerEvent::Numbered { peer });
+    match (claim.numbered, peer.recognised) {
+        (true, Recognised::ByPeerId) | (false, Recognised::ByPath | Recognised::ByPeerId) => {}
+        (true, _) => peers.sends_peer_id(claim.peer),
+        (false, Recognised::NotYet) => {
+            peer.recognised = Recognised::ByPath;
+            let peer = claim.peer;
+            events.put(PeerEvent::IgnoresPeerId { peer });
+        }
     }
 }
 

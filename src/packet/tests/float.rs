@@ -52,7 +52,7 @@ fn a_packet_under_an_older_key_moves_nobody_once_a_newer_one_is_in_use() {
 
 #[test]
 fn nobody_moves_to_where_a_client_is_that_is_known_by_its_path() {
-    // On the same shard and on another one, by its way of sending or because it has not sent yet.
+    // On the same shard and on another one; since it has no peer id, or since it ignores its own.
     for (shard, numbering) in [0, 1]
         .into_iter()
         .flat_map(|shard| NUMBERINGS.map(|numbering| (shard, numbering)))
@@ -60,6 +60,14 @@ fn nobody_moves_to_where_a_client_is_that_is_known_by_its_path() {
         let mut node = Node::new(2);
         let mover = node.connect(0, Numbering::PeerId);
         let holder = node.connect(shard, numbering);
+        if numbering == Numbering::PeerId {
+            node.ignore_peer_id(holder);
+            assert_eq!(node.send_up(holder, 0).len(), 1);
+            let peer = node.clients[holder].peer;
+            let ignores_it = PeerEvent::IgnoresPeerId { peer };
+            assert!(node.shards[shard].events.contains(&ignores_it));
+            node.announce_by_path(holder);
+        }
         let home = node.clients[mover].path;
         let taken = node.clients[holder].path;
         assert_eq!(node.send_up(mover, 0).len(), 1);
@@ -79,21 +87,49 @@ fn nobody_moves_to_where_a_client_is_that_is_known_by_its_path() {
         // It was authentic all the same: the peer lives.
         assert_eq!(node.peer(mover).last_received, node.now);
 
-        // The other one shows its peer id, or is gone: then the address is as good as any.
-        match numbering {
-            Numbering::PeerId => assert_eq!(node.send_up(holder, shard).len(), 1),
-            Numbering::FourTuple => node.disconnect(holder),
-        }
+        // When the other one is gone the address is as good as any.
+        node.disconnect(holder);
         node.withdraw_path(holder);
         assert_eq!(node.send_up(mover, 0).len(), 1);
         assert_eq!(node.peer(mover).path(), &taken);
         assert_eq!(node.peer(mover).peer_id(), peer_id);
-        if numbering == Numbering::PeerId {
-            let answer = node.send_down(holder, shard);
-            assert_eq!(answer.len(), 1, "two clients behind one address");
-        }
         assert_eq!(node.send_down(mover, 0).len(), 1);
     }
+}
+
+#[test]
+fn clients_with_peer_ids_share_an_address() {
+    for (shard, has_sent) in [(0, true), (1, true), (0, false), (1, false)] {
+        let mut node = Node::new(2);
+        let mover = node.connect(0, Numbering::PeerId);
+        let other = node.connect(shard, Numbering::PeerId);
+        if has_sent {
+            assert_eq!(node.send_up(other, shard).len(), 1);
+        }
+        node.clients[mover].path = node.clients[other].path;
+        assert_eq!(node.send_up(mover, 0).len(), 1);
+        for client in [mover, other] {
+            assert_eq!(node.send_down(client, 0).len(), 1);
+            assert_eq!(node.send_up(client, 1).len(), 1);
+        }
+        assert_eq!(node.take_drops(), []);
+        let [mover, other] = [mover, other].map(|client| *node.peer(client).path());
+        assert_eq!(mover, other);
+    }
+}
+
+#[test]
+fn a_client_that_took_to_its_peer_id_late_may_move_from_then_on() {
+    let mut node = Node::new(1);
+    let client = node.connect(0, Numbering::PeerId);
+    let header = node.ignore_peer_id(client);
+    assert_eq!(node.send_up(client, 0).len(), 1);
+    node.clients[client].header = header;
+    assert_eq!(node.send_up(client, 0).len(), 1);
+    let elsewhere = path(77, 5555);
+    node.clients[client].path = elsewhere;
+    assert_eq!(node.send_up(client, 0).len(), 1);
+    assert_eq!(node.peer(client).path(), &elsewhere);
 }
 
 #[test]

@@ -56,8 +56,7 @@ fn a_received_packet_is_noted_on_its_peer_and_the_first_is_told_once_a_key() {
         peer,
         key_id: KeyId::FIRST,
     };
-    let numbered = PeerEvent::Numbered { peer };
-    assert_eq!(pair.server.events, [first_data, numbered]);
+    assert_eq!(pair.server.events, [first_data]);
     assert_eq!(pair.server.peer().last_received, now);
     let traffic = Traffic {
         received_bytes: 2 * first.len() as u64,
@@ -202,7 +201,15 @@ fn a_peer_that_was_given_a_peer_id_may_send_without_it() {
     pair.install(DataCipher::Aes256Gcm, KeyId::FIRST);
     pair.client.peer().keys.send_with(KeyId::FIRST).unwrap();
     let datagram = pair.client.sealed(&from_client());
-    assert_eq!(pair.server.receive(&datagram, CLIENT), [from_client()]);
+    let again = pair.client.sealed(&from_client());
+    for datagram in [&datagram, &again] {
+        assert_eq!(pair.server.receive(datagram, CLIENT), [from_client()]);
+    }
+    let peer = pair.server.peer;
+    let key_id = KeyId::FIRST;
+    let first_data = PeerEvent::FirstData { peer, key_id };
+    let ignores_it = PeerEvent::IgnoresPeerId { peer };
+    assert_eq!(pair.server.events, [first_data, ignores_it]);
 
     let none = [&[0x48, 0xff, 0xff, 0xff][..], &datagram[1..]].concat();
     assert!(pair.server.receive(&none, path(9, 9)).is_empty());
@@ -297,9 +304,8 @@ fn an_exit_notice_is_told_and_no_message_about_the_channel_is_forwarded() {
     let mut request = Vec::new();
     OccMessage::Request.emit(&mut request);
     let exit_notice = PeerEvent::ExitNotice { peer };
-    let numbered = PeerEvent::Numbered { peer };
     for (payload, events) in [
-        (&request[..], &[first_data, numbered][..]),
+        (&request[..], &[first_data][..]),
         (&request[..16], &[]),
         (&exit[..], &[exit_notice]),
         (&exit[..], &[exit_notice]),
@@ -326,10 +332,9 @@ fn every_installed_key_opens_until_it_is_retired() {
     }
     let peer = pair.server.peer;
     let first_data = |key_id| PeerEvent::FirstData { peer, key_id };
-    let numbered = PeerEvent::Numbered { peer };
     assert_eq!(
         pair.server.events,
-        [first_data(key_id(1)), numbered, first_data(KeyId::FIRST)]
+        [first_data(key_id(1)), first_data(KeyId::FIRST)]
     );
 
     pair.server.peer().keys.retire(KeyId::FIRST);
@@ -349,9 +354,8 @@ fn a_key_whose_packet_ids_run_out_is_told_once() {
     let renegotiate = crate::limits::PACKET_ID_RENEGOTIATE;
     let first_data = PeerEvent::FirstData { peer, key_id };
     let near_limit = PeerEvent::KeyNearLimit { peer, key_id };
-    let numbered = PeerEvent::Numbered { peer };
     for (packet_id, events) in [
-        (renegotiate - 1, &[first_data, numbered][..]),
+        (renegotiate - 1, &[first_data][..]),
         (renegotiate, &[near_limit]),
         (renegotiate + 1, &[]),
     ] {

@@ -39,7 +39,7 @@ pub(super) struct Client {
     pub(super) v6: Ipv6Addr,
     owner: Owner,
     keys: DataKeys,
-    header: DataHeader,
+    pub(super) header: DataHeader,
 }
 
 /// Something that left the node.
@@ -119,7 +119,8 @@ impl Node {
             for address in addresses.iter() {
                 directory.announce_inner(address, owner).unwrap();
             }
-            directory.announce_path(&path, owner).unwrap();
+            let client = ClientPath { path, numbering };
+            directory.announce_path(&client, owner).unwrap();
         }
         self.clients.push(Client {
             shard,
@@ -140,12 +141,30 @@ impl Node {
         self.shards[shard].peers.remove(peer, self.now).unwrap();
     }
 
-    /// Tells all shards that nobody is known by a client's path any more.
+    /// Tells all shards that a client is gone from its path.
     pub(super) fn withdraw_path(&mut self, client: usize) {
         let Client { path, owner, .. } = &self.clients[client];
         for shard in &mut self.shards {
             shard.surroundings.directory.withdraw_path(path, *owner);
         }
+    }
+
+    /// Tells all shards that a client is known by its path.
+    pub(super) fn announce_by_path(&mut self, client: usize) {
+        let Client { path, owner, .. } = self.clients[client];
+        let numbering = Numbering::FourTuple;
+        let client = ClientPath { path, numbering };
+        for shard in &mut self.shards {
+            let directory = &mut shard.surroundings.directory;
+            directory.announce_path(&client, owner).unwrap();
+        }
+    }
+
+    /// A client sends without its peer id from now on; gives what it would have sent.
+    pub(super) fn ignore_peer_id(&mut self, client: usize) -> DataHeader {
+        let key_id = KeyId::FIRST;
+        let without = DataHeader::V1 { key_id };
+        std::mem::replace(&mut self.clients[client].header, without)
     }
 
     /// Routes a network to a client, and tells all shards.
@@ -462,7 +481,9 @@ fn nothing_is_handed_on_when_a_directory_is_late() {
         client_id: 77,
     };
     let directory = &mut node.shards[1].surroundings.directory;
-    directory.announce_path(&path, moved).unwrap();
+    let numbering = Numbering::FourTuple;
+    let client_path = ClientPath { path, numbering };
+    directory.announce_path(&client_path, moved).unwrap();
     directory.announce_inner(v4.into(), moved).unwrap();
     assert_eq!(node.receive(0, &datagram, path), []);
     assert_eq!(node.read_tun(0, &ip(LAN_V4, v4, b"x")), []);
@@ -584,7 +605,9 @@ fn a_single_shard_hands_nothing_over_whatever_it_has_heard() {
     };
     let Client { path, v4, .. } = node.clients[client];
     let directory = &mut node.shards[0].surroundings.directory;
-    directory.announce_path(&path, elsewhere).unwrap();
+    let numbering = Numbering::FourTuple;
+    let client_path = ClientPath { path, numbering };
+    directory.announce_path(&client_path, elsewhere).unwrap();
     directory.announce_inner(v4.into(), elsewhere).unwrap();
     assert_eq!(node.send_up(client, 0).len(), 1);
     assert_eq!(node.send_down(client, 0).len(), 1);
@@ -663,7 +686,6 @@ proptest! {
             let client = node.connect(number % usize::from(shards), numbering);
             if numbering == Numbering::PeerId {
                 prop_assert_eq!(node.send_up(client, 0).len(), 1);
-                node.withdraw_path(client);
             }
         }
         for (step, arrival) in steps {

@@ -118,7 +118,7 @@ impl World {
         let request = AdmissionRequest {
             name: name.into(),
             since,
-            path: None,
+            path: super::PATH,
         };
         let session = side.registration.ask(key, request, since);
         self.clients.push(Client {
@@ -468,7 +468,7 @@ impl World {
                 let tenant = Tenant {
                     shard: client.at.shard,
                     client_id,
-                    path: None,
+                    path: super::PATH,
                 };
                 tenants.insert(address.expect("there is an IPv4 pool"), tenant);
                 assert_eq!(self.steering.get(&slot), Some(&client.at.shard));
