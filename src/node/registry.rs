@@ -361,7 +361,8 @@ impl Registry {
         Some(slot)
     }
 
-    /// A client's packets are told apart by their path, which every shard has to know.
+    /// A client's packets are told apart by their path, which every shard has to know. Announced as
+    /// often as it is said: its shard waits for that.
     fn known_by_path(&mut self, session: SessionAt, now: Monotonic) {
         let Some(Session { request, state }) = self.sessions.get_mut(&session) else {
             return;

@@ -36,8 +36,8 @@ pub enum NoticeContent {
         /// Which one.
         session: u64,
     },
-    /// A session that was admitted sends its data packets without the peer id that it was given. Said
-    /// once: if it is lost, other clients are not kept from moving to its address.
+    /// A session that was admitted sends its data packets without the peer id that it was given.
+    /// Repeated until the registry announces it.
     IgnoresPeerId {
         /// Which one.
         session: u64,

@@ -367,7 +367,7 @@ fn orders_steer_then_announce_then_grant_and_withdraw_before_they_steer_away() {
 
     let orders = table.hear_all(3, NoticeContent::Gone { session });
     let last = vec![steer(None), forget(at(3, 1))];
-    assert_eq!(orders, [announcements(3, None), last].concat());
+    assert_eq!(orders, [announcements(4, None), last].concat());
 }
 
 #[test]

@@ -295,13 +295,14 @@ impl<E: Edges> Shard<E> {
     }
 
     /// The client sends without its peer id: all shards are to know it by its path.
-    pub(super) fn ignores_peer_id(&mut self, key: Key) {
+    pub(super) fn ignores_peer_id(&mut self, key: Key, now: Now) {
         if let Some(Connection {
             standing: Standing::Client(client),
             ..
         }) = self.connections.get(key)
         {
-            self.registration.ignores_peer_id(client.session);
+            self.registration
+                .ignores_peer_id(client.session, client.client_id, now.monotonic);
         }
     }
 

@@ -124,7 +124,7 @@ impl<E: Edges> Shard<E> {
                 self.floated(key, to);
             }
             if let PeerEvent::IgnoresPeerId { .. } = event {
-                self.ignores_peer_id(key);
+                self.ignores_peer_id(key, now);
             }
             let Some(connection) = self.connections.get_mut(key) else {
                 continue;

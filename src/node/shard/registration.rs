@@ -14,11 +14,12 @@
 //!                                                                repeats Forget
 //! ```
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 
 use super::announced::{Announced, Change};
 use crate::limits::{ADMISSIONS_WAITING, REGISTRY_REPEAT};
 use crate::node::registry::{AdmissionRequest, Announcement, Notice, NoticeContent};
+use crate::packet::Numbering;
 use crate::time::Monotonic;
 
 /// What one shard and the registry have to say to one another. `K` is what the shard itself calls
@@ -31,8 +32,8 @@ pub struct Registration<K> {
     /// When something is to be said of a session, again or for the first time.
     due: BTreeSet<(Monotonic, u64)>,
     announced: Announced,
-    /// Those that ignore their peer id, until it is said.
-    unnumbered: VecDeque<u64>,
+    /// Sessions that ignore their peer id, by client number, until all shards are told of it.
+    unnumbered: HashMap<u64, u64>,
     last_session: u64,
     last_notice: u64,
 }
@@ -45,13 +46,13 @@ enum State<K> {
         request: AdmissionRequest,
         due: Monotonic,
     },
+    /// With a time while it is to be said that it ignores its peer id.
     Granted {
         key: K,
+        unnumbered: Option<Monotonic>,
     },
     /// Gone, and the registry may not know it.
-    Leaving {
-        due: Monotonic,
-    },
+    Leaving { due: Monotonic },
 }
 
 /// There are too many sessions that the registry has not answered.
@@ -68,7 +69,7 @@ impl<K: Copy> Registration<K> {
             sessions_max: max_clients.saturating_add(ADMISSIONS_WAITING),
             due: BTreeSet::new(),
             announced: Announced::default(),
-            unnumbered: VecDeque::new(),
+            unnumbered: HashMap::new(),
             last_session: 0,
             last_notice: 0,
         }
@@ -103,7 +104,9 @@ impl<K: Copy> Registration<K> {
         match self.sessions.get(&session) {
             Some(&State::Asking { key, due, .. }) => {
                 self.due.remove(&(due, session));
-                self.sessions.insert(session, State::Granted { key });
+                let unnumbered = None;
+                self.sessions
+                    .insert(session, State::Granted { key, unnumbered });
                 Some(key)
             }
             Some(State::Granted { .. }) => None,
@@ -128,7 +131,7 @@ impl<K: Copy> Registration<K> {
     /// gone, which the registry is told once more.
     pub fn released(&mut self, session: u64, now: Monotonic) -> Option<K> {
         match self.sessions.get(&session) {
-            Some(State::Asking { key, .. } | State::Granted { key }) => Some(*key),
+            Some(State::Asking { key, .. } | State::Granted { key, .. }) => Some(*key),
             Some(State::Leaving { .. }) | None => {
                 self.leave(session, now);
                 None
@@ -143,10 +146,16 @@ impl<K: Copy> Registration<K> {
         }
     }
 
-    /// A session that was granted sends without the peer id that it was given. Asked at most once a
-    /// session, so that no more than the sessions wait.
-    pub fn ignores_peer_id(&mut self, session: u64) {
-        self.unnumbered.push_back(session);
+    /// A session that was granted under that number sends without the peer id that it was given. It
+    /// is said until the registry announces it.
+    pub fn ignores_peer_id(&mut self, session: u64, client_id: u64, now: Monotonic) {
+        if let Some(State::Granted { unnumbered, .. }) = self.sessions.get_mut(&session)
+            && unnumbered.is_none()
+        {
+            *unnumbered = Some(now);
+            self.due.insert((now, session));
+            self.unnumbered.insert(client_id, session);
+        }
     }
 
     /// The registry has heard that a session is gone.
@@ -160,17 +169,23 @@ impl<K: Copy> Registration<K> {
     /// The registry tells who has the addresses of a slot; returns what that changes in the shard's
     /// directory, if anything.
     pub fn announced(&mut self, announcement: &Announcement) -> Option<Change> {
+        if let Some(tenant) = &announcement.tenant
+            && tenant.shard == self.shard
+            && tenant.path.numbering == Numbering::FourTuple
+            && let Some(session) = self.unnumbered.remove(&tenant.client_id)
+            && let Some(State::Granted { unnumbered, .. }) = self.sessions.get_mut(&session)
+            && let Some(due) = unnumbered.take()
+        {
+            self.due.remove(&(due, session));
+        }
         self.announced.take(announcement)
     }
 
     /// The next notice that is due at `now`. It may be lost; then it will be due again.
     pub fn poll_notice(&mut self, now: Monotonic) -> Option<Notice> {
-        let content = if let Some(number) = self.announced.poll_acknowledgement() {
-            NoticeContent::Announced { number }
-        } else if let Some(session) = self.unnumbered.pop_front() {
-            NoticeContent::IgnoresPeerId { session }
-        } else {
-            self.next_due(now)?
+        let content = match self.announced.poll_acknowledgement() {
+            Some(number) => NoticeContent::Announced { number },
+            None => self.next_due(now)?,
         };
         self.last_notice += 1;
         Some(Notice {
@@ -182,7 +197,7 @@ impl<K: Copy> Registration<K> {
 
     /// When [`Registration::poll_notice`] has the next one.
     pub fn next_timeout(&self) -> Option<Monotonic> {
-        if self.announced.has_acknowledgement() || !self.unnumbered.is_empty() {
+        if self.announced.has_acknowledgement() {
             return Some(Monotonic::ZERO);
         }
         self.due.first().map(|(at, _)| *at)
@@ -208,7 +223,10 @@ impl<K: Copy> Registration<K> {
                 *due = again;
                 NoticeContent::Gone { session }
             }
-            State::Granted { .. } => return None,
+            State::Granted { unnumbered, .. } => {
+                *unnumbered = Some(again);
+                NoticeContent::IgnoresPeerId { session }
+            }
         };
         self.due.insert((again, session));
         Some(content)
@@ -217,10 +235,19 @@ impl<K: Copy> Registration<K> {
     /// Says that a session is gone, at once and until the registry has heard it.
     fn leave(&mut self, session: u64, now: Monotonic) {
         let leaving = State::Leaving { due: now };
-        if let Some(State::Asking { due, .. } | State::Leaving { due }) =
-            self.sessions.insert(session, leaving)
-        {
-            self.due.remove(&(due, session));
+        match self.sessions.insert(session, leaving) {
+            Some(State::Asking { due, .. } | State::Leaving { due }) => {
+                self.due.remove(&(due, session));
+            }
+            Some(State::Granted {
+                unnumbered: Some(due),
+                ..
+            }) => {
+                self.due.remove(&(due, session));
+                self.unnumbered
+                    .retain(|_, unnumbered| *unnumbered != session);
+            }
+            Some(State::Granted { .. }) | None => {}
         }
         self.due.insert((now, session));
     }
@@ -356,6 +383,46 @@ mod tests {
         assert_eq!(registration.granted(78, START), None);
         assert_eq!(registration.refused(79, START), None);
         assert_eq!(said(&mut registration, START), [gone(78)]);
+    }
+
+    #[test]
+    fn that_a_session_ignores_its_peer_id_is_said_until_it_is_announced() {
+        let mut registration = registration();
+        let (first, second) = (ask(&mut registration, 'a'), ask(&mut registration, 'b'));
+        registration.ignores_peer_id(first, 8, START);
+        for session in [first, second] {
+            registration.granted(session, START);
+            registration.ignores_peer_id(session, session + 7, START);
+            registration.ignores_peer_id(session, session + 7, START);
+        }
+        let unnumbered = |session| NoticeContent::IgnoresPeerId { session };
+        let both = [unnumbered(first), unnumbered(second)];
+        assert_eq!(said(&mut registration, START), both);
+        let later = START + REGISTRY_REPEAT;
+        assert_eq!(said(&mut registration, later), both);
+        let announcement = |shard, session, numbering| Announcement {
+            number: 1,
+            after: 9,
+            slot: 0,
+            addresses: crate::node::leases::Addresses { v4: None, v6: None },
+            tenant: Some(crate::node::registry::Tenant {
+                shard,
+                client_id: session + 7,
+                path: crate::packet::ClientPath {
+                    numbering,
+                    ..crate::node::registry::tests::PATH
+                },
+            }),
+        };
+        registration.announced(&announcement(3, first, Numbering::PeerId));
+        registration.announced(&announcement(2, first, Numbering::FourTuple));
+        assert_eq!(registration.due.len(), 2, "neither is what it waits for");
+        registration.announced(&announcement(3, first, Numbering::FourTuple));
+        let later = later + REGISTRY_REPEAT;
+        assert_eq!(said(&mut registration, later), [unnumbered(second)]);
+        registration.left(second, later);
+        assert_eq!(said(&mut registration, later), [gone(second)]);
+        assert!(registration.unnumbered.is_empty());
     }
 
     #[test]

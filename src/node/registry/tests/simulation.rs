@@ -117,9 +117,13 @@ fn act(world: &mut World, random: &mut SeededRandom, names: u64) {
                 world.run(Duration::from_millis(random.below(150)));
             }
         }
-        23..35 if !world.clients.is_empty() => {
+        23..33 if !world.clients.is_empty() => {
             let client = random.below(world.clients.len() as u64) as usize;
             world.die(client);
+        }
+        33..35 if !world.clients.is_empty() => {
+            let client = random.below(world.clients.len() as u64) as usize;
+            world.ignore_peer_id(client);
         }
         35..38 => world.occupy(shard, busy),
         38 => world.occupy_node(busy),

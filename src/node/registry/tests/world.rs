@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::super::*;
 use crate::limits::{ADMISSIONS_WAITING, ANNOUNCEMENTS_IN_FLIGHT};
 use crate::node::shard::registration::Registration;
+use crate::packet::ClientPath;
 
 /// How a message fares: after how long it arrives, never, once or twice.
 pub(super) type Fate = Vec<Duration>;
@@ -56,6 +57,8 @@ pub(super) struct Client {
     pub(super) name: Text,
     pub(super) since: Monotonic,
     pub(super) state: ClientState,
+    /// Whether it gives its peer id in its data packets.
+    numbered: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,7 +121,7 @@ impl World {
         let request = AdmissionRequest {
             name: name.into(),
             since,
-            path: super::PATH,
+            path: numbered(),
         };
         let session = side.registration.ask(key, request, since);
         self.clients.push(Client {
@@ -129,6 +132,7 @@ impl World {
             name: name.into(),
             since,
             state: ClientState::Asking,
+            numbered: true,
         });
         self.speak(shard);
         Some(key)
@@ -142,6 +146,18 @@ impl World {
             let side = &mut self.shards[usize::from(shard)];
             side.registration.left(session, self.now);
             self.speak(shard);
+        }
+    }
+
+    /// A client turns out to ignore its peer id.
+    pub(super) fn ignore_peer_id(&mut self, client: usize) {
+        let Client { at, state, .. } = self.clients[client].clone();
+        if let ClientState::Admitted { client_id, .. } = state {
+            self.clients[client].numbered = false;
+            let side = &mut self.shards[usize::from(at.shard)];
+            side.registration
+                .ignores_peer_id(at.session, client_id, self.now);
+            self.speak(at.shard);
         }
     }
 
@@ -468,7 +484,11 @@ impl World {
                 let tenant = Tenant {
                     shard: client.at.shard,
                     client_id,
-                    path: super::PATH,
+                    path: if client.numbered {
+                        numbered()
+                    } else {
+                        super::PATH
+                    },
                 };
                 tenants.insert(address.expect("there is an IPv4 pool"), tenant);
                 assert_eq!(self.steering.get(&slot), Some(&client.at.shard));
@@ -505,6 +525,13 @@ impl World {
             ];
             assert!(!wrong.contains(&client.state), "{client:?} was the last");
         }
+    }
+}
+
+fn numbered() -> ClientPath {
+    ClientPath {
+        numbering: Numbering::PeerId,
+        ..super::PATH
     }
 }
 
