@@ -73,6 +73,8 @@ pub struct Network {
     pub mssfix: Mssfix,
     /// At most so many clients at once.
     pub max_clients: u32,
+    /// Slots of the address pool.
+    pub address_slots: u32,
     /// How clients are told that the server stops.
     pub farewell: Farewell,
     /// How many strangers all shards together answer and let in.
@@ -148,7 +150,7 @@ impl<E: Edges> Shard<E> {
         let surroundings = Surroundings {
             own: parts.number,
             steering: parts.steering,
-            directory: Directory::new(clients_max, &mut *random),
+            directory: Directory::new(parts.network.address_slots, &mut *random),
             client_to_client: parts.network.client_to_client,
         };
         let (number, of) = (u32::from(parts.number), u32::from(shards));
@@ -237,7 +239,7 @@ impl<E: Edges> Shard<E> {
             let noted: Result<(), DirectoryFull> = inner.collect();
             let path = directory.announce_path(&present.path, owner);
             if let Err(full) = noted.and(path) {
-                // The registry lets in no more clients than a directory has room for.
+                // There is room for each slot, and a slot has one tenant at a time.
                 let text = format!("{full}: packets that come in on another core are lost");
                 self.publish(NodeEvent::Warned {
                     text: text.as_str().into(),

@@ -56,6 +56,7 @@ pub(super) fn network(settings: &Settings) -> Network {
         mtu: settings.device.mtu,
         mssfix: settings.mssfix,
         max_clients: settings.max_clients,
+        address_slots: settings.network.pool().slots,
         farewell: match settings.explicit_exit {
             ExplicitExit::Silent => Farewell::Silent,
             ExplicitExit::Restart => Farewell::Restart { next_remote: false },
