@@ -15,7 +15,7 @@ use super::registry::{Order, Registry, SessionAt};
 use super::start::StartError;
 use super::status::{ClientStatus, StatusFile, StatusSnapshot};
 use crate::limits::INSTRUCTIONS_WAITING;
-use crate::reactor;
+use crate::reactor::{self, TunSteering};
 use crate::time::Now;
 
 /// A server that clients can connect to. [`Node::run`] is its life.
@@ -23,6 +23,8 @@ pub struct Node {
     bus: Bus,
     log: Log,
     registry: Registry,
+    /// Where the kernel brings inner packets by a program of ours.
+    tun_steering: Option<TunSteering>,
     /// Before the shards, as fields are dropped in their order: a shard's last report then waits
     /// for nobody.
     reports: Receiver<Report>,
@@ -35,6 +37,7 @@ pub struct Node {
 /// What a start puts together, beside bus and log.
 pub(super) struct Assembled {
     pub(super) registry: Registry,
+    pub(super) tun_steering: Option<TunSteering>,
     pub(super) shards: Vec<ShardHandle>,
     pub(super) reports: Receiver<Report>,
     pub(super) reporter: Sender<Report>,
@@ -70,6 +73,7 @@ impl Node {
     pub(super) fn new(bus: Bus, log: Log, assembled: Assembled) -> Self {
         let Assembled {
             registry,
+            tun_steering,
             shards,
             reports,
             reporter,
@@ -80,6 +84,7 @@ impl Node {
             bus,
             log,
             registry,
+            tun_steering,
             shards,
             reports,
             reporter,
@@ -155,8 +160,10 @@ impl Node {
     fn carry_out_orders(&mut self) {
         while let Some(order) = self.registry.poll_order() {
             let (shard, instruction) = match order {
-                // The kernel's own flow table takes no orders.
-                Order::Steer { .. } => continue,
+                Order::Steer { slot, shard } => {
+                    self.steer(slot, shard);
+                    continue;
+                }
                 Order::Announce { to, announcement } => (to, Instruction::Announce(announcement)),
                 Order::Grant {
                     to: SessionAt { shard, session },
@@ -187,6 +194,25 @@ impl Node {
             if let Some(shard) = self.shards.get_mut(usize::from(shard)) {
                 shard.offer(instruction);
             }
+        }
+    }
+
+    /// Has the kernel bring inner packets of a slot to a shard. Should it take no more orders, what it
+    /// does becomes a bad hint: the shards hand on what comes to the wrong one.
+    fn steer(&mut self, slot: u32, shard: Option<u16>) {
+        let Some(steering) = &self.tun_steering else {
+            return;
+        };
+        let steered = match shard {
+            Some(shard) => steering.assign_slot(slot, shard),
+            None => steering.clear_slot(slot),
+        };
+        if let Err(error) = steered {
+            self.tun_steering = None;
+            let text = format!("tun packets are brought to no shard any more: {error}");
+            self.publish(NodeEvent::Warned {
+                text: text.as_str().into(),
+            });
         }
     }
 

@@ -3,6 +3,7 @@
 
 mod rules;
 mod shards;
+mod steering;
 
 use std::io;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use crossbeam::channel;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::bus::Bus;
-use super::event::{Direction, NodeEvent, SteeredBy, Text};
+use super::event::{NodeEvent, Text};
 use super::log::{Log, LogTarget};
 use super::privileges::{Confinement, PrivilegesError, allow_locked_memory};
 use super::registry::{Registry, RegistryRules};
@@ -26,7 +27,7 @@ use crate::limits::{
 };
 use crate::random::SystemRandom;
 use crate::reactor::{
-    self, Family, Listen, ReactorConfig, RingError, Tun, TunConfig, TunError, UdpError, UdpSocket,
+    Family, Listen, ReactorConfig, RingError, Tun, TunConfig, TunError, UdpError, UdpSocket,
 };
 use crate::session::Steering;
 use crate::time::Now;
@@ -128,6 +129,7 @@ impl Starting {
         self.steer_datagrams(settings, &sockets, &steering);
         let queues = self.open_tun(settings)?;
         let pool = settings.network.pool();
+        let tun_steering = self.steer_tun(settings, &queues, pool);
         self.publish(NodeEvent::PoolOpened {
             v4: pool.v4.map(|first| (first, pool.slots)),
             v6: settings
@@ -161,6 +163,7 @@ impl Starting {
         shards::wait_until_ready(&reports, shards.len())?;
         Ok(Assembled {
             registry,
+            tun_steering,
             shards,
             reports,
             reporter,
@@ -185,33 +188,6 @@ impl Starting {
             sets.push(set);
         }
         Ok(sets)
-    }
-
-    /// Lets the kernel choose the socket of each datagram's shard, where that is wanted and allowed.
-    fn steer_datagrams(
-        &mut self,
-        settings: &Settings,
-        sets: &[Vec<UdpSocket>],
-        steering: &Steering,
-    ) {
-        let program = steering.program();
-        let by = if shards(settings) == 1 {
-            SteeredBy::OneShard
-        } else if !settings.shards.steering.udp() {
-            SteeredBy::HandOver {
-                reason: "switched off".into(),
-            }
-        } else {
-            let attach = |set: &Vec<UdpSocket>| reactor::steer_datagrams(set, &program);
-            match sets.iter().try_for_each(attach) {
-                Ok(()) => SteeredBy::Program,
-                Err(error) => SteeredBy::HandOver {
-                    reason: error.to_string().as_str().into(),
-                },
-            }
-        };
-        let direction = Direction::Datagrams;
-        self.publish(NodeEvent::Steered { direction, by });
     }
 
     /// The tun device, one queue a shard.

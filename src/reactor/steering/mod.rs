@@ -47,6 +47,11 @@ pub enum SteeringError {
     /// The kernel does not change a map.
     #[error("cannot tell the tun device who has an address: {0}")]
     Update(#[source] io::Error),
+    /// The kernel changes maps for processes with capabilities only.
+    #[error(
+        "a process that has given up its capabilities can't tell the tun device who has an address"
+    )]
+    NotForTheUnprivileged,
     /// The pool is smaller.
     #[error("there is no slot {slot} in a pool of {slots} slots")]
     Slot {

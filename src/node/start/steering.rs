@@ -1,0 +1,75 @@
+//! Who brings packets to their shard: the programs of ours where the settings want them and the
+//! machine takes them, else the kernel's own spreading and the shards.
+
+use super::Starting;
+use crate::node::event::{Direction, NodeEvent, SteeredBy};
+use crate::node::leases::AddressPool;
+use crate::node::settings::Settings;
+use crate::reactor::{self, SteeringError, Tun, TunSteering, UdpSocket};
+use crate::session::Steering;
+
+impl Starting {
+    /// Lets the kernel choose the socket of each datagram's shard.
+    pub(super) fn steer_datagrams(
+        &mut self,
+        settings: &Settings,
+        sets: &[Vec<UdpSocket>],
+        steering: &Steering,
+    ) {
+        let program = steering.program();
+        let attach = || {
+            let mut sets = sets.iter();
+            sets.try_for_each(|set| reactor::steer_datagrams(set, &program))
+        };
+        let wanted = settings.shards.steering.udp();
+        self.steer(Direction::Datagrams, steering.shards(), wanted, attach);
+    }
+
+    /// Lets the kernel choose the tun queue of each inner packet's shard. What is returned is told
+    /// who has which address.
+    pub(super) fn steer_tun(
+        &mut self,
+        settings: &Settings,
+        queues: &[Tun],
+        pool: AddressPool,
+    ) -> Option<TunSteering> {
+        let (first, shards) = (queues.first()?, queues.len() as u16);
+        let attach = || {
+            // Better no program than a process that keeps a capability for it.
+            let gives_up = settings.process.gives_up_privileges();
+            if gives_up && !reactor::can_update_without_capabilities()? {
+                return Err(SteeringError::NotForTheUnprivileged);
+            }
+            let steering = TunSteering::new(pool.v4, pool.v6, pool.slots, shards)?;
+            steering.attach(first)?;
+            Ok(steering)
+        };
+        let wanted = settings.shards.steering.tun();
+        self.steer(Direction::TunPackets, shards, wanted, attach)
+    }
+
+    /// Attaches a program where one is wanted and of use, and tells what came of it.
+    fn steer<T>(
+        &mut self,
+        direction: Direction,
+        shards: u16,
+        wanted: bool,
+        attach: impl FnOnce() -> Result<T, SteeringError>,
+    ) -> Option<T> {
+        let attached = match (shards, wanted) {
+            (0 | 1, _) => Err(SteeredBy::OneShard),
+            (_, false) => Err(SteeredBy::HandOver {
+                reason: "switched off".into(),
+            }),
+            (_, true) => attach().map_err(|error| SteeredBy::HandOver {
+                reason: error.to_string().as_str().into(),
+            }),
+        };
+        let (by, attached) = match attached {
+            Ok(attached) => (SteeredBy::Program, Some(attached)),
+            Err(by) => (by, None),
+        };
+        self.publish(NodeEvent::Steered { direction, by });
+        attached
+    }
+}
