@@ -50,6 +50,7 @@ mod lifecycle;
 mod machine;
 mod matrix;
 mod options;
+mod own_directives;
 mod renegotiation;
 mod roaming;
 mod stalled;

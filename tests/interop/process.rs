@@ -98,6 +98,20 @@ impl Process {
         });
     }
 
+    /// The cores that the program's thread called `thread` may run on, as the kernel writes them.
+    pub(crate) fn cores_of_thread(&self, thread: &str) -> String {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        tasks
+            .map(|task| std::fs::read_to_string(task.unwrap().path().join("status")).unwrap())
+            .find(|status| status.starts_with(&format!("Name:\t{thread}\n")))
+            .and_then(|status| {
+                let mut lines = status.lines();
+                let cores = lines.find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+                cores.map(|cores| cores.trim().to_owned())
+            })
+            .unwrap_or_else(|| panic!("{} has no thread {thread}", self.name))
+    }
+
     /// Sends `signal` to the program.
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
