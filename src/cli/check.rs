@@ -87,7 +87,7 @@ fn text(loaded: &Loaded, machine: &Report) -> String {
     }
     let _ = writeln!(text, "Configuration: {}", summary(&loaded.diagnostics));
     if let Some(settings) = &loaded.settings {
-        text.push_str(&served::served(settings));
+        text.push_str(&served::served(settings, machine));
     }
     let _ = writeln!(
         text,
@@ -163,6 +163,8 @@ mod tests {
                 feature("io_uring", true, available),
                 feature("UDP_GRO", false, false),
                 feature("AF_INET6", false, true),
+                feature("SO_ATTACH_REUSEPORT_CBPF", false, true),
+                feature("TUNSETSTEERINGEBPF", false, false),
             ],
         }
     }

@@ -6,10 +6,12 @@ use crate::config::settings::{
     Bind, ContactLimits, CoreList, DeviceName, ListenerSettings, ProcessSettings, Rate, Settings,
     ShardSettings, WrappingSettings,
 };
+use crate::reactor::Report;
 
 /// The rows, a line each.
-pub(super) fn served(settings: &Settings) -> String {
+pub(super) fn served(settings: &Settings, machine: &Report) -> String {
     let mut rows = vec![("shards", shards(&settings.shards))];
+    rows.extend(steers(&settings.shards, machine).map(|how| ("steers", how)));
     for listener in &settings.listeners {
         rows.push(("listens", listens(listener)));
     }
@@ -47,6 +49,37 @@ fn shards(shards: &ShardSettings) -> String {
         shards.cores.len(),
         CoreList(&shards.cores)
     )
+}
+
+/// Who chooses the shard for what comes from either side, and why it is not a program of ours.
+fn steers(shards: &ShardSettings, machine: &Report) -> impl Iterator<Item = String> {
+    let choice = shards.steering;
+    let sides = [
+        (
+            "datagrams",
+            choice.udp(),
+            "SO_ATTACH_REUSEPORT_CBPF",
+            "the kernel's hash of addresses and ports",
+        ),
+        (
+            "packets of the tun device",
+            choice.tun(),
+            "TUNSETSTEERINGEBPF",
+            "the kernel's flow table",
+        ),
+    ];
+    let several = shards.cores.len() > 1;
+    let sides = sides.into_iter().filter(move |_| several);
+    sides.filter_map(|(what, chosen, name, instead)| {
+        let feature = machine.find(name)?;
+        let why = match (chosen, &feature.reason) {
+            (true, _) if feature.available => return Some(format!("{what} by program")),
+            (true, None) => String::new(),
+            (true, Some(reason)) => format!(" ({reason})"),
+            (false, _) => " (`ringway-steering` leaves the program out)".to_owned(),
+        };
+        Some(format!("{what} by {instead}{why}"))
+    })
 }
 
 fn listens(listener: &ListenerSettings) -> String {
@@ -129,4 +162,72 @@ fn becomes(process: &ProcessSettings) -> Option<String> {
     ];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
     (!parts.is_empty()).then(|| format!("{}, without capabilities", parts.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::settings::SteeringChoice;
+    use crate::reactor::Feature;
+
+    fn machine(datagrams: bool, tun: bool) -> Report {
+        let feature = |name, available: bool| Feature {
+            name,
+            available,
+            required: false,
+            purpose: "",
+            reason: (!available).then(|| "not allowed".to_owned()),
+        };
+        Report {
+            features: vec![
+                feature("SO_ATTACH_REUSEPORT_CBPF", datagrams),
+                feature("TUNSETSTEERINGEBPF", tun),
+            ],
+        }
+    }
+
+    #[test]
+    fn who_steers() {
+        let [by_hash, by_table] = [
+            "datagrams by the kernel's hash of addresses and ports",
+            "packets of the tun device by the kernel's flow table",
+        ];
+        let left_out = "(`ringway-steering` leaves the program out)";
+        let by_program = [
+            "datagrams by program",
+            "packets of the tun device by program",
+        ]
+        .map(str::to_owned);
+        let [datagrams, packets] = by_program.clone();
+        let sides = |count, steering, machine: &Report| {
+            let shards = ShardSettings {
+                steering,
+                ..ShardSettings::on(&[0], count)
+            };
+            steers(&shards, machine).collect::<Vec<_>>()
+        };
+        use SteeringChoice::{Both, None, Tun, Udp};
+        let able = machine(true, true);
+        assert_eq!(sides(1, Both, &able), Vec::<String>::new());
+        assert_eq!(sides(2, Both, &able), by_program);
+        assert_eq!(
+            sides(2, Udp, &able),
+            [datagrams.clone(), format!("{by_table} {left_out}")]
+        );
+        assert_eq!(
+            sides(2, Tun, &able),
+            [format!("{by_hash} {left_out}"), packets]
+        );
+        assert_eq!(
+            sides(2, None, &able),
+            [
+                format!("{by_hash} {left_out}"),
+                format!("{by_table} {left_out}")
+            ]
+        );
+        assert_eq!(
+            sides(2, Both, &machine(true, false)),
+            [datagrams, format!("{by_table} (not allowed)")]
+        );
+    }
 }
