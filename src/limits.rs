@@ -384,3 +384,24 @@ pub const RELEASES_AT_ONCE: usize = 256;
 /// Changes of the directory that a shard is told before it has acknowledged one. A quarter of the
 /// mailbox: the rest is for its own clients.
 pub const ANNOUNCEMENTS_IN_FLIGHT: u64 = (MAILBOX_MESSAGES / 4) as u64;
+
+// --- Questions at run time ------------------------------------------------------------------
+
+/// How long the shards may take to say what they have counted; who has not by then is told as
+/// silent.
+pub const REPORT_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long the control socket waits for the node thread: a round that runs, and one of its own.
+pub const CONTROL_ANSWER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long who connects to the control socket may take to ask, and to read.
+pub const CONTROL_REQUEST_PATIENCE: Duration = Duration::from_millis(500);
+
+/// Bytes of a request on the control socket.
+pub const CONTROL_REQUEST_MAX: usize = 256;
+
+/// Bytes of an answer on the control socket.
+pub const CONTROL_REPORT_MAX: u64 = 16 * 1024 * 1024;
+
+/// Connections to the control socket that wait for their turn.
+pub const CONTROL_BACKLOG_CONNECTIONS: i32 = 128;

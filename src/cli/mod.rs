@@ -12,6 +12,7 @@ pub mod directory;
 pub mod pki;
 pub mod quickstart;
 mod run;
+mod runtime;
 
 use std::process::ExitCode;
 
@@ -32,7 +33,10 @@ pub fn main() -> ExitCode {
         }
         Form::Directives => run::run(&words),
         Form::Subcommand => match Cli::from_arg_matches_or_exit().command {
-            Command::Check { words } => check::check(&words),
+            Command::Check { runtime, words } => match runtime {
+                true => runtime::check(&words),
+                false => check::check(&words),
+            },
             Command::Quickstart(options) => match quickstart::run(&options) {
                 Ok(words) => run::run(&words),
                 Err(error) => run::fail(&error.to_string()),
@@ -61,6 +65,10 @@ struct Cli {
 enum Command {
     /// Say all that is wrong with a configuration, and what this machine offers.
     Check {
+        /// Print what the server that runs with this configuration has counted, instead; asks on
+        /// the socket that `ringway-control` names.
+        #[arg(long)]
+        runtime: bool,
         /// The configuration file, or any words that start a server.
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<String>,
@@ -163,9 +171,12 @@ mod tests {
     fn check_takes_words_of_the_other_form() {
         let cli =
             Cli::try_parse_from(["ringway", "check", "--port", "1", "--config", "a"]).unwrap();
-        let Command::Check { words } = cli.command else {
+        let Command::Check { runtime, words } = cli.command else {
             panic!("another command: {:?}", cli.command);
         };
+        assert!(!runtime);
         assert_eq!(words, ["--port", "1", "--config", "a"]);
+        let cli = Cli::try_parse_from(["ringway", "check", "--runtime", "a"]).unwrap();
+        assert!(matches!(cli.command, Command::Check { runtime: true, words } if words == ["a"]));
     }
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::counters::NodeReport;
 use crate::crypto::tls::CertificateRefused;
 use crate::packet::DropReason;
 use crate::session::ContactNotice;
@@ -109,6 +110,8 @@ pub enum NodeEvent {
         /// How many packets.
         packets: u64,
     },
+    /// The state of the node, which somebody asked for by SIGUSR2.
+    Reported(Arc<NodeReport>),
     /// Something about one client.
     Client {
         /// Which one, as it is known at this moment.

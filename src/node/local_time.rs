@@ -1,7 +1,16 @@
 //! Times as log and status file write them.
 
+use std::sync::LazyLock;
+
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+
+/// The zone of the system, read once: a process that has changed its root directory would not find
+/// it again.
+pub fn system_zone() -> TimeZone {
+    static ZONE: LazyLock<TimeZone> = LazyLock::new(TimeZone::system);
+    ZONE.clone()
+}
 
 /// `2026-11-22 02:14:15` in `zone`; a time that no calendar has is written as its seconds.
 pub fn local_time(unix: u64, zone: &TimeZone) -> String {

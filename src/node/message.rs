@@ -1,9 +1,10 @@
 //! What shards and the node thread tell one another.
 
+use super::control_socket::Asker;
 use super::event::{AdmissionRefusal, NodeEvent};
 use super::leases::Addresses;
 use super::registry::{Announcement, Notice};
-use super::status::ClientStatus;
+use super::rounds::Answer;
 
 /// From a shard to the node thread.
 #[derive(Debug)]
@@ -12,10 +13,17 @@ pub enum Report {
     Event(NodeEvent),
     /// For the registry.
     Registry(Notice),
-    /// The answer to [`Instruction::ReportClients`].
-    Clients {
-        /// The shard's clients.
-        clients: Vec<ClientStatus>,
+    /// The answer to [`Instruction::ReportStatus`].
+    Status {
+        /// Which shard.
+        shard: u16,
+        /// What it says.
+        answer: Box<Answer>,
+    },
+    /// Somebody asks on the control socket.
+    Asked {
+        /// Who waits for the answer.
+        asker: Asker,
     },
     /// The shard is ready to serve.
     Ready,
@@ -61,8 +69,8 @@ pub enum Instruction {
     },
     /// Who has which addresses.
     Announce(Announcement),
-    /// Answer with [`Report::Clients`].
-    ReportClients,
+    /// Answer with [`Report::Status`].
+    ReportStatus,
     /// Say goodbye to every client and end.
     Stop,
 }

@@ -3,6 +3,8 @@
 //! Invariant: no configuration syntax.
 
 pub mod bus;
+pub mod control_socket;
+pub mod counters;
 pub mod event;
 pub mod leases;
 pub mod local_time;
@@ -10,6 +12,8 @@ pub mod log;
 pub mod message;
 mod privileges;
 pub mod registry;
+mod reporting;
+pub mod rounds;
 mod running;
 pub mod settings;
 pub mod shard;

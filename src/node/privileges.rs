@@ -22,6 +22,7 @@ use rustix::thread::{
 };
 
 use super::event::NodeEvent;
+use super::local_time::system_zone;
 use super::settings::{Account, ProcessSettings};
 
 /// What is left of the process, in the order in which it is done.
@@ -102,6 +103,7 @@ impl Confinement {
     /// What the system refuses; the process may then be half confined and should end.
     pub(super) fn enter(&self) -> Result<(), PrivilegesError> {
         if let Some(directory) = &self.root {
+            let _found_now_or_never = system_zone();
             change_root(directory).map_err(|error| PrivilegesError::Root {
                 directory: directory.clone(),
                 refusal: refusal(error, CapabilitySet::SYS_CHROOT, "CAP_SYS_CHROOT"),

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::bus::Bus;
+use super::counters::Counters;
 use super::event::{NodeEvent, StopSignal};
 use super::log::Log;
 use super::message::{Instruction, Report};
 use super::registry::{Order, Registry, SessionAt};
+use super::reporting::Reporting;
 use super::start::StartError;
-use super::status::{ClientStatus, StatusFile, StatusSnapshot};
 use crate::limits::INSTRUCTIONS_WAITING;
 use crate::reactor::{self, TunSteering};
 use crate::time::Now;
@@ -30,7 +31,7 @@ pub struct Node {
     reports: Receiver<Report>,
     reporter: Sender<Report>,
     shards: Vec<ShardHandle>,
-    status: Option<StatusReports>,
+    reporting: Reporting,
     state: State,
 }
 
@@ -41,7 +42,7 @@ pub(super) struct Assembled {
     pub(super) shards: Vec<ShardHandle>,
     pub(super) reports: Receiver<Report>,
     pub(super) reporter: Sender<Report>,
-    pub(super) status: Option<StatusReports>,
+    pub(super) reporting: Reporting,
 }
 
 /// A shard, from outside. Dropping it ends the shard and waits for that.
@@ -50,15 +51,6 @@ pub(super) struct ShardHandle {
     /// What the mailbox had no room for.
     waiting: VecDeque<Instruction>,
     thread: Option<JoinHandle<()>>,
-}
-
-/// The status file, and what is collected for its next version.
-pub(super) struct StatusReports {
-    file: StatusFile,
-    interval: Duration,
-    next: Instant,
-    collected: Vec<ClientStatus>,
-    awaited: usize,
 }
 
 /// How far the node is.
@@ -77,7 +69,7 @@ impl Node {
             shards,
             reports,
             reporter,
-            status,
+            reporting,
         } = assembled;
         let state = State::Serving;
         Self {
@@ -88,7 +80,7 @@ impl Node {
             shards,
             reports,
             reporter,
-            status,
+            reporting,
             state,
         }
     }
@@ -114,7 +106,7 @@ impl Node {
             }
             self.serve_registry();
             self.flush();
-            self.ask_for_status();
+            self.tell_of_itself();
         }
         signals.finish();
         self.end()
@@ -127,10 +119,10 @@ impl Node {
         }
         let now = Now::read().monotonic;
         let registry = self.registry.next_timeout().map(|at| at.since(now));
-        let serving = matches!(self.state, State::Serving);
-        let status = self.status.as_ref().filter(|_| serving);
-        let status = status.map(|status| status.next.saturating_duration_since(Instant::now()));
-        registry.into_iter().chain(status).min().unwrap_or(IDLE)
+        let soon = Instant::now();
+        let reporting = self.reporting.next_timeout();
+        let reporting = reporting.map(|at| at.saturating_duration_since(soon));
+        registry.into_iter().chain(reporting).min().unwrap_or(IDLE)
     }
 
     fn take(&mut self, report: Report) {
@@ -140,7 +132,8 @@ impl Node {
                 self.registry.hear(notice, Now::read().monotonic);
                 self.carry_out_orders();
             }
-            Report::Clients { clients } => self.collect_status(clients),
+            Report::Status { shard, answer } => self.reporting.answered(shard, *answer),
+            Report::Asked { asker } => self.reporting.want(asker),
             Report::Signal(signal) => self.signalled(signal),
             // Counted by `run` and by the start.
             Report::Ready | Report::Ended { .. } => {}
@@ -220,6 +213,7 @@ impl Node {
         let signal = match signal {
             libc::SIGTERM => StopSignal::Terminate,
             libc::SIGINT => StopSignal::Interrupt,
+            libc::SIGUSR2 => return self.reporting.want_in_log(),
             other => {
                 let text = format!(
                     "signal {other} is not served yet: stop the server with SIGTERM and start it again"
@@ -229,6 +223,7 @@ impl Node {
         };
         if matches!(self.state, State::Serving) {
             self.state = State::Stopping(signal);
+            self.reporting.keep_status();
             self.publish(NodeEvent::Stopping { signal });
             self.stop_shards();
         }
@@ -258,48 +253,27 @@ impl Node {
         }
     }
 
-    /// Begins a new version of the status file when it is time.
-    fn ask_for_status(&mut self) {
-        let serving = matches!(self.state, State::Serving);
-        let Some(status) = self.status.as_mut().filter(|_| serving) else {
-            return;
-        };
+    /// Asks the shards what somebody wants to know, and tells what they have answered.
+    fn tell_of_itself(&mut self) {
         let now = Instant::now();
-        if now < status.next {
-            return;
+        let (registry, shards, reports) = (&self.registry, &self.shards, &self.reports);
+        let told = self
+            .reporting
+            .end(now, || counters(registry, shards, reports));
+        if let Some(event) = told {
+            self.publish(event);
         }
-        status.next = now + status.interval;
-        status.collected.clear();
-        status.awaited = self.shards.len();
-        for shard in &mut self.shards {
-            shard.tell(Instruction::ReportClients);
-        }
-    }
-
-    fn collect_status(&mut self, clients: Vec<ClientStatus>) {
-        let Some(status) = &mut self.status else {
-            return;
-        };
-        status.collected.extend(clients);
-        status.awaited = status.awaited.saturating_sub(1);
-        if status.awaited == 0 {
-            let clients = std::mem::take(&mut status.collected);
-            let snapshot = StatusSnapshot {
-                unix: Now::read().unix,
-                clients,
-                longest_queue: 0,
-            };
-            // A file that can't be written fast enough is left out, not waited for.
-            let _left_out = status.file.offer(snapshot);
+        for shard in self.reporting.begin(now) {
+            if let Some(shard) = self.shards.get_mut(shard) {
+                shard.tell(Instruction::ReportStatus);
+            }
         }
     }
 
     /// The last of a node: threads, files, log.
     fn end(mut self) -> Result<(), StartError> {
         self.shards.clear();
-        if let Some(status) = self.status.take() {
-            status.file.finish();
-        }
+        self.reporting.finish();
         let result = match self.state.clone() {
             State::Failed(failure) => Err(StartError::Shard(failure)),
             State::Stopping(signal) => {
@@ -315,18 +289,6 @@ impl Node {
 
     fn publish(&mut self, event: NodeEvent) {
         self.bus.publish(Now::read().unix, event);
-    }
-}
-
-impl StatusReports {
-    pub(super) fn new(file: StatusFile, interval: Duration) -> Self {
-        Self {
-            file,
-            interval,
-            next: Instant::now(),
-            collected: Vec::new(),
-            awaited: 0,
-        }
     }
 }
 
@@ -377,6 +339,34 @@ impl Drop for ShardHandle {
         // A panic has been reported by the panic hook, and to the node thread.
         let _panicked = thread.join();
     }
+}
+
+/// What the node thread counts.
+fn counters(registry: &Registry, shards: &[ShardHandle], reports: &Receiver<Report>) -> Counters {
+    let sum = |count: fn(&ShardHandle) -> u64| shards.iter().map(count).sum();
+    Counters::default()
+        .with(
+            "clients",
+            [
+                ("registered", registry.len() as u64),
+                ("shards", shards.len() as u64),
+            ],
+        )
+        .with(
+            "mailboxes",
+            [
+                ("reports_waiting", reports.len() as u64),
+                ("instructions_sent", sum(|shard| shard.instructions.sent())),
+                (
+                    "instructions_refused",
+                    sum(|shard| shard.instructions.refused()),
+                ),
+                (
+                    "instructions_waiting",
+                    sum(|shard| shard.waiting.len() as u64),
+                ),
+            ],
+        )
 }
 
 /// Signals of the process, made into reports.

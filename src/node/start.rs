@@ -14,13 +14,15 @@ use crossbeam::channel;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::bus::Bus;
-use super::event::{NodeEvent, Text};
+use super::control_socket::{ControlSocket, ControlSocketError};
+use super::event::{Direction, NodeEvent, SteeredBy, Text};
 use super::log::{Log, LogTarget};
 use super::privileges::{Confinement, PrivilegesError, allow_locked_memory};
 use super::registry::{Registry, RegistryRules};
-use super::running::{Assembled, Node, StatusReports};
+use super::reporting::Unstarted;
+use super::running::{Assembled, Node};
 use super::settings::{Bind, DeviceName, ListenerSettings, Settings, StatusSettings};
-use super::status::StatusWriter;
+use super::status::{StatusFormat, StatusWriter};
 use crate::crypto::CookieKey;
 use crate::limits::{
     EVENTS_PER_SUBSCRIBER, NODE_REPORTS, RECEIVE_BUFFER, START_PATIENCE, START_RETRY, locked_memory,
@@ -66,6 +68,9 @@ pub enum StartError {
     /// A shard did not start, or ended by itself.
     #[error("{0}")]
     Shard(String),
+    /// The control socket can't be had.
+    #[error(transparent)]
+    Control(#[from] ControlSocketError),
     /// The process can't give up its privileges.
     #[error(transparent)]
     Privileges(#[from] PrivilegesError),
@@ -88,9 +93,12 @@ impl Node {
                     error,
                 }
             })?;
-        let mut starting = Starting { bus };
+        let mut starting = Starting {
+            bus,
+            steered: Vec::new(),
+        };
         let assembled = starting.assemble(&settings);
-        let Starting { mut bus } = starting;
+        let Starting { mut bus, .. } = starting;
         match assembled {
             Ok(assembled) => Ok(Self::new(bus, log, assembled)),
             Err(error) => {
@@ -110,6 +118,8 @@ impl Node {
 /// A node on its way: what it has to say goes to the bus from the beginning.
 struct Starting {
     bus: Bus,
+    /// Who brings packets to their shards.
+    steered: Vec<(Direction, SteeredBy)>,
 }
 
 impl Starting {
@@ -122,7 +132,7 @@ impl Starting {
         let cores = settings.shards.cores.as_slice().into();
         self.publish(NodeEvent::ShardsPlaced { cores });
         let confinement = Confinement::of(&settings.process)?;
-        let status = settings.status.as_ref().map(open_status).transpose()?;
+        let reporting = open_reporting(settings)?;
         let session = Arc::new(rules::session_settings(settings)?);
         let steering = Steering::new(shards(settings), &mut SystemRandom);
         let sockets = self.bind(settings)?;
@@ -144,7 +154,6 @@ impl Starting {
             self.publish(confinement.event());
         }
         // Threads from here on: they have what is left.
-        let status = status.map(start_status).transpose()?;
         let (reporter, reports) = channel::bounded(NODE_REPORTS);
         let common = shards::Common {
             cookie: CookieKey::new(&mut SystemRandom, session.timing.hand_window),
@@ -161,13 +170,15 @@ impl Starting {
             shards: shards.len() as u16,
         });
         shards::wait_until_ready(&reports, shards.len())?;
+        let steered = std::mem::take(&mut self.steered);
+        let reporting = reporting.start(shards.len(), steered, &reporter);
         Ok(Assembled {
             registry,
             tun_steering,
             shards,
             reports,
             reporter,
-            status,
+            reporting: reporting.map_err(StartError::Thread)?,
         })
     }
 
@@ -259,16 +270,22 @@ fn patiently<T, E>(
     }
 }
 
+fn open_reporting(settings: &Settings) -> Result<Unstarted, StartError> {
+    let status = settings.status.as_ref().map(open_status).transpose()?;
+    let control = settings.control_socket.as_deref().map(ControlSocket::bind);
+    let format = settings.status.as_ref().map(|status| status.format);
+    Ok(Unstarted {
+        status,
+        control: control.transpose()?,
+        format: format.unwrap_or(StatusFormat::V1),
+    })
+}
+
 fn open_status(status: &StatusSettings) -> Result<(StatusWriter, Duration), StartError> {
     let path = status.path.clone();
     let file = StatusWriter::open(path.clone(), status.format)
         .map_err(|error| StartError::Status { path, error })?;
     Ok((file, status.interval))
-}
-
-fn start_status((writer, interval): (StatusWriter, Duration)) -> Result<StatusReports, StartError> {
-    let file = writer.start().map_err(StartError::Thread)?;
-    Ok(StatusReports::new(file, interval))
 }
 
 fn listen(listener: &ListenerSettings) -> Listen {

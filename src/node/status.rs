@@ -15,7 +15,7 @@ use ipnet::IpNet;
 use jiff::tz::TimeZone;
 
 use super::event::{Printable, RealAddress, Text};
-use super::local_time::local_time;
+use super::local_time::{local_time, system_zone};
 use super::title::title;
 use super::writer::Writer;
 use crate::wire::PeerId;
@@ -192,7 +192,7 @@ impl StatusWriter {
             file: open(&path)?,
             path,
             format,
-            zone: TimeZone::system(),
+            zone: system_zone(),
         })
     }
 

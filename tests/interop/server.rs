@@ -139,6 +139,24 @@ impl Server {
         }
     }
 
+    /// Starts the server program without these capabilities (`setuid,setgid`), and waits for nothing.
+    pub(crate) fn spawn_without(site: &Site, capabilities: &str, arguments: &[String]) -> Self {
+        let program = Implementation::chosen().program();
+        let taken: Vec<String> = capabilities
+            .split(',')
+            .map(|capability| format!("-{capability}"))
+            .collect();
+        let words = ["--bounding-set", &taken.join(","), program];
+        let arguments: Vec<&str> = words
+            .into_iter()
+            .chain(arguments.iter().map(String::as_str))
+            .collect();
+        let namespace = site.topology.server.name();
+        Self {
+            process: Process::spawn("the server", namespace, "setpriv", &arguments),
+        }
+    }
+
     /// Asks the server to end, and gives its exit status.
     pub(crate) fn stop(&mut self) -> ExitStatus {
         self.process.signal(Signal::TERM);

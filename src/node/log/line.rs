@@ -152,6 +152,14 @@ impl<'a> Page<'a> {
                 DROPPED,
                 format_args!("{packets} packets dropped: {}", reason.name()),
             ),
+            NodeEvent::Reported(report) => {
+                for line in report.status().lines() {
+                    self.say(INFO, format_args!("{line}"));
+                }
+                for line in report.counters() {
+                    self.say(INFO, format_args!("{line}"));
+                }
+            }
             NodeEvent::Client { client, event } => {
                 self.client = Some(client);
                 self.client(client, event);

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use jiff::tz::TimeZone;
 
 use super::line::{Line, Severity};
-use crate::node::local_time::local_time;
+use crate::node::local_time::{local_time, system_zone};
 
 /// Where lines go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,7 +77,7 @@ impl Sink {
             Self::Stream(Stream {
                 to,
                 stamp,
-                zone: TimeZone::system(),
+                zone: system_zone(),
             })
         };
         Ok(match target {

@@ -42,6 +42,11 @@ impl Backlog {
         self.clients.is_empty() && self.half_open.is_empty() && self.strangers.is_empty()
     }
 
+    /// Datagrams that wait.
+    pub(super) fn len(&self) -> usize {
+        self.clients.len() + self.half_open.len() + self.strangers.len()
+    }
+
     /// Copies a datagram.
     ///
     /// # Errors

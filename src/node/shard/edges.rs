@@ -1,6 +1,7 @@
 //! What a shard wants of the world around it. A ring with sockets and a tun queue is one such world,
 //! a simulation another.
 
+use crate::node::counters::Counters;
 use crate::node::message::Report;
 use crate::packet::{Buffer, DropReason, Packet, Parcel, Path};
 use crate::time::Now;
@@ -50,6 +51,9 @@ pub trait Edges {
 
     /// A buffer that the world is done with; with a reason, if its packet was dropped.
     fn reclaim(&mut self) -> Option<(Buffer, Option<DropReason>)>;
+
+    /// Adds what the world has counted by itself.
+    fn counters(&self, counters: Counters) -> Counters;
 
     /// Tells the node thread something.
     ///

@@ -33,6 +33,7 @@ use super::event::NodeEvent;
 use super::leases::Addresses;
 use super::message::{Instruction, Report};
 use super::registry::Announcement;
+use super::rounds::Answer;
 use super::strangers::StrangerAllowance;
 use crate::limits::{
     BATCH_PACKETS, DROP_REPORT_INTERVAL, IDLE_TURN, REPORTS_BEFORE_LOSS, STOP_GRACE,
@@ -102,6 +103,7 @@ impl Network {
 
 /// One core's share of a node.
 pub struct Shard<E> {
+    number: u16,
     pub(super) io: Io<E>,
     protocol: OpenVpn2,
     network: Network,
@@ -156,6 +158,7 @@ impl<E: Edges> Shard<E> {
         let (number, of) = (u32::from(parts.number), u32::from(shards));
         let peers = PeerTable::new(number, of, clients_max, &mut *random);
         Self {
+            number: parts.number,
             io: Io::new(edges, pool),
             protocol: parts.protocol.with_limits(parts.network.contact, shards),
             connections: Connections::new(shards),
@@ -210,9 +213,13 @@ impl<E: Edges> Shard<E> {
             Instruction::Release { session } => self.release(session, now),
             Instruction::Forget { session } => self.registration.forget(session),
             Instruction::Announce(announcement) => self.follow(&announcement),
-            Instruction::ReportClients => {
-                let clients = self.client_statuses(now);
-                self.report(Report::Clients { clients });
+            Instruction::ReportStatus => {
+                let answer = Box::new(Answer {
+                    clients: self.client_statuses(now),
+                    counters: self.counters(),
+                });
+                let shard = self.number;
+                self.report(Report::Status { shard, answer });
             }
             Instruction::Stop => {
                 self.farewells = self.connections.keys();

@@ -2,7 +2,9 @@
 
 use super::connections::{Connection, Standing};
 use super::{Edges, Shard};
+use crate::node::counters::{Counters, ShardCounters};
 use crate::node::status::{ClientStatus, RouteStatus};
+use crate::packet::Traffic;
 use crate::time::Now;
 use crate::wire::PeerId;
 
@@ -14,6 +16,45 @@ impl<E: Edges> Shard<E> {
         listed
             .map(|connection| self.client_status(connection, now))
             .collect()
+    }
+
+    /// What the shard and the world around it have counted.
+    pub(super) fn counters(&self) -> ShardCounters {
+        let sessions = self.connections.iter().count();
+        let (mut clients, mut traffic) = (0, Traffic::default());
+        for (_, peer) in self.peers.iter() {
+            clients += 1;
+            traffic.received_packets += peer.traffic.received_packets;
+            traffic.received_bytes += peer.traffic.received_bytes;
+            traffic.sent_packets += peer.traffic.sent_packets;
+            traffic.sent_bytes += peer.traffic.sent_bytes;
+        }
+        let counters = Counters::default()
+            .with(
+                "clients",
+                [
+                    ("connected", clients),
+                    ("sessions", sessions as u64),
+                    ("received_packets", traffic.received_packets),
+                    ("received_bytes", traffic.received_bytes),
+                    ("sent_packets", traffic.sent_packets),
+                    ("sent_bytes", traffic.sent_bytes),
+                ],
+            )
+            .with(
+                "queues",
+                [
+                    ("buffers_free", self.io.pool.free() as u64),
+                    ("control_waiting", self.backlog.len() as u64),
+                    ("reports_waiting", self.unreported.len() as u64),
+                    ("events_lost", self.lost_events),
+                ],
+            );
+        ShardCounters {
+            counters: self.io.edges.counters(counters),
+            hand_offs: self.io.hand_offs.clone(),
+            drops: self.io.drops.clone(),
+        }
     }
 
     fn client_status(&self, connection: &Connection, now: Now) -> ClientStatus {

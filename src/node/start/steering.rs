@@ -69,6 +69,7 @@ impl Starting {
             Ok(attached) => (SteeredBy::Program, Some(attached)),
             Err(by) => (by, None),
         };
+        self.steered.push((direction, by.clone()));
         self.publish(NodeEvent::Steered { direction, by });
         attached
     }

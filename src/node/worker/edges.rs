@@ -9,6 +9,7 @@ use super::exchange::Exchange;
 use super::losses::Losses;
 use super::sends::Sends;
 use crate::limits::{POOL_BUFFERS, RECEIVE_BUFFERS, TUN_BUFFERS};
+use crate::node::counters::Counters;
 use crate::node::message::Report;
 use crate::node::shard::{Congestion, Edges};
 use crate::packet::{Buffer, DropReason, Packet, Parcel, Path, Pool};
@@ -162,6 +163,25 @@ impl Edges for RingEdges {
 
     fn give_back(&mut self, from: u16, buffer: Buffer) {
         self.exchange.give_back(from, buffer);
+    }
+
+    fn counters(&self, counters: Counters) -> Counters {
+        let ring = self.reactor.counters();
+        let mailboxes = [
+            ("parcels_waiting", self.exchange.waiting() as u64),
+            ("buffers_away", self.exchange.away() as u64),
+        ];
+        counters.with("mailboxes", mailboxes).with(
+            "ring",
+            [
+                ("receive_errors", ring.receive_errors),
+                ("receive_starved", ring.receive_starved),
+                ("tun_read_errors", ring.tun_read_errors),
+                ("tun_starved", ring.tun_starved),
+                ("armed", ring.armed),
+                ("stale_completions", ring.stale_completions),
+            ],
+        )
     }
 
     fn report(&mut self, report: Report) -> Result<(), Report> {

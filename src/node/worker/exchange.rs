@@ -98,6 +98,17 @@ impl Exchange {
         links.any(|link| !link.parcels.from.is_empty())
     }
 
+    /// Packets that other shards have handed over and that wait.
+    pub(super) fn waiting(&self) -> usize {
+        let links = self.links.iter().flatten();
+        links.map(|link| link.parcels.from.len()).sum()
+    }
+
+    /// Buffers that other shards have.
+    pub(super) fn away(&self) -> usize {
+        self.away
+    }
+
     /// A packet that another shard has handed over; the shards are taken from in turn.
     pub(super) fn take(&mut self) -> Option<Parcel> {
         let count = self.links.len();

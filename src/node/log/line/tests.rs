@@ -3,7 +3,11 @@
 
 use std::sync::Arc;
 
+use jiff::tz::TimeZone;
+
 use super::*;
+use crate::node::counters::{Counters, NodeReport};
+use crate::node::status::{StatusFormat, StatusSnapshot};
 use crate::session::Rate;
 use std::time::Duration;
 
@@ -469,6 +473,34 @@ fn the_life_of_the_node_is_told_in_the_words_of_openvpn() {
                 group: Some("vpn".into()),
             },
             vec![(1, "GID set to vpn"), (1, "Capabilities retained: none")],
+        ),
+        (
+            NodeEvent::Reported(Arc::new(NodeReport {
+                status: StatusSnapshot {
+                    unix: 1_795_309_235,
+                    ..StatusSnapshot::default()
+                },
+                format: StatusFormat::V1,
+                zone: TimeZone::UTC,
+                steered: Vec::new(),
+                node: Counters::default().with("clients", [("registered", 0)]),
+                shards: vec![None],
+            })),
+            vec![
+                (1, "OpenVPN CLIENT LIST"),
+                (1, "Updated,2026-11-22 01:00:35"),
+                (
+                    1,
+                    "Common Name,Real Address,Bytes Received,Bytes Sent,Connected Since",
+                ),
+                (1, "ROUTING TABLE"),
+                (1, "Virtual Address,Common Name,Real Address,Last Ref"),
+                (1, "GLOBAL STATS"),
+                (1, "Max bcast/mcast queue length,0"),
+                (1, "END"),
+                (1, "node: clients: registered=0"),
+                (1, "shard 0: no answer"),
+            ],
         ),
         (
             NodeEvent::InitializationComplete,
