@@ -3,10 +3,12 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
+use rustix::process::Signal;
+
 use crate::network::{LAN_V4, LAN_V6, Namespace, TUNNEL_V4, TUNNEL_V6};
 use crate::pki::{Identity, Kind};
 use crate::process::{Process, eventually};
-use crate::server::{Implementation, PORT, READY, Site, address};
+use crate::server::{Implementation, PORT, READY, Site, address, shards};
 use crate::traffic::ping;
 
 /// The lines of a client's configuration file, all certificates and keys inline.
@@ -131,6 +133,40 @@ impl Client {
         &site.topology.clients[self.index]
     }
 
+    /// The shard that has the session: peer ids lead to it. The stock daemon gives them in a row.
+    pub(crate) fn shard(&self) -> u32 {
+        let lines = self.process.lines();
+        let pushed = lines.iter().rfind(|line| line.contains("PUSH_REPLY"));
+        let words = pushed.and_then(|line| line.split_once(",peer-id "));
+        let digits = words.and_then(|(_, rest)| rest.split([',', '\'']).next());
+        let peer_id: u32 = digits.and_then(|digits| digits.parse().ok()).unwrap();
+        peer_id % shards()
+    }
+
+    /// Has the client reconnect until its new session is on another shard than the one before; with
+    /// a server that has only one, once.
+    pub(crate) fn reconnect_elsewhere(&self, site: &Site) {
+        let (connections, before) = (self.process.count(READY), self.shard());
+        let elsewhere = (1..=RECONNECTS).any(|round| {
+            self.process.signal(Signal::USR1);
+            self.process.wait_for_count(READY, connections + round);
+            self.wait_connected(site);
+            shards() == 1
+                || Implementation::chosen() == Implementation::Stock
+                || self.shard() != before
+        });
+        assert!(elsewhere, "{RECONNECTS} sessions on shard {before}");
+    }
+
+    /// Takes the client's first address away: from now on it sends from its second one.
+    pub(crate) fn move_to_second_address(&self, site: &Site) {
+        let (namespace, index) = (self.namespace(site), self.index);
+        let [first, second] = [2, 3].map(|last| format!("10.80.{index}.{last}/24"));
+        namespace.ip(&["address", "del", &first, "dev", "out"]);
+        // Without this it would never be chosen as a source.
+        namespace.ip(&["address", "replace", &second, "dev", "out"]);
+    }
+
     /// The tunnel address that the server gave.
     pub(crate) fn tunnel_v4(&self, site: &Site) -> Ipv4Addr {
         let addresses = self.namespace(site).addresses_of("tun0");
@@ -177,3 +213,6 @@ impl Client {
         self.assert_reaches_all(site);
     }
 }
+
+/// Far more than chance needs to give another shard.
+const RECONNECTS: usize = 30;

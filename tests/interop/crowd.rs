@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use crate::client::{Client, ClientConfig};
 use crate::network::{LAN_V4, LAN_V6};
 use crate::pki::static_key;
-use crate::process::eventually;
 use crate::server::{Server, Site};
 use crate::traffic::{PingStream, ping};
 
@@ -57,23 +56,4 @@ fn sixteen_clients_at_once() {
         stream.stop_and_assert_all_received();
     }
     assert_eq!(server.process.count("Peer Connection Initiated"), CLIENTS);
-}
-
-/// Clients reach each other through the server's machine (its kernel forwards).
-#[test]
-fn clients_reach_each_other_by_forwarding() {
-    let site = Site::new(2);
-    let config = site.server_config();
-    let _server = Server::start(&site, &config);
-    let [first, second] = [0, 1].map(|index| {
-        Client::connect(
-            &site,
-            &ClientConfig::new(&site, index, &format!("client-{index}")),
-        )
-    });
-    eventually("a ping from client to client", || {
-        let report = ping(first.namespace(&site), second.tunnel_v4(&site).into(), 1);
-        (report.received == 1).then_some(())
-    });
-    ping(first.namespace(&site), second.tunnel_v6(&site).into(), 5).assert_all_received();
 }

@@ -43,6 +43,7 @@ struct Shared {
     inner: UdpSocket,
     outer: [UdpSocket; 2],
     active: AtomicUsize,
+    taken: Mutex<Option<UdpSocket>>,
     client: Mutex<Option<SocketAddr>>,
     filter: Mutex<Filter>,
     ended: AtomicBool,
@@ -74,6 +75,7 @@ impl Relay {
             inner,
             outer,
             active: AtomicUsize::new(0),
+            taken: Mutex::new(None),
             client: Mutex::new(None),
             filter: Mutex::new(Box::new(|_, _| Fate::Pass)),
             ended: AtomicBool::new(false),
@@ -107,6 +109,19 @@ impl Relay {
     /// The other outer address and port from now on, as after a NAT forgot the mapping.
     pub(crate) fn rebind(&self) {
         self.shared.active.fetch_xor(1, Ordering::Relaxed);
+    }
+
+    /// From now on, this client's datagrams leave from the address and port of `other`, as if its
+    /// mapping had been given away; what comes back to there is still the other's.
+    pub(crate) fn take_mapping_of(&self, other: &Self) {
+        let active = other.shared.active.load(Ordering::Relaxed);
+        let taken = other.shared.outer[active].try_clone().unwrap();
+        *self.shared.taken.lock().unwrap() = Some(taken);
+    }
+
+    /// From now on, they leave from where they left before.
+    pub(crate) fn give_mapping_back(&self) {
+        *self.shared.taken.lock().unwrap() = None;
     }
 }
 
@@ -154,7 +169,9 @@ impl Shared {
     fn send(&self, way: Way, datagram: &[u8]) {
         // A datagram that cannot be sent is lost, as on any network.
         if way == Way::ToServer {
-            let _ = self.outer[self.active.load(Ordering::Relaxed)].send(datagram);
+            let taken = self.taken.lock().unwrap();
+            let own = &self.outer[self.active.load(Ordering::Relaxed)];
+            let _ = taken.as_ref().unwrap_or(own).send(datagram);
         } else if let Some(client) = *self.client.lock().unwrap() {
             let _ = self.inner.send_to(datagram, client);
         }

@@ -39,9 +39,7 @@ fn session_follows_a_client_to_its_new_address() {
     let client = Client::connect(&site, &ClientConfig::new(&site, 0, "alice"));
     client.assert_reaches_all(&site);
     let namespace = client.namespace(&site);
-    namespace.ip(&["address", "del", "10.80.0.2/24", "dev", "out"]);
-    // The second address lost its label of a secondary; it may be chosen from now on.
-    namespace.ip(&["address", "replace", "10.80.0.3/24", "dev", "out"]);
+    client.move_to_second_address(&site);
     eventually("traffic from the new address", || {
         (ping(namespace, LAN_V4, 1).received == 1).then_some(())
     });
@@ -65,4 +63,59 @@ fn renegotiation_after_a_move() {
     server.process.wait_for_count("Control Channel: TLSv1.", 3);
     stream.stop_and_assert_all_received();
     assert_eq!(client.process.count(READY), 1);
+}
+
+/// Nothing but its address says whose a `DATA_V1` packet is: from another one it is nobody's.
+#[test]
+fn client_that_sends_data_v1_does_not_move() {
+    let site = Site::new(1);
+    let config = site.server_config().without("verb").line("verb 4");
+    let server = Server::start(&site, &config);
+    let relay = Relay::start(&site.topology.clients[0], 0);
+    let client = Client::connect(&site, &sending_data_v1(&site, 0, "alice", &relay));
+    client.assert_reaches_all(&site);
+    for _ in 0..2 {
+        relay.rebind();
+        assert_eq!(ping(client.namespace(&site), LAN_V4, 10).received, 0);
+        relay.rebind();
+        client.assert_reaches_all(&site);
+    }
+    assert_eq!(server.process.count("floated from"), 0);
+    assert_eq!(client.process.count(READY), 1);
+}
+
+/// A client whose packets come from the address of a `DATA_V1` client, as a NAT that gives
+/// mappings away would have it, does not move there: what is sent to that address is the other's.
+#[test]
+fn nobody_moves_to_the_address_of_a_data_v1_client() {
+    let site = Site::new(2);
+    let config = site.server_config().without("verb").line("verb 4");
+    let server = Server::start(&site, &config);
+    let relays = [0, 1].map(|index| Relay::start(&site.topology.clients[index], index));
+    let (ip, port) = relays[0].address();
+    let mover = ClientConfig::new(&site, 0, "mover").remote(ip, port);
+    let mover = Client::connect(&site, &mover);
+    let holder = sending_data_v1(&site, 1, "holder", &relays[1]);
+    let holder = Client::connect(&site, &holder);
+
+    let stream = PingStream::start(holder.namespace(&site), LAN_V4);
+    relays[0].take_mapping_of(&relays[1]);
+    let lost = ping(mover.namespace(&site), LAN_V4, 20);
+    assert_eq!(lost.received, 0, "packets from another's address");
+    relays[0].give_mapping_back();
+    mover.assert_reaches_all(&site);
+    stream.stop_and_assert_all_received();
+    assert_eq!(server.process.count("floated from"), 0);
+    for client in [&mover, &holder] {
+        assert_eq!(client.process.count(READY), 1, "the same session");
+        assert_eq!(client.process.count("Decrypt error"), 0);
+    }
+}
+
+/// A client that sends `DATA_V1` through a relay.
+fn sending_data_v1(site: &Site, index: usize, name: &str, relay: &Relay) -> ClientConfig {
+    let (ip, port) = relay.address();
+    ClientConfig::new(site, index, name)
+        .remote(ip, port)
+        .line("pull-filter ignore \"peer-id\"")
 }

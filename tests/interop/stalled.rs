@@ -19,7 +19,7 @@ use crate::client::{Client, ClientConfig};
 use crate::network::{LAN_V4, LAN_V6, Namespace};
 use crate::process::{Process, eventually, run};
 use crate::server::{Implementation, READY, RINGWAY, Server, Site};
-use crate::traffic::PingStream;
+use crate::traffic::{PingStream, ping};
 
 /// A pipe with a name, between the server and a reader that may stop.
 struct Fifo {
@@ -188,7 +188,34 @@ fn status_file_that_takes_nothing() {
 /// A client's machine is there and the client stands still, while much is sent to it.
 #[test]
 fn client_that_reads_nothing() {
-    let site = Site::new(4);
+    floods_one_client(
+        |_, client| client.process.signal(Signal::STOP),
+        |_, client| client.process.signal(Signal::CONT),
+    );
+}
+
+/// A client's machine is not there any more: packets to it wait for its Ethernet address.
+#[test]
+fn client_whose_machine_does_not_answer() {
+    floods_one_client(
+        |site, client| {
+            let namespace = client.namespace(site);
+            namespace.ip(&["link", "set", "out", "arp", "off"]);
+            let device = format!("c{FLOODED}");
+            site.topology
+                .server
+                .ip(&["neigh", "flush", "dev", device.as_str()]);
+        },
+        |site, client| {
+            let namespace = client.namespace(site);
+            namespace.ip(&["link", "set", "out", "arp", "on"]);
+        },
+    );
+}
+
+/// `stop` keeps what is sent to one client from being read, until `go`. Meanwhile much is sent.
+fn floods_one_client(stop: impl FnOnce(&Site, &Client), go: impl FnOnce(&Site, &Client)) {
+    let site = Site::new(FLOODED + 1);
     let config = site
         .server_config()
         .without("keepalive")
@@ -196,18 +223,51 @@ fn client_that_reads_nothing() {
         .line("reneg-sec 6");
     let _server = Server::start(&site, &config);
     let clients = Clients::connect(&site);
-    let stopped = ClientConfig::new(&site, 3, "stopped");
-    let stopped = Client::connect(&site, &stopped.line("reneg-sec 0"));
-    stopped.assert_reaches_all(&site);
-    let target = stopped.tunnel_v4(&site).into();
+    let config = ClientConfig::new(&site, FLOODED, "flooded").line("reneg-sec 0");
+    let flooded = Client::connect(&site, &config);
+    flooded.assert_reaches_all(&site);
+    let target = flooded.tunnel_v4(&site).into();
     let mut flood = None;
     clients.assert_served_during(|| {
-        stopped.process.signal(Signal::STOP);
+        stop(&site, &flooded);
         flood = Some(Flood::start(&site.topology.lan, target));
     });
     drop(flood);
-    stopped.process.signal(Signal::CONT);
-    stopped.wait_until_reaching(&site);
+    go(&site, &flooded);
+    flooded.wait_until_reaching(&site);
+}
+
+/// The tun device takes nothing: what clients send each other passes, and a newcomer connects.
+#[test]
+fn device_that_takes_nothing() {
+    let site = Site::new(4);
+    let config = site.server_config().line("client-to-client");
+    let server = Server::start(&site, &config);
+    let clients = Clients::connect(&site);
+    let flooder = Client::connect(&site, &ClientConfig::new(&site, 3, "flooder"));
+    let [first, second] = [0, 1].map(|index: usize| &clients.early[index]);
+    let to = second.tunnel_v6(&site).into();
+    let stream = PingStream::start(first.namespace(&site), to);
+    let flood = Flood::start(flooder.namespace(&site), LAN_V4);
+    site.topology.server.ip(&["link", "set", "tun0", "down"]);
+    let late = Client::spawn(&site, &ClientConfig::new(&site, 2, "late"));
+    late.process.wait_for(READY);
+    let to = first.tunnel_v4(&site).into();
+    eventually("a ping of the newcomer", || {
+        (ping(late.namespace(&site), to, 1).received == 1).then_some(())
+    });
+    ping(late.namespace(&site), to, 20).assert_all_received();
+    stream.stop_and_assert_all_received();
+    drop(flood);
+    // The device lost its IPv6 address.
+    site.topology.server.ip(&["link", "set", "tun0", "up"]);
+    eventually("a ping through the device", || {
+        (ping(late.namespace(&site), LAN_V4, 1).received == 1).then_some(())
+    });
+    for client in [first, second, &late] {
+        ping(client.namespace(&site), LAN_V4, 5).assert_all_received();
+    }
+    assert_eq!(server.process.count("Peer Connection Initiated"), 4);
 }
 
 /// Packets of 1,200 bytes, some thousands a second, until it is dropped.
@@ -248,3 +308,6 @@ impl Drop for Flood {
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }
+
+/// The client that much is sent to; others are in its way if the server waits for it.
+const FLOODED: usize = 3;

@@ -26,6 +26,13 @@ impl PingReport {
             self.text
         );
     }
+
+    /// Asserts that each answer came with this time to live (or hop limit).
+    pub(crate) fn assert_ttl(&self, wanted: u8) {
+        let wanted = format!(" ttl={wanted} ");
+        let mut answers = self.text.lines().filter(|line| line.contains(ANSWER));
+        assert!(answers.all(|line| line.contains(&wanted)), "{}", self.text);
+    }
 }
 
 /// Sends `count` pings, 20 a second, and waits up to 6 seconds for the answers.
@@ -62,7 +69,8 @@ pub(crate) fn ping_with(from: &Namespace, to: IpAddr, count: u32, further: &[&st
 
 /// The number of the ping that a line of output is the answer to.
 fn answered(line: &str) -> Option<u32> {
-    let number = line.split_once(ANSWER)?.1.split(' ').next()?;
+    let (_, rest) = line.split_once(ANSWER)?;
+    let number = rest.split_once("icmp_seq=")?.1.split(' ').next()?;
     Some(number.parse().unwrap())
 }
 
@@ -190,4 +198,5 @@ fn receive(stream: &mut TcpStream) -> Digest {
 const TRANSFER: usize = 10_000_000;
 const CHUNK: usize = 8_000;
 const PING_SECONDS: u32 = 120;
-const ANSWER: &str = "icmp_seq=";
+/// What only the line of an answer has: those of refusals and redirects have numbers, too.
+const ANSWER: &str = " bytes from ";
