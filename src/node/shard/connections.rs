@@ -34,6 +34,9 @@ struct Place {
 pub(super) struct Connection {
     pub(super) session: Session,
     pub(super) path: Path,
+    /// Where it began. It is found there as long as it lives: a copy of its first packet, with a
+    /// cookie that is still good there, would begin a second session with the same session ids.
+    began_at: SocketAddr,
     /// The session id that the client chose.
     pub(super) client: SessionId,
     pub(super) tag: ClientTag,
@@ -149,6 +152,7 @@ impl Connections {
         let connection = Box::new(Connection {
             session,
             path,
+            began_at: path.remote,
             client,
             tag: ClientTag::nameless(path.remote),
             standing: Standing::Meeting,
@@ -271,7 +275,8 @@ impl Connections {
         let present = (connection.client, path.remote);
         connection.path = path;
         connection.tag.address = path.remote;
-        if self.by_control.get(&former) == Some(&key) {
+        let began_there = connection.began_at == former.1;
+        if !began_there && self.by_control.get(&former) == Some(&key) {
             self.by_control.remove(&former);
         }
         // Whoever is found there stays so: else a client that calls itself like another could take
@@ -283,9 +288,11 @@ impl Connections {
     pub(super) fn remove(&mut self, key: Key) -> Option<Box<Connection>> {
         self.get(key)?;
         let connection = self.places.remove(key.place as usize).connection;
-        let name = (connection.client, connection.path.remote);
-        if self.by_control.get(&name) == Some(&key) {
-            self.by_control.remove(&name);
+        for remote in [connection.began_at, connection.path.remote] {
+            let name = (connection.client, remote);
+            if self.by_control.get(&name) == Some(&key) {
+                self.by_control.remove(&name);
+            }
         }
         if let Some(filed) = connection.half_open {
             self.half_open.remove(key, filed);
