@@ -313,6 +313,14 @@ impl Connections {
         self.places.iter().map(|(_, place)| &*place.connection)
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    pub(super) fn half_open_len(&self) -> usize {
+        self.half_open.len()
+    }
+
     /// True when every session has said and heard all that it will.
     pub(super) fn all_quiet(&self) -> bool {
         self.places

@@ -103,6 +103,10 @@ impl HalfOpen {
         }
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.order.len()
+    }
+
     /// Whether `source` can have another session now.
     pub(super) fn room_for(&self, source: Source, now: Monotonic) -> Room {
         let least = if self.counts.get(&source).copied().unwrap_or(0) >= self.per_source {

@@ -17,6 +17,7 @@ mod io;
 mod narrate;
 pub mod registration;
 mod statuses;
+mod view;
 mod wheel;
 
 use std::collections::VecDeque;
@@ -28,6 +29,7 @@ use self::connections::{Connections, Key};
 pub use self::edges::{Congestion, Edges};
 use self::io::Io;
 use self::registration::Registration;
+pub use self::view::{ClientView, Load};
 use self::wheel::Wheel;
 use super::event::NodeEvent;
 use super::leases::Addresses;
