@@ -8,13 +8,16 @@
 #![allow(clippy::expect_used)] // a test says what it expects
 
 mod network;
+mod node;
+mod tls;
 mod world;
 
 use std::time::Duration;
 
 use network::Conditions;
 use ringway::session::LeaveReason;
-use world::{Ending, Engine, Plan, World};
+use tls::Engine;
+use world::{Ending, Plan, World};
 
 /// Seeds with the stand-in TLS; the full tier runs ten times as many.
 const SEEDS: u64 = 3_000;

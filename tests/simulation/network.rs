@@ -1,4 +1,4 @@
-//! The network between the two: datagrams in flight, and what happens to them.
+//! A network: datagrams in flight, and what happens to them.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -33,18 +33,18 @@ pub(crate) enum End {
 
 /// A datagram that gets through.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Arrival {
-    pub(crate) to: End,
+pub(crate) struct Arrival<To> {
+    pub(crate) to: To,
     pub(crate) bytes: Vec<u8>,
     /// Whether a bit was flipped.
     pub(crate) damaged: bool,
 }
 
-/// Datagrams on their way.
-pub(crate) struct Network {
+/// Datagrams on their way; `To` says to whom.
+pub(crate) struct Network<To> {
     conditions: Conditions,
     random: SeededRandom,
-    in_flight: BinaryHeap<Reverse<(Monotonic, u64, Arrival)>>,
+    in_flight: BinaryHeap<Reverse<(Monotonic, u64, Arrival<To>)>>,
     sent: u64,
 }
 
@@ -76,7 +76,7 @@ impl Conditions {
     }
 }
 
-impl Network {
+impl<To: Clone + Ord> Network<To> {
     pub(crate) fn new(seed: u64, conditions: Conditions) -> Self {
         let random = SeededRandom::new(seed ^ 0x0e7e_0e7e);
         Self {
@@ -93,7 +93,12 @@ impl Network {
         self.in_flight.clear();
     }
 
-    pub(crate) fn send(&mut self, now: Monotonic, to: End, datagram: &[u8]) {
+    /// What is sent from now on meets other conditions.
+    pub(crate) fn change(&mut self, conditions: Conditions) {
+        self.conditions = conditions;
+    }
+
+    pub(crate) fn send(&mut self, now: Monotonic, to: To, datagram: &[u8]) {
         let copies = 1 + u32::from(self.happens(self.conditions.duplication));
         for _ in 0..copies {
             if datagram.len() > self.conditions.mtu || self.happens(self.conditions.loss) {
@@ -110,6 +115,7 @@ impl Network {
                 .below(self.conditions.jitter.as_nanos() as u64 + 1);
             let arrival = now + self.conditions.delay + Duration::from_nanos(jitter);
             self.sent += 1;
+            let to = to.clone();
             self.in_flight.push(Reverse((
                 arrival,
                 self.sent,
@@ -122,7 +128,7 @@ impl Network {
         self.in_flight.peek().map(|Reverse((arrival, ..))| *arrival)
     }
 
-    pub(crate) fn arrive(&mut self, now: Monotonic) -> Option<Arrival> {
+    pub(crate) fn arrive(&mut self, now: Monotonic) -> Option<Arrival<To>> {
         if self.next_arrival()? > now {
             return None;
         }

@@ -2,12 +2,9 @@
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
-use ringway::crypto::tls::rustls::{Identity, RustlsEngine, TlsVersion};
-use ringway::crypto::tls::stand_in::StandInEngine;
-use ringway::crypto::tls::{PeerPolicy, PeerPurpose, TlsEngine};
 use ringway::crypto::{
     CookieKey, DataCipher, DataKeys, Digest, KeyDirection, OpenError, ReplayWindow, StaticKey,
     Wrapping,
@@ -21,13 +18,7 @@ use ringway::time::{Monotonic, Now};
 use ringway::wire::{DataHeader, KeyId, OptionsString, PeerId, Role};
 
 use crate::network::{Arrival, Conditions, End, Network};
-
-/// Which TLS the two speak.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Engine {
-    StandIn,
-    Rustls,
-}
+use crate::tls::{self, Engine};
 
 /// What the two are going to do.
 #[derive(Clone, Copy, Debug)]
@@ -72,7 +63,7 @@ pub(crate) struct World {
     now: Monotonic,
     plan: Plan,
     random: SeededRandom,
-    network: Network,
+    network: Network<End>,
     door: OpenVpn2,
     client: Side,
     server: Option<Side>,
@@ -246,7 +237,7 @@ impl World {
         }
     }
 
-    fn deliver(&mut self, arrival: Arrival) {
+    fn deliver(&mut self, arrival: Arrival<End>) {
         let Arrival {
             to,
             bytes: mut datagram,
@@ -462,16 +453,16 @@ fn settings(role: Role, engine: Engine, plan: &Plan) -> SessionSettings {
         ),
         _ => (Wrapping::tls_crypt(&key, role), Some(key)),
     };
-    let interval = match role {
-        Role::Server => plan.server_renegotiates,
-        Role::Client => plan.client_renegotiates,
+    let (interval, name) = match role {
+        Role::Server => (plan.server_renegotiates, "gate"),
+        Role::Client => (plan.client_renegotiates, "alice"),
     };
     let ping = (role == Role::Server).then(|| Duration::from_secs(10));
     SessionSettings {
         role,
         wrapping: Arc::new(wrapping),
         static_key,
-        tls: tls(role, engine),
+        tls: tls::engine(role, engine, name),
         ciphers: vec![DataCipher::Aes256Gcm, DataCipher::ChaCha20Poly1305],
         options_string: OptionsString::stock(role).to_string(),
         tun_mtu: 1500,
@@ -493,55 +484,6 @@ fn settings(role: Role, engine: Engine, plan: &Plan) -> SessionSettings {
             ping_restart: ping.map(|ping| ping * 12),
         },
     }
-}
-
-fn tls(role: Role, engine: Engine) -> Arc<dyn TlsEngine> {
-    match (engine, role) {
-        (Engine::StandIn, Role::Server) => Arc::new(StandInEngine::server("gate")),
-        (Engine::StandIn, Role::Client) => Arc::new(StandInEngine::client("alice")),
-        (Engine::Rustls, role) => Arc::clone(&rustls_engines()[usize::from(role == Role::Client)]),
-    }
-}
-
-/// The server's engine and the client's, of one authority.
-fn rustls_engines() -> &'static [Arc<dyn TlsEngine>; 2] {
-    static ENGINES: OnceLock<[Arc<dyn TlsEngine>; 2]> = OnceLock::new();
-    ENGINES.get_or_init(|| {
-        let authority_key = rcgen::KeyPair::generate().expect("generates");
-        let mut params = rcgen::CertificateParams::new(Vec::new()).expect("valid");
-        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let authority = params.self_signed(&authority_key).expect("signs");
-        let issuer = rcgen::Issuer::new(params, authority_key);
-        let engine = |name: &str, purpose, usage| {
-            let key = rcgen::KeyPair::generate().expect("generates");
-            let mut params = rcgen::CertificateParams::new(Vec::new()).expect("valid");
-            params
-                .distinguished_name
-                .push(rcgen::DnType::CommonName, name);
-            params.extended_key_usages = vec![usage];
-            let certificate = params.signed_by(&key, &issuer).expect("signs");
-            let identity = Identity {
-                chain: vec![certificate.der().clone()],
-                key: key.serialize_der().try_into().expect("a key"),
-            };
-            let policy = PeerPolicy::new(vec![authority.der().clone()], purpose).expect("usable");
-            let versions = TlsVersion::V1_2..=TlsVersion::V1_3;
-            let engine = RustlsEngine::new(identity, policy, purpose, versions, None);
-            Arc::new(engine.expect("usable")) as Arc<dyn TlsEngine>
-        };
-        [
-            engine(
-                "gate",
-                PeerPurpose::Client,
-                rcgen::ExtendedKeyUsagePurpose::ServerAuth,
-            ),
-            engine(
-                "alice",
-                PeerPurpose::Server,
-                rcgen::ExtendedKeyUsagePurpose::ClientAuth,
-            ),
-        ]
-    })
 }
 
 fn grant() -> Grant {
