@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use ringway::node::counters::Counters;
 use ringway::node::message::Report;
 use ringway::node::shard::{Congestion, Edges};
 use ringway::packet::{Buffer, DropReason, Packet, Parcel, Path, Pool};
@@ -197,6 +198,10 @@ impl Edges for SimulatedEdges {
 
     fn reclaim(&mut self) -> Option<(Buffer, Option<DropReason>)> {
         self.done.pop_front()
+    }
+
+    fn counters(&self, counters: Counters) -> Counters {
+        counters
     }
 
     fn report(&mut self, report: Report) -> Result<(), Report> {
