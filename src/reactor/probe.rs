@@ -122,11 +122,6 @@ fn operation_features(features: &mut Vec<Feature>) {
         required("READ", "wake-ups from other threads").when(has(opcode::Read::CODE)),
         required("ASYNC_CANCEL", "an orderly end").when(has(opcode::AsyncCancel2::CODE)),
         required("READ_MULTISHOT", "reading the tun device").when(has(opcode::ReadMulti::CODE)),
-        optional(
-            "MSG_RING",
-            "wake-ups between shards; without it, an event descriptor does it",
-        )
-        .when(has(opcode::MsgRingData::CODE)),
         required(
             "PBUF_RING",
             "buffers that the kernel takes when a packet arrives",

@@ -132,6 +132,12 @@ impl Ring {
         self.uring.params()
     }
 
+    /// What others send messages to.
+    #[cfg(test)]
+    pub(super) fn descriptor(&self) -> std::os::fd::RawFd {
+        std::os::fd::AsRawFd::as_raw_fd(&self.uring)
+    }
+
     /// Queues an operation for the next [`turn`](Self::turn). False when the queue is full, which a
     /// caller with no more operations in flight than the ring was made for never sees.
     ///

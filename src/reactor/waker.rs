@@ -66,6 +66,8 @@ impl Waker {
 }
 
 #[cfg(test)]
+mod compared;
+#[cfg(test)]
 mod tests {
     use std::io::Read;
 
