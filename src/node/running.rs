@@ -407,3 +407,34 @@ const SIGNALS: [i32; 5] = [
 ];
 const RETRY: Duration = Duration::from_millis(1);
 const IDLE: Duration = Duration::from_secs(3600);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_for_a_shard_that_takes_nothing_is_bounded() {
+        let waker = reactor::Waker::new().unwrap();
+        let (instructions, taken) = reactor::mailbox(8, waker);
+        let mut shard = ShardHandle::new(instructions, thread::spawn(|| {}));
+        let most = 8 + INSTRUCTIONS_WAITING as u64;
+        for session in 0..most + 100 {
+            shard.offer(Instruction::Forget { session });
+        }
+        assert_eq!(shard.waiting.len(), INSTRUCTIONS_WAITING);
+        shard.tell(Instruction::Stop);
+        let mut sessions = Vec::new();
+        let stopped = loop {
+            match taken.take() {
+                Some(Instruction::Forget { session }) => sessions.push(session),
+                other => break other,
+            }
+            shard.flush();
+        };
+        assert_eq!(sessions, (0..most).collect::<Vec<_>>());
+        assert!(
+            matches!(stopped, Some(Instruction::Stop)),
+            "the order to stop finds room"
+        );
+    }
+}
