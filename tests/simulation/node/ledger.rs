@@ -14,8 +14,9 @@ pub(crate) struct Entry {
     pub(crate) source: IpAddr,
     pub(crate) destination: IpAddr,
     len: usize,
-    /// Who has got it.
+    /// How often it has arrived, and how often one shard has handed it to another.
     pub(crate) arrived: u32,
+    handed_over: u32,
 }
 
 /// Who sends an inner packet.
@@ -46,6 +47,7 @@ impl Ledger {
             destination,
             len: len.max(SMALLEST),
             arrived: 0,
+            handed_over: 0,
         };
         self.0.push(entry);
         entry.bytes(self.0.len() as u64 - 1)
@@ -53,6 +55,22 @@ impl Ledger {
 
     /// Notes that a packet has arrived; panics if it was never sent so, or has arrived before.
     pub(crate) fn arrive(&mut self, packet: &[u8]) -> (u64, Entry) {
+        let (number, entry) = self.find(packet);
+        entry.arrived += 1;
+        assert_eq!(entry.arrived, 1, "packet {number} arrives again: {entry:?}");
+        (number, *entry)
+    }
+
+    /// Notes that one shard hands a packet to another; panics if that is not the first time.
+    pub(crate) fn hand_over(&mut self, packet: &[u8]) {
+        let (number, entry) = self.find(packet);
+        entry.handed_over += 1;
+        let first = entry.handed_over == 1;
+        assert!(first, "packet {number} is handed on: {entry:?}");
+    }
+
+    /// The entry of a packet; panics if it was never sent so.
+    fn find(&mut self, packet: &[u8]) -> (u64, &mut Entry) {
         let header = match packet.first().map(|first| first >> 4) {
             Some(4) => V4_HEADER,
             _ => V6_HEADER,
@@ -69,9 +87,7 @@ impl Ledger {
             entry.bytes(number),
             "packet {number} was changed: {entry:?}"
         );
-        entry.arrived += 1;
-        assert_eq!(entry.arrived, 1, "packet {number} arrives again: {entry:?}");
-        (number, *entry)
+        (number, entry)
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ringway::node::leases::AddressPool;
 use ringway::node::message::{Instruction, Report};
+use ringway::packet::ParcelContent;
 use ringway::random::{Random, SeededRandom};
 use ringway::session::{Class, OpenVpn2, Steering};
 use ringway::time::Monotonic;
@@ -449,6 +450,9 @@ impl World {
         let spent = std::mem::take(&mut edges.spent);
         for (to, parcel) in parcels {
             let content = parcel.content;
+            if let ParcelContent::Inner(_) = content {
+                self.ledger.hand_over(parcel.packet.bytes());
+            }
             self.trace.note(
                 self.now,
                 format_args!("shard {at} hands to {to}: {content:?}"),
