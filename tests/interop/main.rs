@@ -38,6 +38,7 @@ mod pki;
 mod process;
 mod recording;
 mod relay;
+mod report;
 mod server;
 mod traffic;
 
@@ -48,6 +49,7 @@ mod client_to_client;
 mod command_line;
 mod confined;
 mod crowd;
+mod every_shard;
 mod lifecycle;
 mod machine;
 mod matrix;

@@ -2,7 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{
+    IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket,
+};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest::{Context, Digest, SHA256};
 
@@ -122,6 +128,79 @@ impl PingStream {
     }
 }
 
+/// A host that sends every UDP datagram back, over both families, until it is dropped.
+pub(crate) struct Echo {
+    port: u16,
+    ended: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Echo {
+    /// Starts it in `namespace`.
+    pub(crate) fn start(namespace: &Namespace) -> Self {
+        let bound = namespace.spawn(|| UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).unwrap());
+        let socket = bound.join().unwrap();
+        socket.set_read_timeout(Some(ECHO_TURN)).unwrap();
+        let port = socket.local_addr().unwrap().port();
+        let ended = Arc::new(AtomicBool::new(false));
+        let asked = Arc::clone(&ended);
+        let thread = std::thread::spawn(move || {
+            let mut buffer = [0; 2048];
+            while !asked.load(Ordering::Relaxed) {
+                if let Ok((length, from)) = socket.recv_from(&mut buffer) {
+                    // Who left meanwhile gets nothing.
+                    let _ = socket.send_to(&buffer[..length], from);
+                }
+            }
+        });
+        Self {
+            port,
+            ended,
+            thread: Some(thread),
+        }
+    }
+
+    /// Sends small datagrams from a namespace to this host, at `address`, and ends when `count` have
+    /// come back. A few are on their way at a time; a lost one is made up for by another.
+    pub(crate) fn exchange(&self, from: &Namespace, address: IpAddr, count: u32) -> JoinHandle<()> {
+        let target = SocketAddr::new(address, self.port);
+        from.spawn(move || {
+            let any: IpAddr = match target {
+                SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+                SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+            };
+            let socket = UdpSocket::bind((any, 0)).unwrap();
+            socket.connect(target).unwrap();
+            socket.set_read_timeout(Some(ECHO_PATIENCE)).unwrap();
+            let (mut answered, mut under_way) = (0, 0_u32);
+            let mut last_answer = Instant::now();
+            while answered < count {
+                while under_way < ECHO_WINDOW {
+                    // A refusal of an earlier one may be reported here.
+                    let _ = socket.send(&[0x5a; 64]);
+                    under_way += 1;
+                }
+                if socket.recv(&mut [0; 128]).is_ok() {
+                    answered += 1;
+                    under_way = under_way.saturating_sub(1);
+                    last_answer = Instant::now();
+                } else {
+                    under_way = 0;
+                    let silence = last_answer.elapsed();
+                    assert!(silence < LIMIT, "{answered} of {count} from {target}");
+                }
+            }
+        })
+    }
+}
+
+impl Drop for Echo {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::Relaxed);
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
 /// Sends 10 MB each way over one TCP connection from `from` to `to` (an address in `listener`),
 /// and asserts that what arrived is what was sent.
 pub(crate) fn transfer_both_ways(from: &Namespace, listener: &Namespace, to: IpAddr) {
@@ -200,3 +279,9 @@ const CHUNK: usize = 8_000;
 const PING_SECONDS: u32 = 120;
 /// What only the line of an answer has: those of refusals and redirects have numbers, too.
 const ANSWER: &str = " bytes from ";
+
+/// Datagrams that one exchange has on their way at a time: many exchanges together must fit into
+/// the queues between them.
+const ECHO_WINDOW: u32 = 4;
+const ECHO_PATIENCE: Duration = Duration::from_millis(300);
+const ECHO_TURN: Duration = Duration::from_millis(50);
