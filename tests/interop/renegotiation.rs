@@ -3,7 +3,7 @@
 use crate::client::{Client, ClientConfig};
 use crate::network::{LAN_V4, LAN_V6};
 use crate::server::{READY, Server, Site};
-use crate::traffic::{PingStream, transfer_both_ways};
+use crate::traffic::{PingStream, ping, transfer_both_ways};
 
 /// Handshakes to see: the first and three renegotiations.
 const HANDSHAKES: usize = 4;
@@ -20,6 +20,10 @@ fn renegotiates(server_seconds: u32, client_seconds: u32, further: &[&str]) {
         config = config.line(*line);
     }
     let client = Client::connect(&site, &config);
+    // Neighbours on the local network have been found when nothing may be lost any more.
+    for to in [LAN_V4, LAN_V6] {
+        ping(client.namespace(&site), to, 3);
+    }
     let streams = [LAN_V4, LAN_V6].map(|to| PingStream::start(client.namespace(&site), to));
     let back = PingStream::start(&site.topology.lan, client.tunnel_v4(&site).into());
     client
