@@ -381,9 +381,12 @@ persist-tun
 # How much is logged, 0 to 11.
 verb 3
 
-# One shard on each core that the process may use, or on fewer. OpenVPN passes over these lines.
+# What only ringway knows; OpenVPN passes over these lines. One shard on each core that the process may
+# use, or on fewer.
 ;setenv opt ringway-shards 4
 ;setenv opt ringway-cores 0-3
+# Where `ringway check --runtime` asks the running server what it has counted.
+;setenv opt ringway-control ringway.sock
 "
     )
 }
