@@ -50,6 +50,7 @@ fn a_client_that_has_moved_has_no_second_session_where_it_was() {
         shards: 1,
         clients: 1,
         wrapping: 1,
+        engine: Engine::Rustls,
         ..Plan::calm()
     });
 }
