@@ -90,6 +90,9 @@ impl Client {
     /// Waits until the client says that it is connected; from then on no packet may be lost.
     pub(crate) fn wait_connected(&self, site: &Site) {
         self.process.wait_for(READY);
+        for namespace in [&site.topology.server, self.namespace(site)] {
+            namespace.wait_for_addresses();
+        }
         if Implementation::chosen() == Implementation::Stock {
             // The stock daemon begins to carry packets up to a second later, and may lose one more
             // when it has come to that.

@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tempfile::TempDir;
 
-use crate::process::run;
+use crate::process::{eventually, run};
 
 /// Client, server and LAN namespaces, joined by virtual Ethernet pairs, and a directory for files.
 pub(crate) struct Topology {
@@ -129,6 +129,23 @@ impl Namespace {
             move_into_link_name_space(link.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
             work()
         })
+    }
+
+    /// Waits until the kernel uses all addresses, without link-local ones. It gives an IPv6 address
+    /// its route a moment after it was added, even where there is no neighbour to ask about it.
+    pub(crate) fn wait_for_addresses(&self) {
+        let tentative = [
+            "-o",
+            "-6",
+            "address",
+            "show",
+            "scope",
+            "global",
+            "tentative",
+        ];
+        eventually("addresses in use", || {
+            self.ip(&tentative).is_empty().then_some(())
+        });
     }
 
     /// The addresses of a device, without link-local ones.
