@@ -3,7 +3,7 @@
 use super::control_socket::Asker;
 use super::event::{AdmissionRefusal, NodeEvent};
 use super::leases::Addresses;
-use super::registry::{Announcement, Notice};
+use super::registry::{Announcement, Notice, Order};
 use super::rounds::Answer;
 
 /// From a shard to the node thread.
@@ -73,4 +73,44 @@ pub enum Instruction {
     ReportStatus,
     /// Say goodbye to every client and end.
     Stop,
+}
+
+impl Instruction {
+    /// What an order of the registry says to a shard, and to which; nothing for one that is the
+    /// kernel's to follow.
+    pub fn of(order: Order) -> Option<(u16, Self)> {
+        let (to, instruction) = match order {
+            Order::Steer { .. } => return None,
+            Order::Announce { to, announcement } => {
+                return Some((to, Self::Announce(announcement)));
+            }
+            Order::Grant {
+                to,
+                client_id,
+                addresses,
+                ..
+            } => {
+                let session = to.session;
+                let grant = Self::Grant {
+                    session,
+                    client_id,
+                    addresses,
+                };
+                (to, grant)
+            }
+            Order::Refuse { to, refusal } => {
+                let session = to.session;
+                (to, Self::Refuse { session, refusal })
+            }
+            Order::Release { to } => {
+                let session = to.session;
+                (to, Self::Release { session })
+            }
+            Order::Forget { to } => {
+                let session = to.session;
+                (to, Self::Forget { session })
+            }
+        };
+        Some((to.shard, instruction))
+    }
 }

@@ -12,7 +12,7 @@ use super::counters::Counters;
 use super::event::{NodeEvent, StopSignal};
 use super::log::Log;
 use super::message::{Instruction, Report};
-use super::registry::{Order, Registry, SessionAt};
+use super::registry::{Order, Registry};
 use super::reporting::Reporting;
 use super::start::StartError;
 use crate::limits::INSTRUCTIONS_WAITING;
@@ -152,39 +152,11 @@ impl Node {
     /// Carries out what the registry wants, in its order: see [`Order`].
     fn carry_out_orders(&mut self) {
         while let Some(order) = self.registry.poll_order() {
-            let (shard, instruction) = match order {
-                Order::Steer { slot, shard } => {
-                    self.steer(slot, shard);
-                    continue;
-                }
-                Order::Announce { to, announcement } => (to, Instruction::Announce(announcement)),
-                Order::Grant {
-                    to: SessionAt { shard, session },
-                    client_id,
-                    addresses,
-                    ..
-                } => {
-                    let grant = Instruction::Grant {
-                        session,
-                        client_id,
-                        addresses,
-                    };
-                    (shard, grant)
-                }
-                Order::Refuse { to, refusal } => {
-                    let session = to.session;
-                    (to.shard, Instruction::Refuse { session, refusal })
-                }
-                Order::Release { to } => {
-                    let session = to.session;
-                    (to.shard, Instruction::Release { session })
-                }
-                Order::Forget { to } => {
-                    let session = to.session;
-                    (to.shard, Instruction::Forget { session })
-                }
-            };
-            if let Some(shard) = self.shards.get_mut(usize::from(shard)) {
+            if let Order::Steer { slot, shard } = order {
+                self.steer(slot, shard);
+            } else if let Some((shard, instruction)) = Instruction::of(order)
+                && let Some(shard) = self.shards.get_mut(usize::from(shard))
+            {
                 shard.offer(instruction);
             }
         }

@@ -389,13 +389,6 @@ pub struct ProcessSettings {
     pub chroot: Option<PathBuf>,
 }
 
-impl ProcessSettings {
-    /// Whether it keeps no capability once it serves.
-    pub fn gives_up_privileges(&self) -> bool {
-        self.user.is_some() || self.group.is_some() || self.chroot.is_some()
-    }
-}
-
 /// A user or a group of the system.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {

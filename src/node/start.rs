@@ -139,7 +139,7 @@ impl Starting {
         self.steer_datagrams(settings, &sockets, &steering);
         let queues = self.open_tun(settings)?;
         let pool = settings.network.pool();
-        let tun_steering = self.steer_tun(settings, &queues, pool);
+        let tun_steering = self.steer_tun(settings, confinement.is_some(), &queues, pool);
         self.publish(NodeEvent::PoolOpened {
             v4: pool.v4.map(|first| (first, pool.slots)),
             v6: settings
@@ -169,7 +169,7 @@ impl Starting {
             duplicate_cn: settings.duplicate_cn,
             shards: shards.len() as u16,
         });
-        shards::wait_until_ready(&reports, shards.len())?;
+        shards::wait_until_ready(&reports, shards.len(), |event| self.publish(event))?;
         let steered = std::mem::take(&mut self.steered);
         let reporting = reporting.start(shards.len(), steered, &reporter);
         Ok(Assembled {

@@ -122,12 +122,6 @@ impl PeerTable {
         self.by_path.get(&path.four_tuple()).copied()
     }
 
-    /// The peer that inner packets to `address` go to: whose address it is, else the one with the
-    /// longest prefix around it.
-    pub fn by_inner_address(&self, address: IpAddr) -> Option<PeerIndex> {
-        Some(self.routes.find(address)?.owner)
-    }
-
     /// The same, with how well it matches.
     pub(super) fn route(&self, address: IpAddr) -> Option<Route<PeerIndex>> {
         self.routes.find(address)
@@ -280,6 +274,10 @@ mod tests {
         }
     }
 
+    fn owner_of(table: &PeerTable, address: IpAddr) -> Option<PeerIndex> {
+        table.route(address).map(|route| route.owner)
+    }
+
     #[test]
     fn a_peer_is_found_by_all_that_is_its_own_and_by_nothing_after_it_left() {
         let mut table = table(2);
@@ -291,7 +289,7 @@ mod tests {
             .add_prefix(index, "10.66.0.0/16".parse().unwrap())
             .unwrap();
         let find = |table: &PeerTable| {
-            let inner = |text: &str| table.by_inner_address(text.parse().unwrap());
+            let inner = |text: &str| owner_of(table, text.parse().unwrap());
             [
                 table.by_peer_id(peer_id),
                 table.by_path(&path(1)),
@@ -420,8 +418,8 @@ mod tests {
         let index = table.insert(new_peer(1, Numbering::PeerId), START).unwrap();
         table.assign(index, addresses(2));
         table.assign(index, addresses(3));
-        assert_eq!(table.by_inner_address([10, 8, 0, 2].into()), None);
-        assert_eq!(table.by_inner_address([10, 8, 0, 3].into()), Some(index));
+        assert_eq!(owner_of(&table, [10, 8, 0, 2].into()), None);
+        assert_eq!(owner_of(&table, [10, 8, 0, 3].into()), Some(index));
         assert_eq!(table.peer(index).unwrap().addresses(), addresses(3));
     }
 }

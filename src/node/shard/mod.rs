@@ -105,7 +105,6 @@ impl Network {
 
 /// One core's share of a node.
 pub struct Shard<E> {
-    number: u16,
     pub(super) io: Io<E>,
     protocol: OpenVpn2,
     network: Network,
@@ -160,7 +159,6 @@ impl<E: Edges> Shard<E> {
         let (number, of) = (u32::from(parts.number), u32::from(shards));
         let peers = PeerTable::new(number, of, clients_max, &mut *random);
         Self {
-            number: parts.number,
             io: Io::new(edges, pool),
             protocol: parts.protocol.with_limits(parts.network.contact, shards),
             connections: Connections::new(shards),
@@ -220,7 +218,7 @@ impl<E: Edges> Shard<E> {
                     clients: self.client_statuses(now),
                     counters: self.counters(),
                 });
-                let shard = self.number;
+                let shard = self.surroundings.own;
                 self.report(Report::Status { shard, answer });
             }
             Instruction::Stop => {

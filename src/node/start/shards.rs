@@ -9,6 +9,7 @@ use crossbeam::channel::{self, Sender};
 
 use crate::crypto::CookieKey;
 use crate::limits::MAILBOX_MESSAGES;
+use crate::node::event::NodeEvent;
 use crate::node::message::Report;
 use crate::node::running::ShardHandle;
 use crate::node::shard::{Network, ShardParts};
@@ -131,13 +132,15 @@ fn survived(run: impl FnOnce() -> Option<String>) -> Option<String> {
         .unwrap_or_else(|_| Some("a shard panicked, which is a bug in this program".to_owned()))
 }
 
-/// Waits until so many shards serve.
+/// Waits until so many shards serve. What the first of them have to tell meanwhile goes to `publish`;
+/// what they say to the registry is said again.
 ///
 /// # Errors
 /// One of them ended instead.
 pub(super) fn wait_until_ready(
     reports: &channel::Receiver<Report>,
     shards: usize,
+    mut publish: impl FnMut(NodeEvent),
 ) -> Result<(), StartError> {
     let mut ready = 0;
     while ready < shards {
@@ -147,6 +150,7 @@ pub(super) fn wait_until_ready(
                 failure: Some(failure),
                 ..
             }) => return Err(StartError::Shard(failure)),
+            Ok(Report::Event(event)) => publish(event),
             Ok(_) => {}
             Err(_) => return Err(StartError::Shard("a shard ended at its start".to_owned())),
         }

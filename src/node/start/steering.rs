@@ -26,18 +26,18 @@ impl Starting {
     }
 
     /// Lets the kernel choose the tun queue of each inner packet's shard. What is returned is told
-    /// who has which address.
+    /// who has which address, also when the process is `confined` to what needs no capability.
     pub(super) fn steer_tun(
         &mut self,
         settings: &Settings,
+        confined: bool,
         queues: &[Tun],
         pool: AddressPool,
     ) -> Option<TunSteering> {
         let (first, shards) = (queues.first()?, queues.len() as u16);
         let attach = || {
             // Better no program than a process that keeps a capability for it.
-            let gives_up = settings.process.gives_up_privileges();
-            if gives_up && !reactor::can_update_without_capabilities()? {
+            if confined && !reactor::can_update_without_capabilities()? {
                 return Err(SteeringError::NotForTheUnprivileged);
             }
             let steering = TunSteering::new(pool.v4, pool.v6, pool.slots, shards)?;

@@ -130,40 +130,14 @@ impl NodeThread {
         while let Some(order) = self.registry.poll_order() {
             ordered(&order);
             self.keep_book(&order);
-            let (shard, instruction) = match order {
-                Order::Steer { slot, shard } => {
-                    match shard {
-                        Some(shard) => self.steered.insert(slot, shard),
-                        None => self.steered.remove(&slot),
-                    };
-                    continue;
-                }
-                Order::Announce { to, announcement } => (to, Instruction::Announce(announcement)),
-                Order::Grant {
-                    to: SessionAt { shard, session },
-                    client_id,
-                    addresses,
-                    ..
-                } => {
-                    let grant = Instruction::Grant {
-                        session,
-                        client_id,
-                        addresses,
-                    };
-                    (shard, grant)
-                }
-                Order::Refuse {
-                    to: SessionAt { shard, session },
-                    refusal,
-                } => (shard, Instruction::Refuse { session, refusal }),
-                Order::Release {
-                    to: SessionAt { shard, session },
-                } => (shard, Instruction::Release { session }),
-                Order::Forget {
-                    to: SessionAt { shard, session },
-                } => (shard, Instruction::Forget { session }),
-            };
-            self.instruct(usize::from(shard), now, instruction);
+            if let Order::Steer { slot, shard } = order {
+                match shard {
+                    Some(shard) => self.steered.insert(slot, shard),
+                    None => self.steered.remove(&slot),
+                };
+            } else if let Some((shard, instruction)) = Instruction::of(order) {
+                self.instruct(usize::from(shard), now, instruction);
+            }
         }
     }
 
