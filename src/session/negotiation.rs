@@ -98,6 +98,16 @@ impl Negotiation {
         settled
     }
 
+    /// Goes from exchanged to established because the peer uses the keys; true then. What it has not
+    /// acknowledged is still repeated.
+    pub(super) fn settle_by_use(&mut self) -> bool {
+        let settled = matches!(self.stage, Stage::Exchanged);
+        if settled {
+            self.stage = Stage::Established;
+        }
+        settled
+    }
+
     /// Takes the peer's acknowledgements.
     pub(super) fn acknowledge(&mut self, now: Monotonic, ids: &[u32]) {
         self.reliable.acknowledge(now, ids);

@@ -15,10 +15,19 @@ use crate::wire::{KeyId, Opcode};
 
 impl Session {
     /// The data channel got a first packet of this generation: the peer surely has its keys.
-    pub fn peer_uses(&mut self, key_id: KeyId) {
-        if key_id == self.current.key_id {
-            self.promote();
+    ///
+    /// So it has our key message, and the acknowledgement that is missing was lost. Waiting for it
+    /// would end in a renegotiation that only one side believes to have failed: the peer would go on
+    /// to the next generation, and we would ask again for the one that it has.
+    pub fn peer_uses(&mut self, now: Now, random: &mut dyn Random, key_id: KeyId) {
+        if key_id != self.current.key_id {
+            return;
         }
+        if self.current.settle_by_use() {
+            self.established(now, random);
+            self.drive(now, random);
+        }
+        self.promote();
     }
 
     /// The data channel's key is worn out, or soon will be: agree on a new one.

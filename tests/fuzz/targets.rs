@@ -576,7 +576,7 @@ impl Stage {
             }
             5 => session.renegotiate_soon(now),
             6 => session.peer_exits(now),
-            7 => session.peer_uses(KeyId::from_low_bits(command / 9)),
+            7 => session.peer_uses(now, &mut random, KeyId::from_low_bits(command / 9)),
             _ => session.close(now, Farewell::AuthFailed("no"), LeaveReason::Closed),
         }
         self.random = random;

@@ -15,7 +15,7 @@ use ringway::session::{
     SessionSettings, Timing, V4Grant, V6Grant,
 };
 use ringway::time::{Monotonic, Now};
-use ringway::wire::{OptionsString, PeerId, Role};
+use ringway::wire::{KeyId, OptionsString, PeerId, Role};
 
 /// How control packets are wrapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,6 +126,12 @@ impl Pair {
             sent: self.now,
             received: self.now,
         }
+    }
+
+    /// A first data packet of a generation comes to the server.
+    pub(crate) fn server_hears_data(&mut self, key_id: KeyId) {
+        let (now, mut random) = (self.wall(), self.random.clone());
+        self.server().peer_uses(now, &mut random, key_id);
     }
 
     /// A datagram that came to the server from the client's address.

@@ -93,17 +93,54 @@ fn a_new_key_waits_its_turn_and_the_peers_first_packet_with_it_ends_the_wait() {
     let promoted = |events: &[SessionEvent]| count(events, |event| name(event) == "Promoted");
     assert_eq!(promoted(&pair.server_events), 1, "still the old one");
     let (first, next) = (KeyId::FIRST, KeyId::FIRST.next());
-    pair.server().peer_uses(first);
+    pair.server_hears_data(first);
     pair.collect_events();
     assert_eq!(promoted(&pair.server_events), 1);
-    pair.server().peer_uses(next);
-    pair.server().peer_uses(next);
+    pair.server_hears_data(next);
+    pair.server_hears_data(next);
     pair.collect_events();
     assert_eq!(promoted(&pair.server_events), 2);
     assert_eq!(promoted(&pair.client_events), 1);
     pair.pass(Duration::from_secs(60));
     assert_eq!(promoted(&pair.server_events), 2);
     assert_eq!(promoted(&pair.client_events), 2);
+}
+
+/// The acknowledgement of the server's key message is the last packet of a renegotiation, and nobody
+/// repeats it once the client is established. A server that waited for it would give the generation
+/// up while the client seals with it, and go on to seal with one that the client has forgotten.
+#[test]
+fn data_under_the_new_key_stands_for_the_acknowledgement_that_was_lost() {
+    let mut pair = Pair::connected(client(Wrap::TlsCrypt, V2_6), server(Wrap::TlsCrypt));
+    let (now, next) = (pair.wall(), KeyId::FIRST.next());
+    pair.client.renegotiate_soon(now);
+    // Until the client is established, and then nothing more of what it says arrives.
+    while renegotiated(&pair.client_events).is_empty() {
+        for datagram in pair.intercept_client() {
+            let _ = pair.deliver_to_server(&datagram);
+        }
+        for datagram in pair.intercept_server() {
+            let _ = pair.deliver_to_client(&datagram);
+        }
+        pair.collect_events();
+        let (now, activity, mut random) = (pair.wall(), pair.activity(), pair.random.clone());
+        pair.client.handle_timeout(now, &mut random, activity);
+    }
+    pair.intercept_client();
+    assert!(renegotiated(&pair.server_events).is_empty(), "it waits");
+    pair.server_hears_data(next);
+    pair.collect_events();
+    assert_eq!(renegotiated(&pair.server_events), [1]);
+    let promoted = |events: &[SessionEvent]| count(events, |event| name(event) == "Promoted");
+    assert_eq!(promoted(&pair.server_events), 2, "it seals with it, too");
+    // Past the hand window nobody gives the generation up, and the next one is agreed on.
+    pair.pass(Duration::from_secs(120));
+    let now = pair.wall();
+    pair.client.renegotiate_soon(now);
+    pair.pass(Duration::from_secs(90));
+    assert!(failures(&pair.server_events).is_empty());
+    assert_eq!(renegotiated(&pair.server_events), [1, 2]);
+    assert_eq!(renegotiated(&pair.client_events), [1, 2]);
 }
 
 /// Wire: wire.md section 8.6. A stock peer forgets the generation before as soon as it asks again:

@@ -135,7 +135,9 @@ impl<E: Edges> Shard<E> {
                 | PeerEvent::Refused { .. } => {}
                 PeerEvent::ExitNotice { .. } => connection.session.peer_exits(now),
                 PeerEvent::KeyNearLimit { .. } => connection.session.renegotiate_soon(now),
-                PeerEvent::FirstData { key_id, .. } => connection.session.peer_uses(key_id),
+                PeerEvent::FirstData { key_id, .. } => {
+                    connection.session.peer_uses(now, &mut *self.random, key_id);
+                }
             }
             self.service(key, now);
         }

@@ -8,7 +8,7 @@ use ringway::packet::HandOffKind;
 use ringway::random::Random;
 
 use super::plan::{Mail, Plan, Quality};
-use super::rules::{self, HAND_WINDOW, PING_RESTART};
+use super::rules::{self, PING_RESTART};
 use super::world::{Story, World};
 use crate::network::Conditions;
 
@@ -151,10 +151,8 @@ impl World {
     /// Waits until who wants to be connected is, and who does not is forgotten.
     fn settle(&mut self) {
         let end = self.now + SETTLED;
-        // What a dead tunnel looks like from either side is known only after its timeout. One whose
-        // renegotiation has failed dies at the next attempt, if its two sides do not agree that it has.
-        let attempts = self.plan.renegotiation.map_or(0, |_| 2);
-        self.run_until(self.now + PING_RESTART * 2 + HAND_WINDOW * attempts);
+        // What a dead tunnel looks like from either side is known only after its timeout.
+        self.run_until(self.now + PING_RESTART * 2);
         while let Err(reason) = self.is_settled() {
             assert!(self.now < end, "it does not settle: {reason}");
             self.run_until(self.now + Duration::from_secs(1));

@@ -115,7 +115,7 @@ fn settings(plan: &Plan, role: Role, name: &str, proto: u32) -> SessionSettings 
         peer_info: format!("IV_VER=2.6.14\nIV_PROTO={proto}\nIV_CIPHERS=AES-256-GCM\n"),
         replay_window,
         timing: Timing {
-            hand_window: HAND_WINDOW,
+            hand_window: Duration::from_secs(20),
             tran_window: Duration::from_secs(60),
             tls_timeout: Duration::from_secs(1),
             renegotiation: plan.renegotiation.map(|interval| Renegotiation {
@@ -129,7 +129,5 @@ fn settings(plan: &Plan, role: Role, name: &str, proto: u32) -> SessionSettings 
 }
 
 const PING: Duration = Duration::from_secs(5);
-/// A key exchange takes no longer; one that has failed is tried again after as long.
-pub(crate) const HAND_WINDOW: Duration = Duration::from_secs(20);
 /// After so much silence both sides give a tunnel up.
 pub(crate) const PING_RESTART: Duration = Duration::from_secs(20);
