@@ -108,6 +108,19 @@ pub const BUFFER_HEADROOM: usize = 9 * 64;
 /// One pool buffer.
 pub const BUFFER_SIZE: usize = SUPER_PACKET + BUFFER_HEADROOM;
 
+/// Datagrams or packets in one super-packet. The kernel cuts a send into at most 64 and merges as many;
+/// a receive on one machine can have 128.
+pub const SEGMENTS_MAX: usize = 128;
+
+/// Datagrams that one send is cut into. Wire: UDP_MAX_SEGMENTS of kernels before 6.9.
+pub const SEGMENTS_PER_SEND: usize = 64;
+
+/// Bytes that one send can have over IPv4, and so everywhere.
+pub const SEND_MAX: usize = 65_507;
+
+/// Pieces of one write to the tun device: headers with the first payload, then a payload each.
+pub const PIECES_PER_PACKET: usize = 64;
+
 // --- Clients --------------------------------------------------------------------------------
 
 /// Addresses in the pool of a node. Wire: 2.6 ends a pool at 65,536.
