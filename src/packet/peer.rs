@@ -41,6 +41,7 @@ impl Peer {
             recognised: match new.numbering {
                 Numbering::PeerId => Recognised::NotYet,
                 Numbering::FourTuple => Recognised::ByPath,
+                Numbering::Dialed(_) => Recognised::BySocket,
             },
             mssfix: new.mssfix,
             last_sent: now,
@@ -57,9 +58,14 @@ impl Peer {
         &self.path
     }
 
-    /// Its peer id; [`PeerId::NONE`] if it was given none.
+    /// The peer id in data packets to it; [`PeerId::NONE`] if there is none.
     pub const fn peer_id(&self) -> PeerId {
         self.peer_id
+    }
+
+    /// Whether this side has dialed it.
+    pub(super) const fn is_dialed(&self) -> bool {
+        matches!(self.recognised, Recognised::BySocket)
     }
 
     /// The largest inner packet that is sent to it, in bytes.
@@ -106,7 +112,7 @@ impl Peer {
 pub struct NewPeer {
     /// Where it is.
     pub path: Path,
-    /// Whether it gets a peer id, and its data packets carry one.
+    /// By what its data packets are told apart: whether it gets a peer id, and they carry one.
     pub numbering: Numbering,
     /// The tunnel's MTU in bytes.
     pub mtu: u16,
@@ -121,6 +127,9 @@ pub enum Numbering {
     PeerId,
     /// By their addresses and ports, as the oldest clients need it.
     FourTuple,
+    /// By the socket that they come in by: this side has dialed, on a socket of its own. Packets to
+    /// the peer carry the number that it has given us; [`PeerId::NONE`] if it has given none.
+    Dialed(PeerId),
 }
 
 /// By what a peer's data packets have been told apart so far.
@@ -132,6 +141,8 @@ pub(super) enum Recognised {
     ByPath,
     /// By its peer id: nobody is found by its path any more.
     ByPeerId,
+    /// By its socket, which is nobody else's: it is where it was dialed, and never moves.
+    BySocket,
 }
 
 /// The inner addresses assigned to a peer.

@@ -1,4 +1,4 @@
-//! The peers of one shard, and the four ways to find one: by index, peer id, path and inner address.
+//! The peers of one shard, and the ways to find one: by index, peer id, path, socket and inner address.
 //!
 //! By its path is found who sends no peer id, or has not sent one yet: a client that was given a
 //! peer id may have been told to ignore it.
@@ -29,6 +29,8 @@ pub struct PeerTable {
     /// By the peer id's slot. Entries outlive their peer; the generation tells.
     by_peer_id: Vec<PeerIndex>,
     by_path: HashMap<FourTuple, PeerIndex, KeyedHash>,
+    /// By the number of the socket that it was dialed on. Entries outlive their peer.
+    dialed: Vec<Option<PeerIndex>>,
     routes: Routes<PeerIndex>,
 }
 
@@ -46,12 +48,13 @@ impl PeerTable {
             by_peer_id: Vec::new(),
             // Twice the room: removals then never make the map grow on the data path.
             by_path: HashMap::with_capacity_and_hasher(2 * room, KeyedHash::new(random)),
+            dialed: Vec::new(),
             routes: Routes::new(room, limits::INNER_PREFIXES_MAX),
         }
     }
 
     /// Puts a peer in, without keys and inner addresses. It is found by its path, in place of an older
-    /// peer there, until it sends its peer id.
+    /// peer there, until it sends its peer id; one that was dialed, by its socket.
     ///
     /// # Errors
     /// [`TableFull`] when there is no place, or every peer id is in use or at rest.
@@ -62,8 +65,13 @@ impl PeerTable {
         let peer_id = match new.numbering {
             Numbering::PeerId => self.peer_ids.take(now).ok_or(TableFull)?,
             Numbering::FourTuple => PeerId::NONE,
+            Numbering::Dialed(theirs) => theirs,
         };
         let index = self.occupy(Peer::new(new, peer_id, now));
+        if let Numbering::Dialed(_) = new.numbering {
+            self.note_dialed(new.path.socket, index);
+            return Ok(index);
+        }
         if let Some(slot) = self.peer_ids.slot(peer_id) {
             let slot = slot as usize;
             if slot >= self.by_peer_id.len() {
@@ -84,7 +92,9 @@ impl PeerTable {
         let peer = place.peer.take()?;
         place.generation = place.generation.wrapping_add(1);
         self.vacant.push(index.place() as u32);
-        self.peer_ids.release(peer.peer_id(), now);
+        if !peer.is_dialed() {
+            self.peer_ids.release(peer.peer_id(), now);
+        }
         self.forget_path(&peer.path, index);
         for address in peer.addresses.iter() {
             self.routes.remove_host(address, index);
@@ -120,6 +130,12 @@ impl PeerTable {
     /// The newest peer on this path that has not sent its peer id.
     pub fn by_path(&self, path: &Path) -> Option<PeerIndex> {
         self.by_path.get(&path.four_tuple()).copied()
+    }
+
+    /// The peer that was dialed on this socket; nobody on a listener's.
+    pub(super) fn dialed_on(&self, socket: u16) -> Option<PeerIndex> {
+        let index = (*self.dialed.get(usize::from(socket))?)?;
+        self.peer(index).map(|_| index)
     }
 
     /// The same, with how well it matches.
@@ -214,6 +230,14 @@ impl PeerTable {
             peer,
         });
         PeerIndex::new(number, 0)
+    }
+
+    fn note_dialed(&mut self, socket: u16, index: PeerIndex) {
+        let socket = usize::from(socket);
+        if socket >= self.dialed.len() {
+            self.dialed.resize(socket + 1, None);
+        }
+        self.dialed[socket] = Some(index);
     }
 
     fn forget_path(&mut self, path: &Path, index: PeerIndex) {

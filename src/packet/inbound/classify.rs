@@ -2,7 +2,8 @@
 
 use super::{Addressed, Claim, InboundBatch};
 use crate::packet::{
-    DropCounters, DropReason, Parcel, ParcelContent, PeerTable, Pool, Received, Surroundings,
+    DropCounters, DropReason, Parcel, ParcelContent, PeerIndex, PeerTable, Pool, Received,
+    Surroundings,
 };
 use crate::wire::{self, DataHeader, PeerId};
 
@@ -52,6 +53,12 @@ fn place(
     peers: &PeerTable,
     surroundings: &Surroundings,
 ) -> Result<Place, DropReason> {
+    if let Some(peer) = peers.dialed_on(received.path.socket) {
+        return match claim_of(received, |_| Some((peer, false)))? {
+            Some(claim) => Ok(Place::Peer(claim)),
+            None => Ok(Place::Control),
+        };
+    }
     let other = surroundings.other_shard_of(received.packet.bytes(), &received.path);
     if let Some(shard) = other
         && !received.origin.is_other_shard()
@@ -69,6 +76,19 @@ fn place(
 
 /// The claim of a data datagram, `None` for one of the control channel.
 fn claim(received: &Received, peers: &PeerTable) -> Result<Option<Claim>, DropReason> {
+    claim_of(received, |header| match header {
+        DataHeader::V2 { peer_id, .. } if peer_id != PeerId::NONE => {
+            Some((peers.by_peer_id(peer_id)?, true))
+        }
+        _ => Some((peers.by_path(&received.path)?, false)),
+    })
+}
+
+/// The same, with the peer that `find` says, and whether it is found by its peer id.
+fn claim_of(
+    received: &Received,
+    find: impl FnOnce(DataHeader) -> Option<(PeerIndex, bool)>,
+) -> Result<Option<Claim>, DropReason> {
     let datagram = received.packet.bytes();
     if datagram.is_empty() {
         return Err(DropReason::Empty);
@@ -78,14 +98,9 @@ fn claim(received: &Received, peers: &PeerTable) -> Result<Option<Claim>, DropRe
         return Ok(None);
     }
     let header = DataHeader::parse(datagram).map_err(|_| DropReason::Malformed)?;
-    let (peer, numbered) = match header {
-        DataHeader::V2 { peer_id, .. } if peer_id != PeerId::NONE => {
-            (peers.by_peer_id(peer_id), true)
-        }
-        _ => (peers.by_path(&received.path), false),
-    };
+    let (peer, numbered) = find(header).ok_or(DropReason::UnknownPeer)?;
     Ok(Some(Claim {
-        peer: peer.ok_or(DropReason::UnknownPeer)?,
+        peer,
         key_id: header.key_id(),
         numbered,
     }))

@@ -101,7 +101,9 @@ fn note_received(
     peer.traffic.received_packets += 1;
     peer.traffic.received_bytes += u64::from(received.packet.len);
     match (claim.numbered, peer.recognised) {
-        (true, Recognised::ByPeerId) | (false, Recognised::ByPath | Recognised::ByPeerId) => {}
+        (true, Recognised::ByPeerId)
+        | (false, Recognised::ByPath | Recognised::ByPeerId)
+        | (_, Recognised::BySocket) => {}
         (true, _) => peers.sends_peer_id(claim.peer),
         (false, Recognised::NotYet) => {
             peer.recognised = Recognised::ByPath;

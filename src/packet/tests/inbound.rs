@@ -20,7 +20,7 @@ fn every_cipher_and_header_carries_both_families_both_ways() {
     {
         let mut pair = Pair::new(cipher, numbering);
         let header = match numbering {
-            Numbering::PeerId => 4,
+            Numbering::PeerId | Numbering::Dialed(_) => 4,
             Numbering::FourTuple => 1,
         };
         for (client, lan) in [
@@ -217,6 +217,40 @@ fn a_peer_that_was_given_a_peer_id_may_send_without_it() {
     assert!(pair.server.receive(&none, CLIENT).is_empty());
     // Found by its path; its tag was made for the other header.
     pair.server.assert_drops(&[(DropReason::Authentication, 1)]);
+}
+
+#[test]
+fn a_dialed_peer_is_found_by_its_socket_whatever_its_packets_say() {
+    let theirs = PeerId::new(0x01_0203).unwrap();
+    let mut pair = Pair::aes();
+    pair.client = End::new(Numbering::Dialed(theirs), SERVER);
+    let index = pair.client.peer;
+    for everything in ["0.0.0.0/0", "::/0"] {
+        let prefix = everything.parse().unwrap();
+        pair.client.peers.add_prefix(index, prefix).unwrap();
+    }
+    pair.install(DataCipher::Aes256Gcm, KeyId::FIRST);
+    pair.client.peer().keys.send_with(KeyId::FIRST).unwrap();
+    pair.server.peer().keys.send_with(KeyId::FIRST).unwrap();
+    assert_eq!(pair.client.sealed(&from_client())[..4], [0x48, 1, 2, 3]);
+
+    let down = ip(LAN_V4, CLIENT_V4, b"down");
+    let datagram = pair.server.sealed(&down);
+    assert_ne!(datagram[1..4], [1, 2, 3]);
+    // Wire: a stock server answers from the address that it was asked on; we would not see another.
+    assert_eq!(pair.client.receive(&datagram, SERVER), [down]);
+    assert_eq!(pair.client.peer().path(), &SERVER);
+    let elsewhere = Path {
+        socket: 1,
+        ..SERVER
+    };
+    assert!(pair.client.receive(&datagram, elsewhere).is_empty());
+    pair.client.assert_drops(&[(DropReason::UnknownPeer, 1)]);
+
+    let now = pair.client.now;
+    assert!(pair.client.peers.remove(index, now).is_some());
+    assert!(pair.client.receive(&datagram, SERVER).is_empty());
+    pair.client.assert_drops(&[(DropReason::UnknownPeer, 1)]);
 }
 
 #[test]
