@@ -28,13 +28,14 @@ impl Session {
         if !matches!(self.current.stage, Stage::Handshaking) || !self.current.tls.is_established() {
             return Ok(());
         }
+        let credentials = self.credentials.as_ref();
         let message = ClientKeyMessage {
             pre_master: random_bytes(random).into(),
             random1: random_bytes(random),
             random2: random_bytes(random),
             options: self.settings.options_string.clone(),
-            username: String::new(),
-            password: String::new().into(),
+            username: credentials.map_or_else(String::new, |it| it.username.clone()),
+            password: credentials.map_or_else(Zeroizing::default, |it| it.password.clone()),
             peer_info: self.settings.peer_info.clone(),
         };
         let mut record = Zeroizing::new(Vec::new());
@@ -91,9 +92,19 @@ impl Session {
         // The server's goodbye ends the tunnel, also while a new key is being agreed on.
         match text {
             ControlMessage::PushReply(options) => return self.push_reply(now, random, options),
-            ControlMessage::AuthFailed { .. } => self.leave(now, LeaveReason::AuthFailed),
-            ControlMessage::Restart { .. } => self.leave(now, LeaveReason::RemoteRestart),
-            ControlMessage::Halt(_) | ControlMessage::Exit => {
+            ControlMessage::AuthFailed { reason } => {
+                self.leave(now, LeaveReason::AuthFailed((*reason).to_owned()));
+            }
+            ControlMessage::Restart {
+                next_remote, text, ..
+            } => {
+                let (next_remote, text) = (*next_remote, (*text).to_owned());
+                self.leave(now, LeaveReason::RemoteRestart { next_remote, text });
+            }
+            ControlMessage::Halt(text) => {
+                self.leave(now, LeaveReason::RemoteHalt((*text).to_owned()));
+            }
+            ControlMessage::Exit => {
                 self.leave(now, LeaveReason::RemoteExit(ExitChannel::Control));
             }
             _ => {}
@@ -118,8 +129,9 @@ impl Session {
             return Ok(());
         };
         let agreement = self.follow(&options)?;
-        self.derive_keys(&agreement, &request.source)?;
+        // Before the keys: who is told makes a place for them.
         self.emit(SessionEvent::Configured(options));
+        self.derive_keys(&agreement, &request.source)?;
         self.emit(SessionEvent::Promoted(self.current.key_id));
         self.connected(now, random, agreement);
         Ok(())
@@ -160,12 +172,20 @@ impl Session {
                     }
                 }
                 Some("key-derivation") => agreement.derivation = Derivation::Exporter,
+                Some("auth-token") => self.take_token(words.next()),
                 Some("ping") => self.keepalive.ping = seconds(words.next()),
                 Some("ping-restart") => self.keepalive.ping_restart = seconds(words.next()),
                 _ => {}
             }
         }
         Ok(agreement)
+    }
+
+    /// A token that the server takes in place of the password from now on.
+    fn take_token(&mut self, token: Option<&str>) {
+        if let (Some(credentials), Some(token)) = (&mut self.credentials, token) {
+            credentials.password = Zeroizing::new(token.to_owned());
+        }
     }
 
     fn follow_flag(&mut self, flag: &str, agreement: &mut Agreement) -> Result<(), LeaveReason> {

@@ -155,11 +155,20 @@ pub enum LeaveReason {
     #[error("remote-exit")]
     RemoteExit(ExitChannel),
     /// Client: the server told us to connect again.
-    #[error("server-pushed-restart")]
-    RemoteRestart,
-    /// Client: the server refused the login.
+    #[error("server-pushed-connection-reset")]
+    RemoteRestart {
+        /// To the next one of our list.
+        next_remote: bool,
+        /// Why; may be empty.
+        text: String,
+    },
+    /// Client: the server told us to end for good; why, may be empty.
+    #[error("server-pushed-halt")]
+    RemoteHalt(String),
+    /// Client: the server refused the login; its reason, or one of the forms of wire.md section
+    /// 10.3.
     #[error("auth-failure")]
-    AuthFailed,
+    AuthFailed(String),
     /// The old key's life ended before a new one was agreed on.
     #[error("renegotiation failed")]
     KeyExpired,

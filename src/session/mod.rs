@@ -10,6 +10,7 @@
 
 mod agreement;
 mod client;
+mod credentials;
 mod event;
 mod keys;
 mod negotiation;
@@ -23,6 +24,7 @@ mod state;
 mod timer;
 
 pub use agreement::{Agreement, Derivation, NoCommonCipher, choose_cipher};
+pub use credentials::Credentials;
 pub use event::{
     Admission, ControlDrop, ExitChannel, Farewell, Grant, LeaveReason, PeerIdentity, SessionEvent,
     V4Grant, V6Grant,

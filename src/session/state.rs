@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::agreement::Agreement;
 use super::client;
+use super::credentials::Credentials;
 use super::event::{ControlDrop, ExitChannel, Farewell, LeaveReason, SessionEvent};
 use super::negotiation::{self, Negotiation, Stage};
 use super::reliable::Received;
@@ -35,6 +36,8 @@ pub struct Session {
     /// the peer may not know of it and still seal with that key.
     pub(super) outgoing: Option<KeyId>,
     pub(super) phase: Phase,
+    /// Client: how it logs in, if it does.
+    pub(super) credentials: Option<Credentials>,
     pub(super) keepalive: Keepalive,
     pub(super) timers: Timers,
     events: VecDeque<SessionEvent>,
@@ -158,6 +161,7 @@ impl Session {
             lame_duck: None,
             outgoing: None,
             phase: Phase::Meeting,
+            credentials: None,
             keepalive: Keepalive {
                 ping: timing.ping,
                 ping_restart: timing.ping_restart,
@@ -169,6 +173,21 @@ impl Session {
         }
     }
 
+    /// The same session of a client that logs in with these.
+    #[must_use]
+    pub fn with_credentials(self, credentials: Credentials) -> Self {
+        let credentials = Some(credentials);
+        Self {
+            credentials,
+            ..self
+        }
+    }
+
+    /// The rules that it goes by.
+    pub fn settings(&self) -> &SessionSettings {
+        &self.settings
+    }
+
     /// Our own session id.
     pub fn local_id(&self) -> SessionId {
         self.local
@@ -177,6 +196,11 @@ impl Session {
     /// When anything of the peer was last authenticated on the control channel.
     pub fn last_heard(&self) -> Monotonic {
         self.last_heard
+    }
+
+    /// True once the peer has answered.
+    pub fn has_been_answered(&self) -> bool {
+        matches!(self.remote, Remote::Known(_))
     }
 
     /// What the two sides agreed on, while data flows.

@@ -6,6 +6,7 @@
 mod attack;
 mod door;
 mod farewell;
+mod login;
 mod pair;
 mod puppet;
 mod push;

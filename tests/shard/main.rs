@@ -182,7 +182,7 @@ fn a_server_that_stops_tells_each_client_and_ends() {
         }
         for client in &clients {
             assert!(
-                matches!(client.left, Some(LeaveReason::RemoteRestart)),
+                matches!(client.left, Some(LeaveReason::RemoteRestart { .. })),
                 "{:?}",
                 client.left
             );
