@@ -31,6 +31,10 @@ pub const CONTROL_MESSAGE_MAX: usize = 2048;
 /// The options string of a key-method-2 message, with its NUL.
 pub const OPTIONS_STRING_MAX: usize = 512;
 
+/// A user's name, and a password, so that both fit into a key-method-2 message. Wire: 2.6 takes 127
+/// bytes, or 4095 where it is built with PKCS#11.
+pub const LOGIN_MAX: usize = 480;
+
 /// Peer-info lines that are kept.
 pub const PEER_INFO_ENTRIES_MAX: usize = 64;
 

@@ -26,7 +26,7 @@ pub(super) fn check(words: &[String]) -> ExitCode {
     if let Some(settings) = &loaded.settings {
         require(
             &mut machine,
-            &privileges(&settings.process, &Present::read()),
+            &privileges(&settings.node.process, &Present::read()),
         );
     }
     print!("{}", text(&loaded, &machine));

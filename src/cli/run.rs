@@ -21,7 +21,7 @@ pub(super) fn run(words: &[String]) -> ExitCode {
         return fail("Exiting due to fatal error");
     };
     // No thread exists yet: going to the background keeps only the one that asks for it.
-    match Side::choose(&settings.process) {
+    match Side::choose(&settings.node.process) {
         Ok(Side::Server(starting)) => serve(settings, starting),
         Ok(Side::Waited(code)) => code,
         Err(error) => fail(&error.to_string()),

@@ -23,7 +23,7 @@ pub(super) fn check(words: &[String]) -> ExitCode {
         }
         return fail("no server runs with this configuration");
     };
-    let Some(path) = settings.control_socket else {
+    let Some(path) = settings.node.control_socket else {
         return fail(NO_SOCKET);
     };
     match ask(&path) {

@@ -11,11 +11,11 @@ use super::diagnostics::{Diagnostic, Diagnostics, Reason, Severity};
 use super::draft::{Draft, MTU_DEFAULT, Written};
 use super::pki::{self, Opened};
 use super::settings::{
-    HandshakeSettings, Keepalive, NetworkSettings, ProcessSettings, Settings, StatusSettings,
-    TlsSettings, WrappingSettings,
+    HandshakeSettings, Keepalive, NetworkSettings, NodeSettings, ProcessSettings, Settings,
+    StatusSettings, TlsSettings, WrappingSettings,
 };
 use crate::crypto::Digest;
-use crate::crypto::tls::rustls::TlsVersion;
+use crate::crypto::tls::rustls::{Identity, TlsVersion};
 use crate::limits;
 use crate::node::log::{LogOptions, LogTarget};
 use crate::packet::Mssfix;
@@ -26,49 +26,58 @@ use crate::wire::PushReply;
 pub(super) fn assemble(mut draft: Draft) -> (Option<Settings>, Diagnostics) {
     let draft = &mut draft;
     // Each of these looks at its own part, so that all problems are found at once.
-    let shards = shards::shards(draft);
     let listeners = network::listeners(draft);
-    let device = network::device(draft);
     let network = addresses::network(draft);
     let keepalive = keepalive(draft);
-    let tls = tls(draft);
-    let wrapping = wrapping(draft);
+    let node = node(draft);
+    let identity = identity(draft);
     check_push(draft);
-    remark_hidden_log(draft);
     let diagnostics = std::mem::take(&mut draft.diagnostics);
     if diagnostics.has_errors() {
         return (None, diagnostics);
     }
     let settings = (|| {
-        let (device, network, tls, wrapping) = (device?, network?, tls?, wrapping?);
-        let auth = auth(draft);
+        let network = network?;
         Some(Settings {
-            shards: shards?,
+            node: node?,
+            identity: identity?,
             listeners: listeners?,
             push: push(draft, &network, keepalive),
             keepalive: keepalive.server,
-            mssfix: mssfix(draft),
-            handshake: handshake(draft),
-            replay: draft.control.replay,
-            ciphers: std::mem::take(&mut draft.control.ciphers),
             max_clients: draft.network.max_clients,
             duplicate_cn: draft.network.duplicate_cn,
             client_to_client: draft.network.client_to_client,
             contact: draft.network.contact,
             explicit_exit: draft.network.explicit_exit,
-            log: log(draft),
             status: status(draft),
-            control_socket: draft.process.control_socket.take(),
-            process: process(draft),
-            environment: std::mem::take(&mut draft.process.environment),
-            device,
             network,
-            tls,
-            wrapping,
-            auth,
         })
     })();
     (settings, diagnostics)
+}
+
+/// What servers and clients share; `None` for an error.
+fn node(draft: &mut Draft) -> Option<NodeSettings> {
+    let shards = shards::shards(draft);
+    let device = network::device(draft);
+    let tls = tls(draft);
+    let wrapping = wrapping(draft);
+    remark_hidden_log(draft);
+    Some(NodeSettings {
+        shards: shards?,
+        device: device?,
+        tls: tls?,
+        wrapping: wrapping?,
+        auth: auth(draft),
+        mssfix: mssfix(draft),
+        handshake: handshake(draft),
+        replay: draft.control.replay,
+        ciphers: std::mem::take(&mut draft.control.ciphers),
+        log: log(draft),
+        control_socket: draft.process.control_socket.take(),
+        process: process(draft),
+        environment: std::mem::take(&mut draft.process.environment),
+    })
 }
 
 /// The server's own times, and the two numbers that are pushed.
@@ -191,10 +200,7 @@ fn tls(draft: &mut Draft) -> Option<TlsSettings> {
         false,
         "write `ca ca.crt`: the authority that signed the clients",
     );
-    let cert = opened(draft, "cert", false, "write `cert server.crt`");
-    let key = opened(draft, "key", true, "write `key server.key`");
     let authorities = ca.and_then(|ca| pki::authorities(draft, &ca));
-    let identity = pki::identity(draft, cert, key);
     let oldest = draft.tls.oldest.unwrap_or(TlsVersion::V1_2);
     let newest = draft.tls.newest.clone();
     if let Some(newest) = newest.as_ref().filter(|newest| newest.value < oldest) {
@@ -202,15 +208,19 @@ fn tls(draft: &mut Draft) -> Option<TlsSettings> {
         draft.remark_at(Severity::Error, "tls-version-max", &newest.at, why, None);
     }
     let newest = newest.map_or(TlsVersion::V1_3, |newest| newest.value);
-    let tls = TlsSettings {
+    Some(TlsSettings {
         authorities: authorities?,
-        identity: identity?,
         versions: oldest..=newest,
         groups: draft.tls.groups.clone(),
-        client_usage: draft.tls.client_usage,
-        name: draft.tls.name.clone(),
-    };
-    Some(tls)
+        peer_usage: draft.tls.peer_usage,
+        peer_name: draft.tls.peer_name.clone(),
+    })
+}
+
+fn identity(draft: &mut Draft) -> Option<Identity> {
+    let cert = opened(draft, "cert", false, "write `cert server.crt`");
+    let key = opened(draft, "key", true, "write `key server.key`");
+    pki::identity(draft, cert, key)
 }
 
 fn opened(draft: &mut Draft, name: &'static str, secret: bool, instead: &str) -> Option<Opened> {

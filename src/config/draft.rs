@@ -141,8 +141,8 @@ pub(super) struct TlsDraft {
     pub(super) oldest: Option<TlsVersion>,
     pub(super) newest: Option<Written<TlsVersion>>,
     pub(super) groups: Option<Vec<&'static dyn SupportedKxGroup>>,
-    pub(super) client_usage: bool,
-    pub(super) name: Option<NameRule>,
+    pub(super) peer_usage: bool,
+    pub(super) peer_name: Option<NameRule>,
 }
 
 /// Where the content of a file option is.

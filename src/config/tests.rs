@@ -142,13 +142,13 @@ fn account(loaded: &Loaded, directory: &Path) -> String {
             text,
             "\n{:?}",
             (
-                &settings.shards,
+                &settings.node.shards,
                 settings.client_to_client,
                 &settings.contact,
-                &settings.control_socket
+                &settings.node.control_socket
             )
         );
-        let tls = &settings.tls;
+        let tls = &settings.node.tls;
         let groups = tls
             .groups
             .as_ref()
@@ -156,28 +156,36 @@ fn account(loaded: &Loaded, directory: &Path) -> String {
         let _ = writeln!(
             text,
             "{:#?}",
-            (&settings.listeners, &settings.device, &settings.network)
+            (
+                &settings.listeners,
+                &settings.node.device,
+                &settings.network
+            )
         );
         let _ = writeln!(
             text,
             "{:#?}",
-            (&settings.push, &settings.keepalive, &settings.wrapping)
+            (&settings.push, &settings.keepalive, &settings.node.wrapping)
         );
         let _ = writeln!(
             text,
             "{:?}",
-            (&tls.versions, groups, tls.client_usage, &tls.name)
-        );
-        let _ = writeln!(
-            text,
-            "{:?}",
-            (&settings.ciphers, &settings.auth, &settings.handshake)
+            (&tls.versions, groups, tls.peer_usage, &tls.peer_name)
         );
         let _ = writeln!(
             text,
             "{:?}",
             (
-                &settings.replay,
+                &settings.node.ciphers,
+                &settings.node.auth,
+                &settings.node.handshake
+            )
+        );
+        let _ = writeln!(
+            text,
+            "{:?}",
+            (
+                &settings.node.replay,
                 settings.max_clients,
                 settings.duplicate_cn
             )
@@ -185,12 +193,20 @@ fn account(loaded: &Loaded, directory: &Path) -> String {
         let _ = writeln!(
             text,
             "{:?}",
-            (&settings.explicit_exit, &settings.mssfix, &settings.log)
+            (
+                &settings.explicit_exit,
+                &settings.node.mssfix,
+                &settings.node.log
+            )
         );
         let _ = writeln!(
             text,
             "{:?}",
-            (&settings.status, &settings.process, &settings.environment)
+            (
+                &settings.status,
+                &settings.node.process,
+                &settings.node.environment
+            )
         );
     }
     text.replace(directory.to_str().unwrap(), "DIRECTORY")
@@ -204,9 +220,9 @@ fn lines_have_effect() {
         (base.listeners[0].bind, base.listeners[0].port),
         (Bind::DualStack, 1194)
     );
-    assert_eq!(base.ciphers, DataCipher::ALL);
-    assert_eq!(base.auth, Some(Digest::Sha1));
-    assert_eq!(base.mssfix, Mssfix::Packet(1492));
+    assert_eq!(base.node.ciphers, DataCipher::ALL);
+    assert_eq!(base.node.auth, Some(Digest::Sha1));
+    assert_eq!(base.node.mssfix, Mssfix::Packet(1492));
     assert_eq!(base.explicit_exit, ExplicitExit::Silent);
 
     assert_eq!(files.with("port 1\nlport 2\n").listeners[0].port, 2);
@@ -239,7 +255,7 @@ fn lines_have_effect() {
         2
     );
     assert_eq!(
-        files.with("dev tun3\n").device.name,
+        files.with("dev tun3\n").node.device.name,
         DeviceName::Named("tun3".into())
     );
     assert_eq!(files.with("max-clients 7\nduplicate-cn\n").max_clients, 7);
@@ -251,21 +267,36 @@ fn lines_have_effect() {
         files.with("explicit-exit-notify 2\n").explicit_exit,
         ExplicitExit::RestartNext
     );
-    assert_eq!(files.with("tun-mtu 1400\n").mssfix, Mssfix::Inner(1400));
-    assert_eq!(files.with("tun-mtu 1400\nmssfix 0\n").mssfix, Mssfix::Off);
-    assert_eq!(files.with("mssfix 1300\n").mssfix, Mssfix::Payload(1300));
-    assert_eq!(files.with("mssfix 1300 mtu\n").mssfix, Mssfix::Packet(1300));
-    assert_eq!(files.with("reneg-sec 0\n").handshake.renegotiate, None);
-    assert_eq!(files.with("mute 0\n").log.mute, None);
     assert_eq!(
-        files.with("syslog\n").log.target,
+        files.with("tun-mtu 1400\n").node.mssfix,
+        Mssfix::Inner(1400)
+    );
+    assert_eq!(
+        files.with("tun-mtu 1400\nmssfix 0\n").node.mssfix,
+        Mssfix::Off
+    );
+    assert_eq!(
+        files.with("mssfix 1300\n").node.mssfix,
+        Mssfix::Payload(1300)
+    );
+    assert_eq!(
+        files.with("mssfix 1300 mtu\n").node.mssfix,
+        Mssfix::Packet(1300)
+    );
+    assert_eq!(files.with("reneg-sec 0\n").node.handshake.renegotiate, None);
+    assert_eq!(files.with("mute 0\n").node.log.mute, None);
+    assert_eq!(
+        files.with("syslog\n").node.log.target,
         LogTarget::Syslog("ringway".into())
     );
     assert_eq!(
-        files.with("daemon ovpn\n").log.target,
+        files.with("daemon ovpn\n").node.log.target,
         LogTarget::Syslog("ovpn".into())
     );
-    assert_eq!(files.with("suppress-timestamps\n").log.stamp, Stamp::None);
+    assert_eq!(
+        files.with("suppress-timestamps\n").node.log.stamp,
+        Stamp::None
+    );
     let status = files.with("status s\nstatus-version 3\n").status.unwrap();
     assert_eq!(
         (status.interval, status.format),
@@ -273,12 +304,13 @@ fn lines_have_effect() {
     );
     assert_eq!(status.path, files.0.path().join("s"));
     assert_eq!(
-        files.with("verify-x509-name CN=a\n").tls.name,
+        files.with("verify-x509-name CN=a\n").node.tls.peer_name,
         Some(NameRule::Subject("CN=a".into()))
     );
     assert_eq!(
         files
             .with("data-ciphers chacha20-poly1305:AES-128-GCM\n")
+            .node
             .ciphers,
         [DataCipher::ChaCha20Poly1305, DataCipher::Aes128Gcm]
     );
@@ -288,7 +320,8 @@ fn lines_have_effect() {
 fn a_new_key_is_made_within_the_last_tenth() {
     let files = Files::new();
     let renegotiate = |lines| {
-        let Renegotiation { earliest, latest } = files.with(lines).handshake.renegotiate.unwrap();
+        let Renegotiation { earliest, latest } =
+            files.with(lines).node.handshake.renegotiate.unwrap();
         (earliest.as_secs(), latest.as_secs())
     };
     assert_eq!(renegotiate(""), (3240, 3600));
@@ -338,7 +371,7 @@ fn pushed_options_stand_before_those_of_the_server() {
 #[test]
 fn control_keys() {
     let files = Files::new();
-    let wrapping = |lines: &str| files.with(lines).wrapping;
+    let wrapping = |lines: &str| files.with(lines).node.wrapping;
     assert!(matches!(wrapping(""), WrappingSettings::Plain));
     assert!(matches!(
         wrapping("tls-crypt ta.key\n"),

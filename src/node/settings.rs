@@ -7,39 +7,47 @@
 //! This file imports nothing of the configuration language, so a program that embeds the library
 //! can fill it in without writing a file.
 
+mod client;
+mod node;
 mod shards;
+mod tunnel;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU32;
-use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use client::{
+    AddressFamily, AfterRefusal, ClientSettings, FilterAction, Login, PullFilter, PullRules,
+    RemoteSettings, RetryPause, ScriptCommand, ScriptSettings,
+};
 use ipnet::{Ipv4Net, Ipv6Net};
-use rustls::crypto::SupportedKxGroup;
-use rustls::pki_types::CertificateDer;
+pub use node::{
+    Account, DeviceName, DeviceSettings, HandshakeSettings, NodeSettings, ProcessSettings,
+    ReplayWindow, TlsSettings, WrappingSettings,
+};
 pub use shards::{CoreList, ShardSettings, SteeringChoice, usable_cores};
+pub use tunnel::{
+    AuthToken, Bypass, DefaultRoute, Destination, Pushed, Redirect, RouteLine, RouteTarget,
+    Topology, TunnelOption, TunnelRoute, TunnelSettings, V4Address, V6Address, Via,
+};
 
-use crate::crypto::tls::rustls::{Identity, RustlsEngine, TlsVersion};
-use crate::crypto::tls::{NameRule, PeerPolicy, PeerPurpose};
-use crate::crypto::{DataCipher, Digest, KeyDirection, Role, StaticKey, Wrapping};
+use crate::crypto::tls::PeerPurpose;
+use crate::crypto::tls::rustls::{Identity, RustlsEngine};
 use crate::limits;
 use crate::node::leases::AddressPool;
-use crate::node::log::LogOptions;
 use crate::node::status::StatusFormat;
-use crate::packet::Mssfix;
-use crate::session::Renegotiation;
 pub use crate::session::{ContactLimits, Rate};
 
 /// A server's whole configuration.
 #[derive(Debug)]
 pub struct Settings {
-    /// The shards: how many, and on which cores.
-    pub shards: ShardSettings,
+    /// What every node is told.
+    pub node: NodeSettings,
+    /// The server's chain, leaf first, and the key that belongs to it.
+    pub identity: Identity,
     /// The sockets that clients reach; at least one.
     pub listeners: Vec<ListenerSettings>,
-    /// The tun device.
-    pub device: DeviceSettings,
     /// The addresses inside the tunnel; at least one family.
     pub network: NetworkSettings,
     /// Options sent to every client, in order: the `push` lines, then what `server`,
@@ -48,19 +56,6 @@ pub struct Settings {
     pub push: Vec<String>,
     /// When the server pings, and when it gives a silent client up.
     pub keepalive: Keepalive,
-    /// Certificates and what is asked of a client's.
-    pub tls: TlsSettings,
-    /// How control packets are wrapped.
-    pub wrapping: WrappingSettings,
-    /// Data ciphers that are offered, best first; at least one.
-    pub ciphers: Vec<DataCipher>,
-    /// The digest of `auth`, `None` for `auth none`. AEAD ciphers do not use it; it is told to
-    /// clients in the options string.
-    pub auth: Option<Digest>,
-    /// Times of the control channel.
-    pub handshake: HandshakeSettings,
-    /// How far out of order packets may come.
-    pub replay: ReplayWindow,
     /// Clients served at the same time.
     pub max_clients: u32,
     /// Whether several clients may be connected with one common name.
@@ -71,18 +66,19 @@ pub struct Settings {
     pub contact: ContactLimits,
     /// What clients are told when the server stops.
     pub explicit_exit: ExplicitExit,
-    /// The clamp on the segment size of TCP connections inside the tunnel.
-    pub mssfix: Mssfix,
-    /// Where lines go, and how many.
-    pub log: LogOptions,
     /// The status file, if one is asked for.
     pub status: Option<StatusSettings>,
-    /// The unix socket on which the running server is asked and told, if there is to be one.
-    pub control_socket: Option<PathBuf>,
-    /// Daemon, process id file, working directory, privileges.
-    pub process: ProcessSettings,
-    /// `setenv` values for scripts, in order, last one of a name wins.
-    pub environment: Vec<(String, String)>,
+}
+
+impl Settings {
+    /// The engine that starts a TLS server for each client.
+    ///
+    /// # Errors
+    /// As of [`TlsSettings::engine`].
+    pub fn tls_engine(&self) -> Result<RustlsEngine, String> {
+        let purpose = PeerPurpose::Client;
+        self.node.tls.engine(purpose, Some(&self.identity))
+    }
 }
 
 /// One listening socket (one set of sockets when there are several shards).
@@ -119,26 +115,6 @@ impl Bind {
             Self::V6(address) => Some(address.into()),
         }
     }
-}
-
-/// The tun device.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeviceSettings {
-    /// Its name.
-    pub name: DeviceName,
-    /// The MTU of the device and of the packets inside the tunnel, in bytes.
-    pub mtu: u16,
-    /// The length of the device's transmit queue in packets, `None` for the kernel's default.
-    pub transmit_queue: Option<u32>,
-}
-
-/// How a device gets its name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DeviceName {
-    /// The next free `tunN`.
-    Auto,
-    /// This name, at most 15 bytes.
-    Named(String),
 }
 
 /// The addresses inside the tunnel. Topology is `subnet`: one network, one address a client.
@@ -244,112 +220,6 @@ pub struct Keepalive {
     pub ping_restart: Option<Duration>,
 }
 
-/// Certificates and what is asked of a client's.
-#[derive(Debug)]
-pub struct TlsSettings {
-    /// The authorities that sign clients; at least one.
-    pub authorities: Vec<CertificateDer<'static>>,
-    /// The server's chain, leaf first, and the key that belongs to it.
-    pub identity: Identity,
-    /// The versions that are served.
-    pub versions: RangeInclusive<TlsVersion>,
-    /// Key exchange groups, best first; `None` for the library's own choice.
-    pub groups: Option<Vec<&'static dyn SupportedKxGroup>>,
-    /// Whether a client's certificate must be marked for client use (`remote-cert-tls client`).
-    pub client_usage: bool,
-    /// What a client's certificate must be named, if it is asked (`verify-x509-name`).
-    pub name: Option<NameRule>,
-}
-
-impl TlsSettings {
-    /// The engine that starts a TLS server for each client.
-    ///
-    /// # Errors
-    /// A sentence about a key or an authority that cannot be used. Settings that come from a
-    /// configuration file have passed this once.
-    pub fn engine(&self) -> Result<RustlsEngine, String> {
-        let mut policy = PeerPolicy::new(self.authorities.clone(), PeerPurpose::Client)?;
-        if self.client_usage {
-            policy = policy.demanding_purpose();
-        }
-        if let Some(name) = &self.name {
-            policy = policy.with_name(name.clone());
-        }
-        let identity = Identity {
-            chain: self.identity.chain.clone(),
-            key: self.identity.key.clone_key(),
-        };
-        let (versions, groups) = (self.versions.clone(), self.groups.clone());
-        RustlsEngine::new(identity, policy, PeerPurpose::Client, versions, groups)
-    }
-}
-
-/// How control packets are wrapped.
-#[derive(Clone, Debug)]
-pub enum WrappingSettings {
-    /// Not at all.
-    Plain,
-    /// Authenticated with a shared key.
-    TlsAuth {
-        /// The shared key.
-        key: StaticKey,
-        /// Which half of it this side sends with.
-        direction: KeyDirection,
-        /// The digest.
-        digest: Digest,
-    },
-    /// Authenticated and encrypted with a shared key.
-    TlsCrypt {
-        /// The shared key.
-        key: StaticKey,
-    },
-}
-
-impl WrappingSettings {
-    /// The wrapping of a server.
-    pub fn wrapping(&self) -> Wrapping {
-        match self {
-            Self::Plain => Wrapping::Plain,
-            Self::TlsAuth {
-                key,
-                direction,
-                digest,
-            } => Wrapping::tls_auth(key, *direction, *digest),
-            Self::TlsCrypt { key } => Wrapping::tls_crypt(key, Role::Server),
-        }
-    }
-
-    /// The shared key, if there is one.
-    pub fn static_key(&self) -> Option<&StaticKey> {
-        match self {
-            Self::Plain => None,
-            Self::TlsAuth { key, .. } | Self::TlsCrypt { key } => Some(key),
-        }
-    }
-}
-
-/// Times of the control channel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HandshakeSettings {
-    /// A handshake that takes longer is given up.
-    pub hand_window: Duration,
-    /// How long an old key still opens packets after a renegotiation began.
-    pub tran_window: Duration,
-    /// The first retransmission of a control packet.
-    pub tls_timeout: Duration,
-    /// When a session asks for a new key; `None` for never.
-    pub renegotiate: Option<Renegotiation>,
-}
-
-/// How far out of order packets may come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReplayWindow {
-    /// Packet ids below the highest one seen that are still accepted.
-    pub packets: u32,
-    /// How long a gap is waited for.
-    pub time: Duration,
-}
-
 /// What clients are told when the server stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExplicitExit {
@@ -370,32 +240,6 @@ pub struct StatusSettings {
     pub interval: Duration,
     /// Its format.
     pub format: StatusFormat,
-}
-
-/// What the process does with itself before it serves.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ProcessSettings {
-    /// Whether it goes to the background.
-    pub daemon: bool,
-    /// A file for its process id.
-    pub pid_file: Option<PathBuf>,
-    /// Its working directory, `None` to stay. Every path of these settings is absolute already.
-    pub directory: Option<PathBuf>,
-    /// The user that it becomes once everything is opened and bound, `None` to stay.
-    pub user: Option<Account>,
-    /// The group that it becomes then, `None` to stay.
-    pub group: Option<Account>,
-    /// The directory that is its root from then on, `None` for the whole system.
-    pub chroot: Option<PathBuf>,
-}
-
-/// A user or a group of the system.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Account {
-    /// Its name as it was written.
-    pub name: String,
-    /// Its number.
-    pub id: u32,
 }
 
 #[cfg(test)]

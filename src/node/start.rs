@@ -86,13 +86,12 @@ impl Node {
     /// What the machine does not give. It is in the log as well, unless that is the standard
     /// output: there the caller speaks.
     pub fn start(settings: Settings, mut bus: Bus) -> Result<Self, StartError> {
-        let log =
-            Log::start(&settings.log, bus.subscribe(EVENTS_PER_SUBSCRIBER)).map_err(|error| {
-                StartError::Log {
-                    name: settings.log.target.to_string(),
-                    error,
-                }
-            })?;
+        let log = Log::start(&settings.node.log, bus.subscribe(EVENTS_PER_SUBSCRIBER)).map_err(
+            |error| StartError::Log {
+                name: settings.node.log.target.to_string(),
+                error,
+            },
+        )?;
         let mut starting = Starting {
             bus,
             steered: Vec::new(),
@@ -102,7 +101,7 @@ impl Node {
         match assembled {
             Ok(assembled) => Ok(Self::new(bus, log, assembled)),
             Err(error) => {
-                if settings.log.target != LogTarget::Stdout {
+                if settings.node.log.target != LogTarget::Stdout {
                     let reason = error.to_string().as_str().into();
                     bus.publish(Now::read().unix, NodeEvent::StartFailed { reason });
                 }
@@ -129,9 +128,9 @@ impl Starting {
 
     fn assemble(&mut self, settings: &Settings) -> Result<Assembled, StartError> {
         self.publish(NodeEvent::Started);
-        let cores = settings.shards.cores.as_slice().into();
+        let cores = settings.node.shards.cores.as_slice().into();
         self.publish(NodeEvent::ShardsPlaced { cores });
-        let confinement = Confinement::of(&settings.process)?;
+        let confinement = Confinement::of(&settings.node.process)?;
         let reporting = open_reporting(settings)?;
         let session = Arc::new(rules::session_settings(settings)?);
         let steering = Steering::new(shards(settings), &mut SystemRandom);
@@ -148,7 +147,7 @@ impl Starting {
                 .map(|v6| (v6.pool_first, pool.slots, v6.network.prefix_len())),
         });
         let ring = ReactorConfig::default().locked_memory();
-        allow_locked_memory(locked_memory(settings.shards.cores.len(), ring));
+        allow_locked_memory(locked_memory(settings.node.shards.cores.len(), ring));
         if let Some(confinement) = confinement {
             confinement.enter()?;
             self.publish(confinement.event());
@@ -162,7 +161,10 @@ impl Starting {
             steering,
             reports: reporter.clone(),
         };
-        let shards = shards::start(&common, share_out(sockets, queues, &settings.shards.cores))?;
+        let shards = shards::start(
+            &common,
+            share_out(sockets, queues, &settings.node.shards.cores),
+        )?;
         let registry = Registry::new(RegistryRules {
             pool,
             max_clients: settings.max_clients as usize,
@@ -207,21 +209,21 @@ impl Starting {
         let v4 = network.v4.map(|v4| (v4.server, v4.network.prefix_len()));
         let v6 = network.v6.map(|v6| (v6.server, v6.network.prefix_len()));
         let config = TunConfig {
-            name: match &settings.device.name {
+            name: match &settings.node.device.name {
                 DeviceName::Auto => None,
                 DeviceName::Named(name) => Some(name.clone()),
             },
             ipv4: v4,
             ipv6: v6,
-            mtu: Some(settings.device.mtu),
-            queue_length: settings.device.transmit_queue,
+            mtu: Some(settings.node.device.mtu),
+            queue_length: settings.node.device.transmit_queue,
         };
         let create = || Tun::create_set(&config, shards(settings));
         let queues = patiently(create, TunError::is_in_use)?;
         let name: Text = queues.first().map_or("", Tun::name).into();
         self.publish(NodeEvent::TunOpened {
             name: name.clone(),
-            mtu: u32::from(settings.device.mtu),
+            mtu: u32::from(settings.node.device.mtu),
         });
         let v4 = v4.and_then(|(address, prefix)| Ipv4Net::new(address, prefix).ok());
         let v6 = v6.and_then(|(address, prefix)| Ipv6Net::new(address, prefix).ok());
@@ -237,7 +239,7 @@ impl Starting {
 
 /// How many shards the settings ask for.
 fn shards(settings: &Settings) -> u16 {
-    u16::try_from(settings.shards.cores.len()).unwrap_or(u16::MAX)
+    u16::try_from(settings.node.shards.cores.len()).unwrap_or(u16::MAX)
 }
 
 /// To each shard its core, its queue, and its socket of each listener.
@@ -272,7 +274,11 @@ fn patiently<T, E>(
 
 fn open_reporting(settings: &Settings) -> Result<Unstarted, StartError> {
     let status = settings.status.as_ref().map(open_status).transpose()?;
-    let control = settings.control_socket.as_deref().map(ControlSocket::bind);
+    let control = settings
+        .node
+        .control_socket
+        .as_deref()
+        .map(ControlSocket::bind);
     let format = settings.status.as_ref().map(|status| status.format);
     Ok(Unstarted {
         status,

@@ -16,7 +16,7 @@ fn ten_sessions_of_one_name_at_once_leave_one_holder() {
         "names::ten_sessions_of_one_name_at_once_leave_one_holder",
         || {
             let server = Server::start_with(|settings| {
-                settings.shards = ShardSettings::on(&usable_cores(), 4);
+                settings.node.shards = ShardSettings::on(&usable_cores(), 4);
             });
             let mut other = Client::connected(&server.engine("other"));
             let engine = server.engine("roamer");

@@ -21,8 +21,8 @@ use ringway::node::event::NodeEvent;
 use ringway::node::log::{LogOptions, LogTarget, Stamp};
 use ringway::node::settings::{
     Bind, ContactLimits, DeviceName, DeviceSettings, ExplicitExit, HandshakeSettings, Keepalive,
-    ListenerSettings, NetworkSettings, ProcessSettings, ReplayWindow, Settings, ShardSettings,
-    StatusSettings, TlsSettings, V4Network, V4Pool, WrappingSettings, usable_cores,
+    ListenerSettings, NetworkSettings, NodeSettings, ProcessSettings, ReplayWindow, Settings,
+    ShardSettings, StatusSettings, TlsSettings, V4Network, V4Pool, WrappingSettings, usable_cores,
 };
 use ringway::node::status::StatusFormat;
 use ringway::node::{Node, StartError};
@@ -190,18 +190,51 @@ fn settings(authority: &CertifiedIssuer<'static, KeyPair>, status: PathBuf) -> S
     let pool = V4Pool::new(Ipv4Addr::new(10, 8, 0, 2), Ipv4Addr::new(10, 8, 3, 250));
     let seconds = Duration::from_secs;
     Settings {
-        shards: ShardSettings::on(&usable_cores(), 1),
+        node: NodeSettings {
+            shards: ShardSettings::on(&usable_cores(), 1),
+            device: DeviceSettings {
+                name: DeviceName::Auto,
+                mtu: 1500,
+                transmit_queue: None,
+            },
+            tls: TlsSettings {
+                authorities: vec![authority.der().clone()],
+                versions: TlsVersion::V1_2..=TlsVersion::V1_3,
+                groups: None,
+                peer_usage: false,
+                peer_name: None,
+            },
+            wrapping: WrappingSettings::Plain,
+            ciphers: vec![DataCipher::Aes256Gcm],
+            auth: None,
+            handshake: HandshakeSettings {
+                hand_window: seconds(60),
+                tran_window: seconds(3_600),
+                tls_timeout: seconds(2),
+                renegotiate: None,
+            },
+            replay: ReplayWindow {
+                packets: 64,
+                time: seconds(15),
+            },
+            mssfix: Mssfix::Off,
+            log: LogOptions {
+                target: LogTarget::Tracing,
+                verb: 3,
+                mute: None,
+                stamp: Stamp::None,
+            },
+            control_socket: None,
+            process: ProcessSettings::default(),
+            environment: Vec::new(),
+        },
+        identity: identity(authority, "server", ExtendedKeyUsagePurpose::ServerAuth),
         listeners: vec![ListenerSettings {
             bind: Bind::V4(Ipv4Addr::UNSPECIFIED),
             port: ADDRESS.port(),
             send_buffer: None,
             receive_buffer: None,
         }],
-        device: DeviceSettings {
-            name: DeviceName::Auto,
-            mtu: 1500,
-            transmit_queue: None,
-        },
         network: NetworkSettings {
             v4: Some(V4Network {
                 server: INNER,
@@ -213,47 +246,16 @@ fn settings(authority: &CertifiedIssuer<'static, KeyPair>, status: PathBuf) -> S
         },
         push: vec!["topology subnet".to_owned()],
         keepalive: Keepalive::default(),
-        tls: TlsSettings {
-            authorities: vec![authority.der().clone()],
-            identity: identity(authority, "server", ExtendedKeyUsagePurpose::ServerAuth),
-            versions: TlsVersion::V1_2..=TlsVersion::V1_3,
-            groups: None,
-            client_usage: false,
-            name: None,
-        },
-        wrapping: WrappingSettings::Plain,
-        ciphers: vec![DataCipher::Aes256Gcm],
-        auth: None,
-        handshake: HandshakeSettings {
-            hand_window: seconds(60),
-            tran_window: seconds(3_600),
-            tls_timeout: seconds(2),
-            renegotiate: None,
-        },
-        replay: ReplayWindow {
-            packets: 64,
-            time: seconds(15),
-        },
         max_clients: 1024,
         duplicate_cn: false,
         client_to_client: false,
         contact: ContactLimits::default(),
         explicit_exit: ExplicitExit::Restart,
-        mssfix: Mssfix::Off,
-        log: LogOptions {
-            target: LogTarget::Tracing,
-            verb: 3,
-            mute: None,
-            stamp: Stamp::None,
-        },
         status: Some(StatusSettings {
             path: status,
             interval: Duration::from_millis(200),
             format: StatusFormat::V2,
         }),
-        control_socket: None,
-        process: ProcessSettings::default(),
-        environment: Vec::new(),
     }
 }
 

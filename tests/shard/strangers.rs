@@ -45,7 +45,7 @@ fn more_resets_than_are_answered_are_dropped_and_told_once() {
                 per: Duration::from_secs(3_600),
             };
             let server = Server::start_with(|settings| {
-                settings.shards = ShardSettings::on(&usable_cores(), SHARDS);
+                settings.node.shards = ShardSettings::on(&usable_cores(), SHARDS);
                 settings.contact.initial = rate(40);
             });
             let stranger = socket([127, 0, 0, 7]);
@@ -68,7 +68,7 @@ fn each_packet_that_nobody_should_send_is_counted_by_its_reason() {
         || {
             let key = StaticKey::from_bytes(&std::array::from_fn(|place| place as u8));
             let wrapped = WrappingSettings::TlsCrypt { key: key.clone() };
-            let server = Server::start_with(|settings| settings.wrapping = wrapped);
+            let server = Server::start_with(|settings| settings.node.wrapping = wrapped);
             let connected = |name, host| {
                 let from = Ipv4Addr::new(127, 0, 0, host);
                 let wrapping = Wrapping::tls_crypt(&key, Role::Client);
@@ -410,7 +410,7 @@ fn wait_for_drops(server: &Server, reason: DropReason, packets: u64) {
 
 /// Several shards that answer everybody.
 fn open_to_all(settings: &mut Settings) {
-    settings.shards = ShardSettings::on(&usable_cores(), SHARDS);
+    settings.node.shards = ShardSettings::on(&usable_cores(), SHARDS);
     settings.contact = ContactLimits {
         new_sessions: None,
         initial: Rate {

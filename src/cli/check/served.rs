@@ -10,8 +10,8 @@ use crate::reactor::Report;
 
 /// The rows, a line each.
 pub(super) fn served(settings: &Settings, machine: &Report) -> String {
-    let mut rows = vec![("shards", shards(&settings.shards))];
-    rows.extend(steers(&settings.shards, machine).map(|how| ("steers", how)));
+    let mut rows = vec![("shards", shards(&settings.node.shards))];
+    rows.extend(steers(&settings.node.shards, machine).map(|how| ("steers", how)));
     for listener in &settings.listeners {
         rows.push(("listens", listens(listener)));
     }
@@ -19,7 +19,7 @@ pub(super) fn served(settings: &Settings, machine: &Report) -> String {
         ("device", device(settings)),
         ("network", network(settings)),
         ("between", between_clients(settings).to_owned()),
-        ("control", wrapping(&settings.wrapping)),
+        ("control", wrapping(&settings.node.wrapping)),
         ("ciphers", ciphers(settings)),
         ("strangers", strangers(settings.contact)),
     ]);
@@ -29,8 +29,8 @@ pub(super) fn served(settings: &Settings, machine: &Report) -> String {
             .iter()
             .map(|option| ("pushes", option.clone())),
     );
-    rows.extend(becomes(&settings.process).map(|who| ("becomes", who)));
-    let socket = settings.control_socket.as_ref();
+    rows.extend(becomes(&settings.node.process).map(|who| ("becomes", who)));
+    let socket = settings.node.control_socket.as_ref();
     rows.extend(socket.map(|path| ("answers", format!("on {}", path.display()))));
     let mut text = String::new();
     for (name, value) in rows {
@@ -92,11 +92,11 @@ fn listens(listener: &ListenerSettings) -> String {
 }
 
 fn device(settings: &Settings) -> String {
-    let device = match &settings.device.name {
+    let device = match &settings.node.device.name {
         DeviceName::Auto => "the next free tun device",
         DeviceName::Named(name) => name,
     };
-    format!("{device}, MTU {}", settings.device.mtu)
+    format!("{device}, MTU {}", settings.node.device.mtu)
 }
 
 fn network(settings: &Settings) -> String {
@@ -128,7 +128,7 @@ fn wrapping(wrapping: &WrappingSettings) -> String {
 }
 
 fn ciphers(settings: &Settings) -> String {
-    let names = settings.ciphers.iter().map(|cipher| cipher.name());
+    let names = settings.node.ciphers.iter().map(|cipher| cipher.name());
     names.collect::<Vec<_>>().join(", ")
 }
 

@@ -369,7 +369,7 @@ fn tls_groups(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
 fn remote_cert_tls(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
     match line.argument(0) {
         Some("client") => {
-            draft.tls.client_usage = true;
+            draft.tls.peer_usage = true;
             Ok(())
         }
         Some("server") => Err(Refusal::because("a server's peers are clients")
@@ -389,7 +389,7 @@ fn ns_cert_type(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
 
 fn verify_x509_name(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
     let name = line.argument(0).unwrap_or_default().to_owned();
-    draft.tls.name = Some(match line.argument(1) {
+    draft.tls.peer_name = Some(match line.argument(1) {
         None | Some("subject") => NameRule::Subject(name),
         Some("name") => NameRule::Name(name),
         Some("name-prefix") => NameRule::NamePrefix(name),

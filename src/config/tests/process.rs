@@ -12,7 +12,7 @@ use crate::config::settings::{Account, ContactLimits, Rate};
 fn privileges() {
     let files = Files::new();
     fs::create_dir(files.0.path().join("jail")).unwrap();
-    let process = files.with("").process;
+    let process = files.with("").node.process;
     assert_eq!(
         (process.user, process.group, process.chroot),
         (None, None, None)
@@ -22,7 +22,7 @@ fn privileges() {
     let group = Group::from_gid(nobody.gid).unwrap().unwrap();
     let lines = format!("user nobody\ngroup {}\nchroot jail\n", group.name);
     assert_eq!(files.first_remark(&lines), "");
-    let process = files.with(&lines).process;
+    let process = files.with(&lines).node.process;
     assert_eq!(
         process.user,
         Some(Account {

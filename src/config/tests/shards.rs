@@ -32,14 +32,14 @@ fn shards_and_their_cores() {
         ("ringway-shards 4\nringway-shards 1\n", &[0], ""),
     ] {
         assert_eq!(files.first_remark(lines), remark, "{lines}");
-        assert_eq!(files.with(lines).shards.cores, cores, "{lines}");
+        assert_eq!(files.with(lines).node.shards.cores, cores, "{lines}");
     }
 }
 
 #[test]
 fn steering_may_be_forgone() {
     let files = Files::new();
-    let steering = |lines: &str| files.with(lines).shards.steering;
+    let steering = |lines: &str| files.with(lines).node.shards.steering;
     assert_eq!(steering(""), SteeringChoice::Both);
     for (word, choice) in [
         ("both", SteeringChoice::Both),
@@ -52,6 +52,7 @@ fn steering_may_be_forgone() {
     }
     let shards = files
         .with("ringway-shards 3\nringway-steering none\n")
+        .node
         .shards;
     assert_eq!(
         (shards.cores.len(), shards.steering),
@@ -62,14 +63,15 @@ fn steering_may_be_forgone() {
 #[test]
 fn the_control_socket_starts_from_the_directory() {
     let files = Files::new();
-    assert_eq!(files.with("").control_socket, None);
+    assert_eq!(files.with("").node.control_socket, None);
     assert_eq!(
-        files.with("ringway-control r.sock\n").control_socket,
+        files.with("ringway-control r.sock\n").node.control_socket,
         Some(files.0.path().join("r.sock"))
     );
     assert_eq!(
         files
             .with("ringway-control /run/ringway/r.sock\n")
+            .node
             .control_socket,
         Some("/run/ringway/r.sock".into())
     );
@@ -83,10 +85,10 @@ fn the_second_form() {
                  setenv opt ringway-steering udp\nsetenv opt ringway-control /run/r\n";
     assert_eq!(files.first_remark(lines), "");
     let settings = files.with(lines);
-    assert_eq!(settings.shards.cores, [1, 3]);
-    assert_eq!(settings.shards.steering, SteeringChoice::Udp);
-    assert_eq!(settings.control_socket, Some("/run/r".into()));
-    assert_eq!(settings.environment, []);
+    assert_eq!(settings.node.shards.cores, [1, 3]);
+    assert_eq!(settings.node.shards.steering, SteeringChoice::Udp);
+    assert_eq!(settings.node.control_socket, Some("/run/r".into()));
+    assert_eq!(settings.node.environment, []);
 
     files.write("t.conf", LEAST);
     for words in [
@@ -102,7 +104,7 @@ fn the_second_form() {
         &["--ringway-cores", "0,1", "--config", "t.conf"],
     ] {
         let settings = files.load(words).settings.unwrap();
-        assert_eq!(settings.shards.cores, [0, 1], "{words:?}");
+        assert_eq!(settings.node.shards.cores, [0, 1], "{words:?}");
     }
 }
 
@@ -200,5 +202,5 @@ fn cores_that_the_system_does_not_tell_are_asked_for() {
         ]
     );
     let loaded = load(&format!("{LEAST}ringway-cores 2000-2001\n"));
-    assert_eq!(loaded.settings.unwrap().shards.cores, [2000, 2001]);
+    assert_eq!(loaded.settings.unwrap().node.shards.cores, [2000, 2001]);
 }

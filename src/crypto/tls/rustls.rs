@@ -29,12 +29,19 @@ use crate::time::Now;
 /// Starts rustls connections of one role.
 #[derive(Debug)]
 pub struct RustlsEngine {
-    purpose: PeerPurpose,
+    end: End,
     provider: Arc<CryptoProvider>,
     versions: Vec<&'static SupportedProtocolVersion>,
-    certified: Arc<SingleCertAndKey>,
     policy: Arc<PeerPolicy>,
     clock: Arc<SessionClock>,
+}
+
+/// Which end of a connection this is, and what it shows of itself.
+#[derive(Debug)]
+enum End {
+    Server(Arc<SingleCertAndKey>),
+    /// A client may have no certificate.
+    Client(Option<Arc<SingleCertAndKey>>),
 }
 
 /// Our own side of the mutual authentication.
@@ -57,13 +64,14 @@ pub enum TlsVersion {
 }
 
 impl RustlsEngine {
-    /// An engine for the side that `policy` is not about: a policy on clients makes a server.
+    /// An engine for the side that `policy` is not about: a policy on clients makes a server. Only
+    /// a client can do without an identity.
     ///
     /// # Errors
     /// A sentence about a key that does not fit its certificate, or is of a kind that is not
     /// served.
     pub fn new(
-        identity: Identity,
+        identity: impl Into<Option<Identity>>,
         policy: PeerPolicy,
         purpose: PeerPurpose,
         versions: std::ops::RangeInclusive<TlsVersion>,
@@ -73,8 +81,17 @@ impl RustlsEngine {
         if let Some(groups) = groups {
             provider.kx_groups = groups;
         }
-        let certified = CertifiedKey::from_der(identity.chain, identity.key, &provider)
-            .map_err(|error| format!("the private key can't be used: {error}"))?;
+        let identity: Option<Identity> = identity.into();
+        let certified = identity
+            .map(|identity| CertifiedKey::from_der(identity.chain, identity.key, &provider))
+            .transpose()
+            .map_err(|error| format!("the private key can't be used: {error}"))?
+            .map(|certified| Arc::new(SingleCertAndKey::from(certified)));
+        let end = match (purpose, certified) {
+            (PeerPurpose::Server, certified) => End::Client(certified),
+            (PeerPurpose::Client, Some(certified)) => End::Server(certified),
+            (PeerPurpose::Client, None) => return Err("a server needs a certificate".to_owned()),
+        };
         let versions = [
             (TlsVersion::V1_3, &version::TLS13),
             (TlsVersion::V1_2, &version::TLS12),
@@ -84,34 +101,44 @@ impl RustlsEngine {
         .map(|(_, supported)| supported)
         .collect();
         Ok(Self {
-            purpose,
+            end,
             provider: Arc::new(provider),
             versions,
-            certified: Arc::new(SingleCertAndKey::from(certified)),
             policy: Arc::new(policy),
             clock: Arc::default(),
         })
     }
 
-    fn server(&self, verifier: Arc<Verifier>) -> Result<Connection, rustls::Error> {
+    fn server(
+        &self,
+        certified: &Arc<SingleCertAndKey>,
+        verifier: Arc<Verifier>,
+    ) -> Result<Connection, rustls::Error> {
         let clock = Arc::clone(&self.clock);
         let mut config = ServerConfig::builder_with_details(Arc::clone(&self.provider), clock)
             .with_protocol_versions(&self.versions)?
             .with_client_cert_verifier(verifier)
-            .with_cert_resolver(Arc::clone(&self.certified) as Arc<dyn ResolvesServerCert>);
+            .with_cert_resolver(Arc::clone(certified) as Arc<dyn ResolvesServerCert>);
         // Wire: no resumption and no tickets (wire.md section 5).
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         Ok(Connection::Server(ServerConnection::new(Arc::new(config))?))
     }
 
-    fn client(&self, verifier: Arc<Verifier>) -> Result<Connection, rustls::Error> {
+    fn client(
+        &self,
+        certified: Option<&Arc<SingleCertAndKey>>,
+        verifier: Arc<Verifier>,
+    ) -> Result<Connection, rustls::Error> {
         let clock = Arc::clone(&self.clock);
-        let mut config = ClientConfig::builder_with_details(Arc::clone(&self.provider), clock)
+        let config = ClientConfig::builder_with_details(Arc::clone(&self.provider), clock)
             .with_protocol_versions(&self.versions)?
             .dangerous()
-            .with_custom_certificate_verifier(verifier)
-            .with_client_cert_resolver(Arc::clone(&self.certified) as Arc<_>);
+            .with_custom_certificate_verifier(verifier);
+        let mut config = match certified {
+            Some(certified) => config.with_client_cert_resolver(Arc::clone(certified) as Arc<_>),
+            None => config.with_no_client_auth(),
+        };
         config.enable_sni = false;
         config.resumption = rustls::client::Resumption::disabled();
         // No name is sent or checked; rustls asks for one all the same.
@@ -133,9 +160,9 @@ impl TlsEngine for RustlsEngine {
             provider: Arc::clone(&self.provider),
             outcome: OnceLock::new(),
         });
-        let connection = match self.purpose {
-            PeerPurpose::Client => self.server(Arc::clone(&verifier)),
-            PeerPurpose::Server => self.client(Arc::clone(&verifier)),
+        let connection = match &self.end {
+            End::Server(certified) => self.server(certified, Arc::clone(&verifier)),
+            End::Client(certified) => self.client(certified.as_ref(), Arc::clone(&verifier)),
         };
         let mut connection = connection.map_err(|error| TlsError::Protocol(error.to_string()))?;
         connection.set_buffer_limit(Some(TLS_BACKLOG_MAX));

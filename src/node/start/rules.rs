@@ -10,11 +10,11 @@ use crate::session::{Farewell, SessionSettings, Timing};
 use crate::wire::{OptionsString, Role};
 
 pub(super) fn session_settings(settings: &Settings) -> Result<SessionSettings, StartError> {
-    let handshake = settings.handshake;
+    let handshake = settings.node.handshake;
     let options = OptionsString {
-        tun_mtu: u32::from(settings.device.mtu),
-        auth: settings.auth.map_or("[null-digest]", Digest::name),
-        tls_auth: match &settings.wrapping {
+        tun_mtu: u32::from(settings.node.device.mtu),
+        auth: settings.node.auth.map_or("[null-digest]", Digest::name),
+        tls_auth: match &settings.node.wrapping {
             WrappingSettings::TlsAuth { direction, .. } => Some(match direction {
                 KeyDirection::Both => None,
                 KeyDirection::Zero => Some(0),
@@ -26,15 +26,15 @@ pub(super) fn session_settings(settings: &Settings) -> Result<SessionSettings, S
     };
     Ok(SessionSettings {
         role: Role::Server,
-        wrapping: Arc::new(settings.wrapping.wrapping()),
-        static_key: settings.wrapping.static_key().cloned(),
-        tls: Arc::new(settings.tls.engine().map_err(StartError::Tls)?),
-        ciphers: settings.ciphers.clone(),
+        wrapping: Arc::new(settings.node.wrapping.wrapping(Role::Server)),
+        static_key: settings.node.wrapping.static_key().cloned(),
+        tls: Arc::new(settings.tls_engine().map_err(StartError::Tls)?),
+        ciphers: settings.node.ciphers.clone(),
         options_string: options.to_string(),
-        tun_mtu: settings.device.mtu,
+        tun_mtu: settings.node.device.mtu,
         push: settings.push.clone(),
         peer_info: String::new(),
-        replay_window: ReplayWindow::new(settings.replay.packets, settings.replay.time),
+        replay_window: ReplayWindow::new(settings.node.replay.packets, settings.node.replay.time),
         timing: Timing {
             hand_window: handshake.hand_window,
             tran_window: handshake.tran_window,
@@ -53,8 +53,8 @@ pub(super) fn network(settings: &Settings) -> Network {
             .network
             .v6
             .map(|v6| (v6.network.prefix_len(), v6.server)),
-        mtu: settings.device.mtu,
-        mssfix: settings.mssfix,
+        mtu: settings.node.device.mtu,
+        mssfix: settings.node.mssfix,
         max_clients: settings.max_clients,
         address_slots: settings.network.pool().slots,
         farewell: match settings.explicit_exit {

@@ -21,7 +21,7 @@ impl Starting {
             let mut sets = sets.iter();
             sets.try_for_each(|set| reactor::steer_datagrams(set, &program))
         };
-        let wanted = settings.shards.steering.udp();
+        let wanted = settings.node.shards.steering.udp();
         self.steer(Direction::Datagrams, steering.shards(), wanted, attach);
     }
 
@@ -44,7 +44,7 @@ impl Starting {
             steering.attach(first)?;
             Ok(steering)
         };
-        let wanted = settings.shards.steering.tun();
+        let wanted = settings.node.shards.steering.tun();
         self.steer(Direction::TunPackets, shards, wanted, attach)
     }
 

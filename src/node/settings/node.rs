@@ -1,0 +1,203 @@
+//! What a node is told whichever its role: the device, the control channel, the log, the process.
+
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rustls::crypto::SupportedKxGroup;
+use rustls::pki_types::CertificateDer;
+
+use super::ShardSettings;
+use crate::crypto::tls::rustls::{Identity, RustlsEngine, TlsVersion};
+use crate::crypto::tls::{NameRule, PeerPolicy, PeerPurpose};
+use crate::crypto::{DataCipher, Digest, KeyDirection, Role, StaticKey, Wrapping};
+use crate::node::log::LogOptions;
+use crate::packet::Mssfix;
+use crate::session::Renegotiation;
+
+/// The part of a configuration that servers and clients share.
+#[derive(Debug)]
+pub struct NodeSettings {
+    /// The shards: how many, and on which cores.
+    pub shards: ShardSettings,
+    /// The tun device.
+    pub device: DeviceSettings,
+    /// Certificates and what is asked of a peer's.
+    pub tls: TlsSettings,
+    /// How control packets are wrapped.
+    pub wrapping: WrappingSettings,
+    /// Data ciphers that are offered, best first; at least one.
+    pub ciphers: Vec<DataCipher>,
+    /// The digest of `auth`, `None` for `auth none`. AEAD ciphers do not use it; it is told to
+    /// peers in the options string.
+    pub auth: Option<Digest>,
+    /// Times of the control channel.
+    pub handshake: HandshakeSettings,
+    /// How far out of order packets may come.
+    pub replay: ReplayWindow,
+    /// The clamp on the segment size of TCP connections inside the tunnel.
+    pub mssfix: Mssfix,
+    /// Where lines go, and how many.
+    pub log: LogOptions,
+    /// The unix socket on which the running node is asked and told, if there is to be one.
+    pub control_socket: Option<PathBuf>,
+    /// Daemon, process id file, working directory, privileges.
+    pub process: ProcessSettings,
+    /// `setenv` values for scripts, in order, last one of a name wins.
+    pub environment: Vec<(String, String)>,
+}
+
+/// The tun device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceSettings {
+    /// Its name.
+    pub name: DeviceName,
+    /// The MTU of the device and of the packets inside the tunnel, in bytes.
+    pub mtu: u16,
+    /// The length of the device's transmit queue in packets, `None` for the kernel's default.
+    pub transmit_queue: Option<u32>,
+}
+
+/// How a device gets its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeviceName {
+    /// The next free `tunN`.
+    Auto,
+    /// This name, at most 15 bytes.
+    Named(String),
+}
+
+/// Certificates and what is asked of a peer's.
+#[derive(Debug)]
+pub struct TlsSettings {
+    /// The authorities that sign the peers; at least one.
+    pub authorities: Vec<CertificateDer<'static>>,
+    /// The versions that are served.
+    pub versions: RangeInclusive<TlsVersion>,
+    /// Key exchange groups, best first; `None` for the library's own choice.
+    pub groups: Option<Vec<&'static dyn SupportedKxGroup>>,
+    /// Whether a peer's certificate must be marked for the peer's role (`remote-cert-tls`).
+    pub peer_usage: bool,
+    /// What a peer's certificate must be named, if it is asked (`verify-x509-name`).
+    pub peer_name: Option<NameRule>,
+}
+
+impl TlsSettings {
+    /// The engine that starts a TLS connection with each peer of this purpose. A client may have no
+    /// identity.
+    ///
+    /// # Errors
+    /// A sentence about a key or an authority that cannot be used. Settings that come from a
+    /// configuration file have passed this once.
+    pub fn engine(
+        &self,
+        peers: PeerPurpose,
+        identity: Option<&Identity>,
+    ) -> Result<RustlsEngine, String> {
+        let mut policy = PeerPolicy::new(self.authorities.clone(), peers)?;
+        if self.peer_usage {
+            policy = policy.demanding_purpose();
+        }
+        if let Some(name) = &self.peer_name {
+            policy = policy.with_name(name.clone());
+        }
+        let identity = identity.map(|identity| Identity {
+            chain: identity.chain.clone(),
+            key: identity.key.clone_key(),
+        });
+        let (versions, groups) = (self.versions.clone(), self.groups.clone());
+        RustlsEngine::new(identity, policy, peers, versions, groups)
+    }
+}
+
+/// How control packets are wrapped.
+#[derive(Clone, Debug)]
+pub enum WrappingSettings {
+    /// Not at all.
+    Plain,
+    /// Authenticated with a shared key.
+    TlsAuth {
+        /// The shared key.
+        key: StaticKey,
+        /// Which half of it this side sends with.
+        direction: KeyDirection,
+        /// The digest.
+        digest: Digest,
+    },
+    /// Authenticated and encrypted with a shared key.
+    TlsCrypt {
+        /// The shared key.
+        key: StaticKey,
+    },
+}
+
+impl WrappingSettings {
+    /// The wrapping of one role.
+    pub fn wrapping(&self, role: Role) -> Wrapping {
+        match self {
+            Self::Plain => Wrapping::Plain,
+            Self::TlsAuth {
+                key,
+                direction,
+                digest,
+            } => Wrapping::tls_auth(key, *direction, *digest),
+            Self::TlsCrypt { key } => Wrapping::tls_crypt(key, role),
+        }
+    }
+
+    /// The shared key, if there is one.
+    pub fn static_key(&self) -> Option<&StaticKey> {
+        match self {
+            Self::Plain => None,
+            Self::TlsAuth { key, .. } | Self::TlsCrypt { key } => Some(key),
+        }
+    }
+}
+
+/// Times of the control channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HandshakeSettings {
+    /// A handshake that takes longer is given up.
+    pub hand_window: Duration,
+    /// How long an old key still opens packets after a renegotiation began.
+    pub tran_window: Duration,
+    /// The first retransmission of a control packet.
+    pub tls_timeout: Duration,
+    /// When a session asks for a new key; `None` for never.
+    pub renegotiate: Option<Renegotiation>,
+}
+
+/// How far out of order packets may come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplayWindow {
+    /// Packet ids below the highest one seen that are still accepted.
+    pub packets: u32,
+    /// How long a gap is waited for.
+    pub time: Duration,
+}
+
+/// What the process does with itself before it serves.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProcessSettings {
+    /// Whether it goes to the background.
+    pub daemon: bool,
+    /// A file for its process id.
+    pub pid_file: Option<PathBuf>,
+    /// Its working directory, `None` to stay. Every path of these settings is absolute already.
+    pub directory: Option<PathBuf>,
+    /// The user that it becomes once everything is opened and bound, `None` to stay.
+    pub user: Option<Account>,
+    /// The group that it becomes then, `None` to stay.
+    pub group: Option<Account>,
+    /// The directory that is its root from then on, `None` for the whole system.
+    pub chroot: Option<PathBuf>,
+}
+
+/// A user or a group of the system.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// Its name as it was written.
+    pub name: String,
+    /// Its number.
+    pub id: u32,
+}
