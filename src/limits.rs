@@ -263,8 +263,11 @@ const LOCKED_MEMORY_NODES: u64 = 8;
 pub const DATAGRAM_OFFSET: usize = 128;
 
 /// Left free before a packet read from the tun device, for the headers that will stand there. What
-/// is left of the buffer takes a super-packet and its virtio header.
+/// is left of the buffer takes a super-packet. Of a device without offloads, [`TUN_HEADER`] fewer.
 pub const TUN_OFFSET: usize = BUFFER_HEADROOM - 64;
+
+/// Before the packet stands what a device with offloads says of it. Wire: struct virtio_net_hdr.
+pub const TUN_HEADER: usize = 10;
 
 /// How long a reactor that goes waits for its last operations.
 pub const DRAIN_MAX: Duration = Duration::from_secs(2);

@@ -29,7 +29,8 @@ use crate::limits::{
 };
 use crate::random::SystemRandom;
 use crate::reactor::{
-    Family, Listen, ReactorConfig, RingError, Tun, TunConfig, TunError, UdpError, UdpSocket,
+    Family, Listen, ReactorConfig, RingError, Tun, TunConfig, TunError, TunOffloads, UdpError,
+    UdpSocket,
 };
 use crate::session::Steering;
 use crate::time::Now;
@@ -217,6 +218,8 @@ impl Starting {
             ipv6: v6,
             mtu: Some(settings.node.device.mtu),
             queue_length: settings.node.device.transmit_queue,
+            // The pipeline takes one packet at a time.
+            offloads: TunOffloads::default(),
         };
         let create = || Tun::create_set(&config, shards(settings));
         let queues = patiently(create, TunError::is_in_use)?;

@@ -4,8 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
 
-use crate::packet::Buffer;
-use crate::packet::LocalAddress;
+use crate::packet::{Buffer, LocalAddress, Offload};
 
 /// Something that the kernel finished.
 #[derive(Debug)]
@@ -24,15 +23,19 @@ pub enum Completion {
         buffer: Buffer,
         /// Where in the buffer.
         range: Range<usize>,
+        /// What is left to do on it.
+        offload: Offload,
     },
-    /// A write to the tun device is done, well or not; the buffer is free.
+    /// A write to the tun device is done, well or not.
     TunWritten {
         /// The queue it was written to.
         tun: TunId,
-        /// Held the packet.
-        buffer: Buffer,
-        /// Bytes written. `WouldBlock`: the device takes no more now; the packet is dropped and counted.
+        /// How many packets had been merged into the one that was written.
+        segments: u32,
+        /// Bytes of the packet. `WouldBlock`: the device takes no more now; the packet is dropped.
         result: io::Result<usize>,
+        /// The buffer, when this was the last of its writes.
+        buffer: Option<Buffer>,
     },
     /// Another thread called: the mailboxes are to be looked at.
     Woken,
@@ -103,6 +106,17 @@ pub struct Sent {
     pub result: io::Result<usize>,
 }
 
+/// What became of a row of writes.
+#[derive(Debug)]
+pub struct Written {
+    /// How many of the packets were begun, from the first on.
+    pub begun: usize,
+    /// Why the next one was not, if there was one.
+    pub refused: Option<Refused>,
+    /// The buffer, if none was begun.
+    pub buffer: Option<Buffer>,
+}
+
 /// All places for operations of this kind are taken: turn the reactor first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("too many operations in flight")]
@@ -117,9 +131,13 @@ pub enum Refused {
     /// The socket or tun queue is not this reactor's.
     #[error("no such socket or tun queue")]
     Unknown,
-    /// The range is empty or not inside the buffer, or the segment size is zero or above 65,535.
+    /// The range is empty or not inside the buffer, or the segment size is zero or above 65,535, or a
+    /// packet has too many pieces.
     #[error("the payload is not inside its buffer")]
     Range,
+    /// A super-packet for a tun device that takes none.
+    #[error("the tun device has no offloads")]
+    Offload,
     /// An IPv6 address for an IPv4 socket or the other way round, or no address for a socket that
     /// is not connected.
     #[error("the address does not fit the socket")]

@@ -26,8 +26,11 @@ mod tests;
 mod tun;
 mod udp;
 mod waker;
+mod write;
 
-pub use completion::{Completion, Datagram, Outgoing, QueueFull, Refused, Sent, SocketId, TunId};
+pub use completion::{
+    Completion, Datagram, Outgoing, QueueFull, Refused, Sent, SocketId, TunId, Written,
+};
 pub use mailbox::{Receiver, Sender, mailbox};
 pub use operations::{Reactor, ReactorConfig, ReactorCounters};
 pub use probe::{Feature, Report, probe};
@@ -35,6 +38,6 @@ pub use ring::{Forbidden, RingError};
 pub use steering::{
     Denial, SteeringError, TunSteering, can_update_without_capabilities, steer_datagrams,
 };
-pub use tun::{Tun, TunConfig, TunError};
+pub use tun::{Tun, TunConfig, TunError, TunOffloads};
 pub use udp::{Family, Listen, UdpError, UdpSocket};
 pub use waker::Waker;

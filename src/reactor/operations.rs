@@ -11,10 +11,10 @@
 mod close;
 mod collect;
 mod memory;
+mod write_tun;
 
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
-use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
@@ -118,6 +118,8 @@ pub struct ReactorCounters {
     pub receive_starved: u64,
     /// Reads of a tun queue that failed for a passing reason.
     pub tun_read_errors: u64,
+    /// Packets of a tun queue after a header that makes no sense, dropped.
+    pub malformed_tun_packets: u64,
     /// Times a tun queue found no buffer to read into.
     pub tun_starved: u64,
     /// Receives and reads that were begun, the first time or again.
@@ -248,39 +250,6 @@ impl Reactor {
         Ok(())
     }
 
-    /// Queues a write to a tun queue for the next turn.
-    ///
-    /// # Errors
-    ///
-    /// The buffer, and why the write was not queued.
-    pub fn write_tun(
-        &mut self,
-        tun: TunId,
-        buffer: Buffer,
-        range: Range<usize>,
-    ) -> Result<(), (Buffer, Refused)> {
-        let Some(source) = self.memory.tuns.get(tun.0) else {
-            return Err((buffer, Refused::Unknown));
-        };
-        let length = match u32::try_from(range.len()) {
-            Ok(length) if length > 0 && range.end <= buffer.bytes().len() => length,
-            _ => return Err((buffer, Refused::Range)),
-        };
-        let descriptor = descriptor(&source.device);
-        let vacant = self.memory.in_flight.vacant();
-        let Some(place) = vacant.filter(|_| self.tun_writes < self.config.tun_writes) else {
-            return Err((buffer, QueueFull.into()));
-        };
-        let (key, operation) = place.occupy(Operation::WriteTun { tun, buffer });
-        let payload = operation.payload(&range);
-        let entry = opcode::Write::new(descriptor, payload, length)
-            .rw_flags(libc::RWF_NOWAIT)
-            .build();
-        self.tun_writes += 1;
-        self.begin(key, entry);
-        Ok(())
-    }
-
     /// Submits everything that is queued, waits for a completion or until the time is over (none is
     /// without end), and appends what happened to `out`: at most
     /// [`ReactorConfig::completions`] in number, possibly nothing.
@@ -391,7 +360,7 @@ impl Reactor {
     fn begin(&mut self, key: Key, entry: squeue::Entry) -> bool {
         let entry = entry.user_data(key.as_user_data());
         // SAFETY: whatever the entry points to stands in `memory`: buffers in the table of
-        // operations in flight and in the provided rings, headers in their slots, descriptors in
+        // operations in flight, beside the writes and in the provided rings, headers in their slots, descriptors in
         // their lists. None of it moves or is freed before the operation is removed from the table,
         // which its last completion does.
         let queued = unsafe { self.ring.push(&entry) };

@@ -13,7 +13,7 @@ use crate::reactor::provided::Provided;
 use crate::reactor::receive::receive_header;
 use crate::reactor::ring::{Ring, RingError, disabled_setting};
 use crate::reactor::steering::{TunSteering, try_steering_datagrams};
-use crate::reactor::tun::{DEVICE, Tun};
+use crate::reactor::tun::{DEVICE, Tun, TunOffloads};
 use crate::reactor::udp;
 
 /// All features, in the order in which they are worth reading.
@@ -118,7 +118,7 @@ fn operation_features(features: &mut Vec<Feature>) {
     let has = |code| probed.is_ok() && probe.is_supported(code);
     features.extend([
         required("SENDMSG", "sending datagrams").when(has(opcode::SendMsg::CODE)),
-        required("WRITE", "writing to the tun device").when(has(opcode::Write::CODE)),
+        required("WRITEV", "writing to the tun device").when(has(opcode::Writev::CODE)),
         required("READ", "wake-ups from other threads").when(has(opcode::Read::CODE)),
         required("ASYNC_CANCEL", "an orderly end").when(has(opcode::AsyncCancel2::CODE)),
         required("READ_MULTISHOT", "reading the tun device").when(has(opcode::ReadMulti::CODE)),
@@ -177,7 +177,7 @@ fn steering_features(features: &mut Vec<Feature>) {
 /// The program and its maps, on a device that nobody knows.
 fn try_steering_tun() -> Result<(), String> {
     let steering = TunSteering::new(None, None, 1, 2).map_err(|error| error.to_string())?;
-    let device = Tun::bare().map_err(|error| error.to_string())?;
+    let device = Tun::bare(TunOffloads::default()).map_err(|error| error.to_string())?;
     steering.attach(&device).map_err(|error| error.to_string())
 }
 

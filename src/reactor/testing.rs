@@ -84,23 +84,29 @@ pub(super) fn keep_capabilities(kept: CapabilitySet) {
 
 /// Makes `io_uring_setup` fail on this thread as the default profile of container engines does.
 pub(super) fn forbid_io_uring() {
-    let mut program = [
-        // A = number of the system call
-        instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
-        instruction(
-            libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
-            0,
-            1,
-            u32::try_from(libc::SYS_io_uring_setup).unwrap(),
-        ),
-        instruction(
-            libc::BPF_RET | libc::BPF_K,
-            0,
-            0,
-            libc::SECCOMP_RET_ERRNO | libc::EPERM.cast_unsigned(),
-        ),
-        instruction(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
-    ];
+    filter_system_calls(vec![
+        load(NUMBER),
+        jump(libc::BPF_JEQ, libc::SYS_io_uring_setup as u32, 0, 1),
+        refuse(libc::EPERM),
+        allow(),
+    ]);
+}
+
+/// Makes tun devices refuse these `TUN_F_*` flags on this thread, as an older kernel does.
+pub(super) fn forbid_tun_offloads(flags: u32) {
+    filter_system_calls(vec![
+        load(NUMBER),
+        jump(libc::BPF_JEQ, libc::SYS_ioctl as u32, 0, 5),
+        load(argument(1)),
+        jump(libc::BPF_JEQ, libc::TUNSETOFFLOAD as u32, 0, 3),
+        load(argument(2)),
+        jump(libc::BPF_JSET, flags, 0, 1),
+        refuse(libc::EINVAL),
+        allow(),
+    ]);
+}
+
+fn filter_system_calls(mut program: Vec<libc::sock_filter>) {
     let filter = libc::sock_fprog {
         len: u16::try_from(program.len()).unwrap(),
         filter: program.as_mut_ptr(),
@@ -118,6 +124,31 @@ pub(super) fn forbid_io_uring() {
         )
     };
     assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+}
+
+/// Where struct seccomp_data has the number of the system call.
+const NUMBER: u32 = 0;
+
+/// Where it has the lower half of an argument.
+fn argument(number: u32) -> u32 {
+    16 + 8 * number + if cfg!(target_endian = "big") { 4 } else { 0 }
+}
+
+fn load(at: u32) -> libc::sock_filter {
+    instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, at)
+}
+
+fn jump(test: u32, value: u32, if_true: u8, if_false: u8) -> libc::sock_filter {
+    instruction(libc::BPF_JMP | test | libc::BPF_K, if_true, if_false, value)
+}
+
+fn refuse(error: i32) -> libc::sock_filter {
+    let verdict = libc::SECCOMP_RET_ERRNO | error.cast_unsigned();
+    instruction(libc::BPF_RET | libc::BPF_K, 0, 0, verdict)
+}
+
+fn allow() -> libc::sock_filter {
+    instruction(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW)
 }
 
 fn instruction(code: u32, jt: u8, jf: u8, k: u32) -> libc::sock_filter {

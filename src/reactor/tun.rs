@@ -1,6 +1,10 @@
 //! The tun device: made and configured here, read and written by a reactor.
 
 mod existing;
+mod offloads;
+#[cfg(test)]
+mod tests;
+pub(super) mod virtio;
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -11,11 +15,15 @@ use tun_rs::{DeviceBuilder, SyncDevice};
 
 use crate::reactor::steering::forget_steering;
 use crate::reactor::tun::existing::Existing;
+pub use crate::reactor::tun::offloads::TunOffloads;
 
-/// One queue of a tun device, not blocking. Its packets are IP packets with nothing before them.
+/// One queue of a tun device, not blocking. Its packets are IP packets; before each stands a header
+/// if the device has offloads.
 pub struct Tun {
     device: SyncDevice,
     name: String,
+    has_header: bool,
+    offloads: TunOffloads,
 }
 
 /// How a device is to be made.
@@ -31,6 +39,8 @@ pub struct TunConfig {
     pub mtu: Option<u16>,
     /// Packets that wait in the device until they are read; the system's default if absent.
     pub queue_length: Option<u32>,
+    /// What the device is to do for many packets at once. What it does not do is done without.
+    pub offloads: TunOffloads,
 }
 
 /// The step at which a device could not be made.
@@ -128,7 +138,9 @@ impl Tun {
     ///
     /// The step that the system refused.
     pub fn create(config: &TunConfig) -> Result<Self, TunError> {
-        Self::create_queue(config, 1)
+        let tun = Self::open(config, 1)?;
+        tun.configure(config)?;
+        Ok(tun)
     }
 
     /// Makes a device as [`create`](Self::create) does, with `queues` queues: a shard each, in this
@@ -139,15 +151,19 @@ impl Tun {
     /// The step that the system refused. A device that somebody has open is refused although it could
     /// be joined: two servers would share its packets.
     pub fn create_set(config: &TunConfig, queues: u16) -> Result<Vec<Self>, TunError> {
-        let mut set = vec![Self::create_queue(config, queues)?];
+        let mut set = vec![Self::open(config, queues)?];
         for number in 1..queues {
             let queue = set[0].another(number)?;
             set.push(queue);
         }
+        // Only now do packets come, which the further queues find as they were agreed upon.
+        set[0].agree(config)?;
+        set[0].configure(config)?;
         Ok(set)
     }
 
-    fn create_queue(config: &TunConfig, queues: u16) -> Result<Self, TunError> {
+    /// The first queue of a device that is not up yet.
+    fn open(config: &TunConfig, queues: u16) -> Result<Self, TunError> {
         // Looked at first: the library below would make the device node, which is not ours to do.
         if !Path::new(DEVICE).exists() {
             return Err(TunError::NoDriver);
@@ -157,32 +173,60 @@ impl Tun {
             Some(existing) => joinable(&asked, existing, queues)?,
             None => queues > 1,
         };
-        let device = builder(&asked, config, multi_queue)
-            .build_sync()
-            .map_err(|source| refused(asked.replace("%d", ""), source))?;
-        let name = device.name().map_err(|source| TunError::Create {
-            name: asked,
-            source,
-        })?;
-        let tun = Self { device, name };
+        let mut tun = Self::build(&asked, config, multi_queue)?;
         tun.is_ours_alone()?;
         // A device that was made to stay keeps the program of a process that is gone. A kernel that
         // refuses has none.
         let _none_was_there = forget_steering(&tun);
-        tun.configure(config)?;
+        tun.offloads = tun.agree(config)?;
         Ok(tun)
     }
 
-    /// A device that nobody has configured, and which goes with this.
-    pub(super) fn bare() -> Result<Self, TunError> {
-        let config = TunConfig::default();
-        let device = builder(NEXT_FREE, &config, true)
-            .build_sync()
-            .map_err(|source| refused(NEXT_FREE.replace("%d", ""), source))?;
+    /// With a header before each packet if there are to be offloads and the kernel has it.
+    fn build(asked: &str, config: &TunConfig, multi_queue: bool) -> Result<Self, TunError> {
+        let build = |header| {
+            let builder = builder(asked, config, multi_queue).offload(header);
+            builder.build_sync().map(|device| (device, header))
+        };
+        let built = match config.offloads.any() {
+            true => build(true).or_else(|_| build(false)),
+            false => build(false),
+        };
+        let (device, has_header) =
+            built.map_err(|source| refused(asked.replace("%d", ""), source))?;
+        let name = device.name().map_err(|source| TunError::Create {
+            name: asked.to_owned(),
+            source,
+        })?;
         Ok(Self {
             device,
-            name: NEXT_FREE.to_owned(),
+            name,
+            has_header,
+            offloads: TunOffloads::default(),
         })
+    }
+
+    /// What the device does of what is wanted.
+    fn agree(&self, config: &TunConfig) -> Result<TunOffloads, TunError> {
+        if !self.has_header {
+            return Ok(TunOffloads::default());
+        }
+        offloads::negotiate(&self.device, config.offloads).map_err(|source| TunError::Configure {
+            name: self.name.clone(),
+            property: "offloads",
+            source,
+        })
+    }
+
+    /// A device that nobody has configured, and which goes with this.
+    pub(super) fn bare(offloads: TunOffloads) -> Result<Self, TunError> {
+        let config = TunConfig {
+            offloads,
+            ..TunConfig::default()
+        };
+        let mut tun = Self::build(NEXT_FREE, &config, true)?;
+        tun.offloads = tun.agree(&config)?;
+        Ok(tun)
     }
 
     /// One more queue of the same device, which stays as it is.
@@ -199,6 +243,8 @@ impl Tun {
         Ok(Self {
             device,
             name: self.name.clone(),
+            has_header: self.has_header,
+            offloads: self.offloads,
         })
     }
 
@@ -214,6 +260,16 @@ impl Tun {
     /// The name of the device, with the number that the system chose.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What the device does for many packets at once.
+    pub fn offloads(&self) -> TunOffloads {
+        self.offloads
+    }
+
+    /// Whether a header stands before each packet.
+    pub(super) fn has_header(&self) -> bool {
+        self.has_header
     }
 
     fn configure(&self, config: &TunConfig) -> Result<(), TunError> {
@@ -311,160 +367,3 @@ pub(super) const DEVICE: &str = "/dev/net/tun";
 
 /// The kernel puts the first free number in.
 const NEXT_FREE: &str = "tun%d";
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::reactor::testing;
-
-    #[test]
-    fn a_device_is_what_was_asked_for() {
-        testing::in_own_network(|| {
-            let tun = Tun::create(&TunConfig {
-                name: Some("ringway-t".to_owned()),
-                ipv4: Some(("10.77.0.1".parse().unwrap(), 24)),
-                ipv6: Some(("fd77::1".parse().unwrap(), 64)),
-                mtu: Some(1400),
-                queue_length: Some(333),
-            })
-            .unwrap();
-            assert_eq!(tun.name(), "ringway-t");
-            let shown = testing::run("ip", &["addr", "show", "dev", "ringway-t"]);
-            for part in [
-                "mtu 1400",
-                "qlen 333",
-                "inet 10.77.0.1/24",
-                "inet6 fd77::1/64",
-                ",UP",
-            ] {
-                assert!(shown.contains(part), "{part} is missing in {shown}");
-            }
-            let routes = testing::run("ip", &["route"]);
-            assert!(routes.contains("10.77.0.0/24 dev ringway-t"), "{routes}");
-
-            let again = Tun::create(&TunConfig {
-                name: Some("ringway-t".to_owned()),
-                ..TunConfig::default()
-            });
-            assert!(matches!(again, Err(TunError::Busy { .. })), "{again:?}");
-            drop(tun);
-            testing::eventually(|| !testing::run("ip", &["link"]).contains("ringway-t"));
-        });
-    }
-
-    #[test]
-    fn the_system_numbers_devices_without_a_name() {
-        testing::in_own_network(|| {
-            let first = Tun::create(&TunConfig::default()).unwrap();
-            let second = Tun::create(&TunConfig::default()).unwrap();
-            assert_eq!((first.name(), second.name()), ("tun0", "tun1"));
-        });
-    }
-
-    #[test]
-    fn queues_of_one_device_are_opened_in_order() {
-        testing::in_own_network(|| {
-            let config = named("ringway-q");
-            let set = Tun::create_set(&config, 4).unwrap();
-            assert_eq!(set.len(), 4);
-            assert!(set.iter().all(|queue| queue.name() == "ringway-q"));
-            assert_eq!(existing::find("ringway-q").unwrap().unwrap().queues, 4);
-            for queue in &set {
-                // The system may say something of its own accord.
-                let mut read = || queue.device.recv(&mut [0; 2000]);
-                let error = std::iter::repeat_with(&mut read).find_map(Result::err);
-                assert_eq!(error.unwrap().kind(), io::ErrorKind::WouldBlock);
-            }
-            drop(set);
-            testing::eventually(|| !testing::run("ip", &["link"]).contains("ringway-q"));
-        });
-    }
-
-    #[test]
-    fn one_queue_makes_a_plain_device() {
-        testing::in_own_network(|| {
-            let set = Tun::create_set(&named("ringway-q"), 1).unwrap();
-            assert_eq!(set.len(), 1);
-            assert!(!existing::find("ringway-q").unwrap().unwrap().multi_queue);
-        });
-    }
-
-    #[test]
-    fn a_device_that_another_server_has_is_in_use_with_any_number_of_queues() {
-        testing::in_own_network(|| {
-            let config = named("ringway-q");
-            for (theirs, ours) in [(1, 1), (1, 4), (4, 1), (4, 4)] {
-                let first = Tun::create_set(&config, theirs).unwrap();
-                let error = Tun::create_set(&config, ours).unwrap_err();
-                assert!(error.is_in_use(), "{theirs} {ours}: {error}");
-                drop(first);
-                testing::eventually(|| existing::find("ringway-q").unwrap().is_none());
-            }
-        });
-    }
-
-    #[test]
-    fn a_device_that_was_made_to_stay_is_taken_if_it_has_room() {
-        testing::in_own_network(|| {
-            let tuntap = |name, more: &[&str]| {
-                let words = [&["tuntap", "add", "dev", name, "mode"], more].concat();
-                testing::run("ip", &words);
-            };
-            tuntap("single", &["tun"]);
-            tuntap("many", &["tun", "multi_queue"]);
-            tuntap("bridged", &["tap"]);
-            for (name, queues, expected) in [
-                ("single", 1, ""),
-                ("single", 2, "can have one queue only, while 2 are wanted"),
-                ("many", 1, ""),
-                ("many", 4, ""),
-                ("many", 1, ""),
-                ("bridged", 1, "is no tun device"),
-                ("lo", 1, "is no tun device"),
-            ] {
-                // A process that another test starts has a copy of our queues for a moment.
-                let is_open = || {
-                    existing::find(name)
-                        .unwrap()
-                        .is_some_and(|it| it.queues > 0)
-                };
-                testing::eventually(|| !is_open());
-                let result = Tun::create_set(&named(name), queues);
-                let text = result.map_or_else(|error| error.to_string(), |_| String::new());
-                assert_eq!(text.is_empty(), expected.is_empty(), "{name}: {text}");
-                assert!(text.contains(expected), "{name}: {text}");
-            }
-            assert!(existing::find("many").unwrap().is_some(), "it was to stay");
-        });
-    }
-
-    fn named(name: &str) -> TunConfig {
-        TunConfig {
-            name: Some(name.to_owned()),
-            ..TunConfig::default()
-        }
-    }
-
-    #[test]
-    fn a_name_that_is_no_name_is_refused() {
-        testing::in_own_network(|| {
-            let long = "a".repeat(16);
-            let result = Tun::create(&TunConfig {
-                name: Some(long.clone()),
-                ..TunConfig::default()
-            });
-            assert!(matches!(&result, Err(TunError::Create { name, .. }) if *name == long));
-        });
-    }
-
-    #[test]
-    fn a_process_without_the_capability_is_told_its_name() {
-        testing::in_own_network(|| {
-            testing::drop_capability(testing::CAP_NET_ADMIN);
-            let error = Tun::create(&TunConfig::default()).unwrap_err();
-            let text = error.to_string();
-            assert!(matches!(error, TunError::Forbidden { .. }), "{text}");
-            assert!(text.contains("CAP_NET_ADMIN"), "{text}");
-        });
-    }
-}

@@ -12,7 +12,7 @@ use crate::limits::{POOL_BUFFERS, RECEIVE_BUFFERS, TUN_BUFFERS};
 use crate::node::counters::Counters;
 use crate::node::message::Report;
 use crate::node::shard::{Congestion, Edges};
-use crate::packet::{Buffer, DropReason, Packet, Parcel, Path, Pool};
+use crate::packet::{Buffer, DropReason, Gathered, Offload, Packet, Parcel, Path, Piece, Pool};
 use crate::reactor::{
     Completion, Reactor, ReactorConfig, RingError, Sent, SocketId, Tun, TunId, UdpSocket, Waker,
 };
@@ -104,12 +104,12 @@ impl RingEdges {
     }
 
     /// A write to the tun device that the kernel is done with.
-    pub(super) fn tun_written(&mut self, buffer: Buffer, result: std::io::Result<usize>) {
+    pub(super) fn tun_written(&mut self, buffer: Option<Buffer>, result: std::io::Result<usize>) {
         let dropped = result.err().map(|error| match error.kind() {
             std::io::ErrorKind::WouldBlock => DropReason::TunFull,
             _ => DropReason::TunError,
         });
-        self.done.push((buffer, dropped));
+        self.done.extend(buffer.map(|buffer| (buffer, dropped)));
     }
 
     /// Tries the sends again that the kernel had no room for.
@@ -137,11 +137,22 @@ impl Edges for RingEdges {
     }
 
     fn write_tun(&mut self, packet: Packet) -> Result<(), (Buffer, DropReason)> {
-        let start = packet.start as usize;
-        let range = start..start + packet.len as usize;
-        self.reactor
-            .write_tun(self.tun, packet.buffer, range)
-            .map_err(|(buffer, _)| (buffer, DropReason::TunFull))
+        let Packet {
+            buffer, start, len, ..
+        } = packet;
+        let whole = Gathered {
+            offload: Offload::None,
+            pieces: 0..1,
+            len,
+            segments: 1,
+        };
+        let written = self
+            .reactor
+            .write_tun(self.tun, buffer, &[whole], &[Piece { start, len }]);
+        match written.buffer {
+            None => Ok(()),
+            Some(buffer) => Err((buffer, DropReason::TunFull)),
+        }
     }
 
     fn return_receive_buffer(&mut self, buffer: Buffer) -> Result<(), Buffer> {

@@ -161,7 +161,9 @@ impl Sends {
                 };
                 let refusal = match refused {
                     Refused::QueueFull(_) => Refusal::NoRoom,
-                    Refused::Unknown | Refused::Range | Refused::Address => Refusal::Never,
+                    Refused::Unknown | Refused::Range | Refused::Address | Refused::Offload => {
+                        Refusal::Never
+                    }
                 };
                 Err((packet, refusal))
             }

@@ -5,13 +5,14 @@ use std::{io, mem};
 use io_uring::cqueue;
 
 use crate::limits::TUN_OFFSET;
-use crate::packet::Buffer;
+use crate::packet::{Buffer, Offload};
 use crate::reactor::completion::{Completion, Datagram, Sent, SocketId, TunId};
 use crate::reactor::in_flight::Key;
-use crate::reactor::operations::memory::{Operation, Reading};
+use crate::reactor::operations::memory::{Operation, Reading, TUN_READ_AT};
 use crate::reactor::operations::{Life, Reactor};
 use crate::reactor::provided::Provided;
 use crate::reactor::receive::{Unreadable, parse_datagram};
+use crate::reactor::tun::virtio::{self, Malformed};
 
 impl Reactor {
     pub(super) fn collect(&mut self, out: &mut Vec<Completion>) {
@@ -56,12 +57,18 @@ impl Reactor {
                     result: outcome(entry),
                 }))
             }
-            Operation::WriteTun { tun, buffer } => {
+            Operation::WriteTun {
+                tun,
+                segments,
+                header,
+                write,
+            } => {
                 self.tun_writes -= 1;
                 Some(Completion::TunWritten {
                     tun,
-                    buffer,
-                    result: outcome(entry),
+                    segments,
+                    result: outcome(entry).map(|written| written.saturating_sub(header)),
+                    buffer: self.memory.writes.finish(write),
                 })
             }
             Operation::Wake if self.life == Life::Open => {
@@ -130,14 +137,7 @@ impl Reactor {
             source.state = ended;
         }
         match (buffer, outcome(entry)) {
-            (Some(buffer), Ok(length @ 1..)) => {
-                let range = TUN_OFFSET..TUN_OFFSET + length;
-                Some(Completion::TunPacket {
-                    tun: id,
-                    buffer,
-                    range,
-                })
-            }
+            (Some(buffer), Ok(length @ 1..)) => self.tun_packet(id, buffer, length),
             (buffer, result) => {
                 recycle(&mut self.memory.tun_read, buffer);
                 let error = result.err()?;
@@ -154,6 +154,30 @@ impl Reactor {
         }
     }
 
+    fn tun_packet(&mut self, tun: TunId, buffer: Buffer, length: usize) -> Option<Completion> {
+        let source = self.memory.tuns.get(tun.0);
+        let has_header = source.is_some_and(|source| source.device.has_header());
+        let end = TUN_READ_AT + length;
+        let filled = buffer.bytes().get(TUN_READ_AT..end).unwrap_or_default();
+        let parsed = match has_header {
+            false => Ok((Offload::None, TUN_READ_AT..end)),
+            true => after_header(filled).map(|offload| (offload, TUN_OFFSET..end)),
+        };
+        match parsed {
+            Ok((offload, range)) => Some(Completion::TunPacket {
+                tun,
+                buffer,
+                range,
+                offload,
+            }),
+            Err(Malformed) => {
+                self.counters.malformed_tun_packets += 1;
+                recycle(&mut self.memory.tun_read, Some(buffer));
+                None
+            }
+        }
+    }
+
     /// Whether a multishot operation goes on after this completion.
     fn ended(&mut self, key: Key, entry: &cqueue::Entry) -> Reading {
         if cqueue::more(entry.flags()) {
@@ -164,6 +188,14 @@ impl Reactor {
             Err(error) if is_lasting(&error) => Reading::Lost,
             _ => Reading::Idle,
         }
+    }
+}
+
+/// What the header at the front of what was read says of the packet behind it.
+fn after_header(filled: &[u8]) -> Result<Offload, Malformed> {
+    match filled.split_first_chunk() {
+        Some((header, packet)) if !packet.is_empty() => virtio::parse(header, packet),
+        _ => Err(Malformed),
     }
 }
 

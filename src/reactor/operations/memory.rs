@@ -3,7 +3,7 @@
 use std::io;
 use std::ops::Range;
 
-use crate::limits::{self, TUN_OFFSET};
+use crate::limits::{self, TUN_HEADER, TUN_OFFSET};
 use crate::packet::Buffer;
 use crate::reactor::completion::{SocketId, TunId};
 use crate::reactor::in_flight::InFlight;
@@ -14,11 +14,13 @@ use crate::reactor::ring::{Ring, RingError};
 use crate::reactor::send::SendSlots;
 use crate::reactor::tun::Tun;
 use crate::reactor::udp::UdpSocket;
+use crate::reactor::write::{Write, Writes};
 
 /// What operations in flight point to. Dropped when there are none, else never.
 pub(super) struct Memory {
     pub(super) in_flight: InFlight<Operation>,
     pub(super) slots: SendSlots,
+    pub(super) writes: Writes,
     pub(super) receive: Provided,
     pub(super) tun_read: Provided,
     /// The header that all receives share; a vector so that it has a place of its own.
@@ -60,7 +62,9 @@ pub(super) enum Operation {
     },
     WriteTun {
         tun: TunId,
-        buffer: Buffer,
+        segments: u32,
+        header: usize,
+        write: Write,
     },
 }
 
@@ -71,8 +75,9 @@ impl Memory {
         Ok(Self {
             in_flight: InFlight::new(u32::try_from(operations).unwrap_or(u32::MAX)),
             slots: SendSlots::new(operations),
+            writes: Writes::new(config.tun_writes),
             receive: Provided::register(ring, RECEIVE_GROUP, config.receive_buffers, 0)?,
-            tun_read: Provided::register(ring, TUN_GROUP, config.tun_buffers, TUN_OFFSET)?,
+            tun_read: Provided::register(ring, TUN_GROUP, config.tun_buffers, TUN_READ_AT)?,
             receive_header: vec![receive_header()],
             wake_count: vec![0; limits::WAKE_UPS],
             sockets: Vec::with_capacity(config.sockets),
@@ -91,7 +96,7 @@ impl Operation {
     /// Where its payload stands; nowhere if it has none.
     pub(super) fn payload(&mut self, range: &Range<usize>) -> *mut u8 {
         match self {
-            Self::Send { buffer, .. } | Self::WriteTun { buffer, .. } => buffer
+            Self::Send { buffer, .. } => buffer
                 .bytes_mut()
                 .get_mut(range.clone())
                 .map_or(std::ptr::null_mut(), <[u8]>::as_mut_ptr),
@@ -100,6 +105,9 @@ impl Operation {
     }
 }
 
+/// Where the kernel begins to write what it reads from a tun device, so that the packet stands at
+/// [`TUN_OFFSET`] after its header.
+pub(super) const TUN_READ_AT: usize = TUN_OFFSET - TUN_HEADER;
 /// The kernel's number for the ring of receive buffers.
 const RECEIVE_GROUP: u16 = 0;
 /// The kernel's number for the ring of tun buffers.

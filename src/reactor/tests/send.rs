@@ -1,0 +1,207 @@
+//! Sending datagrams.
+
+use super::*;
+
+#[test]
+fn a_full_send_queue_gives_the_buffer_back() {
+    in_own_network(|| {
+        let mut rig = Rig::new(ReactorConfig { sends: 4, ..SMALL });
+        let (socket, _) = rig.bind(Family::V4);
+        let client = client("127.0.0.1");
+        let to = client.local_addr().unwrap();
+        for round in 0..3u8 {
+            for number in 0..4u8 {
+                let payload = [round, number];
+                let mut outgoing = whole(socket, Some(to), &payload);
+                outgoing.token = u64::from(number);
+                rig.send(&outgoing, &payload);
+            }
+            assert_eq!(rig.reactor.room().0, 0);
+            let buffer = rig.buffer_with(b"too many");
+            let index = buffer.index();
+            let (buffer, refused) = rig
+                .reactor
+                .send(&whole(socket, Some(to), b"too many"), buffer)
+                .unwrap_err();
+            assert_eq!(
+                (buffer.index(), refused),
+                (index, Refused::QueueFull(QueueFull))
+            );
+            rig.pool.give(buffer);
+            for number in 0..4u8 {
+                let sent = rig.next_sent();
+                assert_eq!((sent.token, sent.result.unwrap()), (number.into(), 2));
+                rig.pool.give(sent.buffer);
+                assert_eq!(received(&client), [round, number]);
+            }
+        }
+        assert_eq!((rig.reactor.room().0, rig.pool.free()), (4, 64));
+    });
+}
+
+#[test]
+fn a_full_socket_says_so_and_keeps_nobody_waiting() {
+    in_own_network(|| {
+        // Packets to a neighbour that never answers wait for it, and count against the socket.
+        run(
+            "ip",
+            &[
+                "link", "add", "left", "type", "veth", "peer", "name", "right",
+            ],
+        );
+        run("ip", &["addr", "add", "10.78.0.1/24", "dev", "left"]);
+        run("ip", &["link", "set", "left", "up"]);
+        run("ip", &["link", "set", "right", "up"]);
+        let mut rig = Rig::small();
+        let mut tiny = listen(Family::V4);
+        tiny.send_buffer = 1;
+        let socket = UdpSocket::bind(&tiny).unwrap();
+        let socket = rig.reactor.add_socket(socket).unwrap();
+        let away = "10.78.0.2:1194".parse().unwrap();
+        for number in 0..8u8 {
+            let payload = [number; 1200];
+            let mut outgoing = whole(socket, Some(away), &payload);
+            outgoing.token = number.into();
+            rig.send(&outgoing, &payload);
+        }
+        let mut refused = Vec::new();
+        for number in 0..8u8 {
+            let sent = rig.next_sent();
+            assert_eq!(sent.token, number.into());
+            match sent.result {
+                Ok(length) => assert_eq!((length, refused.len()), (1200, 0), "one overtook"),
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                    assert_eq!(sent.buffer.bytes()[sent.range], [number; 1200]);
+                    refused.push(number);
+                }
+            }
+        }
+        assert!((1..8).contains(&refused.len()), "{refused:?}");
+    });
+}
+
+#[test]
+fn a_long_range_leaves_as_equal_datagrams_and_may_arrive_as_one() {
+    in_own_network(|| {
+        let mut rig = Rig::small();
+        let (socket, _) = rig.bind(Family::Dual);
+        let mut offloaded = listen(Family::V4);
+        offloaded.receive_offload = true;
+        let receiver = UdpSocket::bind(&offloaded).unwrap();
+        let port = receiver.local_address().unwrap().port();
+        let receiver = rig.reactor.add_socket(receiver).unwrap();
+        let payload: Vec<u8> = (0..2500u32).map(|number| number.to_le_bytes()[0]).collect();
+
+        let client = client("127.0.0.1");
+        let mut outgoing = whole(socket, client.local_addr().ok(), &payload);
+        outgoing.segment_size = 1000;
+        rig.send(&outgoing, &payload);
+        assert_eq!(rig.next_sent().result.unwrap(), 2500);
+        for segment in payload.chunks(1000) {
+            assert_eq!(received(&client), segment);
+        }
+
+        outgoing.to = Some(SocketAddr::from(([127, 0, 0, 1], port)));
+        rig.send(&outgoing, &payload);
+        let (mut sent, mut arrived) = (0, Vec::new());
+        while sent == 0 || arrived.len() < payload.len() {
+            match rig.next() {
+                Completion::Sent(done) => sent += done.result.unwrap(),
+                Completion::Datagram(datagram) => {
+                    assert_eq!(datagram.socket, receiver);
+                    // The kernel may hand over fewer at once, never segments of another length.
+                    assert_eq!(datagram.segment_size, datagram.range.len().min(1000));
+                    arrived.extend_from_slice(&datagram.buffer.bytes()[datagram.range]);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!((sent, arrived), (2500, payload));
+    });
+}
+
+#[test]
+fn what_cannot_be_sent_is_refused_before_the_kernel_sees_it() {
+    in_own_network(|| {
+        let mut rig = Rig::small();
+        let (v4, _) = rig.bind(Family::V4);
+        let (v6, _) = rig.bind(Family::V6);
+        let (dual, _) = rig.bind(Family::Dual);
+        let to_v4: SocketAddr = "127.0.0.1:9".parse().unwrap();
+        let to_v6: SocketAddr = "[::1]:9".parse().unwrap();
+        let local_v6 = LocalAddress {
+            ip: "::1".parse().unwrap(),
+            interface: 0,
+        };
+        let base = whole(dual, Some(to_v4), b"abc");
+        let end = crate::limits::BUFFER_SIZE;
+        for (outgoing, expected) in [
+            (
+                Outgoing {
+                    socket: SocketId(3),
+                    ..base.clone()
+                },
+                Refused::Unknown,
+            ),
+            (
+                Outgoing {
+                    range: 5..5,
+                    ..base.clone()
+                },
+                Refused::Range,
+            ),
+            (
+                Outgoing {
+                    range: 5..end + 1,
+                    ..base.clone()
+                },
+                Refused::Range,
+            ),
+            (
+                Outgoing {
+                    segment_size: 0,
+                    ..base.clone()
+                },
+                Refused::Range,
+            ),
+            (
+                Outgoing {
+                    to: None,
+                    ..base.clone()
+                },
+                Refused::Address,
+            ),
+            (
+                Outgoing {
+                    socket: v4,
+                    to: Some(to_v6),
+                    ..base.clone()
+                },
+                Refused::Address,
+            ),
+            (
+                Outgoing {
+                    socket: v6,
+                    ..base.clone()
+                },
+                Refused::Address,
+            ),
+            (
+                Outgoing {
+                    socket: v4,
+                    local: Some(local_v6),
+                    ..base.clone()
+                },
+                Refused::Address,
+            ),
+        ] {
+            let buffer = rig.pool.take().unwrap();
+            let (buffer, refused) = rig.reactor.send(&outgoing, buffer).unwrap_err();
+            assert_eq!(refused, expected, "{outgoing:?}");
+            rig.pool.give(buffer);
+        }
+        rig.turn(Duration::ZERO);
+        assert!(rig.pending.is_empty());
+    });
+}
