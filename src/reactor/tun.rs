@@ -1,5 +1,6 @@
 //! The tun device: made and configured here, read and written by a reactor.
 
+mod address;
 mod existing;
 mod offloads;
 #[cfg(test)]
@@ -288,10 +289,15 @@ impl Tun {
         if let Some(length) = config.queue_length {
             step("queue length", device.set_tx_queue_len(length))?;
         }
-        if let Some((address, prefix)) = config.ipv6 {
-            step("IPv6 address", device.add_address_v6(address, prefix))?;
+        step("state to up", device.enabled(true))?;
+        // To a device that is not up the kernel would give it some time later.
+        if let Some((ip, prefix)) = config.ipv6 {
+            let added = device
+                .if_index()
+                .and_then(|index| address::add(index, ip, prefix));
+            step("IPv6 address", added)?;
         }
-        step("state to up", device.enabled(true))
+        Ok(())
     }
 }
 

@@ -26,6 +26,9 @@ fn a_device_is_what_was_asked_for() {
         ] {
             assert!(shown.contains(part), "{part} is missing in {shown}");
         }
+        // Nobody waits until neighbours have been asked for it.
+        assert!(shown.contains("fd77::1/64 scope global nodad"), "{shown}");
+        std::net::UdpSocket::bind(("fd77::1", 0)).unwrap();
         let routes = testing::run("ip", &["route"]);
         assert!(routes.contains("10.77.0.0/24 dev ringway-t"), "{routes}");
 
