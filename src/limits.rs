@@ -125,6 +125,9 @@ pub const SEND_MAX: usize = 65_507;
 /// Pieces of one write to the tun device: headers with the first payload, then a payload each.
 pub const PIECES_PER_PACKET: usize = 64;
 
+/// Flows whose packets are merged at the same time, as many as the kernel has buckets for its own.
+pub const OPEN_FLOWS_MAX: usize = 8;
+
 // --- Clients --------------------------------------------------------------------------------
 
 /// Addresses in the pool of a node. Wire: 2.6 ends a pool at 65,536.

@@ -21,6 +21,7 @@ mod peer_index;
 mod peer_table;
 mod pool;
 mod routes;
+mod segment;
 mod surroundings;
 #[cfg(test)]
 mod tests;
@@ -46,5 +47,6 @@ pub use peer_table::{PeerTable, TableFull};
 pub use pool::{Buffer, Pool};
 pub use routes::RoutesFull;
 use routes::{Route, Routes};
+pub use segment::{Merge, MergeFull, Merging, Split, Unsplittable};
 use surroundings::Destination;
 pub use surroundings::Surroundings;
