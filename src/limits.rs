@@ -177,6 +177,10 @@ pub const TUN_WRITES_IN_FLIGHT: usize = 512;
 /// doubled, holds 92, and overflows when 200 clients start at once.
 pub const RECEIVE_BUFFER: usize = 4 * 1024 * 1024;
 
+/// Bytes of a socket's send buffer in the kernel, if `sndbuf` does not say otherwise and the system's
+/// default is not larger. The usual default of 212,992 holds three sends of 64 KiB.
+pub const SEND_BUFFER: usize = 4 * 1024 * 1024;
+
 /// How often a shard asks the kernel what it dropped.
 pub const LOSS_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -214,6 +218,10 @@ pub const WAKE_UPS: usize = 1;
 /// The request that ends all others when the reactor goes.
 pub const CANCELS: usize = 1;
 
+/// Of a socket beside its sends: the receive, the wait for room, and the request that ends both when it
+/// is removed.
+pub const OPERATIONS_PER_SOCKET: usize = 3;
+
 /// Operations that can be in flight at once, which is also the size of the submission queue: so
 /// that an operation which found its place always finds a submission entry.
 pub const fn ring_operations(
@@ -222,7 +230,7 @@ pub const fn ring_operations(
     sends: usize,
     tun_writes: usize,
 ) -> usize {
-    sockets + tun_queues + sends + tun_writes + WAKE_UPS + CANCELS
+    sockets * OPERATIONS_PER_SOCKET + tun_queues + sends + tun_writes + WAKE_UPS + CANCELS
 }
 
 /// Completions that can wait to be collected at once: the last one of each operation, and one for

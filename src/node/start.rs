@@ -25,7 +25,8 @@ use super::settings::{Bind, DeviceName, ListenerSettings, Settings, StatusSettin
 use super::status::{StatusFormat, StatusWriter};
 use crate::crypto::CookieKey;
 use crate::limits::{
-    EVENTS_PER_SUBSCRIBER, NODE_REPORTS, RECEIVE_BUFFER, START_PATIENCE, START_RETRY, locked_memory,
+    EVENTS_PER_SUBSCRIBER, NODE_REPORTS, RECEIVE_BUFFER, SEND_BUFFER, START_PATIENCE, START_RETRY,
+    locked_memory,
 };
 use crate::random::SystemRandom;
 use crate::reactor::{
@@ -198,6 +199,10 @@ impl Starting {
             if listener.receive_buffer.is_none() {
                 set.iter()
                     .try_for_each(|socket| socket.widen_receive_buffer(RECEIVE_BUFFER))?;
+            }
+            if listener.send_buffer.is_none() {
+                set.iter()
+                    .try_for_each(|socket| socket.widen_send_buffer(SEND_BUFFER))?;
             }
             sets.push(set);
         }

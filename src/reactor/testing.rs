@@ -106,6 +106,20 @@ pub(super) fn forbid_tun_offloads(flags: u32) {
     ]);
 }
 
+/// Makes UDP sockets refuse one option on this thread, as an older kernel does.
+pub(super) fn forbid_udp_option(option: i32) {
+    filter_system_calls(vec![
+        load(NUMBER),
+        jump(libc::BPF_JEQ, libc::SYS_setsockopt as u32, 0, 5),
+        load(argument(1)),
+        jump(libc::BPF_JEQ, libc::SOL_UDP.cast_unsigned(), 0, 3),
+        load(argument(2)),
+        jump(libc::BPF_JEQ, option.cast_unsigned(), 0, 1),
+        refuse(libc::ENOPROTOOPT),
+        allow(),
+    ]);
+}
+
 fn filter_system_calls(mut program: Vec<libc::sock_filter>) {
     let filter = libc::sock_fprog {
         len: u16::try_from(program.len()).unwrap(),

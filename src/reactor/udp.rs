@@ -12,6 +12,8 @@ pub struct UdpSocket {
     socket: Socket,
     family: Family,
     connected: bool,
+    receives_super_packets: bool,
+    sends_super_packets: bool,
 }
 
 /// Which packets a socket carries.
@@ -38,7 +40,8 @@ pub struct Listen {
     pub send_buffer: usize,
     /// Bytes of the kernel's receive buffer; 0 for the system's default.
     pub receive_buffer: usize,
-    /// Whether the kernel hands over several equal datagrams of one sender at once (`UDP_GRO`).
+    /// Whether the kernel is to hand over several equal datagrams of one sender at once (`UDP_GRO`), if it
+    /// can.
     pub receive_offload: bool,
 }
 
@@ -117,7 +120,11 @@ impl UdpSocket {
         socket
             .bind(&SockAddr::from(address))
             .map_err(|source| UdpError::Bind { address, source })?;
+        let has = |option, value| set(&socket, libc::SOL_UDP, option, value).is_ok();
         Ok(Self {
+            receives_super_packets: listen.receive_offload && has(libc::UDP_GRO, 1),
+            // Zero is no length: each send says its own.
+            sends_super_packets: has(libc::UDP_SEGMENT, 0),
             socket,
             family,
             connected: false,
@@ -189,6 +196,20 @@ impl UdpSocket {
         set_buffer(&self.socket, libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, size).map_err(refused)
     }
 
+    /// The same for the send buffer and `net.core.wmem_max`.
+    ///
+    /// # Errors
+    ///
+    /// The system does not do it at all.
+    pub fn widen_send_buffer(&self, size: usize) -> Result<(), UdpError> {
+        let option = "SO_SNDBUF";
+        let refused = |source| UdpError::Option { option, source };
+        if self.socket.send_buffer_size().map_err(refused)? / 2 >= size {
+            return Ok(());
+        }
+        set_buffer(&self.socket, libc::SO_SNDBUFFORCE, libc::SO_SNDBUF, size).map_err(refused)
+    }
+
     /// The address it is bound to, with the port that the system chose; never a v4-mapped one.
     ///
     /// # Errors
@@ -230,6 +251,16 @@ impl UdpSocket {
     /// Which packets it carries.
     pub fn family(&self) -> Family {
         self.family
+    }
+
+    /// Whether the kernel hands over several equal datagrams of one sender at once.
+    pub fn receives_super_packets(&self) -> bool {
+        self.receives_super_packets
+    }
+
+    /// Whether the kernel cuts a send into equal datagrams.
+    pub fn sends_super_packets(&self) -> bool {
+        self.sends_super_packets
     }
 
     /// Whether it is tied to one peer.
@@ -290,9 +321,6 @@ fn set_options(socket: &Socket, listen: &Listen) -> Result<(), UdpError> {
             listen.receive_buffer,
         )
         .map_err(refused("SO_RCVBUF"))?;
-    }
-    if listen.receive_offload {
-        set(socket, libc::SOL_UDP, libc::UDP_GRO, 1).map_err(refused("UDP_GRO"))?;
     }
     Ok(())
 }
@@ -481,11 +509,40 @@ mod tests {
             socket.widen_receive_buffer(asked).unwrap();
             assert_eq!(socket.socket.recv_buffer_size().unwrap(), size);
         }
+        for (asked, size) in [(200_000, 600_000), (350_000, 700_000)] {
+            socket.widen_send_buffer(asked).unwrap();
+            assert_eq!(socket.socket.send_buffer_size().unwrap(), size);
+        }
         let plain = UdpSocket::bind(&listen(Family::Dual, None)).unwrap();
         assert_ne!(plain.socket.send_buffer_size().unwrap(), 600_000);
         assert!(!socket.socket.only_v6().unwrap());
         let v6 = UdpSocket::bind(&listen(Family::V6, None)).unwrap();
         assert!(v6.socket.only_v6().unwrap());
+    }
+
+    #[test]
+    fn offloads_are_used_as_far_as_the_kernel_has_them() {
+        for (refused, wanted, receives, sends) in [
+            (None, true, true, true),
+            (None, false, false, true),
+            (Some(libc::UDP_GRO), true, false, true),
+            (Some(libc::UDP_SEGMENT), true, true, false),
+        ] {
+            testing::in_own_thread(move || {
+                if let Some(option) = refused {
+                    testing::forbid_udp_option(option);
+                }
+                for family in [Family::V4, Family::V6, Family::Dual] {
+                    let mut listen = listen(family, None);
+                    listen.receive_offload = wanted;
+                    let set = UdpSocket::bind_set(&listen, 2).unwrap();
+                    for socket in set {
+                        assert_eq!(socket.receives_super_packets(), receives, "{refused:?}");
+                        assert_eq!(socket.sends_super_packets(), sends, "{refused:?}");
+                    }
+                }
+            });
+        }
     }
 
     #[test]
