@@ -37,6 +37,8 @@ pub enum Completion {
         /// The buffer, when this was the last of its writes.
         buffer: Option<Buffer>,
     },
+    /// A socket that [waited for it](super::Reactor::await_room) has room to send.
+    Writable(SocketId),
     /// Another thread called: the mailboxes are to be looked at.
     Woken,
     /// A socket receives no more: reading it again would fail again.
@@ -144,14 +146,18 @@ pub enum Refused {
     Address,
 }
 
-/// A socket of one reactor; its number counts from 0 in the order of registration.
+/// A socket of one reactor. Its number counts from 0 in the order of registration; that of a socket that
+/// was removed goes to a later one, whose id differs from it all the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct SocketId(pub(super) usize);
+pub struct SocketId {
+    pub(super) index: u32,
+    pub(super) generation: u32,
+}
 
 impl SocketId {
     /// The number of the socket.
     pub fn index(self) -> usize {
-        self.0
+        self.index as usize
     }
 }
 

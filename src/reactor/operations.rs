@@ -11,6 +11,7 @@
 mod close;
 mod collect;
 mod memory;
+mod sockets;
 mod write_tun;
 
 use std::marker::PhantomData;
@@ -29,7 +30,6 @@ use crate::reactor::operations::memory::{Memory, Operation, Reading, Source};
 use crate::reactor::ring::{Ring, RingError};
 use crate::reactor::send::envelope;
 use crate::reactor::tun::Tun;
-use crate::reactor::udp::UdpSocket;
 use crate::reactor::waker::Waker;
 
 /// One shard's ring with its sockets, tun queues and buffers. It stays on the thread that made it.
@@ -105,9 +105,25 @@ impl ReactorConfig {
     }
 }
 
-/// What a reactor survived, since it was made.
+/// What a reactor has done and survived, since it was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReactorCounters {
+    /// Receives that brought datagrams.
+    pub receives: u64,
+    /// The datagrams that they brought.
+    pub datagrams_received: u64,
+    /// Sends that the kernel took.
+    pub sends: u64,
+    /// The datagrams that left with them.
+    pub datagrams_sent: u64,
+    /// Reads of tun queues that brought packets.
+    pub tun_reads: u64,
+    /// The packets that they brought, as their sender would have cut them.
+    pub tun_packets_read: u64,
+    /// Writes that tun queues took.
+    pub tun_writes: u64,
+    /// The packets that were written, before they were merged.
+    pub tun_packets_written: u64,
     /// Datagrams without payload, dropped.
     pub empty_datagrams: u64,
     /// Datagrams longer than a buffer or without an address, dropped.
@@ -153,23 +169,6 @@ impl Reactor {
         Ok(reactor)
     }
 
-    /// Takes a socket and receives from it until the reactor goes.
-    ///
-    /// # Errors
-    ///
-    /// The reactor has all the sockets it was made for.
-    pub fn add_socket(&mut self, socket: UdpSocket) -> Result<SocketId, RingError> {
-        if self.memory.sockets.len() >= self.config.sockets {
-            return Err(RingError::Full("socket"));
-        }
-        let id = SocketId(self.memory.sockets.len());
-        self.memory.sockets.push(Source {
-            device: socket,
-            state: Reading::Idle,
-        });
-        Ok(id)
-    }
-
     /// Takes a tun queue and reads from it until the reactor goes.
     ///
     /// # Errors
@@ -213,14 +212,14 @@ impl Reactor {
     ///
     /// The buffer, and why the send was not queued.
     pub fn send(&mut self, outgoing: &Outgoing, buffer: Buffer) -> Result<(), (Buffer, Refused)> {
-        let Some(source) = self.memory.sockets.get(outgoing.socket.0) else {
+        let Some(socket) = self.memory.sockets.find(outgoing.socket) else {
             return Err((buffer, Refused::Unknown));
         };
-        let envelope = match envelope(outgoing, &source.device, buffer.bytes().len()) {
+        let envelope = match envelope(outgoing, socket, buffer.bytes().len()) {
             Ok(envelope) => envelope,
             Err(refused) => return Err((buffer, refused)),
         };
-        let descriptor = descriptor(&source.device);
+        let descriptor = descriptor(socket);
         let vacant = self.memory.in_flight.vacant();
         let Some(place) = vacant.filter(|_| self.sends < self.config.sends) else {
             return Err((buffer, QueueFull.into()));
@@ -229,6 +228,7 @@ impl Reactor {
         let (key, operation) = place.occupy(Operation::Send {
             socket: outgoing.socket,
             token: outgoing.token,
+            segments: range.len().div_ceil(outgoing.segment_size),
             range: range.clone(),
             buffer,
         });
@@ -246,6 +246,7 @@ impl Reactor {
             .flags(flags)
             .build();
         self.sends += 1;
+        self.memory.sockets.hold(outgoing.socket);
         self.begin(key, entry);
         Ok(())
     }
@@ -262,13 +263,14 @@ impl Reactor {
         timeout: Option<Duration>,
         out: &mut Vec<Completion>,
     ) -> Result<(), RingError> {
+        self.cancel_removed();
         self.arm_idle();
         let waited = self.ring.turn(timeout);
         self.collect(out);
         waited
     }
 
-    /// What it survived.
+    /// What it has done and survived.
     pub fn counters(&self) -> ReactorCounters {
         self.counters
     }
@@ -276,9 +278,9 @@ impl Reactor {
     /// Datagrams that the kernel dropped for want of room in a socket's receive buffer, since the
     /// socket was made; it begins anew after 2^32.
     pub fn overflowed(&self, socket: SocketId) -> u32 {
-        let source = self.memory.sockets.get(socket.0);
+        let socket = self.memory.sockets.find(socket);
         // A socket that does not say is one that counts nothing.
-        source.map_or(0, |source| source.device.overflowed().unwrap_or(0))
+        socket.map_or(0, |socket| socket.overflowed().unwrap_or(0))
     }
 
     /// Sends and tun writes that can still be queued before a turn.
@@ -292,33 +294,12 @@ impl Reactor {
     /// Begins the reads that have ended, if there is a buffer to read into.
     fn arm_idle(&mut self) {
         if self.memory.receive.lent() > 0 {
-            for index in 0..self.memory.sockets.len() {
-                self.arm_socket(SocketId(index));
-            }
+            self.arm_sockets();
         }
         if self.memory.tun_read.lent() > 0 {
             for index in 0..self.memory.tuns.len() {
                 self.arm_tun(TunId(index));
             }
-        }
-    }
-
-    fn arm_socket(&mut self, id: SocketId) {
-        let Some(source) = self.memory.sockets.get(id.0) else {
-            return;
-        };
-        if source.state != Reading::Idle {
-            return;
-        }
-        let descriptor = descriptor(&source.device);
-        let header = self.memory.receive_header.as_ptr();
-        let group = self.memory.receive.group();
-        let entry = opcode::RecvMsgMulti::new(descriptor, header, group).build();
-        if self.start(Operation::Receive(id), entry)
-            && let Some(source) = self.memory.sockets.get_mut(id.0)
-        {
-            source.state = Reading::Armed;
-            self.counters.armed += 1;
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod life;
 mod receive;
+mod removal;
 mod send;
 mod super_packets;
 mod tun;
@@ -56,6 +57,33 @@ impl Rig {
         let socket = UdpSocket::bind(&listen(family)).unwrap();
         let port = socket.local_address().unwrap().port();
         (self.reactor.add_socket(socket).unwrap(), port)
+    }
+
+    /// A socket whose buffer is full after a few packets.
+    fn bind_tiny(&mut self) -> SocketId {
+        let mut tiny = listen(Family::V4);
+        tiny.send_buffer = 1;
+        let socket = UdpSocket::bind(&tiny).unwrap();
+        self.reactor.add_socket(socket).unwrap()
+    }
+
+    /// Sends to the silent neighbour until there is no room; says how many packets found some.
+    fn fill(&mut self, socket: SocketId) -> usize {
+        let payload = [0; 1200];
+        let outgoing = whole(socket, SILENT.parse().ok(), &payload);
+        for sent in 0..100 {
+            self.send(&outgoing, &payload);
+            let done = self.next_sent();
+            self.pool.give(done.buffer);
+            match done.result {
+                Ok(length) => assert_eq!(length, 1200),
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                    return sent;
+                }
+            }
+        }
+        panic!("it is never full");
     }
 
     /// Turns once, and adds what happened to what is pending.
@@ -204,6 +232,15 @@ fn received(client: &Client) -> Vec<u8> {
     bytes[..length].to_vec()
 }
 
+/// Packets to a neighbour that never answers wait for it, and count against their socket.
+fn silent_neighbour() {
+    let pair = ["type", "veth", "peer", "name", "right"];
+    run("ip", &[&["link", "add", "left"], &pair[..]].concat());
+    run("ip", &["addr", "add", "10.78.0.1/24", "dev", "left"]);
+    run("ip", &["link", "set", "left", "up"]);
+    run("ip", &["link", "set", "right", "up"]);
+}
+
 /// A device on which the system says nothing of its own accord.
 fn tun_device() -> Tun {
     run("sysctl", &["-q", "net.ipv6.conf.default.disable_ipv6=1"]);
@@ -224,5 +261,7 @@ const SMALL: ReactorConfig = ReactorConfig {
     sockets: 4,
     tun_queues: 1,
 };
+/// Behind the device `left`.
+const SILENT: &str = "10.78.0.2:1194";
 const SEND_AT: usize = 200;
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -123,8 +123,8 @@ impl Worker {
             }
             Completion::Sent(sent) => edges.sent(sent),
             Completion::TunWritten { buffer, result, .. } => edges.tun_written(buffer, result),
-            // The mailbox is looked at in every turn.
-            Completion::Woken => {}
+            // Mailbox and sends that wait are looked at in every turn.
+            Completion::Woken | Completion::Writable(_) => {}
             Completion::SocketLost { error, .. } => return Err(WorkerError::SocketLost(error)),
             Completion::TunLost { error, .. } => return Err(WorkerError::TunLost(error)),
         }

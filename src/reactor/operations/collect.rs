@@ -45,16 +45,23 @@ impl Reactor {
             Operation::Send {
                 socket,
                 token,
+                segments,
                 range,
                 buffer,
             } => {
                 self.sends -= 1;
+                self.memory.sockets.release(socket);
+                let result = outcome(entry);
+                if result.is_ok() {
+                    self.counters.sends += 1;
+                    self.counters.datagrams_sent += segments as u64;
+                }
                 Some(Completion::Sent(Sent {
                     socket,
                     token,
                     buffer,
                     range,
-                    result: outcome(entry),
+                    result,
                 }))
             }
             Operation::WriteTun {
@@ -64,10 +71,15 @@ impl Reactor {
                 write,
             } => {
                 self.tun_writes -= 1;
+                let result = outcome(entry).map(|written| written.saturating_sub(header));
+                if result.is_ok() {
+                    self.counters.tun_writes += 1;
+                    self.counters.tun_packets_written += u64::from(segments);
+                }
                 Some(Completion::TunWritten {
                     tun,
                     segments,
-                    result: outcome(entry).map(|written| written.saturating_sub(header)),
+                    result,
                     buffer: self.memory.writes.finish(write),
                 })
             }
@@ -75,6 +87,14 @@ impl Reactor {
                 self.waker.acknowledge();
                 self.listen_for_wake_ups();
                 Some(Completion::Woken)
+            }
+            Operation::AwaitRoom(socket) => self.has_room(socket, outcome(entry)),
+            Operation::CancelSocket(socket) => {
+                if let Some(occupant) = self.memory.sockets.of_operation(socket) {
+                    occupant.has_been_cancelled();
+                }
+                self.memory.sockets.release(socket);
+                None
             }
             Operation::Cancel => {
                 self.life = Life::Closing;
@@ -84,13 +104,31 @@ impl Reactor {
         }
     }
 
+    fn has_room(&mut self, socket: SocketId, result: io::Result<usize>) -> Option<Completion> {
+        let is_removed = self.memory.sockets.find(socket).is_none();
+        if let Some(occupant) = self.memory.sockets.of_operation(socket) {
+            occupant.has_waited();
+        }
+        self.memory.sockets.release(socket);
+        let ends = result.is_err_and(|error| error.raw_os_error() == Some(libc::ECANCELED));
+        (!ends && !is_removed).then_some(Completion::Writable(socket))
+    }
+
     fn received(&mut self, key: Key, id: SocketId, entry: &cqueue::Entry) -> Option<Completion> {
         let buffer = selected(&mut self.memory.receive, entry);
+        let is_removed = self.memory.sockets.find(id).is_none();
         let ended = self.ended(key, entry);
-        if let Some(source) = self.memory.sockets.get_mut(id.0) {
-            source.state = ended;
+        if let Some(occupant) = self.memory.sockets.of_operation(id) {
+            occupant.receiving = ended;
+        }
+        if ended != Reading::Armed {
+            self.memory.sockets.release(id);
         }
         match (buffer, outcome(entry)) {
+            (buffer, _) if is_removed => {
+                recycle(&mut self.memory.receive, buffer);
+                None
+            }
             (Some(buffer), Ok(length)) => self.datagram(id, buffer, length),
             (buffer, result) => {
                 recycle(&mut self.memory.receive, buffer);
@@ -111,14 +149,19 @@ impl Reactor {
     fn datagram(&mut self, socket: SocketId, buffer: Buffer, length: usize) -> Option<Completion> {
         let filled = buffer.bytes().get(..length).unwrap_or_default();
         match parse_datagram(filled) {
-            Ok(parsed) => Some(Completion::Datagram(Datagram {
-                socket,
-                buffer,
-                range: parsed.range,
-                segment_size: parsed.segment_size,
-                from: parsed.from,
-                local: parsed.local,
-            })),
+            Ok(parsed) => {
+                let datagrams = parsed.range.len().div_ceil(parsed.segment_size.max(1));
+                self.counters.receives += 1;
+                self.counters.datagrams_received += datagrams as u64;
+                Some(Completion::Datagram(Datagram {
+                    socket,
+                    buffer,
+                    range: parsed.range,
+                    segment_size: parsed.segment_size,
+                    from: parsed.from,
+                    local: parsed.local,
+                }))
+            }
             Err(unreadable) => {
                 match unreadable {
                     Unreadable::Empty => self.counters.empty_datagrams += 1,
@@ -164,12 +207,16 @@ impl Reactor {
             true => after_header(filled).map(|offload| (offload, TUN_OFFSET..end)),
         };
         match parsed {
-            Ok((offload, range)) => Some(Completion::TunPacket {
-                tun,
-                buffer,
-                range,
-                offload,
-            }),
+            Ok((offload, range)) => {
+                self.counters.tun_reads += 1;
+                self.counters.tun_packets_read += packets(offload, range.len()) as u64;
+                Some(Completion::TunPacket {
+                    tun,
+                    buffer,
+                    range,
+                    offload,
+                })
+            }
             Err(Malformed) => {
                 self.counters.malformed_tun_packets += 1;
                 recycle(&mut self.memory.tun_read, Some(buffer));
@@ -188,6 +235,17 @@ impl Reactor {
             Err(error) if is_lasting(&error) => Reading::Lost,
             _ => Reading::Idle,
         }
+    }
+}
+
+/// Packets of the device's MTU in a packet so long.
+fn packets(offload: Offload, length: usize) -> usize {
+    match offload {
+        Offload::Segments(segments) => {
+            let payload = length.saturating_sub(segments.header_len.into());
+            payload.div_ceil(usize::from(segments.size).max(1)).max(1)
+        }
+        Offload::None | Offload::Checksum { .. } => 1,
     }
 }
 

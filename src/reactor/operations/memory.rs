@@ -8,12 +8,12 @@ use crate::packet::Buffer;
 use crate::reactor::completion::{SocketId, TunId};
 use crate::reactor::in_flight::InFlight;
 use crate::reactor::operations::ReactorConfig;
+use crate::reactor::operations::sockets::Sockets;
 use crate::reactor::provided::Provided;
 use crate::reactor::receive::receive_header;
 use crate::reactor::ring::{Ring, RingError};
 use crate::reactor::send::SendSlots;
 use crate::reactor::tun::Tun;
-use crate::reactor::udp::UdpSocket;
 use crate::reactor::write::{Write, Writes};
 
 /// What operations in flight point to. Dropped when there are none, else never.
@@ -27,13 +27,13 @@ pub(super) struct Memory {
     pub(super) receive_header: Vec<libc::msghdr>,
     /// Where the kernel writes the count of wake-ups.
     pub(super) wake_count: Vec<u64>,
-    pub(super) sockets: Vec<Source<UdpSocket>>,
-    pub(super) tuns: Vec<Source<Tun>>,
+    pub(super) sockets: Sockets,
+    pub(super) tuns: Vec<Source>,
 }
 
-/// Something that is read by one multishot operation.
-pub(super) struct Source<T> {
-    pub(super) device: T,
+/// A tun queue and how it is read.
+pub(super) struct Source {
+    pub(super) device: Tun,
     pub(super) state: Reading,
 }
 
@@ -53,10 +53,13 @@ pub(super) enum Operation {
     Wake,
     Cancel,
     Receive(SocketId),
+    AwaitRoom(SocketId),
+    CancelSocket(SocketId),
     ReadTun(TunId),
     Send {
         socket: SocketId,
         token: u64,
+        segments: usize,
         range: Range<usize>,
         buffer: Buffer,
     },
@@ -80,7 +83,7 @@ impl Memory {
             tun_read: Provided::register(ring, TUN_GROUP, config.tun_buffers, TUN_READ_AT)?,
             receive_header: vec![receive_header()],
             wake_count: vec![0; limits::WAKE_UPS],
-            sockets: Vec::with_capacity(config.sockets),
+            sockets: Sockets::new(config.sockets),
             tuns: Vec::with_capacity(config.tun_queues),
         })
     }

@@ -42,22 +42,9 @@ fn a_full_send_queue_gives_the_buffer_back() {
 #[test]
 fn a_full_socket_says_so_and_keeps_nobody_waiting() {
     in_own_network(|| {
-        // Packets to a neighbour that never answers wait for it, and count against the socket.
-        run(
-            "ip",
-            &[
-                "link", "add", "left", "type", "veth", "peer", "name", "right",
-            ],
-        );
-        run("ip", &["addr", "add", "10.78.0.1/24", "dev", "left"]);
-        run("ip", &["link", "set", "left", "up"]);
-        run("ip", &["link", "set", "right", "up"]);
+        silent_neighbour();
         let mut rig = Rig::small();
-        let mut tiny = listen(Family::V4);
-        tiny.send_buffer = 1;
-        let socket = UdpSocket::bind(&tiny).unwrap();
-        let socket = rig.reactor.add_socket(socket).unwrap();
-        let away = "10.78.0.2:1194".parse().unwrap();
+        let (socket, away) = (rig.bind_tiny(), SILENT.parse().unwrap());
         for number in 0..8u8 {
             let payload = [number; 1200];
             let mut outgoing = whole(socket, Some(away), &payload);
@@ -118,6 +105,10 @@ fn a_long_range_leaves_as_equal_datagrams_and_may_arrive_as_one() {
             }
         }
         assert_eq!((sent, arrived), (2500, payload));
+        let counters = rig.reactor.counters();
+        assert_eq!((counters.sends, counters.datagrams_sent), (2, 6));
+        assert_eq!(counters.datagrams_received, 3);
+        assert!((1..=3).contains(&counters.receives));
     });
 }
 
@@ -139,7 +130,10 @@ fn what_cannot_be_sent_is_refused_before_the_kernel_sees_it() {
         for (outgoing, expected) in [
             (
                 Outgoing {
-                    socket: SocketId(3),
+                    socket: SocketId {
+                        index: 3,
+                        generation: 0,
+                    },
                     ..base.clone()
                 },
                 Refused::Unknown,
@@ -203,5 +197,40 @@ fn what_cannot_be_sent_is_refused_before_the_kernel_sees_it() {
         }
         rig.turn(Duration::ZERO);
         assert!(rig.pending.is_empty());
+    });
+}
+
+#[test]
+fn a_full_socket_says_once_when_it_has_room() {
+    in_own_network(|| {
+        silent_neighbour();
+        let mut rig = Rig::small();
+        let full = rig.bind_tiny();
+        let (free, _) = rig.bind(Family::V4);
+        let is = |completion, expected| match completion {
+            Completion::Writable(socket) => assert_eq!(socket, expected),
+            other => panic!("{other:?}"),
+        };
+        for round in 0..3 {
+            let sent = rig.fill(full);
+            assert!(sent > 0);
+            rig.reactor.await_room(full).unwrap();
+            rig.reactor.await_room(full).unwrap();
+            rig.turn(Duration::from_millis(20));
+            assert!(rig.pending.is_empty(), "{:?}", rig.pending);
+            // Another has room, and says so at once.
+            rig.reactor.await_room(free).unwrap();
+            is(rig.next(), free);
+            // Now that it is known, what waits for the neighbour leaves.
+            let neighbour = ["neigh", "replace", "10.78.0.2", "dev", "left"];
+            let known = ["lladdr", "02:00:00:00:00:02", "nud", "permanent"];
+            run("ip", &[&neighbour[..], &known].concat());
+            is(rig.next(), full);
+            rig.turn(Duration::from_millis(20));
+            assert!(rig.pending.is_empty(), "{round}: {:?}", rig.pending);
+            run("ip", &["neigh", "del", "10.78.0.2", "dev", "left"]);
+        }
+        rig.reactor.remove_socket(free).unwrap();
+        assert_eq!(rig.reactor.await_room(free), Err(Refused::Unknown));
     });
 }

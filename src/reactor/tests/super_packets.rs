@@ -170,6 +170,11 @@ fn udp_segments_are_read_and_written_as_one_packet() {
             for segment in payload.chunks(1000) {
                 assert_eq!(received(&client), segment);
             }
+            let counters = rig.reactor.counters();
+            assert_eq!(counters.tun_packets_read - counters.tun_reads, 10);
+            let pieces = u64::try_from(PIECES_PER_PACKET).unwrap();
+            let written = (counters.tun_writes, counters.tun_packets_written);
+            assert_eq!(written, (1, pieces));
         });
     }
 }
