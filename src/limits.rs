@@ -47,6 +47,9 @@ pub const PUSH_MESSAGE_MAX: usize = 1024 - 84;
 /// All options of a PUSH_REPLY that a client takes, over all its parts.
 pub const PUSH_REPLY_MAX: usize = 256 * 1024;
 
+/// Remarks on the options of one PUSH_REPLY; those after are not made.
+pub const PUSH_WARNINGS_MAX: usize = 32;
+
 /// TLS bytes waiting for room in the send window; a handshake flight with a long chain fits.
 pub const TLS_BACKLOG_MAX: usize = 64 * 1024;
 

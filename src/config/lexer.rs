@@ -1,9 +1,6 @@
 //! Text to lines of words: the syntax of OpenVPN configuration files.
 //!
-//! A line is words apart by blanks. `#` and `;` begin a comment where a word would begin, and are
-//! text inside a word. `"quoted"` words take a backslash before `\`, `"` and a blank; `'quoted'`
-//! words are raw; unquoted words take the same backslashes, and quotes inside them are text. A
-//! line of the one word `<tag>` opens a block that ends at `</tag>`.
+//! A line is [`words`]. A line of the one word `<tag>` opens a block that ends at `</tag>`.
 //!
 //! A line that breaks the rules becomes a [`SyntaxError`], and reading goes on with the next one,
 //! so that all errors of a file are found at once.
@@ -13,7 +10,7 @@ use std::rc::Rc;
 
 use zeroize::Zeroizing;
 
-use crate::limits;
+pub use crate::wire::{WordFault, words};
 
 /// A line as it is written: at least one word.
 #[derive(Clone, PartialEq, Eq)]
@@ -89,26 +86,9 @@ pub struct SyntaxError {
 /// What is wrong with a line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SyntaxFault {
-    /// `"` without its partner.
-    #[error("no closing quotation (\")")]
-    OpenDoubleQuote,
-    /// `'` without its partner.
-    #[error("no closing single quotation (')")]
-    OpenSingleQuote,
-    /// A backslash before something that needs none.
-    #[error(
-        "bad backslash: only \\\\, \\\" and \\(blank) are escapes; in 'single quotes' a backslash is text"
-    )]
-    BadEscape,
-    /// A backslash at the end of the line.
-    #[error("a backslash at the end of the line: lines cannot be continued")]
-    TrailingBackslash,
-    /// More words than OpenVPN takes.
-    #[error("more than {} words", limits::CONFIG_WORDS_MAX)]
-    TooManyWords,
-    /// A word that OpenVPN would cut.
-    #[error("a word of more than {} bytes", limits::CONFIG_WORD_MAX)]
-    LongWord,
+    /// Its words.
+    #[error(transparent)]
+    Words(#[from] WordFault),
     /// A block without an end.
     #[error("the block <{0}> is never closed by </{0}>")]
     OpenBlock(String),
@@ -125,9 +105,10 @@ pub fn lex(name: &str, text: &str) -> (Vec<Line>, Vec<SyntaxError>) {
             file: Rc::clone(&file),
             line: number,
         };
-        let words = match split(written) {
+        let words = match words(written) {
             Ok(words) => words,
-            Err(what) => {
+            Err(fault) => {
+                let what = fault.into();
                 errors.push(SyntaxError { at, what });
                 continue;
             }
@@ -153,77 +134,6 @@ pub fn lex(name: &str, text: &str) -> (Vec<Line>, Vec<SyntaxError>) {
         lines.push(line);
     }
     (lines, errors)
-}
-
-/// Splits one line into words. Commands with arguments are split again by the same rules.
-pub fn split(line: &str) -> Result<Vec<String>, SyntaxFault> {
-    let mut words = Vec::new();
-    let mut rest = line.chars();
-    loop {
-        let before = rest.clone();
-        let word = match rest.next() {
-            None | Some('#' | ';') => return Ok(words),
-            Some(blank) if is_blank(blank) => continue,
-            Some('"') => double_quoted(&mut rest)?,
-            Some('\'') => single_quoted(&mut rest)?,
-            Some(_) => {
-                rest = before;
-                unquoted(&mut rest)?
-            }
-        };
-        if words.len() == limits::CONFIG_WORDS_MAX {
-            return Err(SyntaxFault::TooManyWords);
-        }
-        if word.len() > limits::CONFIG_WORD_MAX {
-            return Err(SyntaxFault::LongWord);
-        }
-        words.push(word);
-    }
-}
-
-fn double_quoted(rest: &mut std::str::Chars<'_>) -> Result<String, SyntaxFault> {
-    let mut word = String::new();
-    loop {
-        match rest.next().ok_or(SyntaxFault::OpenDoubleQuote)? {
-            '"' => return Ok(word),
-            '\\' => word.push(escaped(rest)?),
-            plain => word.push(plain),
-        }
-    }
-}
-
-fn single_quoted(rest: &mut std::str::Chars<'_>) -> Result<String, SyntaxFault> {
-    let (word, after) = rest
-        .as_str()
-        .split_once('\'')
-        .ok_or(SyntaxFault::OpenSingleQuote)?;
-    *rest = after.chars();
-    Ok(word.to_owned())
-}
-
-fn unquoted(rest: &mut std::str::Chars<'_>) -> Result<String, SyntaxFault> {
-    let mut word = String::new();
-    loop {
-        match rest.next() {
-            None => return Ok(word),
-            Some(blank) if is_blank(blank) => return Ok(word),
-            Some('\\') => word.push(escaped(rest)?),
-            Some(plain) => word.push(plain),
-        }
-    }
-}
-
-fn escaped(rest: &mut std::str::Chars<'_>) -> Result<char, SyntaxFault> {
-    match rest.next() {
-        Some(known) if known == '\\' || known == '"' || is_blank(known) => Ok(known),
-        Some(_) => Err(SyntaxFault::BadEscape),
-        None => Err(SyntaxFault::TrailingBackslash),
-    }
-}
-
-/// C's `isspace` and the end of a string: what OpenVPN takes for the end of a word.
-fn is_blank(c: char) -> bool {
-    matches!(c, ' ' | '\t' | '\r' | '\n' | '\x0b' | '\x0c' | '\0')
 }
 
 /// The tag of a line that opens a block: the one word `<tag>`.
@@ -254,80 +164,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    fn words(line: &str) -> Vec<String> {
-        split(line).unwrap()
-    }
-
-    #[test]
-    fn words_of_a_line() {
-        let table: &[(&str, &[&str])] = &[
-            ("", &[]),
-            ("   \t ", &[]),
-            ("# all of it", &[]),
-            ("  ; all of it", &[]),
-            ("port 1194", &["port", "1194"]),
-            ("\tport \t 1194\t", &["port", "1194"]),
-            ("persist-key ", &["persist-key"]),
-            ("key server.key  # secret", &["key", "server.key"]),
-            ("mute 10 ; the rest", &["mute", "10"]),
-            ("log a#b", &["log", "a#b"]),
-            ("log a;b", &["log", "a;b"]),
-            (
-                r##"push "route 10.0.0.0 # not a comment""##,
-                &["push", "route 10.0.0.0 # not a comment"],
-            ),
-            (r#"setenv A "a \"b\" c""#, &["setenv", "A", r#"a "b" c"#]),
-            (r#"up "c:\\x\ y""#, &["up", r"c:\x y"]),
-            (r"up a\ b", &["up", "a b"]),
-            (r"up 'a\b \'", &["up", r"a\b \"]),
-            (r#"up 'say "x"'"#, &["up", r#"say "x""#]),
-            (r#"up a"b c"#, &["up", r#"a"b"#, "c"]),
-            (r#"up a'b"#, &["up", "a'b"]),
-            (r#"up "a"b"#, &["up", "a", "b"]),
-            (r#"up "" x"#, &["up", "", "x"]),
-            ("dev tun\r", &["dev", "tun"]),
-            (
-                r#"up "/bin/sh -c 'echo \"a b\"' -- ""#,
-                &["up", r#"/bin/sh -c 'echo "a b"' -- "#],
-            ),
-        ];
-        for (line, expected) in table {
-            assert_eq!(words(line), *expected, "{line:?}");
-        }
-    }
-
-    #[test]
-    fn lines_that_break_the_rules() {
-        let long = format!("x {}", "a".repeat(limits::CONFIG_WORD_MAX + 1));
-        let many = "w ".repeat(limits::CONFIG_WORDS_MAX + 1);
-        let table = [
-            (r#"push "route"#, SyntaxFault::OpenDoubleQuote),
-            (r#"push "route\""#, SyntaxFault::OpenDoubleQuote),
-            ("push 'route", SyntaxFault::OpenSingleQuote),
-            (r"log c:\temp", SyntaxFault::BadEscape),
-            (r#"log "c:\temp""#, SyntaxFault::BadEscape),
-            (r"log a\#b", SyntaxFault::BadEscape),
-            (r"up x \", SyntaxFault::TrailingBackslash),
-            (&long, SyntaxFault::LongWord),
-            (&many, SyntaxFault::TooManyWords),
-        ];
-        for (line, expected) in table {
-            assert_eq!(split(line), Err(expected), "{line:?}");
-        }
-    }
-
-    #[test]
-    fn the_longest_line_passes() {
-        let word = "a".repeat(limits::CONFIG_WORD_MAX);
-        let line = vec![word.as_str(); limits::CONFIG_WORDS_MAX].join(" ");
-        assert_eq!(words(&line).len(), limits::CONFIG_WORDS_MAX);
-    }
-
-    #[test]
-    fn a_comment_hides_broken_quotes() {
-        assert_eq!(words("verb 3 # don't"), ["verb", "3"]);
-    }
+    use crate::limits;
 
     #[test]
     fn a_file_with_bom_crlf_dashes_and_comments() {
@@ -391,12 +228,6 @@ mod tests {
             for line in lines {
                 prop_assert!(line.arguments.len() < limits::CONFIG_WORDS_MAX);
             }
-        }
-
-        #[test]
-        fn quoting_is_undone(word in "[a-z \"\\\\#;']{0,40}") {
-            let quoted = format!("\"{}\"", word.replace('\\', "\\\\").replace('"', "\\\""));
-            prop_assert_eq!(split(&quoted), Ok(vec![word]));
         }
     }
 }

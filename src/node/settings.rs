@@ -28,8 +28,9 @@ pub use node::{
 };
 pub use shards::{CoreList, ShardSettings, SteeringChoice, usable_cores};
 pub use tunnel::{
-    AuthToken, Bypass, DefaultRoute, Destination, Pushed, Redirect, RouteLine, RouteTarget,
-    Topology, TunnelOption, TunnelRoute, TunnelSettings, V4Address, V6Address, Via,
+    AuthToken, Bypass, DefaultRoute, Destination, OptionFault, PushRefused, Pushed, Redirect,
+    RedirectLine, RouteLine, RouteTarget, Topology, TunnelOption, TunnelRoute, TunnelSettings,
+    V4Address, V6Address, Via,
 };
 
 use crate::crypto::tls::PeerPurpose;

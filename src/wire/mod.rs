@@ -13,6 +13,7 @@ mod options_string;
 mod peer_info;
 mod push;
 mod session_id;
+mod words;
 
 pub use control::{Acks, ControlBody, ControlHeader};
 pub use data::{DataHeader, OCC_MAGIC, OccMessage, PING};
@@ -25,6 +26,7 @@ pub use options_string::{OptionsString, options_cipher, options_compress};
 pub use peer_info::{ClientCiphers, PeerInfo, Proto};
 pub use push::{PushAssembler, PushError, PushReply};
 pub use session_id::{PeerId, SessionId};
+pub use words::{WordFault, words};
 
 /// The side of a session that a peer is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

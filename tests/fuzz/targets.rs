@@ -276,7 +276,7 @@ pub(crate) fn config_text(data: &[u8]) {
     let (lines, faults) = ringway::config::lexer::lex("server.conf", &text);
     assert!(lines.len() + faults.len() <= text.lines().count() + 1);
     for line in text.lines() {
-        let _ = ringway::config::lexer::split(line);
+        let _ = ringway::config::lexer::words(line);
     }
 }
 

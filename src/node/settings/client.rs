@@ -178,6 +178,15 @@ pub struct PullRules {
     pub without_routes: bool,
 }
 
+impl PullRules {
+    /// What the first filter that is about a pushed option does with it.
+    pub fn action(&self, option: &str) -> FilterAction {
+        let mut filters = self.filters.iter();
+        let first = filters.find(|filter| option.starts_with(&filter.prefix));
+        first.map_or(FilterAction::Accept, |filter| filter.action)
+    }
+}
+
 /// A `pull-filter` line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PullFilter {

@@ -3,11 +3,18 @@
 //! A line of the client's file and an option that its server pushes have one form and one meaning:
 //! [`TunnelOption`].
 
+mod option;
+mod push;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::{NonZeroU8, NonZeroU32};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+pub use option::{OptionFault, RedirectLine, RouteLine, RouteTarget, Topology, TunnelOption};
+pub use push::PushRefused;
 use zeroize::Zeroizing;
+
+use crate::wire::PeerId;
 
 /// What a server's options come to, together with the client's own.
 #[derive(Clone, Debug)]
@@ -15,8 +22,8 @@ pub struct Pushed {
     /// The tunnel.
     pub tunnel: TunnelSettings,
     /// The number by which the server knows this client, in packets of the data channel; `None`
-    /// for packets without one. Below 2^24.
-    pub peer_id: Option<u32>,
+    /// for packets without one.
+    pub peer_id: Option<PeerId>,
     /// What to log in with from now on in place of the password, if the server gave that.
     pub token: Option<AuthToken>,
     /// What was left out and why, a sentence each.
@@ -161,14 +168,15 @@ pub enum DefaultRoute {
 
 /// Whether the server itself, outside of the tunnel, gets a route of its own through the machine's
 /// former gateway.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Bypass {
     /// It does.
+    #[default]
     Always,
-    /// It does not: it is on the local network (`local`).
-    Never,
     /// It does unless it is on the local network (`autolocal`).
     UnlessLocal,
+    /// It does not: it is on the local network (`local`).
+    Never,
 }
 
 /// What to log in with in place of the password.
@@ -184,59 +192,4 @@ impl std::fmt::Debug for AuthToken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "AuthToken({:?})", self.username)
     }
-}
-
-/// A line of a client's file, or an option that a server pushes, about the tunnel.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TunnelOption {
-    /// `topology`.
-    Topology(Topology),
-    /// `ifconfig ADDRESS WORD`: what the second is, the topology says.
-    Ifconfig(Ipv4Addr, Ipv4Addr),
-    /// `ifconfig-ipv6 ADDRESS/BITS REMOTE`.
-    IfconfigV6(V6Address),
-    /// `route-gateway ADDRESS`.
-    RouteGateway(Ipv4Addr),
-    /// `route-metric N`.
-    RouteMetric(u32),
-    /// `route` or `route-ipv6`.
-    Route(RouteLine),
-    /// `redirect-gateway` and `redirect-private`.
-    Redirect(Redirect),
-    /// `block-ipv6`.
-    BlockIpv6,
-    /// `dhcp-option`, without that word.
-    DhcpOption(String),
-}
-
-/// How addresses are laid out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Topology {
-    /// One network of addresses, one for each client.
-    Subnet,
-    /// A network of four addresses for each client. Wire: the default of clients up to 2.6.
-    #[default]
-    Net30,
-    /// One address for each client, the server at the other end.
-    PointToPoint,
-}
-
-/// A `route` or `route-ipv6` line, before gateway and metric of other lines are known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RouteLine {
-    /// What it is to.
-    pub destination: RouteTarget,
-    /// Where it leads.
-    pub via: Via,
-    /// Its own metric; `None` for that of `route-metric`.
-    pub metric: Option<u32>,
-}
-
-/// What a line's route is to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RouteTarget {
-    /// As of a route.
-    Known(Destination),
-    /// The gateway of the tunnel (`vpn_gateway`).
-    TunnelGateway,
 }
