@@ -5,11 +5,18 @@ use std::process::ExitCode;
 use super::daemon::{Side, Starting};
 use crate::config;
 use crate::config::settings::Settings;
+use crate::crypto::NULL_CIPHER;
 use crate::node::Node;
 use crate::node::bus::Bus;
 
 /// Reads the configuration, says what is wrong with it, and serves it if it can be served.
 pub(super) fn run(words: &[String]) -> ExitCode {
+    if NULL_CIPHER {
+        eprintln!(
+            "WARNING: THIS BUILD ENCRYPTS NOTHING: it was made with the feature bench-null-cipher, for \
+             measurements in a closed network. Anybody can read and forge what goes through it."
+        );
+    }
     let loaded = match std::env::current_dir() {
         Ok(directory) => config::load(words, &directory),
         Err(error) => return fail(&format!("no working directory: {error}")),
