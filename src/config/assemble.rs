@@ -65,6 +65,7 @@ fn node(draft: &mut Draft) -> Option<NodeSettings> {
     remark_hidden_log(draft);
     Some(NodeSettings {
         shards: shards?,
+        offloads: draft.offloads,
         device: device?,
         tls: tls?,
         wrapping: wrapping?,

@@ -11,7 +11,9 @@ use zeroize::Zeroizing;
 
 use super::diagnostics::Diagnostics;
 use super::lexer::{Line, Location};
-use super::settings::{Account, ContactLimits, ExplicitExit, ReplayWindow, SteeringChoice};
+use super::settings::{
+    Account, ContactLimits, ExplicitExit, Offloads, ReplayWindow, SteeringChoice,
+};
 use crate::crypto::tls::NameRule;
 use crate::crypto::tls::rustls::TlsVersion;
 use crate::crypto::{DataCipher, Digest, KeyDirection};
@@ -50,6 +52,7 @@ pub(super) struct Draft {
     /// The cores that the process may use; none if that is not known.
     pub(super) usable_cores: Vec<usize>,
     pub(super) shards: ShardsDraft,
+    pub(super) offloads: Offloads,
     pub(super) network: NetworkDraft,
     pub(super) tls: TlsDraft,
     pub(super) control: ControlDraft,

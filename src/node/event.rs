@@ -10,6 +10,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::counters::NodeReport;
+use super::settings::OffloadsInUse;
 use crate::crypto::tls::CertificateRefused;
 use crate::packet::DropReason;
 use crate::session::ContactNotice;
@@ -49,13 +50,8 @@ pub enum NodeEvent {
         /// The address with the prefix length of its network.
         address: IpNet,
     },
-    /// A kernel feature was tried at start.
-    OffloadProbed {
-        /// The kernel's name of the feature.
-        feature: &'static str,
-        /// Why it is not used; `None` if it is.
-        refused: Option<Text>,
-    },
+    /// What the kernel does for many packets at once.
+    OffloadsSettled(OffloadsInUse),
     /// A UDP listener has its sockets.
     ListenerBound {
         /// The local address, unspecified for all addresses.

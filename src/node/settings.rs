@@ -9,6 +9,7 @@
 
 mod client;
 mod node;
+mod offloads;
 mod shards;
 mod tunnel;
 
@@ -26,6 +27,7 @@ pub use node::{
     Account, DeviceName, DeviceSettings, HandshakeSettings, NodeSettings, ProcessSettings,
     ReplayWindow, TlsSettings, WrappingSettings,
 };
+pub use offloads::{OffloadName, Offloads, OffloadsInUse};
 pub use shards::{CoreList, ShardSettings, SteeringChoice, usable_cores};
 pub use tunnel::{
     AuthToken, Bypass, DefaultRoute, Destination, OptionFault, PushRefused, Pushed, Redirect,

@@ -1,6 +1,7 @@
 //! From settings to a running node: log, sockets, tun device, shards, in this order, so that what
 //! fails says so before clients can connect.
 
+mod offloads;
 mod rules;
 mod shards;
 mod steering;
@@ -21,7 +22,7 @@ use super::privileges::{Confinement, PrivilegesError, allow_locked_memory};
 use super::registry::{Registry, RegistryRules};
 use super::reporting::Unstarted;
 use super::running::{Assembled, Node};
-use super::settings::{Bind, DeviceName, ListenerSettings, Settings, StatusSettings};
+use super::settings::{Bind, DeviceName, ListenerSettings, Offloads, Settings, StatusSettings};
 use super::status::{StatusFormat, StatusWriter};
 use crate::crypto::CookieKey;
 use crate::limits::{
@@ -30,8 +31,7 @@ use crate::limits::{
 };
 use crate::random::SystemRandom;
 use crate::reactor::{
-    Family, Listen, ReactorConfig, RingError, Tun, TunConfig, TunError, TunOffloads, UdpError,
-    UdpSocket,
+    Family, Listen, ReactorConfig, RingError, Tun, TunConfig, TunError, UdpError, UdpSocket,
 };
 use crate::session::Steering;
 use crate::time::Now;
@@ -136,9 +136,11 @@ impl Starting {
         let reporting = open_reporting(settings)?;
         let session = Arc::new(rules::session_settings(settings)?);
         let steering = Steering::new(shards(settings), &mut SystemRandom);
-        let sockets = self.bind(settings)?;
+        let wanted = offloads::wanted(&settings.node);
+        let sockets = self.bind(settings, wanted)?;
         self.steer_datagrams(settings, &sockets, &steering);
-        let queues = self.open_tun(settings)?;
+        let queues = self.open_tun(settings, wanted)?;
+        let offloads = self.settle_offloads(wanted, &sockets, &queues);
         let pool = settings.network.pool();
         let tun_steering = self.steer_tun(settings, confinement.is_some(), &queues, pool);
         self.publish(NodeEvent::PoolOpened {
@@ -161,6 +163,7 @@ impl Starting {
             session,
             network: rules::network(settings),
             steering,
+            offloads,
             reports: reporter.clone(),
         };
         let shards = shards::start(
@@ -187,10 +190,14 @@ impl Starting {
     }
 
     /// A set of sockets for each listener, one socket a shard.
-    fn bind(&mut self, settings: &Settings) -> Result<Vec<Vec<UdpSocket>>, StartError> {
+    fn bind(
+        &mut self,
+        settings: &Settings,
+        wanted: Offloads,
+    ) -> Result<Vec<Vec<UdpSocket>>, StartError> {
         let mut sets = Vec::new();
         for listener in &settings.listeners {
-            let listen = listen(listener);
+            let listen = listen(listener, wanted);
             let bind = || UdpSocket::bind_set(&listen, shards(settings));
             let set = patiently(bind, UdpError::is_in_use)?;
             if let Some(Ok(address)) = set.first().map(UdpSocket::local_address) {
@@ -210,7 +217,7 @@ impl Starting {
     }
 
     /// The tun device, one queue a shard.
-    fn open_tun(&mut self, settings: &Settings) -> Result<Vec<Tun>, StartError> {
+    fn open_tun(&mut self, settings: &Settings, wanted: Offloads) -> Result<Vec<Tun>, StartError> {
         let network = &settings.network;
         let v4 = network.v4.map(|v4| (v4.server, v4.network.prefix_len()));
         let v6 = network.v6.map(|v6| (v6.server, v6.network.prefix_len()));
@@ -223,8 +230,7 @@ impl Starting {
             ipv6: v6,
             mtu: Some(settings.node.device.mtu),
             queue_length: settings.node.device.transmit_queue,
-            // The pipeline takes one packet at a time.
-            offloads: TunOffloads::default(),
+            offloads: offloads::of_tun(wanted),
         };
         let create = || Tun::create_set(&config, shards(settings));
         let queues = patiently(create, TunError::is_in_use)?;
@@ -302,7 +308,7 @@ fn open_status(status: &StatusSettings) -> Result<(StatusWriter, Duration), Star
     Ok((file, status.interval))
 }
 
-fn listen(listener: &ListenerSettings) -> Listen {
+fn listen(listener: &ListenerSettings, wanted: Offloads) -> Listen {
     let (family, address) = match listener.bind {
         Bind::DualStack => (Family::Dual, None),
         Bind::V4(address) => (
@@ -321,7 +327,6 @@ fn listen(listener: &ListenerSettings) -> Listen {
         port: listener.port,
         send_buffer: bytes(listener.send_buffer),
         receive_buffer: bytes(listener.receive_buffer),
-        // Super-packets need a data path that splits them.
-        receive_offload: false,
+        receive_offload: wanted.udp_gro,
     }
 }

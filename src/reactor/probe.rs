@@ -65,6 +65,7 @@ pub fn probe() -> Report {
     socket_features(&mut features);
     let device = OpenOptions::new().read(true).write(true).open(DEVICE);
     features.push(required("/dev/net/tun", "the tun device").tried(device));
+    tun_features(&mut features);
     steering_features(&mut features);
     capability_features(&mut features);
     Report { features }
@@ -154,6 +155,33 @@ fn socket_features(features: &mut Vec<Feature>) {
             "clients and tunnels over IPv6; without it, IPv4 only",
         )
         .tried(v6),
+    ]);
+}
+
+/// What a device that nobody knows is granted.
+fn tun_features(features: &mut Vec<Feature>) {
+    let granted = Tun::bare(TunOffloads::ALL).map(|device| device.offloads());
+    let has = |of: fn(TunOffloads) -> bool| match &granted {
+        Ok(granted) if of(*granted) => Ok(()),
+        Ok(_) => Err("the kernel has it not".to_owned()),
+        Err(error) => Err(error.to_string()),
+    };
+    features.extend([
+        optional(
+            "TUN_F_TSO4",
+            "several segments of a TCP connection in one read of the tun device; without it, one each",
+        )
+        .tried(has(|it| it.tso)),
+        optional(
+            "TUN_F_USO4",
+            "several datagrams of a sender in one read of the tun device; without it, one each",
+        )
+        .tried(has(|it| it.uso)),
+        optional(
+            "IFF_VNET_HDR",
+            "several packets of a flow in one write to the tun device; without it, one each",
+        )
+        .tried(has(|it| it.merge)),
     ]);
 }
 
@@ -290,6 +318,9 @@ mod tests {
         for name in [
             "UDP_GRO",
             "UDP_SEGMENT",
+            "TUN_F_TSO4",
+            "TUN_F_USO4",
+            "IFF_VNET_HDR",
             "SO_ATTACH_REUSEPORT_CBPF",
             "TUNSETSTEERINGEBPF",
             "CAP_SETUID",

@@ -21,8 +21,9 @@ use ringway::node::event::NodeEvent;
 use ringway::node::log::{LogOptions, LogTarget, Stamp};
 use ringway::node::settings::{
     Bind, ContactLimits, DeviceName, DeviceSettings, ExplicitExit, HandshakeSettings, Keepalive,
-    ListenerSettings, NetworkSettings, NodeSettings, ProcessSettings, ReplayWindow, Settings,
-    ShardSettings, StatusSettings, TlsSettings, V4Network, V4Pool, WrappingSettings, usable_cores,
+    ListenerSettings, NetworkSettings, NodeSettings, Offloads, ProcessSettings, ReplayWindow,
+    Settings, ShardSettings, StatusSettings, TlsSettings, V4Network, V4Pool, WrappingSettings,
+    usable_cores,
 };
 use ringway::node::status::StatusFormat;
 use ringway::node::{Node, StartError};
@@ -192,6 +193,7 @@ fn settings(authority: &CertifiedIssuer<'static, KeyPair>, status: PathBuf) -> S
     Settings {
         node: NodeSettings {
             shards: ShardSettings::on(&usable_cores(), 1),
+            offloads: Offloads::default(),
             device: DeviceSettings {
                 name: DeviceName::Auto,
                 mtu: 1500,

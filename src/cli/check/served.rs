@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use crate::config::settings::{
-    Bind, ContactLimits, CoreList, DeviceName, ListenerSettings, ProcessSettings, Rate, Settings,
-    ShardSettings, WrappingSettings,
+    Bind, ContactLimits, CoreList, DeviceName, ListenerSettings, Offloads, OffloadsInUse,
+    ProcessSettings, Rate, Settings, ShardSettings, WrappingSettings,
 };
 use crate::reactor::Report;
 
@@ -12,6 +12,10 @@ use crate::reactor::Report;
 pub(super) fn served(settings: &Settings, machine: &Report) -> String {
     let mut rows = vec![("shards", shards(&settings.node.shards))];
     rows.extend(steers(&settings.node.shards, machine).map(|how| ("steers", how)));
+    rows.push((
+        "offloads",
+        offloads(settings.node.offloads, machine).to_string(),
+    ));
     for listener in &settings.listeners {
         rows.push(("listens", listens(listener)));
     }
@@ -80,6 +84,19 @@ fn steers(shards: &ShardSettings, machine: &Report) -> impl Iterator<Item = Stri
         };
         Some(format!("{what} by {instead}{why}"))
     })
+}
+
+/// What the kernel would do for many packets at once.
+fn offloads(wanted: Offloads, machine: &Report) -> OffloadsInUse {
+    let has = |name| machine.find(name).is_some_and(|feature| feature.available);
+    let used = Offloads {
+        udp_gro: wanted.udp_gro && has("UDP_GRO"),
+        udp_gso: wanted.udp_gso && has("UDP_SEGMENT"),
+        tun_tso: wanted.tun_tso && has("TUN_F_TSO4"),
+        tun_uso: wanted.tun_uso && has("TUN_F_USO4"),
+        tun_merge: wanted.tun_merge && has("IFF_VNET_HDR"),
+    };
+    OffloadsInUse { wanted, used }
 }
 
 fn listens(listener: &ListenerSettings) -> String {
@@ -168,7 +185,7 @@ fn becomes(process: &ProcessSettings) -> Option<String> {
 mod tests {
     use super::*;
     use crate::config::settings::SteeringChoice;
-    use crate::reactor::Feature;
+    use crate::reactor::{Feature, probe};
 
     fn machine(datagrams: bool, tun: bool) -> Report {
         let feature = |name, available: bool| Feature {
@@ -184,6 +201,29 @@ mod tests {
                 feature("TUNSETSTEERINGEBPF", tun),
             ],
         }
+    }
+
+    #[test]
+    fn offloads_are_named_by_what_the_machine_has() {
+        let mut machine = machine(true, true);
+        for name in ["UDP_GRO", "UDP_SEGMENT", "IFF_VNET_HDR", "TUN_F_USO4"] {
+            machine.features.push(Feature {
+                name,
+                available: name != "TUN_F_USO4",
+                required: false,
+                purpose: "",
+                reason: None,
+            });
+        }
+        let wanted = Offloads {
+            udp_gso: false,
+            ..Offloads::ALL
+        };
+        assert_eq!(
+            offloads(wanted, &machine).to_string(),
+            "udp-gro, tun-merge; not of this machine: tun-tso, tun-uso; switched off: udp-gso"
+        );
+        assert_eq!(offloads(wanted, &probe()).used, wanted);
     }
 
     #[test]

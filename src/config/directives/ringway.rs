@@ -1,4 +1,4 @@
-//! What no other server has: shards, their cores, steering, the control socket.
+//! What no other server has: shards, their cores, steering, offloads, the control socket.
 //!
 //! Each of these lines may also be written as `setenv opt ringway-...`, which OpenVPN passes over
 //! and ringway obeys, so that a configuration serves both.
@@ -10,7 +10,7 @@ use super::values::number;
 use crate::config::directive::{Directive, Refusal};
 use crate::config::draft::{Draft, Written};
 use crate::config::lexer::Line;
-use crate::config::settings::{CoreList, SteeringChoice};
+use crate::config::settings::{CoreList, OffloadName, SteeringChoice};
 use crate::limits;
 
 pub(super) const ROWS: &[Directive] = &[
@@ -36,6 +36,14 @@ pub(super) const ROWS: &[Directive] = &[
         (1, 1),
         "for which side programs in the kernel may choose the shard, `both` if not written",
         steering,
+    ),
+    Directive::served(
+        "ringway-offload",
+        "NAME on|off",
+        (2, 2),
+        "whether the kernel does this for many packets at once where it can, `on` if not written; NAME is \
+         `udp-gro`, `udp-gso`, `tun-tso`, `tun-uso` or `tun-merge`, a line each",
+        offload,
     ),
     Directive::served(
         "ringway-control",
@@ -69,6 +77,26 @@ fn steering(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
                 .instead("write `both`, `udp`, `tun` or `none`"));
         }
     };
+    Ok(())
+}
+
+fn offload(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    let [name, state] = [0, 1].map(|index| line.argument(index).unwrap_or_default());
+    let mut names = OffloadName::ALL.into_iter();
+    let name = names.find(|it| it.as_str() == name).ok_or_else(|| {
+        Refusal::because(format!("`{name}` is no offload"))
+            .instead("write `udp-gro`, `udp-gso`, `tun-tso`, `tun-uso` or `tun-merge`")
+    })?;
+    let on = match state {
+        "on" => true,
+        "off" => false,
+        other => {
+            return Err(
+                Refusal::because(format!("`{other}` is no state")).instead("write `on` or `off`")
+            );
+        }
+    };
+    draft.offloads.set(name, on);
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! Shards, cores, steering, the control socket: the directives of ringway alone, in both forms.
 
 use super::{CORES, Files, LEAST};
-use crate::config::settings::SteeringChoice;
+use crate::config::settings::{Offloads, SteeringChoice};
 
 #[test]
 fn shards_and_their_cores() {
@@ -58,6 +58,40 @@ fn steering_may_be_forgone() {
         (shards.cores.len(), shards.steering),
         (3, SteeringChoice::None)
     );
+}
+
+#[test]
+fn offloads_may_be_forgone_each_on_its_own() {
+    let files = Files::new();
+    let all = Offloads::ALL;
+    for (lines, offloads) in [
+        ("", all),
+        (
+            "ringway-offload udp-gro off\n",
+            Offloads {
+                udp_gro: false,
+                ..all
+            },
+        ),
+        (
+            "ringway-offload udp-gso off\nsetenv opt ringway-offload tun-merge off\n",
+            Offloads {
+                udp_gso: false,
+                tun_merge: false,
+                ..all
+            },
+        ),
+        (
+            "ringway-offload tun-tso off\nringway-offload tun-uso off\nringway-offload tun-tso on\n",
+            Offloads {
+                tun_uso: false,
+                ..all
+            },
+        ),
+    ] {
+        assert_eq!(files.first_remark(lines), "", "{lines}");
+        assert_eq!(files.with(lines).node.offloads, offloads, "{lines}");
+    }
 }
 
 #[test]
@@ -120,7 +154,7 @@ fn a_slip_in_a_line_of_our_own_is_never_passed_over() {
         (
             "setenv opt ringway-huge-pages 4",
             "t.conf:8: error: ringway-huge-pages: no such directive; there are `ringway-shards`, \
-             `ringway-cores`, `ringway-steering`, `ringway-control`",
+             `ringway-cores`, `ringway-steering`, `ringway-offload`, `ringway-control`",
         ),
         (
             "setenv FORWARD_COMPATIBLE 1\nringway-core 0",
@@ -165,6 +199,20 @@ fn a_slip_in_a_line_of_our_own_is_never_passed_over() {
             "ringway-steering off",
             "t.conf:8: error: ringway-steering: `off` is no side; write `both`, `udp`, `tun` or \
              `none`",
+        ),
+        (
+            "ringway-offload tso off",
+            "t.conf:8: error: ringway-offload: `tso` is no offload; write `udp-gro`, `udp-gso`, \
+             `tun-tso`, `tun-uso` or `tun-merge`",
+        ),
+        (
+            "setenv opt ringway-offload tun-tso 0",
+            "t.conf:8: error: ringway-offload: `0` is no state; write `on` or `off`",
+        ),
+        (
+            "ringway-offload tun-tso",
+            "t.conf:8: error: ringway-offload: takes 2 arguments, not 1; write `ringway-offload \
+             NAME on|off`",
         ),
         (
             "ringway-control \"\"",

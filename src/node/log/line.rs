@@ -102,10 +102,9 @@ impl<'a> Page<'a> {
                     format_args!("net_addr_{family}_add: {network} dev {name}"),
                 );
             }
-            NodeEvent::OffloadProbed { feature, refused } => match refused {
-                None => self.say(OFFLOAD, format_args!("Offload {feature}: in use")),
-                Some(why) => self.say(OFFLOAD, format_args!("Offload {feature}: not used: {why}")),
-            },
+            NodeEvent::OffloadsSettled(offloads) => {
+                self.say(INFO, format_args!("Offloads: {offloads}"));
+            }
             NodeEvent::ListenerBound { address } => {
                 let family = if address.is_ipv4() { "UDPv4" } else { "UDPv6" };
                 let address = FamilyAddress(*address);
@@ -652,7 +651,6 @@ const TLS_STATE: Level = level(3, 5, Severity::Info);
 const LEARN: Level = level(3, 6, Severity::Info);
 const PUSH: Level = level(3, 7, Severity::Info);
 const POOL: Level = level(3, 8, Severity::Info);
-const OFFLOAD: Level = level(3, 9, Severity::Info);
 const LEAVE: Level = level(3, 10, Severity::Info);
 const DROPPED: Level = level(4, 11, Severity::Debug);
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustls::crypto::SupportedKxGroup;
 use rustls::pki_types::CertificateDer;
 
-use super::ShardSettings;
+use super::{Offloads, ShardSettings};
 use crate::crypto::tls::rustls::{Identity, RustlsEngine, TlsVersion};
 use crate::crypto::tls::{NameRule, PeerPolicy, PeerPurpose};
 use crate::crypto::{DataCipher, Digest, KeyDirection, Role, StaticKey, Wrapping};
@@ -20,6 +20,8 @@ use crate::session::Renegotiation;
 pub struct NodeSettings {
     /// The shards: how many, and on which cores.
     pub shards: ShardSettings,
+    /// What the kernel may do for many packets at once.
+    pub offloads: Offloads,
     /// The tun device.
     pub device: DeviceSettings,
     /// Certificates and what is asked of a peer's.

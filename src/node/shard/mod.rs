@@ -36,6 +36,7 @@ use super::leases::Addresses;
 use super::message::{Instruction, Report};
 use super::registry::Announcement;
 use super::rounds::Answer;
+use super::settings::Offloads;
 use super::strangers::StrangerAllowance;
 use crate::limits::{
     BATCH_PACKETS, DROP_REPORT_INTERVAL, IDLE_TURN, REPORTS_BEFORE_LOSS, STOP_GRACE,
@@ -55,6 +56,8 @@ pub struct ShardParts {
     pub number: u16,
     /// How datagrams are spread over all shards; the same for each of them.
     pub steering: Steering,
+    /// What the kernel does for many packets at once.
+    pub offloads: Offloads,
     /// First contact, with the rules of all sessions.
     pub protocol: OpenVpn2,
     /// What clients are told of the network, beside their own address.

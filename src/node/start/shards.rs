@@ -12,6 +12,7 @@ use crate::limits::MAILBOX_MESSAGES;
 use crate::node::event::NodeEvent;
 use crate::node::message::Report;
 use crate::node::running::ShardHandle;
+use crate::node::settings::Offloads;
 use crate::node::shard::{Network, ShardParts};
 use crate::node::start::StartError;
 use crate::node::worker::{Exchange, Worker, WorkerParts};
@@ -29,6 +30,8 @@ pub(super) struct Common {
     pub(super) network: Network,
     /// How datagrams are spread over the shards.
     pub(super) steering: Steering,
+    /// What the kernel does for many packets at once.
+    pub(super) offloads: Offloads,
     /// Where shards report.
     pub(super) reports: Sender<Report>,
 }
@@ -83,7 +86,7 @@ fn start_one(
         reports: common.reports.clone(),
     };
     let (network, reports) = (common.network.clone(), common.reports.clone());
-    let steering = common.steering;
+    let (steering, offloads) = (common.steering, common.offloads);
     let core = CoreId { id: own.core };
     let thread = thread::Builder::new()
         .name(format!("shard-{number}"))
@@ -91,6 +94,7 @@ fn start_one(
             let shard = ShardParts {
                 number,
                 steering,
+                offloads,
                 protocol,
                 network,
                 random: Box::new(SystemRandom),

@@ -9,6 +9,7 @@ use ringway::crypto::{
 };
 use ringway::limits::REPLAY_WINDOW_MAX;
 use ringway::node::leases::AddressPool;
+use ringway::node::settings::Offloads;
 use ringway::node::shard::{Network, ShardParts};
 use ringway::packet::Mssfix;
 use ringway::random::{Random, SeededRandom};
@@ -48,6 +49,7 @@ pub(crate) fn shards(
         .map(|number| ShardParts {
             number,
             steering,
+            offloads: Offloads::NONE,
             protocol: OpenVpn2::new(Arc::clone(&settings), cookie.clone(), random),
             network: network.clone(),
             random: Box::new(SeededRandom::new(seed.rotate_left(20) ^ u64::from(number))),

@@ -10,7 +10,7 @@ use crate::crypto::tls::rustls::TlsVersion;
 use crate::node::log::{LogOptions, LogTarget, Stamp};
 use crate::node::settings::{
     AddressFamily, AfterRefusal, Bypass, DeviceName, DeviceSettings, HandshakeSettings, Keepalive,
-    NodeSettings, ProcessSettings, PullFilter, RemoteSettings, ReplayWindow, RetryPause,
+    NodeSettings, Offloads, ProcessSettings, PullFilter, RemoteSettings, ReplayWindow, RetryPause,
     ScriptSettings, ShardSettings, TlsSettings, Via, WrappingSettings,
 };
 use crate::packet::Mssfix;
@@ -18,6 +18,7 @@ use crate::packet::Mssfix;
 fn node() -> NodeSettings {
     NodeSettings {
         shards: ShardSettings::on(&[0], 1),
+        offloads: Offloads::default(),
         device: DeviceSettings {
             name: DeviceName::Auto,
             mtu: 1500,
