@@ -10,6 +10,7 @@ mod compare;
 mod failure;
 mod micro;
 mod peers;
+mod spread;
 
 use std::path::Path;
 use std::process::ExitCode;

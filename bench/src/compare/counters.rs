@@ -87,16 +87,16 @@ impl Counters {
             (calls > 0.0).then(|| since(packets) / calls)
         };
         Segments {
-            send: mean("sends", "sent_datagrams"),
-            receive: mean("receives", "received_datagrams"),
-            tun_write: mean("tun_writes", "tun_written_packets"),
-            tun_read: mean("tun_reads", "tun_read_packets"),
+            send: mean("sends", "datagrams_sent"),
+            receive: mean("receives", "datagrams_received"),
+            tun_write: mean("tun_writes", "tun_packets_written"),
+            tun_read: mean("tun_reads", "tun_packets_read"),
         }
     }
 }
 
 /// The group of counters of calls and what they carried.
-const GROUP: &str = "calls";
+const GROUP: &str = "ring";
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -107,8 +107,8 @@ mod tests {
     const EARLIER: &str = "\
 OpenVPN CLIENT LIST: shard
 node: clients: registered=1
-shard 0: calls: sends=10 sent_datagrams=20 receives=7 received_datagrams=7
-shard 1: calls: sends=1 sent_datagrams=1
+shard 0: ring: sends=10 datagrams_sent=20 receives=7 datagrams_received=7
+shard 1: ring: sends=1 datagrams_sent=1
 shard 1: drops: total=2 replay=2
 shard 2: no answer
 ";
@@ -116,17 +116,17 @@ shard 2: no answer
     #[test]
     fn the_numbers_of_all_shards_are_added() {
         let counters = Counters::parse(EARLIER);
-        assert_eq!(counters.find("calls", "sends"), 11);
-        assert_eq!(counters.find("calls", "sent_datagrams"), 21);
+        assert_eq!(counters.find("ring", "sends"), 11);
+        assert_eq!(counters.find("ring", "datagrams_sent"), 21);
         assert_eq!(counters.find("drops", "replay"), 2);
         assert_eq!(counters.find("clients", "registered"), 0);
     }
 
     #[test]
     fn means_are_of_what_happened_between() {
-        let later = "shard 0: calls: sends=20 sent_datagrams=320 receives=7 received_datagrams=7 \
-                     tun_reads=2 tun_read_packets=90\n\
-                     shard 1: calls: sends=1 sent_datagrams=1\n";
+        let later = "shard 0: ring: sends=20 datagrams_sent=320 receives=7 datagrams_received=7 \
+                     tun_reads=2 tun_packets_read=90\n\
+                     shard 1: ring: sends=1 datagrams_sent=1\n";
         let means = Counters::parse(later).segments_since(&Counters::parse(EARLIER));
         let expected = Segments {
             send: Some(30.0),

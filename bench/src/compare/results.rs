@@ -6,6 +6,7 @@ use super::contender::Contender;
 use super::counters::Segments;
 use super::network::Link;
 use super::work::{Sample, Work};
+use crate::spread::Spread;
 
 /// All measurements of a comparison.
 #[derive(Default)]
@@ -44,28 +45,6 @@ pub(super) struct Row {
     pub(super) process: Option<f64>,
     pub(super) server: Segments,
     pub(super) client: Segments,
-}
-
-/// Least, middle and greatest of some values.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Spread {
-    pub(super) min: f64,
-    pub(super) median: f64,
-    pub(super) max: f64,
-}
-
-impl Spread {
-    /// Of at least one value.
-    pub(super) fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
-        let mut values: Vec<f64> = values.into_iter().collect();
-        values.sort_by(f64::total_cmp);
-        let (lower, upper) = (values.len().checked_sub(1)? / 2, values.len() / 2);
-        Some(Self {
-            min: *values.first()?,
-            median: (values.get(lower)? + values.get(upper)?) / 2.0,
-            max: *values.last()?,
-        })
-    }
 }
 
 impl Results {

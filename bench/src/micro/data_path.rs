@@ -1,13 +1,11 @@
 //! What one packet costs in [`outbound`] and [`inbound`].
 //!
 //! Two ends of a tunnel in one thread hand each other's buffers over, so that no kernel and no copy
-//! between them is in the figures. `key alone` is [`SealKey::seal`] into one buffer: what the data path
-//! stands on.
+//! between them is in the figures.
 
-use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use ringway::crypto::{DataCipher, KeyMaterial, Role, SealKey};
+use ringway::crypto::{DataCipher, Role};
 use ringway::packet::{
     Directory, DropCounters, InboundBatch, Inner, InnerAddresses, Mssfix, NewPeer, Numbering,
     Origin, OutboundBatch, Packet, Path, PeerTable, Pool, Received, Surroundings, inbound,
@@ -16,108 +14,37 @@ use ringway::packet::{
 use ringway::random::SeededRandom;
 use ringway::session::Steering;
 use ringway::time::Monotonic;
-use ringway::wire::{DataHeader, KeyId, PeerId};
+use ringway::wire::KeyId;
 
-/// Measures all ciphers and sizes, and prints a line for each path.
-pub(super) fn print(rounds: usize, packets: usize) -> Result<(), String> {
-    println!("{rounds} rounds of {packets} packets; each column: min / median / max of the rounds");
-    println!("cipher             bytes  path       ns per packet          Gbit/s of inner packets");
+use super::crypto::material;
+use super::{Figure, Rounds, SIZES};
+
+/// Measures all ciphers and sizes, a row for each path.
+pub(super) fn measure(rounds: &Rounds) -> Result<Vec<Figure>, String> {
+    let mut figures = Vec::new();
     for cipher in DataCipher::ALL {
-        for size in [64, 1400] {
-            let costs = measure(cipher, size, rounds, packets)?;
-            costs.iter().for_each(|cost| println!("{cost}"));
+        for size in SIZES {
+            figures.extend(of(rounds, cipher, size)?);
         }
     }
-    Ok(())
+    Ok(figures)
 }
 
-/// What a path costs with one cipher and one size of packet.
-struct Cost {
-    cipher: DataCipher,
-    size: usize,
-    path: &'static str,
-    /// Nanoseconds a packet in each round, sorted.
-    nanoseconds: Vec<f64>,
-}
-
-impl Cost {
-    fn new(cipher: DataCipher, size: usize, path: &'static str, mut nanoseconds: Vec<f64>) -> Self {
-        nanoseconds.sort_by(f64::total_cmp);
-        Self {
-            cipher,
-            size,
-            path,
-            nanoseconds,
-        }
-    }
-
-    /// The cheapest, the middle and the dearest round.
-    fn spread(&self) -> [f64; 3] {
-        let last = self.nanoseconds.len().saturating_sub(1);
-        [0, last / 2, last].map(|at| self.nanoseconds.get(at).copied().unwrap_or(f64::NAN))
-    }
-}
-
-impl std::fmt::Display for Cost {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let [min, median, max] = self.spread();
-        let rate = |nanoseconds: f64| self.size as f64 * 8.0 / nanoseconds;
-        write!(
-            formatter,
-            "{:<18} {:>5}  {:<9} {min:>5.0} /{median:>5.0} /{max:>6.0}   {:>6.2} /{:>6.2} /{:>6.2}",
-            self.cipher.name(),
-            self.size,
-            self.path,
-            rate(max),
-            rate(median),
-            rate(min),
-        )
-    }
-}
-
-/// Carries `packets` packets from a client to a server in each of `rounds` rounds, after one that
-/// does not count.
-fn measure(
-    cipher: DataCipher,
-    size: usize,
-    rounds: usize,
-    packets: usize,
-) -> Result<[Cost; 3], String> {
+/// Carries packets from a client to a server in each round, after one that does not count.
+fn of(rounds: &Rounds, cipher: DataCipher, size: usize) -> Result<[Figure; 2], String> {
     let mut tunnel = Tunnel::new(cipher, size)?;
-    tunnel.round(packets)?;
-    let mut key = material()?.split(cipher, Role::Client).seal;
-    let (mut key_alone, mut sealing, mut opening) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..rounds {
-        let (sealed, opened) = tunnel.round(packets)?;
-        let alone = seal_alone(&mut key, &tunnel.inner, packets)?;
-        for (costs, time) in [
-            (&mut key_alone, alone),
-            (&mut sealing, sealed),
-            (&mut opening, opened),
-        ] {
-            costs.push(time.as_nanos() as f64 / packets as f64);
+    let mut times = [Vec::new(), Vec::new()];
+    for round in 0..=rounds.rounds {
+        let (sealed, opened) = tunnel.round(rounds.items)?;
+        if round > 0 {
+            let each = |time: Duration| time.as_nanos() as f64 / rounds.items as f64;
+            times[0].push(each(sealed));
+            times[1].push(each(opened));
         }
     }
-    Ok([
-        Cost::new(cipher, size, "key alone", key_alone),
-        Cost::new(cipher, size, "outbound", sealing),
-        Cost::new(cipher, size, "inbound", opening),
-    ])
-}
-
-/// The time to seal so many packets without a data path around it.
-fn seal_alone(key: &mut SealKey, inner: &[u8], packets: usize) -> Result<Duration, String> {
-    let mut out = vec![0; inner.len() + SealKey::OVERHEAD];
-    let header = DataHeader::V2 {
-        key_id: KeyId::FIRST,
-        peer_id: PeerId::NONE,
-    };
-    let start = Instant::now();
-    for _ in 0..packets {
-        let sealed = key.seal(header, black_box(inner), &mut out);
-        sealed.map_err(|error| error.to_string())?;
-    }
-    Ok(start.elapsed())
+    let [sealing, opening] = times;
+    let figure = |path, times| Figure::new(format!("{path}, {}", cipher.name()), Some(size), times);
+    Ok([figure("outbound", sealing), figure("inbound", opening)])
 }
 
 /// A client's outbound path and a server's inbound path, with one pool.
@@ -275,10 +202,6 @@ fn table(role: Role, cipher: DataCipher) -> Result<PeerTable, String> {
     Ok(peers)
 }
 
-fn material() -> Result<KeyMaterial, String> {
-    KeyMaterial::from_exporter([7; 256]).map_err(|zero| zero.to_string())
-}
-
 /// An IPv4 packet of `size` bytes in all, as UDP carries them.
 fn udp_packet(size: usize) -> Vec<u8> {
     let mut packet = vec![0x5a; size];
@@ -294,39 +217,3 @@ const INNER_DESTINATION: [u8; 4] = [203, 0, 113, 7];
 
 /// Packets in one turn.
 const BATCH: usize = 64;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_cipher_and_size_runs_and_shows_its_spread() {
-        for cipher in DataCipher::ALL {
-            for size in [64, 1400] {
-                let costs = measure(cipher, size, 3, BATCH + 1).unwrap();
-                for cost in costs {
-                    let [min, median, max] = cost.spread();
-                    assert!(0.0 < min && min <= median && median <= max, "{cost}");
-                    assert_eq!(cost.nanoseconds.len(), 3);
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_line_shows_rates_from_the_slowest_to_the_fastest() {
-        let cost = Cost::new(
-            DataCipher::Aes256Gcm,
-            1000,
-            "inbound",
-            vec![400.0, 100.0, 200.0],
-        );
-        let line = cost.to_string();
-        let words: Vec<_> = line
-            .split([' ', '/'])
-            .filter(|word| !word.is_empty())
-            .collect();
-        let expected = "AES-256-GCM 1000 inbound 100 200 400 20.00 40.00 80.00";
-        assert_eq!(words.join(" "), expected);
-    }
-}

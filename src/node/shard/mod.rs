@@ -18,7 +18,7 @@ mod narrate;
 pub mod registration;
 mod statuses;
 mod view;
-mod wheel;
+pub mod wheel;
 
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, Ipv6Addr};

@@ -8,7 +8,7 @@ use crate::time::Monotonic;
 
 /// The timers of one shard, for keys of type `K`.
 #[derive(Debug)]
-pub(super) struct Wheel<K> {
+pub struct Wheel<K> {
     levels: [Level<K>; LEVELS],
     /// The tick up to which all timers were taken.
     tick: u64,
@@ -34,7 +34,7 @@ struct Entry<K> {
 
 impl<K: Copy> Wheel<K> {
     /// A wheel that starts at `now`.
-    pub(super) fn new(now: Monotonic) -> Self {
+    pub fn new(now: Monotonic) -> Self {
         Self {
             levels: std::array::from_fn(|_| Level::new()),
             tick: tick_of(now),
@@ -43,13 +43,13 @@ impl<K: Copy> Wheel<K> {
     }
 
     /// Sets a timer; one in the past is due at once, never before its time otherwise.
-    pub(super) fn set(&mut self, at: Monotonic, key: K) {
+    pub fn set(&mut self, at: Monotonic, key: K) {
         let tick = tick_of(at).saturating_add(1).max(self.tick + 1);
         self.insert(Entry { tick, key });
     }
 
     /// Takes all timers that are due at `now` out, in no particular order.
-    pub(super) fn expire(&mut self, now: Monotonic, due: &mut Vec<K>) {
+    pub fn expire(&mut self, now: Monotonic, due: &mut Vec<K>) {
         let target = tick_of(now);
         while self.tick < target {
             // Skip what is empty: to the next place of the lowest level that holds something, or
@@ -70,7 +70,7 @@ impl<K: Copy> Wheel<K> {
     }
 
     /// When [`Wheel::expire`] next has something to do: not after any timer is due.
-    pub(super) fn next(&self) -> Option<Monotonic> {
+    pub fn next(&self) -> Option<Monotonic> {
         self.next_tick()
             .map(|tick| Monotonic::from_nanos(tick << TICK_BITS))
     }
