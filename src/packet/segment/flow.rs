@@ -7,32 +7,36 @@ use super::fields::*;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Head {
     pub(super) flow: Flow,
-    /// None if it can only leave alone.
-    pub(super) segment: Option<Segment>,
+    /// None if the packet can only leave alone.
+    pub(super) shape: Option<Shape>,
 }
 
 /// Packets that must stay in order among each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Flow {
+    addresses: [u64; 4],
     /// IP version, protocol and ports; zero if they are unknown.
     ports: u64,
-    addresses: [u64; 4],
 }
 
-/// A packet that others can be merged with: TCP or UDP with a payload right behind a plain header.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Segment {
+/// The header of a packet that others can be merged with: plain IP, then TCP or UDP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shape {
     pub(super) protocol: u8,
-    /// What has to be the same in all, beside the TCP options.
-    pub(super) alike: [u64; 2],
     /// Bytes up to the transport header.
-    pub(super) transport: usize,
+    transport: u8,
     /// Bytes up to the payload.
-    pub(super) header_len: usize,
+    header_len: u8,
+    /// The IPv4 identification means something.
+    has_id: bool,
+}
+
+/// What differs from packet to packet of a flow.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Step {
     /// Of TCP.
-    pub(super) sequence: u32,
-    /// The IPv4 identification where it means something.
-    pub(super) id: Option<u16>,
+    sequence: u32,
+    id: u16,
     /// PSH and FIN: what only the last of a super-packet can have.
     pub(super) end_flags: u8,
 }
@@ -51,216 +55,254 @@ impl Head {
         let (ip, datagram) = packet.split_first_chunk::<V4_HEADER>()?;
         let [
             first,
-            tos,
-            t0,
-            t1,
-            i0,
-            i1,
+            _,
+            _,
+            _,
+            _,
+            _,
             f0,
             f1,
-            ttl,
+            _,
             protocol,
             _,
             _,
             addresses @ ..,
         ] = *ip;
-        let addresses = [u64::from_be_bytes(addresses), 0, 0, 0];
+        let flow = Flow {
+            addresses: [u64::from_be_bytes(addresses), 0, 0, 0],
+            ports: 0,
+        };
         let has_offset = (f0 & !(V4_RESERVED | V4_DONT_FRAGMENT)) | f1 != 0;
         if first != V4_PLAIN || has_offset {
-            return Some(Self::alone(addresses));
+            return Some(Self { flow, shape: None });
         }
-        let total = usize::from(u16::from_be_bytes([t0, t1]));
-        let is_atomic = f0 & V4_DONT_FRAGMENT != 0;
-        let ip = Ip {
-            addresses,
-            protocol,
-            header: V4_HEADER,
-            alike: u64::from_be_bytes([4, tos, f0, ttl, 0, 0, 0, 0]),
-            id: (!is_atomic).then(|| u16::from_be_bytes([i0, i1])),
-        };
-        Some(ip.head(datagram, total == packet.len()))
+        // RFC 6864: of a datagram that cannot be fragmented it means nothing.
+        let has_id = f0 & V4_DONT_FRAGMENT == 0;
+        Some(flow.head(datagram, protocol, V4_HEADER as u8, has_id))
     }
 
     fn read_v6(packet: &[u8]) -> Option<Self> {
         let (ip, datagram) = packet.split_first_chunk::<V6_HEADER>()?;
-        let [v0, v1, v2, v3, l0, l1, next, hops, addresses @ ..] = ip;
-        let (addresses, _) = addresses.as_chunks();
-        let length = usize::from(u16::from_be_bytes([*l0, *l1]));
-        let ip = Ip {
-            addresses: [0, 1, 2, 3]
-                .map(|at| addresses.get(at).map_or(0, |a| u64::from_be_bytes(*a))),
-            protocol: *next,
-            header: V6_HEADER,
-            alike: u64::from_be_bytes([*v0, *v1, *v2, *v3, *hops, 0, 0, 0]),
-            id: None,
-        };
-        Some(ip.head(datagram, length == datagram.len()))
-    }
-
-    /// A packet whose ports are not where they usually are.
-    const fn alone(addresses: [u64; 4]) -> Self {
-        let flow = Flow {
+        let [_, _, _, _, _, _, next, _, addresses @ ..] = ip;
+        let mut flow = Flow {
+            addresses: [0; 4],
             ports: 0,
-            addresses,
         };
-        Self {
-            flow,
-            segment: None,
+        let (words, _) = addresses.as_chunks();
+        for (to, from) in flow.addresses.iter_mut().zip(words) {
+            *to = u64::from_be_bytes(*from);
         }
-    }
-}
-
-/// An IP header without options or extension headers.
-struct Ip {
-    addresses: [u64; 4],
-    protocol: u8,
-    header: usize,
-    alike: u64,
-    id: Option<u16>,
-}
-
-impl Ip {
-    fn head(self, datagram: &[u8], has_its_length: bool) -> Head {
-        let Some(ports) = datagram.first_chunk::<4>() else {
-            return Head::alone(self.addresses);
-        };
-        let segment = match self.protocol {
-            TCP => self.tcp(datagram),
-            UDP => self.udp(datagram),
-            _ => return Head::alone(self.addresses),
-        };
-        let ports = u64::from(u32::from_be_bytes(*ports));
-        let version_and_protocol = (self.header << 8) as u64 | u64::from(self.protocol);
-        let flow = Flow {
-            ports: version_and_protocol << 32 | ports,
-            addresses: self.addresses,
-        };
-        Head {
-            flow,
-            segment: segment.filter(|_| has_its_length),
-        }
-    }
-
-    fn tcp(&self, datagram: &[u8]) -> Option<Segment> {
-        let header: &[u8; TCP_HEADER] = datagram.first_chunk()?;
-        let [
-            _,
-            _,
-            _,
-            _,
-            s0,
-            s1,
-            s2,
-            s3,
-            a0,
-            a1,
-            a2,
-            a3,
-            length,
-            flags,
-            w0,
-            w1,
-            _,
-            _,
-            u0,
-            u1,
-        ] = *header;
-        let header_len = usize::from(length >> 4) * 4;
-        if header_len < TCP_HEADER || datagram.len() <= header_len {
-            return None;
-        }
-        if flags & !(ECE | FIN | PSH) != ACK || [u0, u1] != [0, 0] {
-            return None;
-        }
-        let tcp = [a0, a1, a2, a3, length, flags & ECE, w0, w1];
-        Some(Segment {
-            protocol: TCP,
-            alike: [self.alike, u64::from_be_bytes(tcp)],
-            transport: self.header,
-            header_len: self.header + header_len,
-            sequence: u32::from_be_bytes([s0, s1, s2, s3]),
-            id: self.id,
-            end_flags: flags & (FIN | PSH),
-        })
-    }
-
-    fn udp(&self, datagram: &[u8]) -> Option<Segment> {
-        let [_, _, _, _, l0, l1, c0, c1] = *datagram.first_chunk::<UDP_HEADER>()?;
-        let length = usize::from(u16::from_be_bytes([l0, l1]));
-        if length != datagram.len() || length == UDP_HEADER || [c0, c1] == [0, 0] {
-            return None;
-        }
-        Some(Segment {
-            protocol: UDP,
-            alike: [self.alike, 0],
-            transport: self.header,
-            header_len: self.header + UDP_HEADER,
-            sequence: 0,
-            id: self.id,
-            end_flags: 0,
-        })
+        Some(flow.head(datagram, *next, V6_HEADER as u8, false))
     }
 }
 
 impl Flow {
+    /// The head of a packet whose IP header has no options or extension headers.
+    fn head(mut self, datagram: &[u8], protocol: u8, ip_header: u8, has_id: bool) -> Head {
+        let header_len = match protocol {
+            TCP => tcp_header(datagram),
+            UDP => Some(UDP_HEADER as u8),
+            _ => None,
+        };
+        if let (TCP | UDP, Some(ports)) = (protocol, datagram.first_chunk()) {
+            let version_and_protocol = u64::from(u16::from_be_bytes([ip_header, protocol]));
+            self.ports = version_and_protocol << 32 | u64::from(u32::from_be_bytes(*ports));
+        }
+        let shape = header_len.map(|header_len| Shape {
+            protocol,
+            transport: ip_header,
+            header_len: ip_header + header_len,
+            has_id,
+        });
+        Head { flow: self, shape }
+    }
+
+    /// True if it is the very same.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        self.ports == other.ports && self.has_addresses_of(other)
+    }
+
     /// True if a packet of the one must not overtake one of the other.
     pub(super) fn meets(&self, other: &Self) -> bool {
-        let ports = self.ports == other.ports || self.ports == 0 || other.ports == 0;
-        ports && self.addresses == other.addresses
+        let may_be_same = self.ports == other.ports || self.ports == 0 || other.ports == 0;
+        may_be_same && self.has_addresses_of(other)
+    }
+
+    /// Word by word: a comparison of the whole array waits for stores that are under way.
+    fn has_addresses_of(&self, other: &Self) -> bool {
+        let [a, b, c, d] = self.addresses;
+        let [w, x, y, z] = other.addresses;
+        (a ^ w) | (b ^ x) | (c ^ y) | (d ^ z) == 0
     }
 }
 
-impl Segment {
-    /// What the next one of its flow has to be, after one with that many bytes of payload.
-    pub(super) const fn following(mut self, payload: usize) -> Self {
-        if self.protocol == TCP {
-            self.sequence = self.sequence.wrapping_add(payload as u32);
-        }
-        if let Some(id) = self.id {
-            self.id = Some(id.wrapping_add(1));
-        }
-        self
+impl Shape {
+    /// Bytes up to the transport header.
+    pub(super) fn transport(self) -> usize {
+        usize::from(self.transport)
     }
 
-    /// True if the fixed headers are what they have to be.
-    pub(super) fn is_alike(&self, other: &Self) -> bool {
-        self.alike == other.alike && self.sequence == other.sequence && self.id == other.id
+    /// Bytes up to the payload.
+    pub(super) fn header_len(self) -> usize {
+        usize::from(self.header_len)
     }
 
-    /// True if two packets with such a header have equal TCP options.
-    pub(super) fn has_options_of(&self, packet: &[u8], other: &[u8]) -> bool {
-        if self.protocol != TCP {
-            return true;
+    /// True if a packet has the header of another of this shape, but for what differs from packet to
+    /// packet.
+    pub(super) fn is_in(self, packet: &[u8], other: &[u8]) -> bool {
+        let mask = match (self.transport(), self.protocol) {
+            (V4_HEADER, TCP) => &V4_TCP,
+            (V4_HEADER, _) => &V4_UDP,
+            (_, TCP) => &V6_TCP,
+            (_, _) => &V6_UDP,
+        };
+        let length = self.header_len();
+        let (Some(packet), Some(other)) = (packet.get(..length), other.get(..length)) else {
+            return false;
+        };
+        let (ones, _) = packet.as_chunks();
+        let (others, _) = other.as_chunks();
+        let mut difference = 0;
+        for ((one, other), mask) in ones.iter().zip(others).zip(mask) {
+            difference |= (u32::from_ne_bytes(*one) ^ u32::from_ne_bytes(*other)) & mask;
         }
-        let options = self.transport + TCP_HEADER..self.header_len;
-        packet.get(options.clone()) == other.get(options)
+        difference == 0
+    }
+
+    /// What differs from packet to packet; none if the packet has no payload, or lengths that are not
+    /// its own, or no checksum.
+    pub(super) fn step(self, packet: &[u8]) -> Option<Step> {
+        let (ip, datagram) = packet.split_at_checked(self.transport())?;
+        let (length, id) = match *ip {
+            [_, _, t0, t1, i0, i1, ..] if self.transport() == V4_HEADER => {
+                let total = u16::from_be_bytes([t0, t1]);
+                (usize::from(total).checked_sub(V4_HEADER)?, [i0, i1])
+            }
+            [_, _, _, _, l0, l1, ..] => (usize::from(u16::from_be_bytes([l0, l1])), [0, 0]),
+            _ => return None,
+        };
+        if length != datagram.len() || packet.len() <= self.header_len() {
+            return None;
+        }
+        let (sequence, end_flags) = match (self.protocol, datagram) {
+            (TCP, [_, _, _, _, a, b, c, d, _, _, _, _, _, flags, ..]) => {
+                (u32::from_be_bytes([*a, *b, *c, *d]), flags & (FIN | PSH))
+            }
+            (UDP, [_, _, _, _, l0, l1, c0, c1, ..]) => {
+                if usize::from(u16::from_be_bytes([*l0, *l1])) != length || [*c0, *c1] == [0, 0] {
+                    return None;
+                }
+                (0, 0)
+            }
+            _ => return None,
+        };
+        Some(Step {
+            sequence,
+            id: u16::from_be_bytes(id),
+            end_flags,
+        })
+    }
+
+    /// The step after one with that many bytes of payload.
+    pub(super) const fn step_after(self, step: Step, payload: u32) -> Step {
+        Step {
+            sequence: match self.protocol {
+                TCP => step.sequence.wrapping_add(payload),
+                _ => 0,
+            },
+            id: step.id.wrapping_add(1),
+            end_flags: 0,
+        }
+    }
+
+    /// True if a step is the one that is expected. What ends a super-packet may come with any.
+    pub(super) const fn is_expected(self, step: Step, expected: Step) -> bool {
+        step.sequence == expected.sequence && (!self.has_id || step.id == expected.id)
     }
 
     /// True if the checksums of the packet are right, and written as [`Split`](super::Split) writes
     /// them: 0xffff in IPv4 and TCP is the other form of zero, which senders do not use.
-    pub(super) fn has_right_checksums(&self, packet: &[u8]) -> bool {
+    pub(super) fn has_right_checksums(self, packet: &[u8]) -> bool {
         self.has_right_sums(packet).unwrap_or(false)
     }
 
-    fn has_right_sums(&self, packet: &[u8]) -> Option<bool> {
-        let addresses = match self.transport {
+    fn has_right_sums(self, packet: &[u8]) -> Option<bool> {
+        let datagram = packet.get(self.transport()..)?;
+        let pseudo_sum = match self.transport() {
             V4_HEADER => {
                 let ip: &[u8; V4_HEADER] = packet.first_chunk()?;
                 if fold(sum(ip)) != 0xffff || ip[V4_CHECKSUM] == [0xff, 0xff] {
                     return Some(false);
                 }
-                packet.get(V4_ADDRESSES)?
+                pseudo_header(&ip[V4_ADDRESSES], self.protocol, datagram.len())
             }
-            _ => packet.get(V6_ADDRESSES)?,
+            _ => {
+                let ip: &[u8; V6_HEADER] = packet.first_chunk()?;
+                pseudo_header(&ip[V6_ADDRESSES], self.protocol, datagram.len())
+            }
         };
-        let datagram = packet.get(self.transport..)?;
-        let pseudo_sum = pseudo_header(addresses, self.protocol, datagram.len());
         if self.protocol == TCP && datagram.get(TCP_CHECKSUM)? == [0xff, 0xff] {
             return Some(false);
         }
         Some(fold(pseudo_sum + sum(datagram)) == 0xffff)
     }
 }
+
+/// The length of a TCP header that others can follow.
+fn tcp_header(datagram: &[u8]) -> Option<u8> {
+    let header: &[u8; TCP_HEADER] = datagram.first_chunk()?;
+    let [.., length, flags, _, _, _, _, u0, u1] = *header;
+    let length = (length >> 4) * 4;
+    let is_plain = flags & !(ECE | FIN | PSH) == ACK && [u0, u1] == [0, 0];
+    (is_plain && usize::from(length) >= TCP_HEADER).then_some(length)
+}
+
+/// The bits of a header that are the same in all packets of a super-packet.
+const fn mask(transport: usize, protocol: u8) -> [u32; HEADER_MAX / 4] {
+    let mut mask = [0xff; HEADER_MAX];
+    let length = match transport {
+        V4_HEADER => V4_TOTAL_LENGTH.start,
+        _ => V6_PAYLOAD_LENGTH.start,
+    };
+    clear(&mut mask, length, 2);
+    if transport == V4_HEADER {
+        clear(&mut mask, V4_ID.start, 2);
+        clear(&mut mask, V4_CHECKSUM.start, 2);
+    }
+    if protocol == TCP {
+        clear(&mut mask, transport + TCP_SEQUENCE.start, 4);
+        mask[transport + TCP_FLAGS] = !(FIN | PSH);
+        clear(&mut mask, transport + TCP_CHECKSUM.start, 2);
+    } else {
+        clear(&mut mask, transport + UDP_LENGTH.start, 2);
+        clear(&mut mask, transport + UDP_CHECKSUM.start, 2);
+    }
+    let mut words = [0; HEADER_MAX / 4];
+    let mut at = 0;
+    while at < words.len() {
+        let byte = at * 4;
+        let bytes = [mask[byte], mask[byte + 1], mask[byte + 2], mask[byte + 3]];
+        words[at] = u32::from_ne_bytes(bytes);
+        at += 1;
+    }
+    words
+}
+
+const fn clear(mask: &mut [u8; HEADER_MAX], start: usize, length: usize) {
+    let mut at = start;
+    while at < start + length {
+        mask[at] = 0;
+        at += 1;
+    }
+}
+
+static V4_TCP: [u32; HEADER_MAX / 4] = mask(V4_HEADER, TCP);
+static V4_UDP: [u32; HEADER_MAX / 4] = mask(V4_HEADER, UDP);
+static V6_TCP: [u32; HEADER_MAX / 4] = mask(V6_HEADER, TCP);
+static V6_UDP: [u32; HEADER_MAX / 4] = mask(V6_HEADER, UDP);
+
+/// The longest header that is merged.
+const HEADER_MAX: usize = V6_HEADER + TCP_HEADER_MAX;
 
 const V4_PLAIN: u8 = 0x45;
 const V4_RESERVED: u8 = 0x80;

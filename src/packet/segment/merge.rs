@@ -9,7 +9,7 @@ use arrayvec::ArrayVec;
 
 use super::checksum::{finish, fold, pseudo_header, sum};
 use super::fields::*;
-use super::flow::{Flow, Head, Segment};
+use super::flow::{Flow, Head, Shape, Step};
 use crate::limits::{OPEN_FLOWS_MAX, PIECES_PER_PACKET};
 use crate::packet::{Gathered, Offload, Piece, SegmentKind, Segments};
 
@@ -51,32 +51,46 @@ pub struct MergeFull;
 struct Arrived {
     piece: Piece,
     /// The one that joined after it.
-    next: usize,
+    next: u32,
 }
 
 /// A packet, and those that joined it.
 #[derive(Clone, Copy, Debug)]
 struct Leaving {
-    first: usize,
-    last: usize,
+    first: u32,
+    last: u32,
     segments: u32,
-    len: usize,
+    len: u32,
     /// Payload bytes of each but the last.
-    size: usize,
-    /// The header; none for what leaves alone.
-    segment: Option<Segment>,
+    size: u32,
+    /// The header; none for what none can join.
+    shape: Option<Shape>,
+    /// PSH and FIN of the last.
+    end_flags: u8,
 }
 
-/// What the next packet of a flow has to be in order to join.
+/// One of the leaving that the next packet of its flow may join.
 #[derive(Clone, Copy, Debug)]
 struct Open {
     flow: Flow,
-    /// The first packet, with the sequence number and the id that come next.
-    next: Segment,
+    shape: Shape,
+    next: Step,
+    first: Piece,
     /// Its place among the leaving.
     leaving: usize,
     /// Whether the checksums of the first packet were looked at.
     is_verified: bool,
+}
+
+/// A packet that can be one of several.
+struct Segment<'a> {
+    packet: &'a [u8],
+    piece: Piece,
+    flow: Flow,
+    shape: Shape,
+    step: Step,
+    /// Its header is known to be like that of the open one.
+    is_alike: bool,
 }
 
 /// What becomes of a packet whose flow has an open one.
@@ -129,80 +143,64 @@ impl Merge {
             self.leave(piece, None);
             return Ok(());
         }
-        let Some(head) = Head::read(packet) else {
+        // The header of the packet before says all that has to be known of one that is like it.
+        let latest = self.open.get(self.latest);
+        let alike = latest.filter(|open| may_merge && open.has_header_of(packet, bytes));
+        let head = match alike {
+            Some(open) => Some(Head {
+                flow: open.flow,
+                shape: Some(open.shape),
+            }),
+            None => Head::read(packet),
+        };
+        let Some(Head { flow, shape }) = head else {
             self.open.clear();
             self.leave(piece, None);
             return Ok(());
         };
-        let segment = head.segment.filter(|segment| match segment.protocol {
-            TCP => may_merge && self.merging.tcp,
-            _ => may_merge && self.merging.udp,
-        });
-        match segment {
-            Some(segment) => self.push_segment(bytes, piece, packet, head.flow, segment),
-            None => {
-                self.open.retain(|open| !open.flow.meets(&head.flow));
-                self.leave(piece, None);
-            }
+        let shape = shape.filter(|shape| may_merge && self.merging.includes(*shape));
+        let step = shape.and_then(|shape| shape.step(packet));
+        let (Some(shape), Some(step)) = (shape, step) else {
+            self.open.retain(|open| !open.flow.meets(&flow));
+            self.leave(piece, None);
+            return Ok(());
+        };
+        let open = match alike {
+            Some(_) => Some(self.latest),
+            None => self.open.iter().position(|open| open.flow.is(&flow)),
+        };
+        let is_alike = alike.is_some();
+        let segment = Segment {
+            packet,
+            piece,
+            flow,
+            shape,
+            step,
+            is_alike,
+        };
+        match open {
+            Some(at) => self.push_to(at, bytes, &segment),
+            None => self.begin(&segment, false),
         }
         Ok(())
     }
 
-    fn push_segment(
-        &mut self,
-        bytes: &[u8],
-        piece: Piece,
-        packet: &[u8],
-        flow: Flow,
-        segment: Segment,
-    ) {
-        let admission = match self.find(&flow) {
-            Some(at) => {
-                let admission = self.admission(at, bytes, packet, &segment);
-                if let Admission::Joins = admission {
-                    return self.join(at, piece, &segment);
-                }
+    /// Takes a packet whose flow has an open one.
+    fn push_to(&mut self, at: usize, bytes: &[u8], segment: &Segment<'_>) {
+        match self.admission(at, bytes, segment) {
+            Admission::Joins => self.join(at, segment),
+            Admission::Apart { is_verified } => {
                 self.open.swap_remove(at);
-                admission
+                self.begin(segment, is_verified);
             }
-            None => Admission::Apart { is_verified: false },
-        };
-        match admission {
-            Admission::Apart { is_verified } if segment.end_flags == 0 => {
-                let leaving = self.leave(piece, Some(segment));
-                let next = segment.following(piece.len as usize - segment.header_len);
-                self.open(Open {
-                    flow,
-                    next,
-                    leaving,
-                    is_verified,
-                });
-            }
-            _ => {
-                self.leave(piece, None);
+            Admission::Broken => {
+                self.open.swap_remove(at);
+                self.leave(segment.piece, None);
             }
         }
     }
 
-    /// The open one of a flow.
-    fn find(&self, flow: &Flow) -> Option<usize> {
-        if self
-            .open
-            .get(self.latest)
-            .is_some_and(|open| open.flow == *flow)
-        {
-            return Some(self.latest);
-        }
-        self.open.iter().position(|open| open.flow == *flow)
-    }
-
-    fn admission(
-        &mut self,
-        at: usize,
-        bytes: &[u8],
-        packet: &[u8],
-        segment: &Segment,
-    ) -> Admission {
+    fn admission(&mut self, at: usize, bytes: &[u8], segment: &Segment<'_>) -> Admission {
         let apart = Admission::Apart { is_verified: false };
         let Some(open) = self.open.get_mut(at) else {
             return apart;
@@ -210,87 +208,98 @@ impl Merge {
         let Some(leaving) = self.leaving.get(open.leaving) else {
             return apart;
         };
-        let Some(first) = self.arrived.get(leaving.first) else {
-            return apart;
-        };
-        let Some(first) = bytes.get(first.piece.range()) else {
-            return apart;
-        };
-        let payload = packet.len() - segment.header_len;
-        if !open.next.is_alike(segment)
-            || !segment.has_options_of(packet, first)
+        let shape = segment.shape;
+        let payload = segment.payload();
+        let is_alike =
+            segment.is_alike || shape == open.shape && open.has_header_of(segment.packet, bytes);
+        if !is_alike
+            || !shape.is_expected(segment.step, open.next)
             || payload > leaving.size
             || leaving.len + payload > TOTAL_MAX
-            || leaving.segments as usize >= PIECES_PER_PACKET
+            || leaving.segments >= SEGMENTS_MAX
         {
             return apart;
         }
-        if !segment.has_right_checksums(packet) {
+        if !shape.has_right_checksums(segment.packet) {
             return Admission::Broken;
         }
-        if !open.is_verified && !segment.has_right_checksums(first) {
-            return Admission::Apart { is_verified: true };
+        if !open.is_verified {
+            let first = bytes.get(open.first.range()).unwrap_or_default();
+            if !shape.has_right_checksums(first) {
+                return Admission::Apart { is_verified: true };
+            }
+            open.is_verified = true;
         }
-        open.is_verified = true;
         Admission::Joins
     }
 
     /// Adds the payload to what is open there.
-    fn join(&mut self, at: usize, mut piece: Piece, segment: &Segment) {
+    fn join(&mut self, at: usize, segment: &Segment<'_>) {
         let Some(open) = self.open.get_mut(at) else {
             return;
         };
         let Some(leaving) = self.leaving.get_mut(open.leaving) else {
             return;
         };
-        piece.start += segment.header_len as u32;
-        piece.len -= segment.header_len as u32;
-        let payload = piece.len as usize;
-        let arrived = self.arrived.len();
-        if let Some(last) = self.arrived.get_mut(leaving.last) {
+        let payload = segment.payload();
+        let arrived = self.arrived.len() as u32;
+        if let Some(last) = self.arrived.get_mut(leaving.last as usize) {
             last.next = arrived;
         }
+        let piece = Piece {
+            start: segment.piece.start + segment.shape.header_len() as u32,
+            len: payload,
+        };
         self.arrived.push(Arrived { piece, next: 0 });
         leaving.last = arrived;
         leaving.segments += 1;
         leaving.len += payload;
-        if let Some(first) = &mut leaving.segment {
-            first.end_flags |= segment.end_flags;
-        }
-        if payload < leaving.size || segment.end_flags != 0 {
+        leaving.end_flags = segment.step.end_flags;
+        if payload < leaving.size || segment.step.end_flags != 0 {
             self.open.swap_remove(at);
         } else {
-            open.next = segment.following(payload);
+            open.next = open.shape.step_after(segment.step, payload);
             self.latest = at;
         }
     }
 
-    /// Lets a packet leave that has joined none; its place among the leaving.
-    fn leave(&mut self, piece: Piece, segment: Option<Segment>) -> usize {
-        let arrived = self.arrived.len();
+    /// Lets a packet leave by itself, and others join it if none of its flags forbids that.
+    fn begin(&mut self, segment: &Segment<'_>, is_verified: bool) {
+        if segment.step.end_flags != 0 {
+            return self.leave(segment.piece, None);
+        }
+        let open = Open {
+            flow: segment.flow,
+            shape: segment.shape,
+            next: segment.shape.step_after(segment.step, segment.payload()),
+            first: segment.piece,
+            leaving: self.leaving.len(),
+            is_verified,
+        };
+        self.leave(segment.piece, Some(segment.shape));
+        self.latest = self.open.len();
+        if self.open.try_push(open).is_err() {
+            self.latest = self.oldest;
+            if let Some(oldest) = self.open.get_mut(self.oldest) {
+                *oldest = open;
+            }
+            self.oldest = (self.oldest + 1) % OPEN_FLOWS_MAX;
+        }
+    }
+
+    /// Lets a packet leave that has joined none.
+    fn leave(&mut self, piece: Piece, shape: Option<Shape>) {
+        let arrived = self.arrived.len() as u32;
         self.arrived.push(Arrived { piece, next: 0 });
-        let header = segment.map_or(0, |segment| segment.header_len);
         self.leaving.push(Leaving {
             first: arrived,
             last: arrived,
             segments: 1,
-            len: piece.len as usize,
-            size: piece.len as usize - header,
-            segment,
+            len: piece.len,
+            size: piece.len - shape.map_or(0, |shape| shape.header_len() as u32),
+            shape,
+            end_flags: 0,
         });
-        self.leaving.len() - 1
-    }
-
-    /// Opens one, in place of the oldest if there are too many.
-    fn open(&mut self, open: Open) {
-        self.latest = self.open.len();
-        if let Err(full) = self.open.try_push(open) {
-            self.latest = self.oldest;
-            if let Some(place) = self.open.get_mut(self.oldest) {
-                *place = full.element();
-            }
-            self.oldest = (self.oldest + 1) % OPEN_FLOWS_MAX;
-        }
     }
 
     /// Writes the headers of what was merged, and lays out what leaves: [`Merge::packets`] and
@@ -302,7 +311,7 @@ impl Merge {
             let begin = self.pieces.len();
             let mut next = leaving.first;
             for _ in 0..leaving.segments {
-                let Some(arrived) = self.arrived.get(next) else {
+                let Some(arrived) = self.arrived.get(next as usize) else {
                     break;
                 };
                 self.pieces.push(arrived.piece);
@@ -315,7 +324,7 @@ impl Merge {
             self.packets.push(Gathered {
                 offload,
                 pieces: begin..self.pieces.len(),
-                len: leaving.len as u32,
+                len: leaving.len,
                 segments: leaving.segments,
             });
         }
@@ -343,21 +352,42 @@ impl Merge {
     }
 }
 
+impl Merging {
+    const fn includes(self, shape: Shape) -> bool {
+        match shape.protocol {
+            TCP => self.tcp,
+            _ => self.udp,
+        }
+    }
+}
+
+impl Open {
+    /// True if a packet has the same header as the first one, but for what differs anyway.
+    fn has_header_of(&self, packet: &[u8], bytes: &[u8]) -> bool {
+        let first = bytes.get(self.first.range()).unwrap_or_default();
+        self.shape.is_in(packet, first)
+    }
+}
+
+impl Segment<'_> {
+    /// Bytes of its payload.
+    fn payload(&self) -> u32 {
+        self.piece.len - self.shape.header_len() as u32
+    }
+}
+
 impl Leaving {
     /// Writes the header of what was merged; what the kernel is to be told.
     fn write_header(&self, bytes: &mut [u8], first: Piece) -> Offload {
-        let Some(segment) = &self.segment else {
+        let (Some(shape), 2..) = (self.shape, self.segments) else {
             return Offload::None;
         };
         let packet = bytes.get_mut(first.range()).unwrap_or_default();
-        let Some((ip, transport)) = packet.split_at_mut_checked(segment.transport) else {
+        let Some((ip, transport)) = packet.split_at_mut_checked(shape.transport()) else {
             return Offload::None;
         };
-        if self.segments == 1 {
-            return Offload::None;
-        }
-        let length = self.len - segment.transport;
-        let addresses = match segment.transport {
+        let length = self.len as usize - shape.transport();
+        let addresses = match shape.transport() {
             V4_HEADER => {
                 put(ip, V4_TOTAL_LENGTH, self.len as u16);
                 put(ip, V4_CHECKSUM, 0);
@@ -371,29 +401,31 @@ impl Leaving {
         };
         let addresses = ip.get(addresses).unwrap_or_default();
         // The kernel adds the rest of the sum, or leaves that to the network card.
-        let checksum = fold(pseudo_header(addresses, segment.protocol, length));
-        let kind = match (segment.protocol, segment.transport) {
-            (TCP, V4_HEADER) => SegmentKind::Tcp4 { cwr: false },
-            (TCP, _) => SegmentKind::Tcp6 { cwr: false },
-            _ => SegmentKind::Udp,
-        };
-        if segment.protocol == TCP {
+        let checksum = fold(pseudo_header(addresses, shape.protocol, length));
+        if shape.protocol == TCP {
             if let Some(flags) = transport.get_mut(TCP_FLAGS) {
-                *flags |= segment.end_flags;
+                *flags |= self.end_flags;
             }
             put(transport, TCP_CHECKSUM, checksum);
         } else {
             put(transport, UDP_LENGTH, length as u16);
             put(transport, UDP_CHECKSUM, checksum);
         }
+        let kind = match (shape.protocol, shape.transport()) {
+            (TCP, V4_HEADER) => SegmentKind::Tcp4 { cwr: false },
+            (TCP, _) => SegmentKind::Tcp6 { cwr: false },
+            _ => SegmentKind::Udp,
+        };
         Offload::Segments(Segments {
             kind,
             size: self.size as u16,
-            header_len: segment.header_len as u16,
-            transport: segment.transport as u16,
+            header_len: shape.header_len() as u16,
+            transport: shape.transport() as u16,
         })
     }
 }
 
 /// Bytes of an IPv4 packet; more do not fit in its header.
-const TOTAL_MAX: usize = 65_535;
+const TOTAL_MAX: u32 = 65_535;
+
+const SEGMENTS_MAX: u32 = PIECES_PER_PACKET as u32;

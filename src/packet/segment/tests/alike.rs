@@ -141,7 +141,7 @@ fn resize(sample: &mut Sample, length: usize) -> bool {
     true
 }
 
-fn timestamp(value: u8) -> Vec<u8> {
+pub(super) fn timestamp(value: u8) -> Vec<u8> {
     vec![1, 1, 8, 10, 0, 0, 1, value, 0, 0, 3, 4]
 }
 

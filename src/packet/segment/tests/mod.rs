@@ -2,6 +2,7 @@
 
 mod alike;
 mod checksum;
+mod flows;
 mod merge;
 mod reference;
 mod split;
