@@ -127,11 +127,14 @@ fn wrong_checksums_and_none_are_never_merged() {
 #[test]
 fn the_other_form_of_zero_is_left_as_it_is() {
     // A checksum of IPv4 or TCP that comes out as zero, and is sent as 0xffff.
-    let [tcp4, tcp6, udp4, _] = Sample::each(&pattern(300));
-    for (first, field, varied) in [
-        (&tcp4, tcp4.header().0 + 16, tcp4.header().1),
-        (&tcp6, tcp6.header().0 + 16, tcp6.header().1),
-        (&udp4, 10, 16),
+    let [tcp4, tcp6, udp4, udp6] = Sample::each(&pattern(300));
+    // In UDP it is the other way round, and zero says that there is none.
+    for (first, field, varied, right) in [
+        (&tcp4, tcp4.header().0 + 16, tcp4.header().1, 0),
+        (&tcp6, tcp6.header().0 + 16, tcp6.header().1, 0),
+        (&udp4, 10, 16, 0),
+        (&udp4, udp4.header().0 + 6, udp4.header().1, 0xff),
+        (&udp6, udp6.header().0 + 6, udp6.header().1, 0xff),
     ] {
         let mut packets = bytes(&run(first, 2));
         let word = (0..=u16::MAX).find(|word| {
@@ -139,12 +142,26 @@ fn the_other_form_of_zero_is_left_as_it_is() {
                 packet[varied..varied + 2].copy_from_slice(&word.to_be_bytes());
             }
             reference::complete(&mut packets[1]);
-            packets[1][field..field + 2] == [0, 0]
+            packets[1][field..field + 2] == [right; 2]
         });
         assert!(word.is_some());
         reference::complete(&mut packets[0]);
         assert_eq!(segments(&packets), [2]);
-        packets[1][field..field + 2].fill(0xff);
+        packets[1][field..field + 2].fill(!right);
+        assert_eq!(segments(&packets), [1, 1]);
+    }
+}
+
+#[test]
+fn a_datagram_that_is_shorter_than_its_packet_leaves_alone() {
+    // RFC 9868: what is behind the datagram has a meaning too.
+    for first in [Sample::udp4(pattern(300)), Sample::udp6(pattern(300))] {
+        let mut packets = bytes(&run(&first, 2));
+        let udp = &mut packets[1][first.header().0..];
+        let [length, checksum] = [[udp[4], udp[5]], [udp[6], udp[7]]].map(u16::from_be_bytes);
+        udp[4..6].copy_from_slice(&(length - 1).to_be_bytes());
+        udp[6..8].copy_from_slice(&(checksum + 1).to_be_bytes());
+        assert_eq!(reference::transport_checksum(&packets[1]), 0);
         assert_eq!(segments(&packets), [1, 1]);
     }
 }
@@ -178,19 +195,36 @@ fn flows_interleave_and_each_keeps_its_order() {
 }
 
 #[test]
+fn flows_between_the_same_ports_of_other_addresses() {
+    for one in Sample::each(&pattern(30)) {
+        let mut other = one.clone();
+        let last = ip(&mut other).addresses.len() - 1;
+        flip(&mut ip(&mut other).addresses[last], 1);
+        let [one, other] = [one, other].map(|first| bytes(&run(&first, 2)));
+        let packets = [&one[0], &other[0], &one[1], &other[1]].map(Vec::clone);
+        assert_eq!(segments(&packets), [2, 2]);
+    }
+}
+
+#[test]
 fn what_cannot_be_told_from_a_flow_closes_it() {
     let flow = run(&Sample::tcp4(pattern(300)), 2);
     let mut fragment = Sample::udp4(pattern(20));
     set(ip(&mut fragment).fragment, |_| 0x2000);
     let mut ping = Sample::udp4(pattern(20)).bytes();
     ping[9] = 1;
+    // Options that would be a port and another if they were behind the header.
+    let mut options = flow[0].clone();
+    set(ip(&mut options).options, |_| vec![1; 40]);
     let mut elsewhere = fragment.clone();
     flip(&mut ip(&mut elsewhere).addresses[0], 1);
     for (between, wanted) in [
         (fragment.bytes(), vec![1, 1, 1]),
         (ping, vec![1, 1, 1]),
+        (options.bytes(), vec![1, 1, 1]),
         (elsewhere.bytes(), vec![2, 1]),
         (Sample::udp4(pattern(20)).bytes(), vec![2, 1]),
+        (Sample::udp4(vec![]).bytes(), vec![2, 1]),
         (vec![], vec![1, 1, 1]),
     ] {
         let packets = [flow[0].bytes(), between, flow[1].bytes()];
