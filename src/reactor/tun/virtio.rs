@@ -157,7 +157,32 @@ const ECN: u8 = 0x80;
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn whatever_is_written_is_read_within_the_packet(
+            header: [u8; HEADER_SIZE],
+            packet in proptest::collection::vec(any::<u8>(), 0..300),
+        ) {
+            let Ok(offload) = parse(&header, &packet) else {
+                return Ok(());
+            };
+            let sum_end = match offload {
+                Offload::None => 0,
+                Offload::Checksum { start, offset } => usize::from(start) + usize::from(offset) + 2,
+                Offload::Segments(segments) => {
+                    prop_assert!(segments.size > 0);
+                    prop_assert!(usize::from(segments.header_len) <= packet.len());
+                    usize::from(segments.transport) + usize::from(sum_offset(segments.kind)) + 2
+                }
+            };
+            prop_assert!(sum_end <= packet.len());
+            prop_assert_eq!(parse(&emit(offload), &packet), Ok(offload));
+        }
+    }
 
     fn segments(kind: SegmentKind, size: u16, header_len: u16, transport: u16) -> Offload {
         Offload::Segments(Segments {

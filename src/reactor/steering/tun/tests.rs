@@ -9,7 +9,7 @@ use rustix::thread::CapabilitySet;
 
 use super::*;
 use crate::reactor::testing;
-use crate::reactor::tun::TunConfig;
+use crate::reactor::tun::{TunConfig, TunOffloads};
 
 const SHARDS: u16 = 4;
 
@@ -22,7 +22,12 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
+        Self::with(TunOffloads::ALL)
+    }
+
+    fn with(offloads: TunOffloads) -> Self {
         let config = TunConfig {
+            offloads,
             name: Some(DEVICE.to_owned()),
             ipv4: Some(("10.77.0.1".parse().unwrap(), 24)),
             ipv6: Some(("fd77::1".parse().unwrap(), 64)),
@@ -89,27 +94,30 @@ fn steering() -> TunSteering {
 
 #[test]
 fn packets_arrive_on_the_queue_of_their_shard_as_soon_as_the_maps_say_so() {
-    testing::in_own_network(|| {
-        let rig = Rig::new();
-        let steering = steering();
-        steering.attach(&rig.queues[0]).unwrap();
-        for shard in [3, 1, 0, 2] {
-            for slot in [0, 1, 249] {
-                steering.assign_slot(slot, shard).unwrap();
-                assert_eq!(rig.queue_of(&format!("10.77.0.{}", slot + 2)), shard);
-                assert_eq!(rig.queue_of(&format!("fd77::{:x}", 0x1000 + slot)), shard);
+    // The program sees packets without the header that a device with offloads has before them.
+    for offloads in [TunOffloads::ALL, TunOffloads::default()] {
+        testing::in_own_network(move || {
+            let rig = Rig::with(offloads);
+            let steering = steering();
+            steering.attach(&rig.queues[0]).unwrap();
+            for shard in [3, 1, 0, 2] {
+                for slot in [0, 1, 249] {
+                    steering.assign_slot(slot, shard).unwrap();
+                    assert_eq!(rig.queue_of(&format!("10.77.0.{}", slot + 2)), shard);
+                    assert_eq!(rig.queue_of(&format!("fd77::{:x}", 0x1000 + slot)), shard);
+                }
+                for (prefix, inside) in [
+                    ("192.168.7.0/24", "192.168.7.200"),
+                    ("2001:db8:7::/48", "2001:db8:7::9"),
+                    ("10.77.0.1/0", "192.168.200.1"),
+                    ("::/0", "2001:db8:9::9"),
+                ] {
+                    steering.add_prefix(prefix.parse().unwrap(), shard).unwrap();
+                    assert_eq!(rig.queue_of(inside), shard, "{prefix}");
+                }
             }
-            for (prefix, inside) in [
-                ("192.168.7.0/24", "192.168.7.200"),
-                ("2001:db8:7::/48", "2001:db8:7::9"),
-                ("10.77.0.1/0", "192.168.200.1"),
-                ("::/0", "2001:db8:9::9"),
-            ] {
-                steering.add_prefix(prefix.parse().unwrap(), shard).unwrap();
-                assert_eq!(rig.queue_of(inside), shard, "{prefix}");
-            }
-        }
-    });
+        });
+    }
 }
 
 #[test]
