@@ -399,6 +399,17 @@ pub const EVENTS_PER_SUBSCRIBER: usize = 8192;
 /// How long a server that ends waits for its log, and for its status file, to take the last of
 /// what was to be written.
 pub const WRITER_GRACE: Duration = Duration::from_secs(2);
+// --- The client ------------------------------------------------------------------------------
+
+/// How long a resolver may take before the next server's turn comes.
+pub const RESOLVE_PATIENCE: Duration = Duration::from_secs(60);
+
+/// What the thread that changes the machine has still to do: a tunnel to bring up, and its end.
+pub const TUNNEL_JOBS: usize = 4;
+
+/// Tunnels that a client's shard has at once: one, and one that is going.
+pub const TUNNELS_DIALED: u32 = 2;
+
 // --- The registry ---------------------------------------------------------------------------
 
 /// After so long without an answer, a shard and the registry say a thing again.

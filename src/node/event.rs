@@ -3,6 +3,8 @@
 //! An event carries names and numbers; the words of the log are made from it by its subscriber
 //! [`log`](super::log). Cloning one copies a few words and counts a reference.
 
+mod tunnel;
+
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -15,6 +17,8 @@ use crate::crypto::tls::CertificateRefused;
 use crate::packet::DropReason;
 use crate::session::ContactNotice;
 use crate::wire::{PeerId, SessionId};
+
+pub use tunnel::{RouteChange, TunnelEvent};
 
 /// Text that came with an event; may hold any bytes that a stranger sent as UTF-8.
 pub type Text = Arc<str>;
@@ -115,6 +119,15 @@ pub enum NodeEvent {
         /// What happened.
         event: ClientEvent,
     },
+    /// Something about a server that this node has dialed.
+    Server {
+        /// Which one.
+        server: ClientTag,
+        /// What happened: as to a client, as far as both ends have it.
+        event: Box<ClientEvent>,
+    },
+    /// Something about this node as a client.
+    Tunnel(TunnelEvent),
     /// The node was told to end and tells its clients.
     Stopping {
         /// By which signal.

@@ -1,10 +1,13 @@
 //! What shards and the node thread tell one another.
 
+use super::client::{Resolved, TunnelReport};
 use super::control_socket::Asker;
 use super::event::{AdmissionRefusal, NodeEvent};
 use super::leases::Addresses;
 use super::registry::{Announcement, Notice, Order};
 use super::rounds::Answer;
+use super::shard::{Dial, DialedEvent};
+use crate::session::Farewell;
 
 /// From a shard to the node thread.
 #[derive(Debug)]
@@ -25,6 +28,17 @@ pub enum Report {
         /// Who waits for the answer.
         asker: Asker,
     },
+    /// What happens to a tunnel that was dialed.
+    Dialed {
+        /// Which one.
+        attempt: u64,
+        /// What happens.
+        event: Box<DialedEvent>,
+    },
+    /// The addresses of a server that is to be dialed.
+    Resolved(Resolved),
+    /// A client's tunnel is up on the machine, or not.
+    Tunnel(TunnelReport),
     /// The shard is ready to serve.
     Ready,
     /// The shard has ended; with a sentence if it was not told to.
@@ -69,6 +83,15 @@ pub enum Instruction {
     },
     /// Who has which addresses.
     Announce(Announcement),
+    /// Reach a server.
+    Dial(Box<Dial>),
+    /// End a tunnel that was dialed.
+    HangUp {
+        /// Which one.
+        attempt: u64,
+        /// How the server is told.
+        farewell: Farewell,
+    },
     /// Answer with [`Report::Status`].
     ReportStatus,
     /// Say goodbye to every client and end.

@@ -3,6 +3,7 @@
 //! Invariant: no configuration syntax.
 
 pub mod bus;
+pub mod client;
 pub mod control_socket;
 pub mod counters;
 pub mod event;

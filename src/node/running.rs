@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::bus::Bus;
+use super::client::{Client, Ending, Errand};
 use super::counters::Counters;
-use super::event::{NodeEvent, StopSignal};
+use super::event::{NodeEvent, StopSignal, TunnelEvent};
 use super::log::Log;
 use super::message::{Instruction, Report};
 use super::registry::{Order, Registry};
@@ -32,6 +33,8 @@ pub struct Node {
     reporter: Sender<Report>,
     shards: Vec<ShardHandle>,
     reporting: Reporting,
+    /// For a node that dials.
+    client: Option<Client>,
     state: State,
 }
 
@@ -43,6 +46,7 @@ pub(super) struct Assembled {
     pub(super) reports: Receiver<Report>,
     pub(super) reporter: Sender<Report>,
     pub(super) reporting: Reporting,
+    pub(super) client: Option<Client>,
 }
 
 /// A shard, from outside. Dropping it ends the shard and waits for that.
@@ -70,6 +74,7 @@ impl Node {
             reports,
             reporter,
             reporting,
+            client,
         } = assembled;
         let state = State::Serving;
         Self {
@@ -81,6 +86,7 @@ impl Node {
             reports,
             reporter,
             reporting,
+            client,
             state,
         }
     }
@@ -91,7 +97,9 @@ impl Node {
     /// A shard ended by itself, or signals can't be received.
     pub fn run(mut self) -> Result<(), StartError> {
         let signals = Signals::listen(self.reporter.clone()).map_err(StartError::Thread)?;
-        self.publish(NodeEvent::InitializationComplete);
+        if self.client.is_none() {
+            self.publish(NodeEvent::InitializationComplete);
+        }
         let mut running = self.shards.len();
         while running > 0 {
             let patience = self.patience();
@@ -105,6 +113,7 @@ impl Node {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             self.serve_registry();
+            self.serve_client();
             self.flush();
             self.tell_of_itself();
         }
@@ -118,11 +127,13 @@ impl Node {
             return RETRY;
         }
         let now = Now::read().monotonic;
-        let registry = self.registry.next_timeout().map(|at| at.since(now));
+        let client = self.client.as_ref().and_then(Client::next_timeout);
+        let timers = self.registry.next_timeout().into_iter().chain(client);
+        let timer = timers.min().map(|at| at.since(now));
         let soon = Instant::now();
         let reporting = self.reporting.next_timeout();
         let reporting = reporting.map(|at| at.saturating_duration_since(soon));
-        registry.into_iter().chain(reporting).min().unwrap_or(IDLE)
+        timer.into_iter().chain(reporting).min().unwrap_or(IDLE)
     }
 
     fn take(&mut self, report: Report) {
@@ -134,6 +145,21 @@ impl Node {
             }
             Report::Status { shard, answer } => self.reporting.answered(shard, *answer),
             Report::Asked { asker } => self.reporting.want(asker),
+            Report::Dialed { attempt, event } => {
+                if let Some(client) = &mut self.client {
+                    client.hear(attempt, *event, Now::read().monotonic);
+                }
+            }
+            Report::Resolved(resolved) => {
+                if let Some(client) = &mut self.client {
+                    client.resolved(resolved, Now::read().monotonic);
+                }
+            }
+            Report::Tunnel(report) => {
+                if let Some(client) = &mut self.client {
+                    client.tunnel_reported(&report, Now::read().monotonic);
+                }
+            }
             Report::Signal(signal) => self.signalled(signal),
             // Counted by `run` and by the start.
             Report::Ready | Report::Ended { .. } => {}
@@ -146,6 +172,26 @@ impl Node {
         if self.registry.next_timeout().is_some_and(|at| at <= now) {
             self.registry.handle_timeout(now);
             self.carry_out_orders();
+        }
+    }
+
+    /// Lets the client do what is due, and does what it wants.
+    fn serve_client(&mut self) {
+        let now = Now::read().monotonic;
+        let Some(client) = &mut self.client else {
+            return;
+        };
+        client.handle_timeout(now);
+        while let Some(errand) = self.client.as_mut().and_then(Client::poll_errand) {
+            match errand {
+                Errand::Publish(event) => self.publish(event),
+                Errand::Instruct(instruction) => {
+                    if let Some(shard) = self.shards.get_mut(CLIENT_SHARD) {
+                        shard.tell(instruction);
+                    }
+                }
+                Errand::Stop => self.stop_shards(),
+            }
         }
     }
 
@@ -186,6 +232,7 @@ impl Node {
             libc::SIGTERM => StopSignal::Terminate,
             libc::SIGINT => StopSignal::Interrupt,
             libc::SIGUSR2 => return self.reporting.want_in_log(),
+            libc::SIGUSR1 if self.client.is_some() => return self.reconnect(),
             other => {
                 let text = format!(
                     "signal {other} is not served yet: stop the server with SIGTERM and start it again"
@@ -197,7 +244,19 @@ impl Node {
             self.state = State::Stopping(signal);
             self.reporting.keep_status();
             self.publish(NodeEvent::Stopping { signal });
-            self.stop_shards();
+            match &mut self.client {
+                // It undoes what it did to the machine, and then wants the shards to stop.
+                Some(client) => client.stop(None),
+                None => self.stop_shards(),
+            }
+        }
+    }
+
+    fn reconnect(&mut self) {
+        if let Some(client) = &mut self.client
+            && matches!(self.state, State::Serving)
+        {
+            client.reconnect(Now::read().monotonic);
         }
     }
 
@@ -246,17 +305,31 @@ impl Node {
     fn end(mut self) -> Result<(), StartError> {
         self.shards.clear();
         self.reporting.finish();
+        let ending = self.client.as_ref().and_then(Client::ending).cloned();
         let result = match self.state.clone() {
             State::Failed(failure) => Err(StartError::Shard(failure)),
             State::Stopping(signal) => {
                 self.publish(NodeEvent::Stopped { signal });
                 Ok(())
             }
-            State::Serving => Err(StartError::Shard("all shards have ended".to_owned())),
+            State::Serving => match ending {
+                Some(ending) => self.ended(ending),
+                None => Err(StartError::Shard("all shards have ended".to_owned())),
+            },
         };
+        drop(self.client);
         drop(self.bus);
         self.log.finish();
         result
+    }
+
+    /// The end of a client that nobody told to end.
+    fn ended(&mut self, Ending { cause, failed }: Ending) -> Result<(), StartError> {
+        if failed {
+            return Err(StartError::Client(cause.to_string()));
+        }
+        self.publish(NodeEvent::Tunnel(TunnelEvent::Ending { cause }));
+        Ok(())
     }
 
     fn publish(&mut self, event: NodeEvent) {
@@ -377,6 +450,9 @@ const SIGNALS: [i32; 5] = [
     libc::SIGUSR1,
     libc::SIGUSR2,
 ];
+/// The shard that has a client's session.
+const CLIENT_SHARD: usize = 0;
+
 const RETRY: Duration = Duration::from_millis(1);
 const IDLE: Duration = Duration::from_secs(3600);
 

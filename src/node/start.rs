@@ -1,12 +1,14 @@
 //! From settings to a running node: log, sockets, tun device, shards, in this order, so that what
 //! fails says so before clients can connect.
 
+mod client;
 mod offloads;
 mod rules;
 mod shards;
 mod steering;
 
 use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,12 +19,15 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use super::bus::Bus;
 use super::control_socket::{ControlSocket, ControlSocketError};
 use super::event::{Direction, NodeEvent, SteeredBy, Text};
-use super::log::{Log, LogTarget};
+use super::log::{Log, LogOptions, LogTarget};
 use super::privileges::{Confinement, PrivilegesError, allow_locked_memory};
 use super::registry::{Registry, RegistryRules};
 use super::reporting::Unstarted;
 use super::running::{Assembled, Node};
-use super::settings::{Bind, DeviceName, ListenerSettings, Offloads, Settings, StatusSettings};
+use super::settings::{
+    Bind, ClientSettings, DeviceName, ListenerSettings, NodeSettings, Offloads, Settings,
+    StatusSettings,
+};
 use super::status::{StatusFormat, StatusWriter};
 use crate::crypto::CookieKey;
 use crate::limits::{
@@ -73,6 +78,17 @@ pub enum StartError {
     /// The control socket can't be had.
     #[error(transparent)]
     Control(#[from] ControlSocketError),
+    /// The client can't go on: a word that is in the log.
+    #[error("the client has ended: {0}")]
+    Client(String),
+    /// Something that a client needs can't be had.
+    #[error("a client's {what} can't be had: {error}")]
+    ClientNeeds {
+        /// What it is.
+        what: &'static str,
+        /// What the system said.
+        error: io::Error,
+    },
     /// The process can't give up its privileges.
     #[error(transparent)]
     Privileges(#[from] PrivilegesError),
@@ -87,23 +103,40 @@ impl Node {
     /// # Errors
     /// What the machine does not give. It is in the log as well, unless that is the standard
     /// output: there the caller speaks.
-    pub fn start(settings: Settings, mut bus: Bus) -> Result<Self, StartError> {
-        let log = Log::start(&settings.node.log, bus.subscribe(EVENTS_PER_SUBSCRIBER)).map_err(
-            |error| StartError::Log {
-                name: settings.node.log.target.to_string(),
-                error,
-            },
-        )?;
+    pub fn start(settings: Settings, bus: Bus) -> Result<Self, StartError> {
+        let log = settings.node.log.clone();
+        Self::assembled(&log, bus, |starting| starting.assemble(&settings))
+    }
+
+    /// Starts a node that is a client: it dials, and nobody can dial it.
+    ///
+    /// # Errors
+    /// As of [`Node::start`].
+    pub fn start_client(settings: ClientSettings, bus: Bus) -> Result<Self, StartError> {
+        let log = settings.node.log.clone();
+        Self::assembled(&log, bus, |starting| starting.assemble_client(settings))
+    }
+
+    fn assembled(
+        options: &LogOptions,
+        mut bus: Bus,
+        assemble: impl FnOnce(&mut Starting) -> Result<Assembled, StartError>,
+    ) -> Result<Self, StartError> {
+        let subscription = bus.subscribe(EVENTS_PER_SUBSCRIBER);
+        let log = Log::start(options, subscription).map_err(|error| StartError::Log {
+            name: options.target.to_string(),
+            error,
+        })?;
         let mut starting = Starting {
             bus,
             steered: Vec::new(),
         };
-        let assembled = starting.assemble(&settings);
+        let assembled = assemble(&mut starting);
         let Starting { mut bus, .. } = starting;
         match assembled {
             Ok(assembled) => Ok(Self::new(bus, log, assembled)),
             Err(error) => {
-                if settings.node.log.target != LogTarget::Stdout {
+                if options.target != LogTarget::Stdout {
                     let reason = error.to_string().as_str().into();
                     bus.publish(Now::read().unix, NodeEvent::StartFailed { reason });
                 }
@@ -133,13 +166,16 @@ impl Starting {
         let cores = settings.node.shards.cores.as_slice().into();
         self.publish(NodeEvent::ShardsPlaced { cores });
         let confinement = Confinement::of(&settings.node.process)?;
-        let reporting = open_reporting(settings)?;
+        let reporting = open_reporting(&settings.node, settings.status.as_ref())?;
         let session = Arc::new(rules::session_settings(settings)?);
-        let steering = Steering::new(shards(settings), &mut SystemRandom);
+        let steering = Steering::new(shards(&settings.node), &mut SystemRandom);
         let wanted = offloads::wanted(&settings.node);
         let sockets = self.bind(settings, wanted)?;
         self.steer_datagrams(settings, &sockets, &steering);
-        let queues = self.open_tun(settings, wanted)?;
+        let network = &settings.network;
+        let v4 = network.v4.map(|v4| (v4.server, v4.network.prefix_len()));
+        let v6 = network.v6.map(|v6| (v6.server, v6.network.prefix_len()));
+        let queues = self.open_tun(&settings.node, wanted, v4, v6)?;
         let offloads = self.settle_offloads(wanted, &sockets, &queues);
         let pool = settings.network.pool();
         let tun_steering = self.steer_tun(settings, confinement.is_some(), &queues, pool);
@@ -159,8 +195,10 @@ impl Starting {
         // Threads from here on: they have what is left.
         let (reporter, reports) = channel::bounded(NODE_REPORTS);
         let common = shards::Common {
-            cookie: CookieKey::new(&mut SystemRandom, session.timing.hand_window),
-            session,
+            door: Some(shards::Door {
+                cookie: CookieKey::new(&mut SystemRandom, session.timing.hand_window),
+                session,
+            }),
             network: rules::network(settings),
             steering,
             offloads,
@@ -186,6 +224,7 @@ impl Starting {
             reports,
             reporter,
             reporting: reporting.map_err(StartError::Thread)?,
+            client: None,
         })
     }
 
@@ -198,7 +237,7 @@ impl Starting {
         let mut sets = Vec::new();
         for listener in &settings.listeners {
             let listen = listen(listener, wanted);
-            let bind = || UdpSocket::bind_set(&listen, shards(settings));
+            let bind = || UdpSocket::bind_set(&listen, shards(&settings.node));
             let set = patiently(bind, UdpError::is_in_use)?;
             if let Some(Ok(address)) = set.first().map(UdpSocket::local_address) {
                 self.publish(NodeEvent::ListenerBound { address });
@@ -217,27 +256,30 @@ impl Starting {
     }
 
     /// The tun device, one queue a shard.
-    fn open_tun(&mut self, settings: &Settings, wanted: Offloads) -> Result<Vec<Tun>, StartError> {
-        let network = &settings.network;
-        let v4 = network.v4.map(|v4| (v4.server, v4.network.prefix_len()));
-        let v6 = network.v6.map(|v6| (v6.server, v6.network.prefix_len()));
+    fn open_tun(
+        &mut self,
+        node: &NodeSettings,
+        wanted: Offloads,
+        v4: Option<(Ipv4Addr, u8)>,
+        v6: Option<(Ipv6Addr, u8)>,
+    ) -> Result<Vec<Tun>, StartError> {
         let config = TunConfig {
-            name: match &settings.node.device.name {
+            name: match &node.device.name {
                 DeviceName::Auto => None,
                 DeviceName::Named(name) => Some(name.clone()),
             },
             ipv4: v4,
             ipv6: v6,
-            mtu: Some(settings.node.device.mtu),
-            queue_length: settings.node.device.transmit_queue,
+            mtu: Some(node.device.mtu),
+            queue_length: node.device.transmit_queue,
             offloads: offloads::of_tun(wanted),
         };
-        let create = || Tun::create_set(&config, shards(settings));
+        let create = || Tun::create_set(&config, shards(node));
         let queues = patiently(create, TunError::is_in_use)?;
         let name: Text = queues.first().map_or("", Tun::name).into();
         self.publish(NodeEvent::TunOpened {
             name: name.clone(),
-            mtu: u32::from(settings.node.device.mtu),
+            mtu: u32::from(node.device.mtu),
         });
         let v4 = v4.and_then(|(address, prefix)| Ipv4Net::new(address, prefix).ok());
         let v6 = v6.and_then(|(address, prefix)| Ipv6Net::new(address, prefix).ok());
@@ -252,8 +294,8 @@ impl Starting {
 }
 
 /// How many shards the settings ask for.
-fn shards(settings: &Settings) -> u16 {
-    u16::try_from(settings.node.shards.cores.len()).unwrap_or(u16::MAX)
+fn shards(node: &NodeSettings) -> u16 {
+    u16::try_from(node.shards.cores.len()).unwrap_or(u16::MAX)
 }
 
 /// To each shard its core, its queue, and its socket of each listener.
@@ -286,14 +328,13 @@ fn patiently<T, E>(
     }
 }
 
-fn open_reporting(settings: &Settings) -> Result<Unstarted, StartError> {
-    let status = settings.status.as_ref().map(open_status).transpose()?;
-    let control = settings
-        .node
-        .control_socket
-        .as_deref()
-        .map(ControlSocket::bind);
-    let format = settings.status.as_ref().map(|status| status.format);
+fn open_reporting(
+    node: &NodeSettings,
+    status: Option<&StatusSettings>,
+) -> Result<Unstarted, StartError> {
+    let format = status.map(|status| status.format);
+    let status = status.map(open_status).transpose()?;
+    let control = node.control_socket.as_deref().map(ControlSocket::bind);
     Ok(Unstarted {
         status,
         control: control.transpose()?,

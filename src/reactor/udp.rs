@@ -177,7 +177,20 @@ impl UdpSocket {
             .connect(&SockAddr::from(dressed))
             .map_err(|source| UdpError::Connect { address, source })?;
         self.connected = true;
-        Ok(())
+        // What it was sent to is known: each of its datagrams has the same path.
+        self.forget_packet_info()
+            .map_err(|source| UdpError::Option {
+                option: "the end of packet information",
+                source,
+            })
+    }
+
+    fn forget_packet_info(&self) -> io::Result<()> {
+        let (level, option) = match self.family {
+            Family::V4 => (libc::IPPROTO_IP, libc::IP_PKTINFO),
+            Family::V6 | Family::Dual => (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO),
+        };
+        set(&self.socket, level, option, 0)
     }
 
     /// Makes the kernel's receive buffer as large as this, in bytes, unless it is larger. Without

@@ -183,6 +183,11 @@ impl Session {
         }
     }
 
+    /// After how much silence a ping goes out, and after how much the peer is given up.
+    pub fn keepalive(&self) -> (Option<Duration>, Option<Duration>) {
+        (self.keepalive.ping, self.keepalive.ping_restart)
+    }
+
     /// The rules that it goes by.
     pub fn settings(&self) -> &SessionSettings {
         &self.settings

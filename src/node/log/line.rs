@@ -3,6 +3,8 @@
 //! The words and the `verb` at which each appears are those of OpenVPN 2.6.14, observed; a line
 //! that it does not have is worded freely.
 
+mod tunnel;
+
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -163,6 +165,9 @@ impl<'a> Page<'a> {
                 self.client = Some(client);
                 self.client(client, event);
             }
+            // Wire: the lines of a client have no prefix.
+            NodeEvent::Server { server, event } => self.client(server, event),
+            NodeEvent::Tunnel(event) => self.tunnel(event),
             NodeEvent::Stopping { signal } => self.say(
                 PUSH,
                 format_args!("{} received, the clients are told", signal_name(*signal)),
@@ -453,12 +458,12 @@ impl<'a> Page<'a> {
 
     /// The one client line whose prefix has no name, because the words have it.
     fn peer_initiated(&mut self, client: &ClientTag) {
-        self.client = None;
+        let own = self.client.take();
+        let prefix = own.map_or_else(String::new, |it| format!("{} ", RealAddress(it.address)));
         self.say(
             INFO,
             format_args!(
-                "{} [{}] Peer Connection Initiated with {}",
-                RealAddress(client.address),
+                "{prefix}[{}] Peer Connection Initiated with {}",
                 name(client),
                 FamilyAddress(client.address)
             ),

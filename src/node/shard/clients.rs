@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use super::connections::{Admitting, Client, Connection, Key, Standing};
+use super::connections::{Admitting, Client, Connection, Key, Standing, Tunnel};
+use super::dialed::DialedEvent;
 use super::registration::RegistryBusy;
 use super::{Congestion, Edges, Shard, narrate};
 use crate::node::event::{
@@ -26,6 +27,7 @@ impl<E: Edges> Shard<E> {
                 for told in narrate::secured(&certificate, negotiated) {
                     self.tell(key, told);
                 }
+                self.meet_server(key, &certificate);
             }
             SessionEvent::Authenticated(admission) => self.ask_admission(key, *admission, now),
             SessionEvent::Keys { key_id, keys } => {
@@ -58,7 +60,9 @@ impl<E: Edges> Shard<E> {
             SessionEvent::Renegotiating => self.renegotiating(key, now),
             SessionEvent::Renegotiated { .. } => {}
             SessionEvent::RenegotiationFailed(reason) => {
-                for told in narrate::failed(&reason, self.protocol.settings()) {
+                let connection = self.connections.get(key);
+                let told = connection.map(|it| narrate::failed(&reason, it.session.settings()));
+                for told in told.into_iter().flatten() {
                     self.tell(key, told);
                 }
             }
@@ -69,8 +73,9 @@ impl<E: Edges> Shard<E> {
                 self.send_payload(key, &notice, now);
             }
             SessionEvent::Left(reason) => self.left(key, &reason, now),
-            // A server's session is not configured by its peer; `service` takes the last one.
-            SessionEvent::Configured(_) | SessionEvent::Finished => {}
+            SessionEvent::Configured(options) => self.configured(key, options, now),
+            // `service` takes it.
+            SessionEvent::Finished => {}
         }
     }
 
@@ -139,12 +144,9 @@ impl<E: Edges> Shard<E> {
         let grant = self.network.grant(peer_id, addresses);
         let client = Client {
             session,
-            peer,
             client_id,
             addresses,
-            cipher: Text::from(""),
-            key_since: now.monotonic,
-            key_traffic: Traffic::default(),
+            tunnel: Tunnel::new(peer, now.monotonic),
         };
         self.connections.stand(key, Standing::Client(client));
         if let Some(connection) = self.connections.get_mut(key) {
@@ -197,30 +199,25 @@ impl<E: Edges> Shard<E> {
 
     /// A new key is being agreed on: what the present one did.
     pub(super) fn renegotiating(&mut self, key: Key, now: Now) {
-        let latest = self
-            .protocol
-            .settings()
-            .timing
-            .renegotiation
-            .map(|reneg| reneg.latest);
-        let Some(Connection {
-            standing: Standing::Client(client),
-            ..
-        }) = self.connections.get_mut(key)
-        else {
+        let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        let Some(traffic) = self.peers.peer(client.peer).map(|peer| peer.traffic) else {
+        let timing = connection.session.settings().timing;
+        let latest = timing.renegotiation.map(|reneg| reneg.latest);
+        let Some(tunnel) = connection.standing.tunnel_mut() else {
+            return;
+        };
+        let Some(traffic) = self.peers.peer(tunnel.peer).map(|peer| peer.traffic) else {
             return;
         };
         let age = KeyAge {
-            age: now.monotonic.since(client.key_since).as_secs(),
+            age: now.monotonic.since(tunnel.key_since).as_secs(),
             age_max: latest.map_or(0, |latest| latest.as_secs()),
-            bytes: sum_bytes(&traffic) - sum_bytes(&client.key_traffic),
-            packets: sum_packets(&traffic) - sum_packets(&client.key_traffic),
+            bytes: sum_bytes(&traffic) - sum_bytes(&tunnel.key_traffic),
+            packets: sum_packets(&traffic) - sum_packets(&tunnel.key_traffic),
         };
-        client.key_since = now.monotonic;
-        client.key_traffic = traffic;
+        tunnel.key_since = now.monotonic;
+        tunnel.key_traffic = traffic;
         self.tell(key, ClientEvent::Renegotiating(age));
     }
 
@@ -233,22 +230,22 @@ impl<E: Edges> Shard<E> {
         };
         let cipher = agreement.cipher.name();
         let protocol_flags = narrate::protocol_flags(agreement).into();
-        let Standing::Client(client) = &mut connection.standing else {
+        let (ping, ping_restart) = connection.session.keepalive();
+        let Some(tunnel) = connection.standing.tunnel_mut() else {
             return;
         };
-        client.cipher = cipher.into();
-        let Some(peer) = self.peers.peer(client.peer) else {
+        tunnel.cipher = cipher.into();
+        let Some(peer) = self.peers.peer(tunnel.peer) else {
             return;
         };
         let peer_id = peer.peer_id();
-        let timing = self.protocol.settings().timing;
         let seconds =
             |interval: Option<Duration>| interval.map_or(0, |interval| interval.as_secs());
         let channel = DataChannel {
             cipher,
             peer_id,
-            ping: seconds(timing.ping),
-            ping_restart: seconds(timing.ping_restart),
+            ping: seconds(ping),
+            ping_restart: seconds(ping_restart),
             protocol_flags,
         };
         self.tell(key, ClientEvent::DataChannel(channel));
@@ -259,10 +256,14 @@ impl<E: Edges> Shard<E> {
         let Some(standing) = self.connections.stand(key, Standing::Leaving) else {
             return;
         };
-        let events = narrate::left(reason, &standing, self.protocol.settings());
-        let allowed = match (&standing, self.connections.get(key)) {
-            (Standing::Meeting, Some(stranger)) if !events.is_empty() => {
-                self.strangers.admit(now.monotonic, stranger.path.remote)
+        let Some(connection) = self.connections.get(key) else {
+            return;
+        };
+        let dialed = connection.dialed;
+        let events = narrate::left(reason, &standing, connection.session.settings());
+        let allowed = match &standing {
+            Standing::Meeting if !events.is_empty() => {
+                self.strangers.admit(now.monotonic, connection.path.remote)
             }
             _ => true,
         };
@@ -270,20 +271,23 @@ impl<E: Edges> Shard<E> {
             self.tell(key, told);
         }
         self.give_up_place(&standing, now);
+        if let Some(dialed) = dialed {
+            self.report_dialed(dialed.attempt, DialedEvent::Left(reason.clone()));
+        }
     }
 
     /// Takes a session's place in the data path and the registry back.
     pub(super) fn give_up_place(&mut self, standing: &Standing, now: Now) {
-        if let Standing::Client(client) = standing {
-            self.connections.detach(client.peer);
-            self.peers.remove(client.peer, now.monotonic);
+        if let Some(tunnel) = standing.tunnel() {
+            self.connections.detach(tunnel.peer);
+            self.peers.remove(tunnel.peer, now.monotonic);
         }
         match standing {
             Standing::Admitting(Admitting { session, .. })
             | Standing::Client(Client { session, .. }) => {
                 self.registration.left(*session, now.monotonic);
             }
-            Standing::Meeting | Standing::Leaving => {}
+            Standing::Meeting | Standing::Dialing | Standing::Dialed(_) | Standing::Leaving => {}
         }
     }
 
@@ -291,6 +295,9 @@ impl<E: Edges> Shard<E> {
     pub(super) fn forget(&mut self, key: Key, now: Now) {
         if let Some(connection) = self.connections.remove(key) {
             self.give_up_place(&connection.standing, now);
+            if connection.dialed.is_some() {
+                self.io.edges.close_socket(connection.path.socket);
+            }
         }
     }
 
@@ -332,6 +339,7 @@ impl<E: Edges> Shard<E> {
             && let Some(key) = self.farewells.pop()
         {
             let now = self.io.edges.now();
+            self.close_dialed(key, farewell, now);
             if let Some(connection) = self.connections.get_mut(key) {
                 connection.session.close(now, farewell, LeaveReason::Closed);
             }
@@ -340,10 +348,8 @@ impl<E: Edges> Shard<E> {
     }
 
     pub(super) fn peer_of(&self, key: Key) -> Option<PeerIndex> {
-        match &self.connections.get(key)?.standing {
-            Standing::Client(client) => Some(client.peer),
-            _ => None,
-        }
+        let tunnel = self.connections.get(key)?.standing.tunnel();
+        Some(tunnel?.peer)
     }
 
     /// The path of a session that waits for the registry.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use slab::Slab;
 
+use super::dialed::Dialed;
 use super::half_open::{Filed, HalfOpen, Progress, Rank, Room, Source};
 use super::wheel::Alarm;
 use crate::node::event::{ClientTag, Text};
@@ -22,6 +23,8 @@ pub(super) struct Connections {
     /// sessions may share one.
     by_control: HashMap<(SessionId, SocketAddr), Key>,
     by_peer: HashMap<PeerIndex, Key>,
+    /// Those that were dialed, by the number of their socket.
+    dialed: HashMap<u16, Key>,
     half_open: HalfOpen,
 }
 
@@ -39,6 +42,8 @@ pub(super) struct Connection {
     began_at: SocketAddr,
     /// The session id that the client chose.
     pub(super) client: SessionId,
+    /// For a session of ours with a server.
+    pub(super) dialed: Option<Dialed>,
     pub(super) tag: ClientTag,
     /// [`Connections::stand`] changes it.
     pub(super) standing: Standing,
@@ -59,6 +64,10 @@ pub(super) enum Standing {
     Admitting(Admitting),
     /// A client with its place in the data path.
     Client(Client),
+    /// A session of ours with a server, which has not said yet how the tunnel is to be.
+    Dialing,
+    /// A tunnel of ours to a server.
+    Dialed(Tunnel),
     /// It has no place any more, and says goodbye.
     Leaving,
 }
@@ -77,9 +86,15 @@ pub(super) struct Admitting {
 pub(super) struct Client {
     /// What the registry calls it.
     pub(super) session: u64,
-    pub(super) peer: PeerIndex,
     pub(super) client_id: u64,
     pub(super) addresses: Addresses,
+    pub(super) tunnel: Tunnel,
+}
+
+/// A place in the data path.
+#[derive(Debug)]
+pub(super) struct Tunnel {
+    pub(super) peer: PeerIndex,
     pub(super) cipher: Text,
     /// Since when the present key is in use, and the traffic until then.
     pub(super) key_since: Monotonic,
@@ -102,6 +117,38 @@ pub(super) enum Sender {
 pub(super) struct Key {
     place: u32,
     generation: u64,
+}
+
+impl Tunnel {
+    /// A tunnel whose first key begins now.
+    pub(super) fn new(peer: PeerIndex, now: Monotonic) -> Self {
+        Self {
+            peer,
+            cipher: Text::from(""),
+            key_since: now,
+            key_traffic: Traffic::default(),
+        }
+    }
+}
+
+impl Standing {
+    /// Its place in the data path, if it has one.
+    pub(super) fn tunnel(&self) -> Option<&Tunnel> {
+        match self {
+            Self::Client(client) => Some(&client.tunnel),
+            Self::Dialed(tunnel) => Some(tunnel),
+            Self::Meeting | Self::Admitting(_) | Self::Dialing | Self::Leaving => None,
+        }
+    }
+
+    /// The same, to be changed.
+    pub(super) fn tunnel_mut(&mut self) -> Option<&mut Tunnel> {
+        match self {
+            Self::Client(client) => Some(&mut client.tunnel),
+            Self::Dialed(tunnel) => Some(tunnel),
+            Self::Meeting | Self::Admitting(_) | Self::Dialing | Self::Leaving => None,
+        }
+    }
 }
 
 impl Key {
@@ -129,6 +176,7 @@ impl Connections {
             generation: 0,
             by_control: HashMap::new(),
             by_peer: HashMap::new(),
+            dialed: HashMap::new(),
             half_open: HalfOpen::new(shards),
         }
     }
@@ -141,36 +189,82 @@ impl Connections {
         path: Path,
         client: SessionId,
     ) -> Key {
-        self.generation += 1;
-        let generation = self.generation;
         let rank = Rank {
             progress: Progress::Met,
             since: now.monotonic,
         };
         let source = Source::of(path.remote);
         let filed = Filed { source, rank };
-        let connection = Box::new(Connection {
+        let connection = Connection {
             session,
             path,
             began_at: path.remote,
             client,
+            dialed: None,
             tag: ClientTag::nameless(path.remote),
             standing: Standing::Meeting,
             half_open: Some(filed),
             since: now.unix,
             alarm: Alarm::default(),
+        };
+        let key = self.place(connection);
+        self.by_control.insert((client, path.remote), key);
+        self.half_open.insert(key, filed);
+        key
+    }
+
+    /// Takes a session of ours in that dials a server. It is not half open in the sense of
+    /// strangers, and found by its socket alone.
+    pub(super) fn insert_dialed(
+        &mut self,
+        now: Now,
+        session: Session,
+        path: Path,
+        dialed: Dialed,
+    ) -> Key {
+        let client = session.local_id();
+        let key = self.place(Connection {
+            session,
+            path,
+            began_at: path.remote,
+            client,
+            dialed: Some(dialed),
+            tag: ClientTag::nameless(path.remote),
+            standing: Standing::Dialing,
+            half_open: None,
+            since: now.unix,
+            alarm: Alarm::default(),
         });
+        self.dialed.insert(path.socket, key);
+        key
+    }
+
+    fn place(&mut self, connection: Connection) -> Key {
+        self.generation += 1;
+        let generation = self.generation;
+        let connection = Box::new(connection);
         let place = self.places.insert(Place {
             generation,
             connection,
         });
-        let key = Key {
+        Key {
             place: place as u32,
             generation,
+        }
+    }
+
+    /// The session that was dialed on this socket.
+    pub(super) fn dialed_on(&self, socket: u16) -> Option<Key> {
+        self.dialed.get(&socket).copied()
+    }
+
+    /// The session that was dialed under this number.
+    pub(super) fn by_attempt(&self, attempt: u64) -> Option<Key> {
+        let is_it = |key: &Key| {
+            let dialed = self.get(*key).and_then(|connection| connection.dialed);
+            dialed.is_some_and(|dialed| dialed.attempt == attempt)
         };
-        self.by_control.insert((client, path.remote), key);
-        self.half_open.insert(key, filed);
-        key
+        self.dialed.values().copied().find(is_it)
     }
 
     /// Whether a stranger at `remote` can have a session.
@@ -184,8 +278,12 @@ impl Connections {
         let progress = match standing {
             Standing::Meeting => Some(Progress::Met),
             Standing::Leaving => Some(Progress::Left),
-            Standing::Admitting { .. } | Standing::Client(_) => None,
+            Standing::Admitting { .. }
+            | Standing::Client(_)
+            | Standing::Dialing
+            | Standing::Dialed(_) => None,
         };
+        let progress = progress.filter(|_| connection.dialed.is_none());
         let former = std::mem::replace(&mut connection.standing, standing);
         self.file(key, progress);
         Some(former)
@@ -243,6 +341,9 @@ impl Connections {
         let Class::Control(client) = OpenVpn2::classify(received.packet.bytes()) else {
             return Sender::Stranger;
         };
+        if self.dialed_on(received.path.socket).is_some() {
+            return Sender::Client;
+        }
         let key = self.by_control(client, received.path.remote);
         match key.and_then(|key| self.get(key)) {
             Some(connection) if connection.half_open.is_some() => Sender::HalfOpen,
@@ -293,6 +394,9 @@ impl Connections {
             if self.by_control.get(&name) == Some(&key) {
                 self.by_control.remove(&name);
             }
+        }
+        if self.dialed_on(connection.path.socket) == Some(key) {
+            self.dialed.remove(&connection.path.socket);
         }
         if let Some(filed) = connection.half_open {
             self.half_open.remove(key, filed);

@@ -1,7 +1,7 @@
 //! A shard's control path: datagrams and timers into sessions, and the datagrams of sessions out.
 
 use super::backlog::Waiting;
-use super::connections::{Connection, Key, Standing};
+use super::connections::{Connection, Key};
 use super::half_open::Room;
 use super::{Edges, Shard, State, narrate};
 use crate::limits::HANDSHAKE_BUDGET;
@@ -32,7 +32,9 @@ impl<E: Edges> Shard<E> {
             self.io.drops.count(DropReason::Malformed);
             return;
         };
-        let Some(key) = self.connections.by_control(client, path.remote) else {
+        let dialed = self.connections.dialed_on(path.socket);
+        let known = || self.connections.by_control(client, path.remote);
+        let Some(key) = dialed.or_else(known) else {
             if matches!(self.state, State::Stopping(_)) {
                 // Who is answered now would wait for a server that is gone; who is not, asks again.
                 return self.io.drops.count(DropReason::UnknownSession);
@@ -55,6 +57,7 @@ impl<E: Edges> Shard<E> {
             Ok(()) => {
                 self.connections.spoke(key);
                 self.count_control(key, |traffic| traffic.received_bytes += length);
+                self.notice_answer(key);
             }
             Err(reason) => self.refused(path, Some(key), reason, now),
         }
@@ -63,17 +66,18 @@ impl<E: Edges> Shard<E> {
 
     /// A datagram of nobody that we know.
     fn greet(&mut self, path: Path, client: SessionId, datagram: &mut [u8], now: Now) {
+        let Some(protocol) = &mut self.protocol else {
+            return self.io.drops.count(DropReason::UnknownSession);
+        };
         let mut answer = std::mem::take(&mut self.scratch);
-        let greeting =
-            self.protocol
-                .greet(now, &mut *self.random, path.remote, datagram, &mut answer);
+        let greeting = protocol.greet(now, &mut *self.random, path.remote, datagram, &mut answer);
         match greeting {
             Ok(Greeting::Answer) => self.io.send_bytes(&answer, path),
             Ok(Greeting::Session(session)) => self.meet(*session, path, client, datagram, now),
             Err(reason) => self.refused(path, None, reason, now),
         }
         self.scratch = answer;
-        if let Some(notice) = self.protocol.take_notice() {
+        if let Some(notice) = self.protocol.as_mut().and_then(OpenVpn2::take_notice) {
             self.publish(NodeEvent::Contacts(notice));
         }
     }
@@ -150,17 +154,12 @@ impl<E: Edges> Shard<E> {
             .next_timeout()
             .is_some_and(|at| at <= now.monotonic);
         if due {
-            let activity = match &connection.standing {
-                Standing::Client(client) => {
-                    self.peers
-                        .peer(client.peer)
-                        .map_or_else(Activity::default, |peer| Activity {
-                            sent: peer.last_sent,
-                            received: peer.last_received,
-                        })
-                }
-                _ => Activity::default(),
-            };
+            let tunnel = connection.standing.tunnel();
+            let peer = tunnel.and_then(|tunnel| self.peers.peer(tunnel.peer));
+            let activity = peer.map_or_else(Activity::default, |peer| Activity {
+                sent: peer.last_sent,
+                received: peer.last_received,
+            });
             connection
                 .session
                 .handle_timeout(now, &mut *self.random, activity);
@@ -184,6 +183,9 @@ impl<E: Edges> Shard<E> {
             self.session_event(key, event, now);
         }
         self.transmit(key, now);
+        if self.has_hung_up(key) {
+            return self.forget(key, now);
+        }
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
@@ -226,9 +228,15 @@ impl<E: Edges> Shard<E> {
 
     /// Publishes what happened to a client.
     pub(super) fn tell(&mut self, key: Key, event: ClientEvent) {
-        if let Some(Connection { tag, .. }) = self.connections.get(key) {
-            let client = tag.clone();
-            self.publish(NodeEvent::client(client, event));
+        if let Some(Connection { tag, dialed, .. }) = self.connections.get(key) {
+            let (dialed, tag) = (dialed.is_some(), tag.clone());
+            self.publish(match dialed {
+                true => NodeEvent::Server {
+                    server: tag,
+                    event: Box::new(event),
+                },
+                false => NodeEvent::client(tag, event),
+            });
         }
     }
 }

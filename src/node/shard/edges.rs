@@ -4,6 +4,7 @@
 use crate::node::counters::Counters;
 use crate::node::message::Report;
 use crate::packet::{Buffer, DropReason, Packet, Parcel, Path};
+use crate::reactor::{RingError, UdpSocket};
 use crate::time::Now;
 
 /// The world as a shard sees it. Nothing here waits: what has no room comes back at once.
@@ -51,6 +52,16 @@ pub trait Edges {
 
     /// A buffer that the world is done with; with a reason, if its packet was dropped.
     fn reclaim(&mut self) -> Option<(Buffer, Option<DropReason>)>;
+
+    /// Receives from one more socket, and says by which number its datagrams are known.
+    ///
+    /// # Errors
+    /// There are as many sockets as there can be.
+    fn open_socket(&mut self, socket: UdpSocket) -> Result<u16, RingError>;
+
+    /// Closes a socket that was opened so, once what is on its way has left. Its number may be that
+    /// of another one then.
+    fn close_socket(&mut self, socket: u16);
 
     /// Adds what the world has counted by itself.
     fn counters(&self, counters: Counters) -> Counters;

@@ -11,6 +11,7 @@ mod clients;
 mod connections;
 mod control;
 mod data;
+mod dialed;
 mod edges;
 mod half_open;
 mod io;
@@ -26,6 +27,7 @@ use std::time::Duration;
 
 use self::backlog::Backlog;
 use self::connections::{Connections, Key};
+pub use self::dialed::{Dial, DialedEvent};
 pub use self::edges::{Congestion, Edges};
 use self::io::Io;
 use self::registration::Registration;
@@ -58,8 +60,8 @@ pub struct ShardParts {
     pub steering: Steering,
     /// What the kernel does for many packets at once.
     pub offloads: Offloads,
-    /// First contact, with the rules of all sessions.
-    pub protocol: OpenVpn2,
+    /// First contact, with the rules of all sessions; `None` for a node that nobody can contact.
+    pub protocol: Option<OpenVpn2>,
     /// What clients are told of the network, beside their own address.
     pub network: Network,
     /// Where its randomness comes from.
@@ -109,7 +111,7 @@ impl Network {
 /// One core's share of a node.
 pub struct Shard<E> {
     pub(super) io: Io<E>,
-    protocol: OpenVpn2,
+    protocol: Option<OpenVpn2>,
     network: Network,
     connections: Connections,
     peers: PeerTable,
@@ -163,7 +165,9 @@ impl<E: Edges> Shard<E> {
         let peers = PeerTable::new(number, of, clients_max, &mut *random);
         Self {
             io: Io::new(edges, pool),
-            protocol: parts.protocol.with_limits(parts.network.contact, shards),
+            protocol: parts
+                .protocol
+                .map(|protocol| protocol.with_limits(parts.network.contact, shards)),
             connections: Connections::new(shards),
             peers,
             registration: Registration::new(parts.number, clients_max as usize),
@@ -215,6 +219,8 @@ impl<E: Edges> Shard<E> {
             Instruction::Refuse { session, refusal } => self.refuse(session, refusal, now),
             Instruction::Release { session } => self.release(session, now),
             Instruction::Forget { session } => self.registration.forget(session),
+            Instruction::Dial(dial) => self.dial(*dial, now),
+            Instruction::HangUp { attempt, farewell } => self.hang_up(attempt, farewell, now),
             Instruction::Announce(announcement) => self.follow(&announcement),
             Instruction::ReportStatus => {
                 let answer = Box::new(Answer {

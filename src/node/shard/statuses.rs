@@ -12,7 +12,10 @@ impl<E: Edges> Shard<E> {
     /// A row for each client, and for each key exchange that runs, as stock lists them too.
     pub(super) fn client_statuses(&self, now: Now) -> Vec<ClientStatus> {
         let connections = self.connections.iter();
-        let listed = connections.filter(|shown| !matches!(shown.standing, Standing::Leaving));
+        let listed = connections.filter(|shown| {
+            let left = matches!(shown.standing, Standing::Leaving);
+            !left && shown.dialed.is_none()
+        });
         listed
             .map(|connection| self.client_status(connection, now))
             .collect()
@@ -73,7 +76,7 @@ impl<E: Edges> Shard<E> {
             routes: Vec::new(),
         };
         if let Standing::Client(client) = &connection.standing
-            && let Some(peer) = self.peers.peer(client.peer)
+            && let Some(peer) = self.peers.peer(client.tunnel.peer)
         {
             let silent = now.monotonic.since(peer.last_received).as_secs();
             let last_reference = now.unix.saturating_sub(silent);
@@ -83,7 +86,7 @@ impl<E: Edges> Shard<E> {
             status.bytes_sent = peer.traffic.sent_bytes;
             status.client_id = client.client_id;
             status.peer_id = peer.peer_id();
-            status.cipher = client.cipher.clone();
+            status.cipher = client.tunnel.cipher.clone();
             status.routes = peer
                 .addresses()
                 .iter()

@@ -83,7 +83,7 @@ impl<E: Edges> Shard<E> {
                 name: connection.tag.common_name.as_deref().unwrap_or_default(),
                 client_id: client.client_id,
                 addresses: client.addresses,
-                peer: client.peer,
+                peer: client.tunnel.peer,
             })
         })
     }

@@ -2,19 +2,50 @@
 
 use std::sync::Arc;
 
+use crate::crypto::tls::rustls::RustlsEngine;
 use crate::crypto::{Digest, KeyDirection, ReplayWindow};
-use crate::node::settings::{ExplicitExit, Settings, WrappingSettings};
+use crate::limits::TUNNELS_DIALED;
+use crate::node::client::peer_info;
+use crate::node::settings::{
+    ClientSettings, ExplicitExit, Keepalive, NodeSettings, Settings, WrappingSettings,
+};
 use crate::node::shard::Network;
 use crate::node::start::StartError;
-use crate::session::{Farewell, SessionSettings, Timing};
+use crate::session::{ContactLimits, Farewell, SessionSettings, Timing};
 use crate::wire::{OptionsString, Role};
 
+/// The rules of a server's sessions.
 pub(super) fn session_settings(settings: &Settings) -> Result<SessionSettings, StartError> {
-    let handshake = settings.node.handshake;
+    let tls = settings.tls_engine().map_err(StartError::Tls)?;
+    let common = in_common(&settings.node, Role::Server, tls, settings.keepalive);
+    Ok(SessionSettings {
+        push: settings.push.clone(),
+        ..common
+    })
+}
+
+/// The rules of a client's sessions.
+pub(super) fn client_session_settings(
+    settings: &ClientSettings,
+) -> Result<SessionSettings, StartError> {
+    let tls = settings.tls_engine().map_err(StartError::Tls)?;
+    let common = in_common(&settings.node, Role::Client, tls, settings.keepalive);
+    Ok(SessionSettings {
+        peer_info: peer_info(&settings.node.ciphers, settings.mtu_max),
+        ..common
+    })
+}
+
+fn in_common(
+    node: &NodeSettings,
+    role: Role,
+    tls: RustlsEngine,
+    keepalive: Keepalive,
+) -> SessionSettings {
     let options = OptionsString {
-        tun_mtu: u32::from(settings.node.device.mtu),
-        auth: settings.node.auth.map_or("[null-digest]", Digest::name),
-        tls_auth: match &settings.node.wrapping {
+        tun_mtu: u32::from(node.device.mtu),
+        auth: node.auth.map_or("[null-digest]", Digest::name),
+        tls_auth: match &node.wrapping {
             WrappingSettings::TlsAuth { direction, .. } => Some(match direction {
                 KeyDirection::Both => None,
                 KeyDirection::Zero => Some(0),
@@ -22,28 +53,45 @@ pub(super) fn session_settings(settings: &Settings) -> Result<SessionSettings, S
             }),
             WrappingSettings::Plain | WrappingSettings::TlsCrypt { .. } => None,
         },
-        ..OptionsString::stock(Role::Server)
+        ..OptionsString::stock(role)
     };
-    Ok(SessionSettings {
-        role: Role::Server,
-        wrapping: Arc::new(settings.node.wrapping.wrapping(Role::Server)),
-        static_key: settings.node.wrapping.static_key().cloned(),
-        tls: Arc::new(settings.tls_engine().map_err(StartError::Tls)?),
-        ciphers: settings.node.ciphers.clone(),
+    let handshake = node.handshake;
+    SessionSettings {
+        role,
+        wrapping: Arc::new(node.wrapping.wrapping(role)),
+        static_key: node.wrapping.static_key().cloned(),
+        tls: Arc::new(tls),
+        ciphers: node.ciphers.clone(),
         options_string: options.to_string(),
-        tun_mtu: settings.node.device.mtu,
-        push: settings.push.clone(),
+        tun_mtu: node.device.mtu,
+        push: Vec::new(),
         peer_info: String::new(),
-        replay_window: ReplayWindow::new(settings.node.replay.packets, settings.node.replay.time),
+        replay_window: ReplayWindow::new(node.replay.packets, node.replay.time),
         timing: Timing {
             hand_window: handshake.hand_window,
             tran_window: handshake.tran_window,
             tls_timeout: handshake.tls_timeout,
             renegotiation: handshake.renegotiate,
-            ping: settings.keepalive.ping,
-            ping_restart: settings.keepalive.ping_restart,
+            ping: keepalive.ping,
+            ping_restart: keepalive.ping_restart,
         },
-    })
+    }
+}
+
+/// What the shard of a client knows of a network: nothing, for the server says it to the client.
+pub(super) fn client_network(settings: &ClientSettings) -> Network {
+    Network {
+        v4_netmask: None,
+        v6: None,
+        mtu: settings.node.device.mtu,
+        mssfix: settings.node.mssfix,
+        max_clients: TUNNELS_DIALED,
+        address_slots: 0,
+        // Who it was connected to has been told before.
+        farewell: Farewell::Silent,
+        contact: ContactLimits::default(),
+        client_to_client: false,
+    }
 }
 
 pub(super) fn network(settings: &Settings) -> Network {

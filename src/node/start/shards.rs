@@ -22,10 +22,8 @@ use crate::session::{OpenVpn2, SessionSettings, Steering};
 
 /// What the shards of a node have in common.
 pub(super) struct Common {
-    /// The rules of all sessions.
-    pub(super) session: Arc<SessionSettings>,
-    /// Made once, so that a cookie is good on every shard.
-    pub(super) cookie: CookieKey,
+    /// What strangers meet; `None` for a node that nobody can contact.
+    pub(super) door: Option<Door>,
     /// What clients are told of the network.
     pub(super) network: Network,
     /// How datagrams are spread over the shards.
@@ -34,6 +32,14 @@ pub(super) struct Common {
     pub(super) offloads: Offloads,
     /// Where shards report.
     pub(super) reports: Sender<Report>,
+}
+
+/// First contact, the same on every shard.
+pub(super) struct Door {
+    /// The rules of all sessions.
+    pub(super) session: Arc<SessionSettings>,
+    /// Made once, so that a cookie is good on every shard.
+    pub(super) cookie: CookieKey,
 }
 
 /// What one shard alone has.
@@ -72,11 +78,10 @@ fn start_one(
     exchange: Exchange,
 ) -> Result<ShardHandle, StartError> {
     let (instructions, taken) = reactor::mailbox(MAILBOX_MESSAGES, waker.clone());
-    let protocol = OpenVpn2::new(
-        Arc::clone(&common.session),
-        common.cookie.clone(),
-        &mut SystemRandom,
-    );
+    let protocol = common.door.as_ref().map(|door| {
+        let session = Arc::clone(&door.session);
+        OpenVpn2::new(session, door.cookie.clone(), &mut SystemRandom)
+    });
     let parts = WorkerParts {
         sockets: own.sockets,
         tun: own.tun,

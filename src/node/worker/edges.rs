@@ -176,6 +176,23 @@ impl Edges for RingEdges {
         self.exchange.give_back(from, buffer);
     }
 
+    fn open_socket(&mut self, socket: UdpSocket) -> Result<u16, RingError> {
+        let id = self.reactor.add_socket(socket)?;
+        match self.sockets.get_mut(id.index()) {
+            Some(closed) => *closed = id,
+            None => self.sockets.push(id),
+        }
+        Ok(id.index() as u16)
+    }
+
+    fn close_socket(&mut self, socket: u16) {
+        if let Some(&id) = self.sockets.get(usize::from(socket)) {
+            // One that is gone already is closed.
+            let _closed = self.reactor.remove_socket(id);
+            self.losses.forget(id.index());
+        }
+    }
+
     fn counters(&self, counters: Counters) -> Counters {
         let ring = self.reactor.counters();
         let mailboxes = [

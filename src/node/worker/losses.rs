@@ -39,6 +39,13 @@ impl Losses {
         Some(self.since(reactor.counters(), overflowed.collect()))
     }
 
+    /// A socket is gone: the next one in its place counts from the beginning.
+    pub(super) fn forget(&mut self, socket: usize) {
+        if let Some(overflowed) = self.overflowed.get_mut(socket) {
+            *overflowed = 0;
+        }
+    }
+
     fn since(&mut self, counters: ReactorCounters, overflowed: Vec<u32>) -> [(DropReason, u64); 3] {
         let former = std::mem::replace(&mut self.counters, counters);
         self.overflowed.resize(overflowed.len(), 0);
@@ -76,5 +83,15 @@ mod tests {
         assert_eq!(since(3, 0, [0, u32::MAX]), [3, 0, u64::from(u32::MAX)]);
         assert_eq!(since(3, 2, [5, 9]), [0, 2, 5 + 10]);
         assert_eq!(since(3, 2, [5, 9]), [0, 0, 0]);
+    }
+
+    #[test]
+    fn a_socket_in_the_place_of_another_counts_from_the_beginning() {
+        let mut losses = Losses::new();
+        let counters = ReactorCounters::default();
+        assert_eq!(losses.since(counters, vec![0, 9])[2].1, 9);
+        losses.forget(1);
+        assert_eq!(losses.since(counters, vec![0, 0])[2].1, 0, "it is gone");
+        assert_eq!(losses.since(counters, vec![0, 2])[2].1, 2);
     }
 }

@@ -8,6 +8,7 @@ use ringway::node::message::Report;
 use ringway::node::shard::{Congestion, Edges};
 use ringway::packet::{Buffer, DropReason, Packet, Parcel, Path, Pool};
 use ringway::random::{Random, SeededRandom};
+use ringway::reactor::{RingError, UdpSocket};
 use ringway::time::{Monotonic, Now};
 
 use super::plan::{Plan, happens};
@@ -39,6 +40,8 @@ pub(crate) struct SimulatedEdges {
     /// What the node thread has not taken.
     pub(crate) reports: VecDeque<(Monotonic, Report)>,
     pub(crate) report_room: usize,
+    /// The sockets of its own that it has opened and not closed.
+    pub(crate) opened: Vec<Option<UdpSocket>>,
     /// The kernel refuses so many sends and writes.
     pub(crate) refusals: f64,
 }
@@ -71,6 +74,7 @@ impl SimulatedEdges {
             away: vec![0; usize::from(plan.shards)],
             returning: VecDeque::new(),
             report_room: usize::MAX,
+            opened: Vec::new(),
             refusals: plan.refusals,
         }
     }
@@ -200,6 +204,16 @@ impl Edges for SimulatedEdges {
         self.done.pop_front()
     }
 
+    fn open_socket(&mut self, socket: UdpSocket) -> Result<u16, RingError> {
+        self.opened.push(Some(socket));
+        Ok(LISTENERS + self.opened.len() as u16 - 1)
+    }
+
+    fn close_socket(&mut self, socket: u16) {
+        let own = usize::from(socket - LISTENERS);
+        assert!(self.opened[own].take().is_some(), "closed twice: {socket}");
+    }
+
     fn counters(&self, counters: Counters) -> Counters {
         counters
     }
@@ -241,6 +255,9 @@ pub(crate) fn wall(monotonic: Monotonic) -> Now {
         unix: 1_795_000_000 + monotonic.as_nanos() / 1_000_000_000,
     }
 }
+
+/// Sockets that are there from the beginning.
+const LISTENERS: u16 = 1;
 
 /// Where packets stand in a lent buffer.
 const OFFSET: usize = 128;

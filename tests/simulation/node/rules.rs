@@ -50,7 +50,7 @@ pub(crate) fn shards(
             number,
             steering,
             offloads: Offloads::NONE,
-            protocol: OpenVpn2::new(Arc::clone(&settings), cookie.clone(), random),
+            protocol: Some(OpenVpn2::new(Arc::clone(&settings), cookie.clone(), random)),
             network: network.clone(),
             random: Box::new(SeededRandom::new(seed.rotate_left(20) ^ u64::from(number))),
         })

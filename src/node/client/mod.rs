@@ -1,0 +1,483 @@
+//! A node as a client: it dials servers, follows what they say, and keeps a tunnel up.
+//!
+//! The node thread hears and does; nothing here waits. Names are resolved, and the machine is
+//! changed, on threads of their own ([`Resolver`], [`Tunnel`]). Which server is next says the
+//! [`Dialer`], and a shard has the session.
+
+mod causes;
+mod changes;
+pub mod dialer;
+mod netlink;
+mod peer_info;
+mod plan;
+mod resolver;
+mod tunnel;
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use crossbeam::channel::Sender;
+
+use self::causes::{After, Consequence};
+use self::dialer::{Attempt, DialRules, Dialer, Next, RemoteRules, Step};
+pub(super) use self::peer_info::peer_info;
+pub use self::resolver::Resolved;
+use self::resolver::Resolver;
+pub use self::tunnel::TunnelReport;
+use self::tunnel::{Job, Tunnel, Wanted};
+use super::event::{NodeEvent, Text, TunnelEvent};
+use super::message::{Instruction, Report};
+use super::settings::{AuthToken, ClientSettings, Login, RemoteSettings, TunnelSettings};
+use super::shard::{Dial, DialedEvent};
+use crate::limits::{RECEIVE_BUFFER, SEND_BUFFER};
+use crate::random::Random;
+use crate::reactor::{Family, Listen, UdpError, UdpSocket};
+use crate::session::{Credentials, Farewell, LeaveReason, SessionSettings};
+use crate::time::Monotonic;
+
+/// The client's side of a node.
+pub(super) struct Client {
+    settings: ClientSettings,
+    session: Arc<SessionSettings>,
+    receive_offload: bool,
+    dialer: Dialer,
+    resolver: Resolver,
+    tunnel: Tunnel,
+    /// Questions to the resolver so far.
+    questions: u64,
+    token: Option<AuthToken>,
+    /// What the present tunnel has been configured with.
+    present: Present,
+    life: Life,
+    errands: VecDeque<Errand>,
+}
+
+/// What a client is told at its start.
+pub(super) struct ClientRules {
+    pub(super) settings: ClientSettings,
+    /// The rules of its sessions.
+    pub(super) session: Arc<SessionSettings>,
+    /// Whether its sockets take super-packets (`UDP_GRO`).
+    pub(super) receive_offload: bool,
+}
+
+/// What the node thread has to do for the client.
+pub(super) enum Errand {
+    /// Tell it.
+    Publish(NodeEvent),
+    /// Tell the client's shard.
+    Instruct(Instruction),
+    /// End the shards, and with them the node: nothing of the client is left on the machine.
+    Stop,
+}
+
+/// How a client ended by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Ending {
+    /// Why, in the word of the log.
+    pub(super) cause: Text,
+    /// Whether that is a failure of the process.
+    pub(super) failed: bool,
+}
+
+/// What is known of the tunnel, or of the attempt at one.
+#[derive(Clone, Debug, Default)]
+struct Present {
+    /// Whether the login was by the server's token.
+    by_token: bool,
+    exit_when_silent: bool,
+    explicit_exit: bool,
+    server: Option<Text>,
+}
+
+/// How far the client is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Life {
+    Running,
+    /// The tunnel is taken down; then the node ends.
+    Ending(Option<Ending>),
+    Over(Option<Ending>),
+}
+
+impl Client {
+    /// A client on this device that begins at once.
+    ///
+    /// # Errors
+    /// A thread or netlink can't be had.
+    pub(super) fn start(
+        rules: ClientRules,
+        device: &str,
+        reports: &Sender<Report>,
+        random: &mut dyn Random,
+        now: Monotonic,
+    ) -> io::Result<Self> {
+        let ClientRules {
+            mut settings,
+            session,
+            receive_offload,
+        } = rules;
+        if settings.shuffle_remotes {
+            dialer::shuffle(&mut settings.remotes, random);
+        }
+        let rules = |remote: &RemoteSettings| RemoteRules {
+            timeout: remote.timeout,
+            pause: remote.pause,
+        };
+        let rules = DialRules {
+            remotes: settings.remotes.iter().map(rules).collect(),
+            rounds: settings.rounds.map(NonZeroU32::get),
+        };
+        Ok(Self {
+            session,
+            dialer: Dialer::new(rules, now),
+            resolver: Resolver::start(reports.clone())?,
+            tunnel: Tunnel::start(device, reports.clone())?,
+            receive_offload,
+            questions: 0,
+            token: None,
+            present: Present::default(),
+            life: Life::Running,
+            errands: VecDeque::new(),
+            settings,
+        })
+    }
+
+    /// What is to be done next.
+    pub(super) fn poll_errand(&mut self) -> Option<Errand> {
+        self.errands.pop_front()
+    }
+
+    /// When [`Client::handle_timeout`] has something to do.
+    pub(super) fn next_timeout(&self) -> Option<Monotonic> {
+        self.dialer.next_timeout()
+    }
+
+    /// Does what is due.
+    pub(super) fn handle_timeout(&mut self, now: Monotonic) {
+        self.dialer.handle_timeout(now);
+        self.take_steps(now);
+    }
+
+    /// The resolver has an answer.
+    pub(super) fn resolved(&mut self, resolved: Resolved, now: Monotonic) {
+        if resolved.number != self.questions {
+            return;
+        }
+        let addresses = resolved.addresses.unwrap_or_else(|why| {
+            let next = self.asked_remote();
+            if let Some((host, port)) = next {
+                let why = why.as_str().into();
+                self.tell(TunnelEvent::Unresolved { host, port, why });
+            }
+            Vec::new()
+        });
+        self.dialer.resolved(addresses, now);
+        self.take_steps(now);
+    }
+
+    /// Something has happened to a tunnel that was dialed.
+    pub(super) fn hear(&mut self, attempt: u64, event: DialedEvent, now: Monotonic) {
+        let current = self.dialer.attempt();
+        let Some(current) = current.filter(|current| current.number == attempt) else {
+            return;
+        };
+        match event {
+            DialedEvent::Answered => self.dialer.answered(attempt),
+            DialedEvent::Configured { server, options } => {
+                self.configured(current, server, &options, now);
+            }
+            DialedEvent::Left(reason) => self.left(attempt, &reason, now),
+            DialedEvent::Failed(why) => {
+                let (remote, why) = (current.address, why.as_str().into());
+                self.tell(TunnelEvent::Undialable { remote, why });
+                self.restart(attempt, "connection-failed", After::default(), now);
+            }
+        }
+        self.take_steps(now);
+    }
+
+    /// The tunnel is up on the machine, or not.
+    pub(super) fn tunnel_reported(&mut self, report: &TunnelReport, now: Monotonic) {
+        match *report {
+            TunnelReport::Up(attempt) => {
+                let current = self.dialer.attempt();
+                if current.is_some_and(|current| current.number == attempt) {
+                    self.dialer.connected(attempt);
+                    self.publish(NodeEvent::InitializationComplete);
+                }
+            }
+            TunnelReport::Failed(attempt) => {
+                self.hang_up(attempt);
+                self.restart(attempt, "tunnel-setup-failed", After::default(), now);
+            }
+            TunnelReport::Down => {
+                if let Life::Ending(ending) = &self.life {
+                    self.life = Life::Over(ending.clone());
+                    self.errands.push_back(Errand::Stop);
+                }
+            }
+        }
+        self.take_steps(now);
+    }
+
+    /// SIGUSR1: the connection is begun anew.
+    pub(super) fn reconnect(&mut self, now: Monotonic) {
+        let cause = "sigusr1";
+        match self.dialer.attempt() {
+            Some(attempt) => {
+                self.hang_up(attempt.number);
+                self.restart(attempt.number, cause, After::default(), now);
+            }
+            None => self.tell(TunnelEvent::Restarting {
+                cause: cause.into(),
+            }),
+        }
+        self.take_steps(now);
+    }
+
+    /// Ends: the tunnel is taken down, then the server is told.
+    pub(super) fn stop(&mut self, ending: Option<Ending>) {
+        if self.life != Life::Running {
+            return;
+        }
+        self.life = Life::Ending(ending);
+        self.hang_up_at_end();
+        self.dialer.stop();
+        if !self.tunnel.give(Job::Down) {
+            // It is taken down with the thread at the latest.
+            self.errands.push_back(Errand::Stop);
+        }
+    }
+
+    /// How it ended, if it did so by itself.
+    pub(super) fn ending(&self) -> Option<&Ending> {
+        match &self.life {
+            Life::Running => None,
+            Life::Ending(ending) | Life::Over(ending) => ending.as_ref(),
+        }
+    }
+
+    fn take_steps(&mut self, now: Monotonic) {
+        while let Some(step) = self.dialer.poll_step() {
+            match step {
+                Step::Resolve(remote) => self.resolve(remote, now),
+                Step::Dial(attempt) => self.dial(attempt, now),
+                Step::GiveUp(attempt) => {
+                    self.hang_up(attempt.number);
+                    self.tell(TunnelEvent::Unanswered);
+                    let cause = "server_poll".into();
+                    self.tell(TunnelEvent::Restarting { cause });
+                }
+                Step::Pause(pause) => self.tell(TunnelEvent::Pausing(pause)),
+                Step::End => {
+                    let rounds = self.settings.rounds.map_or(0, NonZeroU32::get);
+                    self.tell(TunnelEvent::Exhausted { rounds });
+                    let cause = "connect-retry-max".into();
+                    let failed = true;
+                    self.stop(Some(Ending { cause, failed }));
+                }
+            }
+        }
+    }
+
+    fn resolve(&mut self, remote: usize, now: Monotonic) {
+        let Some(remote) = self.settings.remotes.get(remote) else {
+            return;
+        };
+        if let Some(addresses) = resolver::written(remote) {
+            return self.dialer.resolved(addresses, now);
+        }
+        self.questions += 1;
+        // One that still waits will be answered, or its time ends: then this one is asked again.
+        let _asked = self.resolver.ask(self.questions, remote.clone());
+    }
+
+    fn dial(&mut self, attempt: Attempt, now: Monotonic) {
+        let Some(remote) = self.settings.remotes.get(attempt.remote).cloned() else {
+            return;
+        };
+        let address = attempt.address;
+        let socket = match self.socket(&remote, address) {
+            Ok(socket) => socket,
+            Err(error) => {
+                let why = error.to_string().as_str().into();
+                let remote = address;
+                self.tell(TunnelEvent::Undialable { remote, why });
+                let cause = "connection-failed";
+                return self.restart(attempt.number, cause, After::default(), now);
+            }
+        };
+        let bound = remote.local.is_some() || remote.local_port != 0;
+        let local = bound.then(|| socket.local_address().ok()).flatten();
+        let remote = address;
+        self.tell(TunnelEvent::Dialing { local, remote });
+        self.present = Present {
+            by_token: self.token.is_some(),
+            exit_when_silent: self.settings.exit_when_silent,
+            explicit_exit: self.settings.explicit_exit.is_some(),
+            server: None,
+        };
+        self.instruct(Instruction::Dial(Box::new(Dial {
+            attempt: attempt.number,
+            socket,
+            remote,
+            settings: Arc::clone(&self.session),
+            credentials: credentials(self.settings.login.as_ref(), self.token.as_ref()),
+            mssfix: self.settings.node.mssfix,
+        })));
+    }
+
+    fn socket(&self, remote: &RemoteSettings, address: SocketAddr) -> Result<UdpSocket, UdpError> {
+        let bytes = |size: Option<NonZeroU32>| size.map_or(0, |size| size.get() as usize);
+        let mut socket = UdpSocket::bind(&Listen {
+            family: match address {
+                SocketAddr::V4(_) => Family::V4,
+                SocketAddr::V6(_) => Family::V6,
+            },
+            address: remote.local,
+            port: remote.local_port,
+            send_buffer: bytes(self.settings.send_buffer),
+            receive_buffer: bytes(self.settings.receive_buffer),
+            receive_offload: self.receive_offload,
+        })?;
+        if self.settings.receive_buffer.is_none() {
+            socket.widen_receive_buffer(RECEIVE_BUFFER)?;
+        }
+        if self.settings.send_buffer.is_none() {
+            socket.widen_send_buffer(SEND_BUFFER)?;
+        }
+        socket.connect(address)?;
+        Ok(socket)
+    }
+
+    fn configured(&mut self, attempt: Attempt, server: Text, options: &[String], now: Monotonic) {
+        let told = causes::without_secrets(options);
+        self.tell(TunnelEvent::Pushed {
+            options: told.as_str().into(),
+        });
+        let pushed = match TunnelSettings::from_push(&self.settings, options) {
+            Ok(pushed) => pushed,
+            Err(refused) => {
+                let text = refused.to_string();
+                self.warn(&text);
+                self.hang_up(attempt.number);
+                let cause = "process-push-msg-failed";
+                return self.restart(attempt.number, cause, After::default(), now);
+            }
+        };
+        for warning in &pushed.warnings {
+            self.warn(warning);
+        }
+        if pushed.token.is_some() {
+            self.token = pushed.token;
+        }
+        self.present.server = Some(server);
+        self.present.exit_when_silent = pushed.tunnel.exit_when_silent;
+        self.present.explicit_exit = pushed.tunnel.explicit_exit.is_some();
+        let wanted = Wanted {
+            attempt: attempt.number,
+            remote: attempt.address,
+            settings: pushed.tunnel,
+        };
+        if !self.tunnel.give(Job::Up(Box::new(wanted))) {
+            self.warn("the tunnel before this one is still being set up");
+            self.hang_up(attempt.number);
+            self.restart(attempt.number, "tunnel-busy", After::default(), now);
+        }
+    }
+
+    fn left(&mut self, attempt: u64, reason: &LeaveReason, now: Monotonic) {
+        let server = self
+            .present
+            .server
+            .clone()
+            .unwrap_or_else(|| "UNDEF".into());
+        let exits = self.present.exit_when_silent;
+        if let Some(event) = causes::told(reason, server, exits) {
+            self.tell(event);
+        }
+        let after_refusal = self.settings.after_refusal;
+        match causes::consequence(reason, after_refusal, self.present.by_token, exits) {
+            Consequence::Restart { cause, after } => self.restart(attempt, cause, after, now),
+            Consequence::WithoutToken { cause } => {
+                self.token = None;
+                let after = After {
+                    next: Next::Same,
+                    pause: None,
+                };
+                self.restart(attempt, cause, after, now);
+            }
+            Consequence::End { cause } => {
+                let (cause, failed) = (cause.into(), false);
+                self.stop(Some(Ending { cause, failed }));
+            }
+            Consequence::Nothing => {}
+        }
+    }
+
+    fn restart(&mut self, attempt: u64, cause: &str, after: After, now: Monotonic) {
+        let cause = cause.into();
+        self.tell(TunnelEvent::Restarting { cause });
+        self.dialer.lost(attempt, after.next, after.pause, now);
+    }
+
+    fn hang_up(&mut self, attempt: u64) {
+        let farewell = Farewell::Silent;
+        self.instruct(Instruction::HangUp { attempt, farewell });
+    }
+
+    fn hang_up_at_end(&mut self) {
+        if let Some(Attempt { number, .. }) = self.dialer.attempt() {
+            let farewell = match self.present.explicit_exit && self.dialer.is_connected() {
+                true => Farewell::Exit,
+                false => Farewell::Silent,
+            };
+            let attempt = number;
+            self.instruct(Instruction::HangUp { attempt, farewell });
+        }
+    }
+
+    /// The remote whose addresses were asked for last.
+    fn asked_remote(&self) -> Option<(Text, u16)> {
+        let remote = self.settings.remotes.get(self.dialer.current_remote())?;
+        Some((remote.host.as_str().into(), remote.port))
+    }
+
+    fn instruct(&mut self, instruction: Instruction) {
+        self.errands.push_back(Errand::Instruct(instruction));
+    }
+
+    fn tell(&mut self, event: TunnelEvent) {
+        self.publish(NodeEvent::Tunnel(event));
+    }
+
+    fn warn(&mut self, text: &str) {
+        self.publish(NodeEvent::Warned { text: text.into() });
+    }
+
+    fn publish(&mut self, event: NodeEvent) {
+        self.errands.push_back(Errand::Publish(event));
+    }
+}
+
+/// What to log in with: the server's token in place of the password, where there is one.
+fn credentials(login: Option<&Login>, token: Option<&AuthToken>) -> Option<Credentials> {
+    let username = login.map(|login| login.username.clone());
+    if let Some(AuthToken {
+        username: renamed,
+        token,
+    }) = token
+    {
+        return Some(Credentials {
+            username: renamed.clone().or(username).unwrap_or_default(),
+            password: token.clone(),
+        });
+    }
+    login.map(|login| Credentials {
+        username: login.username.clone(),
+        password: login.password.clone(),
+    })
+}

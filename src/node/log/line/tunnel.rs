@@ -1,0 +1,151 @@
+//! A client's steps as lines.
+
+use super::{FATAL, HANDSHAKE, INFO, PUSH, Page, TLS_ERROR, WARNING};
+use crate::node::event::{FamilyAddress, Printable, RouteChange, TunnelEvent};
+
+impl Page<'_> {
+    pub(super) fn tunnel(&mut self, event: &TunnelEvent) {
+        use TunnelEvent as E;
+        match event {
+            E::Unresolved { host, port, why } => self.say(
+                WARNING,
+                format_args!(
+                    "RESOLVE: Cannot resolve host address: {}:{port} ({})",
+                    Printable(host),
+                    Printable(why)
+                ),
+            ),
+            E::Dialing { local, remote } => {
+                let family = if remote.is_ipv4() { "UDPv4" } else { "UDPv6" };
+                match local {
+                    Some(local) => {
+                        let local = FamilyAddress(*local);
+                        self.say(INFO, format_args!("{family} link local (bound): {local}"));
+                    }
+                    None => self.say(INFO, format_args!("{family} link local: (not bound)")),
+                }
+                let remote = FamilyAddress(*remote);
+                self.say(INFO, format_args!("{family} link remote: {remote}"));
+            }
+            E::Unanswered => self.say(TLS_ERROR, format_args!("Server poll timeout, restarting")),
+            E::Undialable { remote, why } => {
+                let remote = FamilyAddress(*remote);
+                self.say(WARNING, format_args!("There is no way to {remote}: {why}"));
+            }
+            E::Pushed { options } => self.say(
+                PUSH,
+                format_args!(
+                    "PUSH: Received control message: 'PUSH_REPLY,{}'",
+                    Printable(options)
+                ),
+            ),
+            E::LoginRefused { reason } => {
+                let comma = if reason.is_empty() { "" } else { "," };
+                self.say(
+                    INFO,
+                    format_args!(
+                        "AUTH: Received control message: AUTH_FAILED{comma}{}",
+                        Printable(reason)
+                    ),
+                );
+            }
+            E::ToldToRestart { text } => self.say(
+                INFO,
+                format_args!(
+                    "Connection reset command was pushed by server ('{}')",
+                    Printable(text)
+                ),
+            ),
+            E::ToldToHalt { text } => self.say(
+                INFO,
+                format_args!("Halt command was pushed by server ('{}')", Printable(text)),
+            ),
+            E::Silent { server, ends } => {
+                let (option, what) = match ends {
+                    true => ("--ping-exit", "exiting"),
+                    false => ("--ping-restart", "restarting"),
+                };
+                let server = Printable(server);
+                self.say(INFO, format_args!("[{server}] Inactivity timeout ({option}), {what}"));
+            }
+            E::Restarting { cause } => self.say(
+                INFO,
+                format_args!("SIGUSR1[soft,{cause}] received, process restarting"),
+            ),
+            E::Pausing(pause) => {
+                let seconds = pause.as_secs();
+                self.say(HANDSHAKE, format_args!("Restart pause, {seconds} second(s)"));
+            }
+            E::Exhausted { rounds } => self.say(
+                FATAL,
+                format_args!(
+                    "All connections have been connect-retry-max ({rounds}) times unsuccessful, exiting"
+                ),
+            ),
+            E::Ending { cause } => self.say(
+                INFO,
+                format_args!("SIGTERM[soft,{cause}] received, process exiting"),
+            ),
+            E::Preserved { .. }
+            | E::DeviceUp { .. }
+            | E::AddressRemoved { .. }
+            | E::RouteAdded(_)
+            | E::RouteRemoved(_)
+            | E::StepFailed { .. } => self.machine(event),
+        }
+    }
+
+    /// What a client does to the machine.
+    fn machine(&mut self, event: &TunnelEvent) {
+        use TunnelEvent as E;
+        match event {
+            E::Preserved { device } => self.say(
+                INFO,
+                format_args!("Preserving previous TUN/TAP instance: {device}"),
+            ),
+            E::DeviceUp { device, mtu } => {
+                self.say(
+                    INFO,
+                    format_args!("net_iface_mtu_set: mtu {mtu} for {device}"),
+                );
+                self.say(INFO, format_args!("net_iface_up: set {device} up"));
+            }
+            E::AddressRemoved { device, address } => {
+                let family = if address.addr().is_ipv4() { "v4" } else { "v6" };
+                let network = format_args!("{}/{}", address.addr(), address.prefix_len());
+                self.say(
+                    INFO,
+                    format_args!("net_addr_{family}_del: {network} dev {device}"),
+                );
+            }
+            E::RouteAdded(route) => self.route("add", route),
+            E::RouteRemoved(route) => self.route("del", route),
+            E::StepFailed { step, why } => self.say(
+                WARNING,
+                format_args!("ERROR: {} failed: {}", Printable(step), Printable(why)),
+            ),
+            _ => {}
+        }
+    }
+
+    fn route(&mut self, what: &str, route: &RouteChange) {
+        let RouteChange {
+            destination,
+            gateway,
+            metric,
+        } = route;
+        let family = if destination.addr().is_ipv4() {
+            "v4"
+        } else {
+            "v6"
+        };
+        let via = gateway.map_or_else(|| "[NULL]".to_owned(), |gateway| gateway.to_string());
+        let metric = metric.map_or(-1, i64::from);
+        self.say(
+            INFO,
+            format_args!(
+                "net_route_{family}_{what}: {destination} via {via} dev [NULL] table 0 metric {metric}"
+            ),
+        );
+    }
+}

@@ -1,0 +1,101 @@
+//! From a client's settings to a running node: one shard, no listener, and a dialer.
+
+use std::sync::Arc;
+
+use crossbeam::channel;
+
+use super::{Starting, offloads, open_reporting, rules, shards, share_out};
+use crate::limits::{NODE_REPORTS, locked_memory};
+use crate::node::client::{Client, ClientRules};
+use crate::node::event::NodeEvent;
+use crate::node::leases::AddressPool;
+use crate::node::privileges::{Confinement, allow_locked_memory};
+use crate::node::registry::{Registry, RegistryRules};
+use crate::node::running::Assembled;
+use crate::node::settings::ClientSettings;
+use crate::node::start::StartError;
+use crate::random::SystemRandom;
+use crate::reactor::{Family, Listen, ReactorConfig, Tun, UdpSocket};
+use crate::session::Steering;
+use crate::time::Now;
+
+impl Starting {
+    pub(super) fn assemble_client(
+        &mut self,
+        mut settings: ClientSettings,
+    ) -> Result<Assembled, StartError> {
+        self.publish(NodeEvent::Started);
+        // One tunnel is one core's work.
+        settings.node.shards.cores.truncate(1);
+        let cores = settings.node.shards.cores.as_slice().into();
+        self.publish(NodeEvent::ShardsPlaced { cores });
+        if Confinement::of(&settings.node.process)?.is_some() {
+            return Err(StartError::Client(UNCONFINED.to_owned()));
+        }
+        let reporting = open_reporting(&settings.node, None)?;
+        let session = Arc::new(rules::client_session_settings(&settings)?);
+        let wanted = offloads::wanted(&settings.node);
+        let queues = self.open_tun(&settings.node, wanted, None, None)?;
+        // What a socket can do does not depend on where it is dialed.
+        let tried = vec![vec![UdpSocket::bind(&Listen {
+            family: Family::V4,
+            address: None,
+            port: 0,
+            send_buffer: 0,
+            receive_buffer: 0,
+            receive_offload: wanted.udp_gro,
+        })?]];
+        let offloads = self.settle_offloads(wanted, &tried, &queues);
+        let device = queues.first().map_or("", Tun::name).to_owned();
+        let ring = ReactorConfig::default().locked_memory();
+        allow_locked_memory(locked_memory(1, ring));
+        // Threads from here on: they have what is left.
+        let (reporter, reports) = channel::bounded(NODE_REPORTS);
+        let common = shards::Common {
+            door: None,
+            network: rules::client_network(&settings),
+            steering: Steering::new(1, &mut SystemRandom),
+            offloads,
+            reports: reporter.clone(),
+        };
+        let owns = share_out(Vec::new(), queues, &settings.node.shards.cores);
+        let shards = shards::start(&common, owns)?;
+        shards::wait_until_ready(&reports, shards.len(), |event| self.publish(event))?;
+        let reporting = reporting.start(shards.len(), Vec::new(), &reporter);
+        let now = Now::read().monotonic;
+        let rules = ClientRules {
+            settings,
+            session,
+            receive_offload: offloads.udp_gro,
+        };
+        let client = Client::start(rules, &device, &reporter, &mut SystemRandom, now);
+        Ok(Assembled {
+            registry: nobody(),
+            tun_steering: None,
+            shards,
+            reports,
+            reporter,
+            reporting: reporting.map_err(StartError::Thread)?,
+            client: Some(client.map_err(|error| StartError::ClientNeeds {
+                what: "threads and netlink socket",
+                error,
+            })?),
+        })
+    }
+}
+
+/// A registry that lets nobody in.
+fn nobody() -> Registry {
+    Registry::new(RegistryRules {
+        pool: AddressPool {
+            v4: None,
+            v6: None,
+            slots: 0,
+        },
+        max_clients: 0,
+        duplicate_cn: false,
+        shards: 1,
+    })
+}
+
+const UNCONFINED: &str = "`user`, `group` and `chroot` are not served for a client: take them out";
