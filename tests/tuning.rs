@@ -44,6 +44,37 @@ fn check_sees_a_strict_reverse_path_filter() {
 }
 
 #[test]
+fn check_sees_where_the_work_of_a_link_is_done() {
+    let network = Network::new();
+    let verdict = || network.verdict("receive steering (RPS)");
+    assert_eq!(verdict(), "unknown");
+    network.run(
+        "ip link add near type veth peer name far && ip link set near up && ip link set far up",
+    );
+    assert_eq!(verdict(), "not set");
+    for link in ["near", "far"] {
+        let file = format!("/sys/class/net/{link}/queues/rx-0/rps_cpus");
+        network.run(&format!("echo 1 >{file}"));
+        // Both of them have to.
+        assert_eq!(verdict(), if link == "near" { "not set" } else { "ok" });
+    }
+}
+
+#[test]
+fn check_sees_how_much_waits_in_a_tun_device() {
+    let network = Network::new();
+    let verdict = || network.verdict("tx_queue_len of tun devices");
+    assert_eq!(verdict(), "unknown");
+    network.run("ip tuntap add dev tun7 mode tun");
+    for (length, expected) in [(500, "not set"), (999, "not set"), (1000, "ok")] {
+        network.run(&format!("ip link set tun7 txqueuelen {length}"));
+        assert_eq!(verdict(), expected, "{length}");
+    }
+    network.run("ip tuntap add dev tun8 mode tun && ip link set tun8 txqueuelen 10");
+    assert_eq!(verdict(), "not set");
+}
+
+#[test]
 fn check_counts_what_is_not_set_and_says_how_to_set_it() {
     let network = Network::new();
     let before = network.check();
@@ -118,11 +149,14 @@ fn a_word_that_is_no_verb_is_refused() {
     assert_eq!(network.bash("tuning/check everything").code, 2);
 }
 
-/// A network namespace that lives as long as the process which holds it.
+/// A network namespace that lives as long as the process which holds it. /sys shows its devices.
 struct Network {
     holder: std::process::Child,
     state: TempDir,
 }
+
+/// Holds the namespaces until its input ends.
+const HOLD: &str = "mount -t sysfs sysfs /sys && echo ready; exec cat";
 
 /// How a command ended, and what it printed on both streams.
 struct Outcome {
@@ -133,7 +167,7 @@ struct Outcome {
 impl Network {
     fn new() -> Self {
         let mut holder = Command::new("unshare")
-            .args(["--net", "--", "sh", "-c", "echo ready; exec cat"])
+            .args(["--net", "--mount", "--", "sh", "-c", HOLD])
             .stdin(std::process::Stdio::piped())
             .stdout(std::process::Stdio::piped())
             .spawn()
@@ -168,9 +202,12 @@ impl Network {
     }
 
     fn bash(&self, script: &str) -> Outcome {
-        let network = format!("--net=/proc/{}/ns/net", self.holder.id());
+        let [network, mounts] = [("net", "net"), ("mount", "mnt")]
+            .map(|(kind, file)| format!("--{kind}=/proc/{}/ns/{file}", self.holder.id()));
+        // Another mount namespace begins at its root.
+        let directory = format!("--wd={}", env!("CARGO_MANIFEST_DIR"));
         let output = Command::new("nsenter")
-            .args([&network, "--", "bash", "-c", script])
+            .args([&network, &mounts, &directory, "--", "bash", "-c", script])
             .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")))
             .env("RINGWAY_TUNING_STATE", self.state.path())
             .output()
