@@ -143,46 +143,59 @@ impl Merge {
             self.leave(piece, None);
             return Ok(());
         }
-        // The header of the packet before says all that has to be known of one that is like it.
-        let latest = self.open.get(self.latest);
-        let alike = latest.filter(|open| may_merge && open.has_header_of(packet, bytes));
-        let head = match alike {
-            Some(open) => Some(Head {
-                flow: open.flow,
-                shape: Some(open.shape),
-            }),
-            None => Head::read(packet),
-        };
-        let Some(Head { flow, shape }) = head else {
-            self.open.clear();
-            self.leave(piece, None);
-            return Ok(());
-        };
-        let shape = shape.filter(|shape| may_merge && self.merging.includes(*shape));
-        let step = shape.and_then(|shape| shape.step(packet));
-        let (Some(shape), Some(step)) = (shape, step) else {
-            self.open.retain(|open| !open.flow.meets(&flow));
-            self.leave(piece, None);
-            return Ok(());
-        };
-        let open = match alike {
-            Some(_) => Some(self.latest),
-            None => self.open.iter().position(|open| open.flow.is(&flow)),
-        };
-        let is_alike = alike.is_some();
-        let segment = Segment {
-            packet,
-            piece,
-            flow,
-            shape,
-            step,
-            is_alike,
-        };
-        match open {
-            Some(at) => self.push_to(at, bytes, &segment),
-            None => self.begin(&segment, false),
+        match self.look(bytes, packet) {
+            Some((Head { flow, shape }, is_alike)) => {
+                let shape = shape.filter(|shape| may_merge && self.merging.includes(*shape));
+                let step = shape.and_then(|shape| shape.step(packet));
+                let (Some(shape), Some(step)) = (shape, step) else {
+                    self.open.retain(|open| !open.flow.meets(&flow));
+                    self.leave(piece, None);
+                    return Ok(());
+                };
+                let segment = Segment {
+                    packet,
+                    piece,
+                    flow,
+                    shape,
+                    step,
+                    is_alike,
+                };
+                self.push_segment(bytes, &segment);
+            }
+            None => {
+                self.open.clear();
+                self.leave(piece, None);
+            }
         }
         Ok(())
+    }
+
+    /// What there is to know of a packet, and whether its header is like that of the latest open one:
+    /// then that one says it all. None if it is no IP packet.
+    fn look(&self, bytes: &[u8], packet: &[u8]) -> Option<(Head, bool)> {
+        let latest = self.open.get(self.latest);
+        if let Some(open) = latest.filter(|open| open.has_header_of(packet, bytes)) {
+            let head = Head {
+                flow: open.flow,
+                shape: Some(open.shape),
+            };
+            return Some((head, true));
+        }
+        Some((Head::read(packet)?, false))
+    }
+
+    fn push_segment(&mut self, bytes: &[u8], segment: &Segment<'_>) {
+        let open = match segment.is_alike {
+            true => Some(self.latest),
+            false => self
+                .open
+                .iter()
+                .position(|open| open.flow.is(&segment.flow)),
+        };
+        match open {
+            Some(at) => self.push_to(at, bytes, segment),
+            None => self.begin(segment, false),
+        }
     }
 
     /// Takes a packet whose flow has an open one.
@@ -210,8 +223,7 @@ impl Merge {
         };
         let shape = segment.shape;
         let payload = segment.payload();
-        let is_alike =
-            segment.is_alike || shape == open.shape && open.has_header_of(segment.packet, bytes);
+        let is_alike = segment.is_alike || open.has_header_of(segment.packet, bytes);
         if !is_alike
             || !shape.is_expected(segment.step, open.next)
             || payload > leaving.size

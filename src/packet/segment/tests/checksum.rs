@@ -21,6 +21,9 @@ fn any_number_of_full_words_carries() {
     }
     assert_eq!(fold(sum(&[0xff; 70_000])), 0xffff);
     assert_eq!(fold(sum(&[0; 70_000])), 0);
+    // Four carries one after another.
+    assert_eq!(fold(0x0001_0000_ffff_ffff), 1);
+    assert_eq!(fold(u64::MAX), 0xffff);
 }
 
 #[test]

@@ -326,6 +326,18 @@ fn a_full_one_is_finished_and_begins_again() {
         let wanted = packets[pair[0]..=pair[1]].to_vec();
         assert_eq!(split_all(&whole, packet.offload), Ok(wanted));
     }
+
+    // What joins is only what came since.
+    merge.push(&buffer, place(0), true).unwrap();
+    merge.finish(&mut buffer);
+    let other = buffer.len()..buffer.len() + length;
+    buffer.extend_from_slice(&Sample::udp6(pattern(length - 48)).bytes());
+    merge.push(&buffer, other, true).unwrap();
+    merge.push(&buffer, place(1), true).unwrap();
+    merge.finish(&mut buffer);
+    let segments = merge.packets().iter().map(|packet| packet.segments);
+    assert_eq!(segments.collect::<Vec<_>>(), [1, 1]);
+
     merge.push(&buffer, place(0), true).unwrap();
     merge.clear();
     assert_eq!((merge.packets().len(), merge.pieces().len()), (0, 0));

@@ -108,15 +108,52 @@ fn options_and_extension_headers_are_in_front_of_each_segment() {
     assert_eq!(verdict, Err(Unsplittable::Header));
 }
 
+#[test]
+fn a_routed_packet_keeps_the_destination_that_its_checksum_is_over() {
+    let mut source_route = Sample::tcp4(pattern(300));
+    if let Ip::V4 { options, .. } = &mut source_route.ip {
+        *options = vec![131, 7, 4, 10, 9, 8, 7, 0];
+    }
+    let mut routing_header = Sample::tcp6(pattern(300));
+    if let Ip::V6 { extensions, .. } = &mut routing_header.ip {
+        *extensions = Some((43, vec![0, 0, 99, 1, 0, 0, 0, 0], 0));
+    }
+    for sample in [source_route, routing_header] {
+        let mut packet = sample.bytes();
+        let transport = sample.header().0;
+        leave_checksum(&mut packet, transport);
+        // The last destination is higher by five than the one in the header.
+        let sum = u16::from_be_bytes([packet[transport + 16], packet[transport + 17]]);
+        packet[transport + 16..transport + 18].copy_from_slice(&(sum + 5).to_be_bytes());
+        let packets = split_all(&packet, segments(&sample, 100, false)).unwrap();
+        let missing = packets
+            .iter()
+            .map(|packet| reference::transport_checksum(packet));
+        assert_eq!(missing.collect::<Vec<_>>(), [5; 3]);
+    }
+}
+
+#[test]
+fn a_datagram_never_says_that_it_has_no_checksum() {
+    for mut sample in [Sample::udp4(pattern(30)), Sample::udp6(pattern(30))] {
+        let (transport, _) = sample.header();
+        // A word of the second payload for which its checksum comes out as zero.
+        let found = (0..=u16::MAX).find(|word| {
+            sample.payload[10..12].copy_from_slice(&word.to_be_bytes());
+            let packets = reference::split(&sample.bytes(), 10, false);
+            packets[1][transport + 6..transport + 8] == [0xff, 0xff]
+        });
+        assert!(found.is_some());
+        let packet = sample.bytes();
+        let packets = split_all(&packet, segments(&sample, 10, false)).unwrap();
+        assert_eq!(packets[1][transport + 6..transport + 8], [0xff, 0xff]);
+    }
+}
+
 /// Puts the sum of the pseudo-header where the checksum is, as the kernel leaves it.
 fn leave_checksum(packet: &mut [u8], transport: usize) {
-    let field = match packet.len() - transport {
-        length if packet[6] == 0 && packet[0] >> 4 == 6 || packet[9] == 17 => {
-            assert!(length > 8);
-            transport + 6
-        }
-        _ => transport + 16,
-    };
+    let is_udp = packet[9] == 17 || packet[0] >> 4 == 6 && packet[40] == 17;
+    let field = transport + if is_udp { 6 } else { 16 };
     // The checksum is the complement of pseudo-header and datagram; the datagram's part goes out.
     packet[field..field + 2].fill(0);
     let whole = reference::transport_checksum(packet);
