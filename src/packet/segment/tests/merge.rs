@@ -327,7 +327,8 @@ fn a_full_one_is_finished_and_begins_again() {
         assert_eq!(split_all(&whole, packet.offload), Ok(wanted));
     }
 
-    // What joins is only what came since.
+    // A packet joins only one that came since.
+    let mut buffer = packets.concat();
     merge.push(&buffer, place(0), true).unwrap();
     merge.finish(&mut buffer);
     let other = buffer.len()..buffer.len() + length;
