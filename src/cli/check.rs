@@ -1,5 +1,5 @@
-//! `ringway check server.conf`: all that is wrong, what would be served, and what this machine
-//! offers.
+//! `ringway check FILE`: all that is wrong with a server's or a client's configuration, what it
+//! would do, and what this machine offers.
 
 mod served;
 
@@ -12,8 +12,9 @@ use crate::config::diagnostics::{Diagnostics, Severity};
 use crate::config::settings::ProcessSettings;
 use crate::config::{self, Loaded};
 use crate::reactor::{Feature, Report, probe};
+use crate::wire::Role;
 
-/// Prints the report; succeeds when the server would start.
+/// Prints the report; succeeds when the server, or the client, would start.
 pub(super) fn check(words: &[String]) -> ExitCode {
     let directory = match std::env::current_dir() {
         Ok(directory) => directory,
@@ -23,14 +24,12 @@ pub(super) fn check(words: &[String]) -> ExitCode {
         }
     };
     let (loaded, mut machine) = (config::load(words, &directory), probe());
-    if let Some(settings) = &loaded.settings {
-        require(
-            &mut machine,
-            &privileges(&settings.node.process, &Present::read()),
-        );
+    if let Some(configuration) = &loaded.configuration {
+        let process = &configuration.node().process;
+        require(&mut machine, &privileges(process, &Present::read()));
     }
     print!("{}", text(&loaded, &machine));
-    match loaded.settings.is_some() && machine.is_sufficient() {
+    match loaded.configuration.is_some() && machine.is_sufficient() {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     }
@@ -86,8 +85,8 @@ fn text(loaded: &Loaded, machine: &Report) -> String {
         text.push('\n');
     }
     let _ = writeln!(text, "Configuration: {}", summary(&loaded.diagnostics));
-    if let Some(settings) = &loaded.settings {
-        text.push_str(&served::served(settings, machine));
+    if let Some(configuration) = &loaded.configuration {
+        text.push_str(&served::served(configuration, machine));
     }
     let _ = writeln!(
         text,
@@ -100,12 +99,16 @@ fn text(loaded: &Loaded, machine: &Report) -> String {
     for feature in &machine.features {
         let _ = writeln!(text, "{}", feature_line(feature));
     }
-    let verdict = match (loaded.settings.is_some(), machine.is_sufficient()) {
-        (true, true) => "The server would start.",
-        (false, _) => "The server would not start with this configuration.",
-        (true, false) => "The server would not start on this machine, as this user.",
+    let who = match loaded.role {
+        Role::Server => "server",
+        Role::Client => "client",
     };
-    let _ = writeln!(text, "\n{verdict}");
+    let verdict = match (loaded.configuration.is_some(), machine.is_sufficient()) {
+        (true, true) => "would start.",
+        (false, _) => "would not start with this configuration.",
+        (true, false) => "would not start on this machine, as this user.",
+    };
+    let _ = writeln!(text, "\nThe {who} {verdict}");
     text
 }
 

@@ -9,6 +9,7 @@ mod check;
 pub mod client;
 mod daemon;
 pub mod directory;
+mod login;
 pub mod pki;
 pub mod quickstart;
 mod run;

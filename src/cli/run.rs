@@ -3,8 +3,9 @@
 use std::process::ExitCode;
 
 use super::daemon::{Side, Starting};
-use crate::config;
+use super::login;
 use crate::config::settings::Settings;
+use crate::config::{self, Configuration};
 use crate::crypto::NULL_CIPHER;
 use crate::node::Node;
 use crate::node::bus::Bus;
@@ -24,8 +25,15 @@ pub(super) fn run(words: &[String]) -> ExitCode {
     for diagnostic in loaded.diagnostics.iter() {
         eprintln!("{}", diagnostic.log_line());
     }
-    let Some(settings) = loaded.settings else {
+    let Some(configuration) = loaded.configuration else {
         return fail("Exiting due to fatal error");
+    };
+    let settings = match configuration {
+        Configuration::Server(settings) => *settings,
+        Configuration::Client(client) => match login::complete(*client) {
+            Ok(_) => return fail("a client cannot be run yet, only checked"),
+            Err(error) => return fail(&error.to_string()),
+        },
     };
     // No thread exists yet: going to the background keeps only the one that asks for it.
     match Side::choose(&settings.node.process) {

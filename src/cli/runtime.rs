@@ -17,13 +17,13 @@ pub(super) fn check(words: &[String]) -> ExitCode {
         Ok(directory) => config::load(words, &directory),
         Err(error) => return fail(&format!("no working directory: {error}")),
     };
-    let Some(settings) = loaded.settings else {
+    let Some(configuration) = loaded.configuration else {
         for diagnostic in loaded.diagnostics.iter() {
             eprintln!("{diagnostic}");
         }
         return fail("no server runs with this configuration");
     };
-    let Some(path) = settings.node.control_socket else {
+    let Some(path) = configuration.node().control_socket.clone() else {
         return fail(NO_SOCKET);
     };
     match ask(&path) {

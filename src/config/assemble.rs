@@ -1,12 +1,14 @@
 //! A draft to settings: whether what the lines say fits together.
 
 mod addresses;
+mod client;
 mod network;
 mod shards;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::Configuration;
 use super::diagnostics::{Diagnostic, Diagnostics, Reason, Severity};
 use super::draft::{Draft, MTU_DEFAULT, Written};
 use super::pki::{self, Opened};
@@ -20,11 +22,21 @@ use crate::limits;
 use crate::node::log::{LogOptions, LogTarget};
 use crate::packet::Mssfix;
 use crate::session::Renegotiation;
-use crate::wire::PushReply;
+use crate::wire::{PushReply, Role};
 
-/// The settings, if there is no error, and everything that was found.
-pub(super) fn assemble(mut draft: Draft) -> (Option<Settings>, Diagnostics) {
+/// What to do, if there is no error, and everything that was found.
+pub(super) fn assemble(mut draft: Draft) -> (Option<Configuration>, Diagnostics) {
     let draft = &mut draft;
+    let configuration = match draft.role {
+        Role::Server => server(draft).map(|settings| Configuration::Server(Box::new(settings))),
+        Role::Client => client::client(draft).map(|client| Configuration::Client(Box::new(client))),
+    };
+    let diagnostics = std::mem::take(&mut draft.diagnostics);
+    let configuration = configuration.filter(|_| !diagnostics.has_errors());
+    (configuration, diagnostics)
+}
+
+fn server(draft: &mut Draft) -> Option<Settings> {
     // Each of these looks at its own part, so that all problems are found at once.
     let listeners = network::listeners(draft);
     let network = addresses::network(draft);
@@ -32,28 +44,21 @@ pub(super) fn assemble(mut draft: Draft) -> (Option<Settings>, Diagnostics) {
     let node = node(draft);
     let identity = identity(draft);
     check_push(draft);
-    let diagnostics = std::mem::take(&mut draft.diagnostics);
-    if diagnostics.has_errors() {
-        return (None, diagnostics);
-    }
-    let settings = (|| {
-        let network = network?;
-        Some(Settings {
-            node: node?,
-            identity: identity?,
-            listeners: listeners?,
-            push: push(draft, &network, keepalive),
-            keepalive: keepalive.server,
-            max_clients: draft.network.max_clients,
-            duplicate_cn: draft.network.duplicate_cn,
-            client_to_client: draft.network.client_to_client,
-            contact: draft.network.contact,
-            explicit_exit: draft.network.explicit_exit,
-            status: status(draft),
-            network,
-        })
-    })();
-    (settings, diagnostics)
+    let network = network?;
+    Some(Settings {
+        node: node?,
+        identity: identity?,
+        listeners: listeners?,
+        push: push(draft, &network, keepalive),
+        keepalive: keepalive.server,
+        max_clients: draft.network.max_clients,
+        duplicate_cn: draft.network.duplicate_cn,
+        client_to_client: draft.network.client_to_client,
+        contact: draft.network.contact,
+        explicit_exit: draft.network.explicit_exit,
+        status: status(draft),
+        network,
+    })
 }
 
 /// What servers and clients share; `None` for an error.
@@ -89,21 +94,8 @@ struct KeepalivePlan {
 }
 
 fn keepalive(draft: &mut Draft) -> KeepalivePlan {
-    let seconds = |value: u32| (value > 0).then(|| Duration::from_secs(value.into()));
-    let both = draft.network.keepalive.clone();
-    let singles = [
-        ("ping", draft.network.ping.clone()),
-        ("ping-restart", draft.network.ping_restart.clone()),
-    ];
-    if let Some(both) = both {
-        for (name, single) in singles {
-            if let Some(single) = single {
-                let why = "`keepalive` sets this already";
-                let instead = Some("remove one of the two".into());
-                draft.remark_at(Severity::Error, name, &single.at, why, instead);
-            }
-        }
-        let (ping, restart) = both.value;
+    let pings = pings(draft);
+    if let Some((ping, restart)) = pings.both {
         // Wire: the server waits twice as long as its clients, which then notice first.
         let server = Keepalive {
             ping: seconds(ping),
@@ -111,12 +103,14 @@ fn keepalive(draft: &mut Draft) -> KeepalivePlan {
         };
         return KeepalivePlan {
             server,
-            pushed: Some(both.value),
+            pushed: pings.both,
         };
     }
-    let [ping, ping_restart] =
-        singles.map(|(_, single)| single.and_then(|single| seconds(single.value)));
-    if ping_restart.is_none() && !draft.diagnostics.mentions("keepalive") {
+    let server = Keepalive {
+        ping: pings.ping.and_then(seconds),
+        ping_restart: pings.ping_restart.and_then(seconds),
+    };
+    if server.ping_restart.is_none() && !draft.diagnostics.mentions("keepalive") {
         let why = "not written: a client that vanishes is never noticed";
         draft.absent(
             Severity::Warning,
@@ -126,9 +120,48 @@ fn keepalive(draft: &mut Draft) -> KeepalivePlan {
         );
     }
     KeepalivePlan {
-        server: Keepalive { ping, ping_restart },
+        server,
         pushed: None,
     }
+}
+
+/// What `keepalive` says, or what `ping` and `ping-restart` say.
+struct Pings {
+    both: Option<(u32, u32)>,
+    ping: Option<u32>,
+    ping_restart: Option<u32>,
+}
+
+fn pings(draft: &mut Draft) -> Pings {
+    let both = draft.network.keepalive.clone().map(|both| both.value);
+    let restart = match draft.client.exit_when_silent {
+        true => "ping-exit",
+        false => "ping-restart",
+    };
+    let singles = [
+        ("ping", draft.network.ping.clone()),
+        (restart, draft.network.ping_restart.clone()),
+    ];
+    if both.is_some() {
+        for (name, single) in &singles {
+            if let Some(single) = single {
+                let why = "`keepalive` sets this already";
+                let instead = Some("remove one of the two".into());
+                draft.remark_at(Severity::Error, name, &single.at, why, instead);
+            }
+        }
+    }
+    let [ping, ping_restart] = singles.map(|(_, single)| single.map(|single| single.value));
+    Pings {
+        both,
+        ping,
+        ping_restart,
+    }
+}
+
+/// A time, `None` for 0, which stands for never.
+fn seconds(value: u32) -> Option<Duration> {
+    (value > 0).then(|| Duration::from_secs(value.into()))
 }
 
 /// Remarks on the first `push` line that is too many for a client to be told all.
@@ -195,12 +228,11 @@ fn tls(draft: &mut Draft) -> Option<TlsSettings> {
     {
         pki::check_dh(draft, &dh);
     }
-    let ca = opened(
-        draft,
-        "ca",
-        false,
-        "write `ca ca.crt`: the authority that signed the clients",
-    );
+    let ca = match draft.role {
+        Role::Server => "write `ca ca.crt`: the authority that signed the clients",
+        Role::Client => "write `ca ca.crt`: the authority that signed the server",
+    };
+    let ca = opened(draft, "ca", false, ca);
     let authorities = ca.and_then(|ca| pki::authorities(draft, &ca));
     let oldest = draft.tls.oldest.unwrap_or(TlsVersion::V1_2);
     let newest = draft.tls.newest.clone();
@@ -219,8 +251,12 @@ fn tls(draft: &mut Draft) -> Option<TlsSettings> {
 }
 
 fn identity(draft: &mut Draft) -> Option<Identity> {
-    let cert = opened(draft, "cert", false, "write `cert server.crt`");
-    let key = opened(draft, "key", true, "write `key server.key`");
+    let (cert, key) = match draft.role {
+        Role::Server => ("write `cert server.crt`", "write `key server.key`"),
+        Role::Client => ("write `cert client.crt`", "write `key client.key`"),
+    };
+    let cert = opened(draft, "cert", false, cert);
+    let key = opened(draft, "key", true, key);
     pki::identity(draft, cert, key)
 }
 
@@ -291,9 +327,13 @@ fn handshake(draft: &Draft) -> HandshakeSettings {
     let control = &draft.control;
     let (latest, earliest) = control.renegotiate;
     let seconds = |value: u32| Duration::from_secs(value.into());
-    // Wire: a server's earliest is 90 % of its latest.
+    // Wire: a server's earliest is 90 % of its latest; a client waits to the last.
+    let usual = match draft.role {
+        Role::Server => seconds(latest) * 9 / 10,
+        Role::Client => seconds(latest),
+    };
     let renegotiate = (latest > 0).then(|| Renegotiation {
-        earliest: earliest.map_or(seconds(latest) * 9 / 10, seconds),
+        earliest: earliest.map_or(usual, seconds),
         latest: seconds(latest),
     });
     HandshakeSettings {

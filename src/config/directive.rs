@@ -4,6 +4,7 @@ use super::diagnostics::{Diagnostic, Reason, Severity};
 use super::directives;
 use super::draft::Draft;
 use super::lexer::Line;
+use crate::wire::Role;
 
 /// A directive that OpenVPN knows.
 #[derive(Debug)]
@@ -18,12 +19,14 @@ pub struct Directive {
     pub block: bool,
     /// What it is for, in a few words.
     pub help: &'static str,
-    /// What a line with it does.
-    pub(super) support: Support,
+    /// What a line with it does in a server's configuration.
+    pub(super) server: Support,
+    /// What it does in a client's.
+    pub(super) client: Support,
 }
 
 /// What a line with a directive does.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Support {
     /// It has effect.
     Served(Setter),
@@ -76,7 +79,8 @@ impl Directive {
             arity,
             block: false,
             help,
-            support,
+            server: support,
+            client: support,
         }
     }
 
@@ -136,6 +140,25 @@ impl Directive {
         self
     }
 
+    /// A client does otherwise.
+    pub(super) const fn on_client(mut self, support: Support) -> Self {
+        self.client = support;
+        self
+    }
+
+    /// It has no place in a client's configuration.
+    pub(super) const fn of_servers(self) -> Self {
+        self.on_client(Support::Refused("it belongs to a server's configuration"))
+    }
+
+    /// What a line with it does in a configuration of this role.
+    pub(super) fn support(&self, role: Role) -> Support {
+        match role {
+            Role::Server => self.server,
+            Role::Client => self.client,
+        }
+    }
+
     /// The directive and its arguments, as the documentation writes them.
     pub fn synopsis(&self) -> String {
         format!("{} {}", self.name, self.arguments)
@@ -183,7 +206,7 @@ pub(super) fn apply(draft: &mut Draft, line: &Line) {
         let instead = Some(directive.suggestion(line));
         return draft.remark(Severity::Error, line, Reason::Unrecognized(misfit), instead);
     }
-    let (severity, reason, instead) = match &directive.support {
+    let (severity, reason, instead) = match directive.support(draft.role) {
         Support::Always(_) => return,
         Support::Served(setter) => match setter(draft, line) {
             Ok(()) => return,
@@ -194,12 +217,12 @@ pub(super) fn apply(draft: &mut Draft, line: &Line) {
         Support::Later(meanwhile) => (
             Severity::Error,
             format!("not supported yet ({})", directive.help),
-            Some((*meanwhile).to_owned()),
+            Some(meanwhile.to_owned()),
         ),
         Support::Refused(why) if draft.may_be_ignored(&line.name) => {
-            (Severity::Warning, (*why).to_owned(), None)
+            (Severity::Warning, why.to_owned(), None)
         }
-        Support::Refused(why) => (Severity::Error, (*why).to_owned(), None),
+        Support::Refused(why) => (Severity::Error, why.to_owned(), None),
     };
     draft.remark(severity, line, Reason::Because(reason), instead);
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::directive::Support;
+use super::directive::{Directive, Support};
 use super::directives::FAMILIES;
 
 /// The served directives, a line each.
@@ -12,17 +12,28 @@ pub fn help() -> String {
         let served: Vec<_> = family
             .rows
             .iter()
-            .filter(|row| matches!(row.support, Support::Served(_)))
+            .filter_map(|row| Some((row, served_by(row)?)))
             .collect();
         if served.is_empty() {
             continue;
         }
         let _ = writeln!(text, "\n{}:", family.title);
-        for row in served {
-            let _ = writeln!(text, "  --{:<40} {}", row.synopsis(), row.help);
+        for (row, roles) in served {
+            let _ = writeln!(text, "  --{:<40} {}{roles}", row.synopsis(), row.help);
         }
     }
     text
+}
+
+/// Who serves a directive, as a word behind its line; `None` if nobody does.
+fn served_by(row: &Directive) -> Option<&'static str> {
+    let served = |support| matches!(support, Support::Served(_));
+    match (served(row.server), served(row.client)) {
+        (true, true) => Some(""),
+        (true, false) => Some(" (servers)"),
+        (false, true) => Some(" (clients)"),
+        (false, false) => None,
+    }
 }
 
 /// docs/directives.md.
@@ -31,30 +42,36 @@ pub fn markdown() -> String {
     for family in FAMILIES {
         let _ = write!(
             text,
-            "\n## {}\n\n| directive | state | |\n|---|---|---|\n",
+            "\n## {}\n\n| directive | server | client | |\n|---|---|---|---|\n",
             family.title
         );
         for row in family.rows {
-            let (state, why) = match row.support {
-                Support::Served(_) => ("served", ""),
-                Support::Always(why) => ("always so", why),
-                Support::Ignored(why) => ("ignored", why),
-                Support::Later(meanwhile) => ("not yet", meanwhile),
-                Support::Refused(why) => ("refused", why),
-            };
-            let about = match why {
-                "" => row.help.to_owned(),
-                why => format!("{}. {why}", row.help),
+            let ((server, why_server), (client, why_client)) =
+                (state(row.server), state(row.client));
+            let about = match (why_server, why_client) {
+                ("", "") => row.help.to_owned(),
+                (both, same) if both == same => format!("{}. {both}", row.help),
+                (server, "") => format!("{}. Server: {server}", row.help),
+                ("", client) => format!("{}. Client: {client}", row.help),
+                (server, client) => format!("{}. Server: {server}. Client: {client}", row.help),
             };
             let synopsis = row.synopsis().replace('|', "\\|");
-            let _ = writeln!(
-                text,
-                "| `{synopsis}` | {state} | {} |",
-                about.replace('|', "\\|")
-            );
+            let about = about.replace('|', "\\|");
+            let _ = writeln!(text, "| `{synopsis}` | {server} | {client} | {about} |");
         }
     }
     text
+}
+
+/// What becomes of a line in a word, and the sentence about it.
+fn state(support: Support) -> (&'static str, &'static str) {
+    match support {
+        Support::Served(_) => ("served", ""),
+        Support::Always(why) => ("always so", why),
+        Support::Ignored(why) => ("ignored", why),
+        Support::Later(meanwhile) => ("not yet", meanwhile),
+        Support::Refused(why) => ("refused", why),
+    }
 }
 
 const INTRODUCTION: &str = "\
@@ -68,12 +85,15 @@ The directives that ringway adds begin with `ringway-`. OpenVPN refuses lines th
 but passes over what stands behind `setenv opt`; ringway obeys it. So write `setenv opt
 ringway-shards 4`, and the file serves both. A slip of the pen in such a line is an error.
 
+A configuration with `client` (or `tls-client` and `pull`) is a client's, every other a server's;
+[client.md](client.md) is about the former.
+
 - **served**: it has effect.
 - **always so**: accepted; what it asks for is so in any case.
 - **ignored**: accepted without effect, with a warning.
 - **not yet**: a configuration with it is refused until a later release; the last column says what
   to do meanwhile.
-- **refused**: it has no place in a server's configuration, or OpenVPN itself has dropped it.
+- **refused**: it has no place in a configuration of that role, or OpenVPN itself has dropped it.
 
 `ignore-unknown-option NAME` and `setenv opt NAME` let lines pass, with a warning, that are unknown
 or refused, as in OpenVPN; a line that is *not yet* supported never passes, since OpenVPN would obey it.

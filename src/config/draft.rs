@@ -1,10 +1,13 @@
 //! What the lines of a configuration say, before it is known whether it fits together.
 
+mod client;
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub(super) use client::{ClientDraft, ConnectionDraft, LoginLine, RemoteLine, Transport};
 use ipnet::{Ipv4Net, Ipv6Net};
 use rustls::crypto::SupportedKxGroup;
 use zeroize::Zeroizing;
@@ -21,6 +24,7 @@ use crate::limits;
 use crate::node::log::{LogTarget, Stamp};
 use crate::node::status::StatusFormat;
 use crate::packet::Mssfix;
+use crate::wire::Role;
 
 /// A value and the line that says it.
 #[derive(Clone, Debug)]
@@ -39,8 +43,10 @@ impl<T> Written<T> {
 }
 
 /// Everything that was said so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Draft {
+    /// Whose configuration it is.
+    pub(super) role: Role,
     pub(super) diagnostics: Diagnostics,
     /// The directory that relative names start from, as `cd` lines change it.
     pub(super) directory: PathBuf,
@@ -58,6 +64,7 @@ pub(super) struct Draft {
     pub(super) control: ControlDraft,
     pub(super) push: Vec<Written<String>>,
     pub(super) process: ProcessDraft,
+    pub(super) client: ClientDraft,
 }
 
 /// How many shards, and where.
@@ -198,10 +205,34 @@ pub(super) struct ProcessDraft {
     pub(super) user: Option<Account>,
     pub(super) group: Option<Account>,
     pub(super) chroot: Option<Written<PathBuf>>,
+    /// Which programs may be started.
+    pub(super) script_security: u8,
     pub(super) environment: Vec<(String, String)>,
 }
 
 impl Draft {
+    /// Nothing was said.
+    pub(super) fn new(role: Role, directory: PathBuf, usable_cores: Vec<usize>) -> Self {
+        Self {
+            role,
+            diagnostics: Diagnostics::default(),
+            directory,
+            changes_directory: false,
+            incomplete: false,
+            ignorable: Vec::new(),
+            ignores_all_unknown: false,
+            usable_cores,
+            shards: ShardsDraft::default(),
+            offloads: Offloads::default(),
+            network: NetworkDraft::default(),
+            tls: TlsDraft::default(),
+            control: ControlDraft::default(),
+            push: Vec::new(),
+            process: ProcessDraft::default(),
+            client: ClientDraft::default(),
+        }
+    }
+
     /// Whether a line with this name may be passed over when it cannot be served.
     pub(super) fn may_be_ignored(&self, name: &str) -> bool {
         self.ignores_all_unknown || self.ignorable.iter().any(|known| known == name)
@@ -296,6 +327,7 @@ impl Default for ProcessDraft {
             user: None,
             group: None,
             chroot: None,
+            script_security: 1,
             environment: Vec::new(),
         }
     }
@@ -305,4 +337,4 @@ impl Default for ProcessDraft {
 pub(super) const MTU_DEFAULT: u16 = 1500;
 
 /// OpenVPN's registered port.
-const PORT_DEFAULT: u16 = 1194;
+pub(super) const PORT_DEFAULT: u16 = 1194;

@@ -25,15 +25,71 @@ use std::path::Path;
 
 use diagnostics::Diagnostics;
 use draft::Draft;
-use settings::{Settings, usable_cores};
+use lexer::Line;
+use settings::{ClientSettings, NodeSettings, Settings, usable_cores};
+
+use crate::wire::Role;
 
 /// A configuration that was read.
 #[derive(Debug)]
 pub struct Loaded {
-    /// What to serve; `None` when `diagnostics` has errors.
-    pub settings: Option<Settings>,
+    /// What to do; `None` when `diagnostics` has errors.
+    pub configuration: Option<Configuration>,
     /// Everything that was found, errors or not.
     pub diagnostics: Diagnostics,
+    /// Whose configuration it is, errors or not.
+    pub role: Role,
+}
+
+/// What a configuration makes of a node.
+#[derive(Debug)]
+pub enum Configuration {
+    /// A server.
+    Server(Box<Settings>),
+    /// A client.
+    Client(Box<ClientConfiguration>),
+}
+
+impl Configuration {
+    /// What every node is told.
+    pub fn node(&self) -> &NodeSettings {
+        match self {
+            Self::Server(settings) => &settings.node,
+            Self::Client(client) => &client.settings.node,
+        }
+    }
+
+    /// A server's settings, `None` for a client.
+    pub fn server(self) -> Option<Settings> {
+        match self {
+            Self::Server(settings) => Some(*settings),
+            Self::Client(_) => None,
+        }
+    }
+
+    /// A client's settings, `None` for a server.
+    pub fn client(self) -> Option<ClientConfiguration> {
+        match self {
+            Self::Server(_) => None,
+            Self::Client(client) => Some(*client),
+        }
+    }
+}
+
+/// A client's settings, and what someone has to be asked before they can be used.
+#[derive(Debug)]
+pub struct ClientConfiguration {
+    /// The settings; without a login as long as there is a question.
+    pub settings: ClientSettings,
+    /// What is to be asked.
+    pub question: Option<LoginQuestion>,
+}
+
+/// `auth-user-pass` without a file, or with a file of one line: the password is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoginQuestion {
+    /// The user's name if that is known, else it is asked for, too.
+    pub username: Option<String>,
 }
 
 /// Reads a command line of OpenVPN's form, without the program's name: `--directive value...`,
@@ -44,12 +100,10 @@ pub fn load(arguments: &[String], directory: &Path) -> Loaded {
 
 /// Reads it for a process that may use these cores.
 pub(crate) fn load_on(usable_cores: Vec<usize>, arguments: &[String], directory: &Path) -> Loaded {
-    let mut draft = Draft {
-        directory: directory.to_owned(),
-        usable_cores,
-        ..Draft::default()
-    };
-    for line in command_line::read(arguments, directory) {
+    let read = command_line::read(arguments, directory);
+    let role = role(read.iter().flatten());
+    let mut draft = Draft::new(role, directory.to_owned(), usable_cores);
+    for line in read {
         match line {
             Ok(line) => directive::apply(&mut draft, &line),
             Err(diagnostic) => {
@@ -59,10 +113,22 @@ pub(crate) fn load_on(usable_cores: Vec<usize>, arguments: &[String], directory:
             }
         }
     }
-    let (settings, mut diagnostics) = assemble::assemble(draft);
+    let (configuration, mut diagnostics) = assemble::assemble(draft);
     diagnostics.sort();
     Loaded {
-        settings,
+        configuration,
         diagnostics,
+        role,
     }
 }
+
+/// Whose configuration these lines are.
+fn role<'l>(mut lines: impl Iterator<Item = &'l Line>) -> Role {
+    match lines.any(|line| OF_CLIENTS.contains(&line.name.as_str())) {
+        true => Role::Client,
+        false => Role::Server,
+    }
+}
+
+/// Lines that no server has.
+const OF_CLIENTS: [&str; 3] = ["client", "tls-client", "pull"];

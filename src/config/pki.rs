@@ -20,6 +20,7 @@ use crate::crypto::StaticKey;
 use crate::crypto::tls::rustls::Identity;
 use crate::crypto::tls::{PeerPolicy, PeerPurpose};
 use crate::limits;
+use crate::wire::Role;
 
 /// A file option whose content is at hand.
 pub(super) struct Opened {
@@ -69,6 +70,11 @@ impl Opened {
                 None
             }
         }
+    }
+
+    /// The content as text, `None` if it is none.
+    pub(super) fn text(&self) -> Option<&str> {
+        std::str::from_utf8(&self.bytes).ok()
     }
 
     pub(super) fn remark(
@@ -142,7 +148,7 @@ pub(super) fn authorities(draft: &mut Draft, ca: &Opened) -> Option<Vec<Certific
     }
 }
 
-/// The server's chain of `cert` and the key of `key`.
+/// The own chain of `cert` and the key of `key`.
 pub(super) fn identity(
     draft: &mut Draft,
     cert: Option<Opened>,
@@ -266,12 +272,11 @@ fn remark_dates(draft: &mut Draft, opened: &Opened, der: &CertificateDer<'_>) {
     } else {
         return;
     };
-    opened.remark(
-        draft,
-        Severity::Warning,
-        why,
-        Some("no client will connect"),
-    );
+    let what = match draft.role {
+        Role::Server => "no client will connect",
+        Role::Client => "no server will be trusted, or none will let this client in",
+    };
+    opened.remark(draft, Severity::Warning, why, Some(what));
 }
 
 fn remark_authority(draft: &mut Draft, opened: &Opened, der: &CertificateDer<'_>) {
@@ -281,7 +286,10 @@ fn remark_authority(draft: &mut Draft, opened: &Opened, der: &CertificateDer<'_>
     if !certificate.is_ca() {
         let subject = certificate.subject();
         let why = format!("the certificate of {subject} is not marked as an authority's");
-        let what = "`ca` names the certificate that signed those of the clients";
+        let what = match draft.role {
+            Role::Server => "`ca` names the certificate that signed those of the clients",
+            Role::Client => "`ca` names the certificate that signed that of the server",
+        };
         opened.remark(draft, Severity::Warning, why, Some(what));
     }
 }
@@ -290,19 +298,27 @@ fn remark_usage(draft: &mut Draft, opened: &Opened, der: &CertificateDer<'_>) {
     let Ok((_, certificate)) = X509Certificate::from_der(der) else {
         return;
     };
-    let for_servers = match certificate.extended_key_usage() {
-        Ok(Some(usage)) => usage.value.server_auth || usage.value.any,
-        _ => false,
+    let usage = certificate.extended_key_usage().ok().flatten();
+    let marked = usage.is_some_and(|usage| {
+        let own = match draft.role {
+            Role::Server => usage.value.server_auth,
+            Role::Client => usage.value.client_auth,
+        };
+        own || usage.value.any
+    });
+    let (own, peers, option) = match draft.role {
+        Role::Server => ("server", "clients", "remote-cert-tls server"),
+        Role::Client => ("client", "servers", "remote-cert-tls client"),
     };
     if certificate.is_ca() {
-        let why = "the certificate is that of an authority, not of a server";
-        let what = "clients may refuse it; `cert` names one that the authority signed";
-        opened.remark(draft, Severity::Warning, why, Some(what));
+        let why = format!("the certificate is that of an authority, not of a {own}");
+        let what = format!("{peers} may refuse it; `cert` names one that the authority signed");
+        opened.remark(draft, Severity::Warning, why, Some(&what));
     }
-    if !for_servers {
-        let why = "the certificate is not marked for servers";
-        let what = "clients with `remote-cert-tls server` will refuse it";
-        opened.remark(draft, Severity::Warning, why, Some(what));
+    if !marked {
+        let why = format!("the certificate is not marked for {own}s");
+        let what = format!("{peers} with `{option}` will refuse it");
+        opened.remark(draft, Severity::Warning, why, Some(&what));
     }
 }
 

@@ -1,6 +1,7 @@
 //! Whole configurations: the files of tests/configs, and one line at a time.
 
 mod addresses;
+mod client;
 mod files;
 mod process;
 mod shards;
@@ -20,7 +21,7 @@ use tempfile::TempDir;
 
 use super::diagnostics::Severity;
 use super::settings::{Bind, DeviceName, ExplicitExit, Settings, WrappingSettings};
-use super::{Loaded, load_on};
+use super::{Configuration, Loaded, load_on};
 use crate::crypto::tls::NameRule;
 use crate::crypto::{DataCipher, Digest, KeyDirection, StaticKey};
 use crate::node::log::{LogTarget, Stamp};
@@ -29,7 +30,7 @@ use crate::packet::Mssfix;
 use crate::random::SeededRandom;
 use crate::session::Renegotiation;
 
-/// A directory with an authority, a server's certificate and key, and files that are no good.
+/// A directory with an authority, certificates and keys, and files that are no good.
 struct Files(TempDir);
 
 impl Files {
@@ -42,6 +43,11 @@ impl Files {
         files.write("other.key", &KeyPair::generate().unwrap().serialize_pem());
         let certificate = server().signed_by(&key, &authority.1).unwrap();
         files.write("server.crt", &certificate.pem());
+        let mut client = server();
+        client.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let certificate = client.signed_by(&key, &authority.1).unwrap();
+        files.write("client.crt", &certificate.pem());
+        files.write("client.key", &key.serialize_pem());
         let mut expired = server();
         expired.not_before = date_time_ymd(2019, 1, 1);
         expired.not_after = date_time_ymd(2020, 1, 1);
@@ -79,7 +85,8 @@ impl Files {
     fn with(&self, lines: &str) -> Settings {
         let loaded = self.load_text(&format!("{LEAST}{lines}"));
         loaded
-            .settings
+            .configuration
+            .and_then(Configuration::server)
             .unwrap_or_else(|| panic!("{lines}: {:?}", loaded.diagnostics))
     }
 
@@ -124,7 +131,7 @@ fn files() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     names.sort();
-    assert_eq!(names.len(), 10);
+    assert_eq!(names.len(), 12);
     for name in names {
         files.write(&name, &fs::read_to_string(configs.join(&name)).unwrap());
         let loaded = files.load(&[&name]);
@@ -137,7 +144,7 @@ fn account(loaded: &Loaded, directory: &Path) -> String {
     for diagnostic in loaded.diagnostics.iter() {
         let _ = writeln!(text, "{diagnostic}");
     }
-    if let Some(settings) = &loaded.settings {
+    if let Some(Configuration::Server(settings)) = &loaded.configuration {
         let _ = writeln!(
             text,
             "\n{:?}",
@@ -208,6 +215,9 @@ fn account(loaded: &Loaded, directory: &Path) -> String {
                 &settings.node.environment
             )
         );
+    }
+    if let Some(Configuration::Client(client)) = &loaded.configuration {
+        text.push_str(&client::account(client));
     }
     text.replace(directory.to_str().unwrap(), "DIRECTORY")
 }
@@ -512,7 +522,16 @@ fn more_pushed_options_than_a_client_can_be_told() {
 fn the_command_line_overrides_the_file() {
     let files = Files::new();
     files.write("t.conf", LEAST);
-    let port = |words: &[&str]| files.load(words).settings.unwrap().listeners[0].port;
+    let port = |words: &[&str]| {
+        files
+            .load(words)
+            .configuration
+            .unwrap()
+            .server()
+            .unwrap()
+            .listeners[0]
+            .port
+    };
     files.write("t.conf", &format!("{LEAST}port 1000\n"));
     assert_eq!(port(&["--port", "2000", "--config", "t.conf"]), 1000);
     assert_eq!(port(&["--config", "t.conf", "--port", "2000"]), 2000);
@@ -528,7 +547,7 @@ fn unknown_lines_may_be_passed_over() {
         "ignore-unknown-option block-outside-dns\nblock-outside-dns\n",
     ] {
         let loaded = files.load_text(&format!("{LEAST}{lines}"));
-        assert!(loaded.settings.is_some(), "{lines}");
+        assert!(loaded.configuration.is_some(), "{lines}");
         assert_eq!(loaded.diagnostics.count(Severity::Warning), 1, "{lines}");
     }
     // Only from there on, only for one line, and never what OpenVPN would obey.
@@ -542,7 +561,7 @@ fn unknown_lines_may_be_passed_over() {
         assert!(
             files
                 .load_text(&format!("{LEAST}{lines}"))
-                .settings
+                .configuration
                 .is_none(),
             "{lines}"
         );
@@ -556,7 +575,7 @@ fn names_do_not_start_from_the_file() {
     files.write("etc/t.conf", LEAST);
     files.write("etc/ca.crt", "");
     let loaded = files.load(&["etc/t.conf"]);
-    assert!(loaded.settings.is_some(), "{:?}", loaded.diagnostics);
+    assert!(loaded.configuration.is_some(), "{:?}", loaded.diagnostics);
     fs::remove_file(files.0.path().join("ca.crt")).unwrap();
     let loaded = files.load(&["etc/t.conf"]);
     assert_eq!(
@@ -631,7 +650,7 @@ fn everything_may_be_inline() {
         block("tls-crypt", "ta.key"),
     );
     let loaded = files.load_text(&text);
-    assert!(loaded.settings.is_some(), "{:?}", loaded.diagnostics);
+    assert!(loaded.configuration.is_some(), "{:?}", loaded.diagnostics);
     assert_eq!(loaded.diagnostics.count(Severity::Warning), 0);
 }
 

@@ -174,7 +174,10 @@ impl Session {
                 Some("key-derivation") => agreement.derivation = Derivation::Exporter,
                 Some("auth-token") => self.take_token(words.next()),
                 Some("ping") => self.keepalive.ping = seconds(words.next()),
-                Some("ping-restart") => self.keepalive.ping_restart = seconds(words.next()),
+                // One time; what becomes of the client then is not the session's to decide.
+                Some("ping-restart" | "ping-exit") => {
+                    self.keepalive.ping_restart = seconds(words.next());
+                }
                 _ => {}
             }
         }

@@ -1,5 +1,7 @@
 //! What clients of each version are told, and that both ends then have the same keys.
 
+use std::time::Duration;
+
 use ringway::crypto::DataKeys;
 use ringway::limits::PUSH_MESSAGES_MAX;
 use ringway::session::{ExitChannel, LeaveReason, SessionEvent};
@@ -171,6 +173,36 @@ fn a_long_configuration_arrives_whole_in_several_messages() {
     let configured = configured.expect("the client has its configuration");
     assert_eq!(configured[2..202], routes);
     assert_eq!(configured.len(), 202 + 5);
+}
+
+#[test]
+fn a_silent_server_is_given_up_after_the_time_that_it_pushed_last() {
+    for (options, seconds) in [
+        (&["ping-restart 9", "ping-exit 5"][..], 5),
+        (&["ping-exit 5", "ping-restart 9"], 9),
+    ] {
+        let mut settings = server(Wrap::Plain);
+        settings
+            .push
+            .extend(options.iter().map(ToString::to_string));
+        let mut pair = Pair::connected(client(Wrap::Plain, V2_6), settings);
+        let silent = pair.activity();
+        let connected = pair.now;
+        while left(&pair.client_events).is_none() {
+            let next = pair.client.next_timeout().expect("it waits for something");
+            pair.now = next;
+            let now = pair.wall();
+            pair.client.handle_timeout(now, &mut pair.random, silent);
+            pair.client_events
+                .extend(std::iter::from_fn(|| pair.client.poll_event()));
+        }
+        assert_eq!(left(&pair.client_events), Some(&LeaveReason::PingRestart));
+        assert_eq!(
+            pair.now,
+            connected + Duration::from_secs(seconds),
+            "{options:?}"
+        );
+    }
 }
 
 /// The most that a configuration file is accepted with, under the longest wrapping.

@@ -330,6 +330,21 @@ fn a_key_that_does_not_fit_its_certificate_is_told() {
 }
 
 #[test]
+fn only_a_client_may_have_no_certificate() {
+    let authority = Authority::new("authority");
+    let policy = |purpose| PeerPolicy::new(vec![authority.der()], purpose).expect("usable");
+    let engine = |purpose| RustlsEngine::new(None, policy(purpose), purpose, ANY, None);
+    let server = engine(PeerPurpose::Client).expect_err("clients want to see one");
+    assert_eq!(server, "a server needs a certificate");
+    let client = engine(PeerPurpose::Server).expect("a client");
+    let outcome = handshake(&client, &plain(&authority, "gate", Usage::Server, ANY));
+    // It gets as far as the server's demand for one.
+    let refused = outcome.server_error.expect("this server wants one");
+    assert_eq!(refused.to_string(), "peer sent no certificates");
+    assert_eq!(outcome.client.peer().expect("verified").common_name, "gate");
+}
+
+#[test]
 fn an_engine_is_shared_by_connections_that_know_nothing_of_each_other() {
     let authority = Authority::new("authority");
     let server = Arc::new(plain(&authority, "gate", Usage::Server, ANY));

@@ -1,30 +1,49 @@
 //! What a configuration makes ringway serve, a row a property.
 
+mod client;
+
 use std::fmt::Write as _;
 
+use crate::config::Configuration;
 use crate::config::settings::{
-    Bind, ContactLimits, CoreList, DeviceName, ListenerSettings, Offloads, OffloadsInUse,
-    ProcessSettings, Rate, Settings, ShardSettings, WrappingSettings,
+    Bind, ContactLimits, CoreList, DeviceName, ListenerSettings, NodeSettings, Offloads,
+    OffloadsInUse, ProcessSettings, Rate, Settings, ShardSettings, WrappingSettings,
 };
 use crate::reactor::Report;
 
 /// The rows, a line each.
-pub(super) fn served(settings: &Settings, machine: &Report) -> String {
-    let mut rows = vec![("shards", shards(&settings.node.shards))];
-    rows.extend(steers(&settings.node.shards, machine).map(|how| ("steers", how)));
-    rows.push((
-        "offloads",
-        offloads(settings.node.offloads, machine).to_string(),
-    ));
+pub(super) fn served(configuration: &Configuration, machine: &Report) -> String {
+    let mut rows = match configuration {
+        Configuration::Server(settings) => server(settings, machine),
+        Configuration::Client(client) => client::rows(client, machine),
+    };
+    let node = configuration.node();
+    rows.extend(becomes(&node.process).map(|who| ("becomes", who)));
+    let socket = node.control_socket.as_ref();
+    rows.extend(socket.map(|path| ("answers", format!("on {}", path.display()))));
+    let mut text = String::new();
+    for (name, value) in rows {
+        let _ = writeln!(text, "  {name:<10} {value}");
+    }
+    text
+}
+
+type Row = (&'static str, String);
+
+fn server(settings: &Settings, machine: &Report) -> Vec<Row> {
+    let node = &settings.node;
+    let mut rows = vec![("shards", shards(&node.shards))];
+    rows.extend(steers(&node.shards, machine).map(|how| ("steers", how)));
+    rows.push(("offloads", offloads(node.offloads, machine).to_string()));
     for listener in &settings.listeners {
         rows.push(("listens", listens(listener)));
     }
     rows.extend([
-        ("device", device(settings)),
+        ("device", device(node)),
         ("network", network(settings)),
         ("between", between_clients(settings).to_owned()),
-        ("control", wrapping(&settings.node.wrapping)),
-        ("ciphers", ciphers(settings)),
+        ("control", wrapping(&node.wrapping)),
+        ("ciphers", ciphers(node)),
         ("strangers", strangers(settings.contact)),
     ]);
     rows.extend(
@@ -33,14 +52,7 @@ pub(super) fn served(settings: &Settings, machine: &Report) -> String {
             .iter()
             .map(|option| ("pushes", option.clone())),
     );
-    rows.extend(becomes(&settings.node.process).map(|who| ("becomes", who)));
-    let socket = settings.node.control_socket.as_ref();
-    rows.extend(socket.map(|path| ("answers", format!("on {}", path.display()))));
-    let mut text = String::new();
-    for (name, value) in rows {
-        let _ = writeln!(text, "  {name:<10} {value}");
-    }
-    text
+    rows
 }
 
 fn shards(shards: &ShardSettings) -> String {
@@ -108,12 +120,12 @@ fn listens(listener: &ListenerSettings) -> String {
     format!("UDP port {} of {address}", listener.port)
 }
 
-fn device(settings: &Settings) -> String {
-    let device = match &settings.node.device.name {
+fn device(node: &NodeSettings) -> String {
+    let device = match &node.device.name {
         DeviceName::Auto => "the next free tun device",
         DeviceName::Named(name) => name,
     };
-    format!("{device}, MTU {}", settings.node.device.mtu)
+    format!("{device}, MTU {}", node.device.mtu)
 }
 
 fn network(settings: &Settings) -> String {
@@ -144,8 +156,8 @@ fn wrapping(wrapping: &WrappingSettings) -> String {
     }
 }
 
-fn ciphers(settings: &Settings) -> String {
-    let names = settings.node.ciphers.iter().map(|cipher| cipher.name());
+fn ciphers(node: &NodeSettings) -> String {
+    let names = node.ciphers.iter().map(|cipher| cipher.name());
     names.collect::<Vec<_>>().join(", ")
 }
 

@@ -411,7 +411,7 @@ fn the_servers_configuration_is_served_without_a_word_of_complaint() {
         .map(crate::config::diagnostics::Diagnostic::log_line)
         .collect();
     assert_eq!(said, [""; 0]);
-    let settings = loaded.settings.unwrap();
+    let settings = loaded.configuration.unwrap().server().unwrap();
     assert_eq!(settings.listeners[0].port, 1195);
     let v4 = settings.network.v4.unwrap();
     assert_eq!(v4.server, Ipv4Addr::new(10, 9, 0, 1));

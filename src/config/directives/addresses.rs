@@ -4,62 +4,71 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipnet::{Ipv4Net, Ipv6Net};
 
+use super::client;
 use super::values::ipv4;
-use crate::config::directive::{Directive, Refusal};
+use crate::config::directive::{Directive, Refusal, Support};
 use crate::config::draft::{Draft, PoolLine, ServerLine, Written};
 use crate::config::lexer::Line;
 
 pub(super) const ROWS: &[Directive] = &[
-    Directive::served("mode", "server", (1, 1), "serve many clients", mode),
+    Directive::served("mode", "server", (1, 1), "serve many clients", mode)
+        .on_client(Support::Served(client::mode)),
     Directive::served(
         "server",
         "NETWORK NETMASK [nopool]",
         (2, 3),
         "the IPv4 network of the tunnel",
         server,
-    ),
+    )
+    .of_servers(),
     Directive::served(
         "server-ipv6",
         "NETWORK/BITS",
         (1, 1),
         "the IPv6 network of the tunnel, /64 to /124",
         server_ipv6,
-    ),
+    )
+    .of_servers(),
     Directive::served(
         "topology",
         "subnet",
         (1, 1),
         "how addresses are laid out",
         topology,
-    ),
+    )
+    .on_client(Support::Served(client::tunnel)),
     Directive::served(
         "ifconfig",
         "ADDRESS NETMASK",
         (2, 2),
         "the server's own address, where there is no `server` line",
         ifconfig,
-    ),
+    )
+    .on_client(Support::Served(client::tunnel)),
     Directive::served(
         "ifconfig-pool",
         "FIRST LAST [NETMASK]",
         (2, 3),
         "clients' addresses, after `server ... nopool` or with `ifconfig`",
         ifconfig_pool,
-    ),
+    )
+    .of_servers(),
     Directive::served(
         "ifconfig-ipv6",
         "ADDRESS/BITS REMOTE",
         (2, 2),
         "the server's own IPv6 address, where there is no `server-ipv6` line",
         ifconfig_ipv6,
-    ),
+    )
+    .on_client(Support::Served(client::tunnel)),
     Directive::served(
         "ifconfig-ipv6-pool",
         "FIRST/BITS",
         (1, 1),
         "clients' IPv6 addresses, with `ifconfig-ipv6`",
         ifconfig_ipv6_pool,
-    ),
+    )
+    .of_servers(),
     Directive::ignored(
         "ifconfig-nowarn",
         "",
@@ -73,7 +82,8 @@ pub(super) const ROWS: &[Directive] = &[
         (1, 2),
         "keep addresses over a restart",
         "remove the line; a client keeps its address while the server runs",
-    ),
+    )
+    .of_servers(),
     Directive::later(
         "ifconfig-noexec",
         "",
@@ -87,7 +97,8 @@ pub(super) const ROWS: &[Directive] = &[
         (0, 4),
         "bridge Ethernet",
         "write `dev tun` and `server NETWORK NETMASK`",
-    ),
+    )
+    .of_servers(),
 ];
 
 fn mode(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {

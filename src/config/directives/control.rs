@@ -167,14 +167,16 @@ pub(super) const ROWS: &[Directive] = &[
         (1, 1),
         "check what a tls-crypt-v2 key says of itself",
         "remove the line",
-    ),
+    )
+    .of_servers(),
     Directive::later(
         "tls-crypt-v2-max-age",
         "DAYS",
         (1, 1),
         "refuse old tls-crypt-v2 keys",
         "remove the line",
-    ),
+    )
+    .of_servers(),
     Directive::later(
         "tls-exit",
         "",
@@ -241,8 +243,7 @@ pub(super) const ROWS: &[Directive] = &[
     ),
 ];
 
-const COMPRESSION: &str =
-    "remove the line, here and on the clients: even `no` adds a byte to every packet";
+const COMPRESSION: &str = "remove the line on both sides: even `no` adds a byte to every packet";
 
 fn tls_auth(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
     if line.argument(1).is_some() {
@@ -349,7 +350,7 @@ fn cipher(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
     if DataCipher::from_name(&name).is_none() {
         draft.warn(
             line,
-            format!("`{name}` is never used: clients negotiate one of `data-ciphers`"),
+            format!("`{name}` is never used: both sides agree on one of `data-ciphers`"),
         );
     }
     Ok(())

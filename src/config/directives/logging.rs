@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::values::{number, optional};
-use crate::config::directive::{Directive, MANY, Refusal};
+use crate::config::directive::{Directive, MANY, Refusal, Support};
 use crate::config::draft::Draft;
 use crate::config::lexer::Line;
 use crate::node::log::{LogTarget, Stamp};
@@ -47,14 +47,16 @@ pub(super) const ROWS: &[Directive] = &[
         (1, 2),
         "write who is connected to a file, every 60 seconds if not written",
         status,
-    ),
+    )
+    .on_client(Support::Ignored("a client writes no status file yet")),
     Directive::served(
         "status-version",
         "1|2|3",
         (1, 1),
         "format of the status file",
         status_version,
-    ),
+    )
+    .on_client(Support::Ignored("a client writes no status file yet")),
     Directive::served(
         "machine-readable-output",
         "",

@@ -23,7 +23,8 @@ pub(super) const ROWS: &[Directive] = &[
         (0, 0),
         "let the manager admit clients",
         "without it more clients would be let in, so ringway does not start",
-    ),
+    )
+    .of_servers(),
     Directive::later(
         "management-client-user",
         "NAME",

@@ -1,7 +1,8 @@
 //! The device, and packet sizes.
 
+use super::client;
 use super::values::{number, optional};
-use crate::config::directive::{Directive, MANY, Refusal};
+use crate::config::directive::{Directive, MANY, Refusal, Support};
 use crate::config::draft::{Draft, Written};
 use crate::config::lexer::Line;
 use crate::limits;
@@ -64,14 +65,16 @@ pub(super) const ROWS: &[Directive] = &[
         (2, 2),
         "sizes of hash tables",
         "tables size themselves",
-    ),
+    )
+    .of_servers(),
     Directive::ignored(
         "bcast-buffers",
         "N",
         (1, 1),
         "buffers for broadcasts",
         "buffers come from one pool",
-    ),
+    )
+    .of_servers(),
     Directive::ignored(
         "mtu-test",
         "",
@@ -127,7 +130,8 @@ pub(super) const ROWS: &[Directive] = &[
         (1, 2),
         "largest MTU that is pushed to a client",
         "remove the line",
-    ),
+    )
+    .on_client(Support::Served(client::tun_mtu_max)),
     Directive::refused(
         "mtu-dynamic",
         "[...]",
@@ -143,7 +147,7 @@ fn dev(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
         return Err(layer_3_only());
     }
     if name == "null" {
-        return Err(Refusal::because("a server needs a device").instead("write `dev tun`"));
+        return Err(Refusal::because("packets need a device").instead("write `dev tun`"));
     }
     if name.len() > DEVICE_NAME_MAX || name.is_empty() || name.contains(['/', ' ']) {
         let why = format!("`{name}` cannot be a device: 1 to {DEVICE_NAME_MAX} bytes, no `/`");

@@ -4,10 +4,11 @@ use nix::unistd::{Group, User};
 
 use super::logging::file;
 use super::values::number;
-use crate::config::directive::{Directive, MANY, Refusal};
+use crate::config::directive::{Directive, MANY, Refusal, Support};
 use crate::config::draft::{Draft, Written};
 use crate::config::lexer::Line;
 use crate::config::settings::Account;
+use crate::wire::Role;
 
 pub(super) const ROWS: &[Directive] = &[
     Directive::served("config", "FILE", (1, 1), "read more lines here", included),
@@ -88,7 +89,8 @@ pub(super) const ROWS: &[Directive] = &[
         (1, 1),
         "files for scripts",
         "no script is started",
-    ),
+    )
+    .on_client(Support::Ignored("no script is given a file")),
     Directive::served(
         "user",
         "NAME",
@@ -194,7 +196,7 @@ fn user(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
         .ok_or_else(|| Refusal::because(format!("failed to find UID for user {name}")))?;
     let id = user.uid.as_raw();
     if id == 0 {
-        let why = "the server stays the superuser; name another, such as `nobody`";
+        let why = "the process stays the superuser; name another, such as `nobody`";
         draft.warn(line, why);
     }
     draft.process.user = Some(Account {
@@ -278,7 +280,8 @@ fn ignore_unknown_option(draft: &mut Draft, line: &Line) -> Result<(), Refusal> 
 
 fn script_security(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
     let level = number(line, 0, 0..=3)?;
-    if level > 1 {
+    draft.process.script_security = level;
+    if level > 1 && draft.role == Role::Server {
         draft.note(
             line,
             "no script is started yet, so the level has nothing to allow",

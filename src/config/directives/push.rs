@@ -1,6 +1,6 @@
 //! Options that are sent to clients.
 
-use crate::config::directive::{Directive, Refusal};
+use crate::config::directive::{Directive, Refusal, Support};
 use crate::config::draft::{Draft, Written};
 use crate::config::lexer::Line;
 
@@ -11,21 +11,24 @@ pub(super) const ROWS: &[Directive] = &[
         (1, 1),
         "send an option to every client",
         push,
-    ),
+    )
+    .on_client(Support::Ignored("a client pushes nothing")),
     Directive::refused(
         "push-reset",
         "",
         (0, 0),
         "forget the pushed options for one client",
         "it belongs to the file of one client (client-config-dir)",
-    ),
+    )
+    .of_servers(),
     Directive::refused(
         "push-remove",
         "OPTION",
         (1, 1),
         "forget one pushed option for one client",
         "it belongs to the file of one client (client-config-dir)",
-    ),
+    )
+    .of_servers(),
     Directive::refused(
         "push-continuation",
         "1|2",

@@ -5,9 +5,10 @@
 
 use std::os::unix::ffi::OsStrExt;
 
+use super::client;
 use super::logging::file;
 use super::values::number;
-use crate::config::directive::{Directive, Refusal};
+use crate::config::directive::{Directive, Refusal, Support};
 use crate::config::draft::{Draft, Written};
 use crate::config::lexer::Line;
 use crate::config::settings::{CoreList, OffloadName, SteeringChoice};
@@ -21,7 +22,8 @@ pub(super) const ROWS: &[Directive] = &[
         "shards, each with a thread, sockets and a tun queue of its own; if not written, one for \
          each core that the process may use",
         shards,
-    ),
+    )
+    .on_client(Support::Served(client::shards)),
     Directive::served(
         "ringway-cores",
         "LIST",
@@ -36,7 +38,8 @@ pub(super) const ROWS: &[Directive] = &[
         (1, 1),
         "for which side programs in the kernel may choose the shard, `both` if not written",
         steering,
-    ),
+    )
+    .on_client(Support::Ignored("a client has one shard")),
     Directive::served(
         "ringway-offload",
         "NAME on|off",

@@ -1,6 +1,7 @@
 //! Routes of the server, traffic between clients, and what a tap bridge needs.
 
-use crate::config::directive::{Directive, MANY, Refusal};
+use super::client;
+use crate::config::directive::{Directive, MANY, Refusal, Support};
 use crate::config::draft::Draft;
 use crate::config::lexer::Line;
 
@@ -11,28 +12,32 @@ pub(super) const ROWS: &[Directive] = &[
         (0, 0),
         "hand packets between clients inside the server, past the kernel and its firewall",
         client_to_client,
-    ),
+    )
+    .of_servers(),
     Directive::later(
         "route",
         "NETWORK [NETMASK [GATEWAY [METRIC]]]",
         (1, 4),
         "a route of the server into the tunnel",
         "set it with `ip route add NETWORK dev TUN` after the start",
-    ),
+    )
+    .on_client(Support::Served(client::tunnel)),
     Directive::later(
         "route-ipv6",
         "NETWORK/BITS [GATEWAY [METRIC]]",
         (1, 3),
         "an IPv6 route of the server into the tunnel",
         "set it with `ip -6 route add NETWORK dev TUN` after the start",
-    ),
+    )
+    .on_client(Support::Served(client::tunnel)),
     Directive::later(
         "route-gateway",
         "ADDRESS",
         (1, 1),
         "gateway of `route`",
         "remove the line",
-    ),
+    )
+    .on_client(Support::Served(client::tunnel)),
     Directive::later(
         "route-ipv6-gateway",
         "ADDRESS",
@@ -46,7 +51,8 @@ pub(super) const ROWS: &[Directive] = &[
         (1, 1),
         "metric of `route`",
         "remove the line",
-    ),
+    )
+    .on_client(Support::Served(client::tunnel)),
     Directive::later(
         "route-table",
         "TABLE",
@@ -60,21 +66,26 @@ pub(super) const ROWS: &[Directive] = &[
         (0, 2),
         "when routes are set",
         "remove the line",
-    ),
+    )
+    .on_client(Support::Ignored(
+        "routes are set as soon as the server has given an address",
+    )),
     Directive::later(
         "route-noexec",
         "",
         (0, 0),
         "leave routes to a script",
         "remove the line",
-    ),
+    )
+    .on_client(Support::Served(client::route_noexec)),
     Directive::later(
         "block-ipv6",
         "",
         (0, 0),
         "answer clients' IPv6 with unreachable",
         "remove the line",
-    ),
+    )
+    .on_client(Support::Served(client::tunnel)),
     Directive::later(
         "client-nat",
         "snat|dnat NETWORK NETMASK ALIAS",
@@ -88,21 +99,24 @@ pub(super) const ROWS: &[Directive] = &[
         (0, 0),
         "VLANs of a tap device",
         "tap is not served; remove the line",
-    ),
+    )
+    .of_servers(),
     Directive::later(
         "vlan-accept",
         "tagged|untagged|all",
         (1, 1),
         "VLANs of a tap device",
         "tap is not served; remove the line",
-    ),
+    )
+    .of_servers(),
     Directive::later(
         "vlan-pvid",
         "ID",
         (1, 1),
         "VLANs of a tap device",
         "tap is not served; remove the line",
-    ),
+    )
+    .of_servers(),
     Directive::ignored(
         "max-routes",
         "[N]",
@@ -116,28 +130,34 @@ pub(super) const ROWS: &[Directive] = &[
         (0, MANY),
         "send all traffic through the tunnel",
         "write `push \"redirect-gateway def1\"`: it is for clients",
-    ),
+    )
+    .on_client(Support::Served(client::tunnel)),
     Directive::refused(
         "redirect-private",
         "[FLAG...]",
         (0, MANY),
         "as `redirect-gateway`, without the default route",
         "write it as `push \"redirect-private\"`: it is for clients",
-    ),
+    )
+    .on_client(Support::Served(client::tunnel)),
     Directive::refused(
         "dhcp-option",
         "TYPE [VALUE]",
         (1, 2),
         "name servers of a client",
         "write `push \"dhcp-option DNS ADDRESS\"`: it is for clients",
-    ),
+    )
+    .on_client(Support::Served(client::tunnel)),
     Directive::refused(
         "dns",
         "server|search-domains ...",
         (1, MANY),
         "name servers of a client",
         "write `push \"dns ...\"`: it is for clients",
-    ),
+    )
+    .on_client(Support::Refused(
+        "write `dhcp-option DNS ADDRESS` and `dhcp-option DOMAIN NAME`",
+    )),
 ];
 
 fn client_to_client(draft: &mut Draft, _: &Line) -> Result<(), Refusal> {

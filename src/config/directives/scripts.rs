@@ -1,6 +1,7 @@
 //! Programs and plug-ins that OpenVPN starts.
 
-use crate::config::directive::{Directive, MANY};
+use super::client;
+use crate::config::directive::{Directive, MANY, Support};
 
 pub(super) const ROWS: &[Directive] = &[
     Directive::later(
@@ -9,43 +10,51 @@ pub(super) const ROWS: &[Directive] = &[
         (1, MANY),
         "run when the device is up",
         UNIT,
-    ),
+    )
+    .on_client(Support::Served(client::script)),
     Directive::later(
         "down",
         "COMMAND",
         (1, MANY),
         "run when the device is closed",
         UNIT,
-    ),
+    )
+    .on_client(Support::Served(client::script)),
     Directive::later(
         "down-pre",
         "",
         (0, 0),
         "run `down` before the device is closed",
         UNIT,
+    )
+    .on_client(Support::Served(client::down_pre)),
+    Directive::later("up-delay", "", (0, 0), "run `up` at the first client", UNIT).on_client(
+        Support::Always("`up` runs when the server has given an address"),
     ),
-    Directive::later("up-delay", "", (0, 0), "run `up` at the first client", UNIT),
     Directive::later(
         "up-restart",
         "",
         (0, 0),
         "run `up` and `down` at a restart",
         UNIT,
-    ),
+    )
+    .on_client(Support::Served(client::up_restart)),
     Directive::later(
         "route-up",
         "COMMAND",
         (1, MANY),
         "run when routes are set",
         UNIT,
-    ),
+    )
+    .on_client(Support::Served(client::script)),
     Directive::later(
         "route-pre-down",
         "COMMAND",
         (1, MANY),
         "run before routes are removed",
         UNIT,
-    ),
+    )
+    .on_client(Support::Served(client::script)),
     Directive::later(
         "ipchange",
         "COMMAND",
@@ -59,35 +68,42 @@ pub(super) const ROWS: &[Directive] = &[
         (1, MANY),
         "run when a client comes",
         "remove the line",
-    ),
+    )
+    .of_servers(),
     Directive::later(
         "client-disconnect",
         "COMMAND",
         (1, MANY),
         "run when a client goes",
         "remove the line",
-    ),
+    )
+    .of_servers(),
     Directive::later(
         "client-crresponse",
         "COMMAND",
         (1, MANY),
         "run when a client answers a challenge",
         "remove the line",
-    ),
+    )
+    .of_servers(),
     Directive::later(
         "learn-address",
         "COMMAND",
         (1, MANY),
         "run when an address is learnt",
         "remove the line",
-    ),
+    )
+    .of_servers(),
     Directive::later(
         "tls-verify",
         "COMMAND",
         (1, MANY),
         "run to check a certificate",
         "without it more clients would be let in, so ringway does not start",
-    ),
+    )
+    .on_client(Support::Later(
+        "without it more servers would be trusted, so ringway does not start",
+    )),
     Directive::later(
         "tls-export-cert",
         "DIRECTORY",

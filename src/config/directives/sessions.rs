@@ -1,7 +1,8 @@
 //! How many clients there are, when one is given up, and what they are told at the end.
 
+use super::client;
 use super::values::{YEAR, number, optional};
-use crate::config::directive::{Directive, Refusal};
+use crate::config::directive::{Directive, Refusal, Support};
 use crate::config::draft::{Draft, Written};
 use crate::config::lexer::Line;
 use crate::config::settings::ExplicitExit;
@@ -19,51 +20,57 @@ pub(super) const ROWS: &[Directive] = &[
         "ping",
         "SECONDS",
         (1, 1),
-        "ping clients when nothing else was sent",
+        "ping a peer when nothing else was sent",
         ping,
     ),
     Directive::served(
         "ping-restart",
         "SECONDS",
         (1, 1),
-        "give up a client that was silent for so long",
+        "give up a peer that was silent for so long",
         ping_restart,
-    ),
+    )
+    .on_client(Support::Served(client::ping_restart)),
     Directive::served(
         "max-clients",
         "N",
         (1, 1),
         "clients at the same time, 1024 if not written",
         max_clients,
-    ),
+    )
+    .on_client(Support::Ignored("it belongs to a server's configuration")),
     Directive::served(
         "duplicate-cn",
         "",
         (0, 0),
         "several clients may share a common name",
         duplicate_cn,
-    ),
+    )
+    .of_servers(),
     Directive::served(
         "explicit-exit-notify",
-        "[0|1|2]",
+        "[0|1|2|N]",
         (0, 1),
-        "what clients are told when the server stops",
+        "what clients are told when the server stops; on a client, how often the server is told",
         explicit_exit_notify,
-    ),
+    )
+    .on_client(Support::Served(client::explicit_exit_notify)),
     Directive::ignored(
         "ping-timer-rem",
         "",
         (0, 0),
         "count only with a remote address",
         "a client's address is always known",
-    ),
+    )
+    .on_client(Support::Ignored("a client always has a remote address")),
     Directive::later(
         "ping-exit",
         "SECONDS",
         (1, 1),
         "end when the peer is silent",
         "write `ping-restart`",
-    ),
+    )
+    .on_client(Support::Served(client::ping_exit)),
     Directive::later(
         "inactive",
         "SECONDS [BYTES]",

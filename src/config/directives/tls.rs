@@ -3,18 +3,19 @@
 use rustls::crypto::SupportedKxGroup;
 
 use super::values::source;
-use crate::config::directive::{Directive, MANY, Refusal};
+use crate::config::directive::{Directive, MANY, Refusal, Support};
 use crate::config::draft::{Draft, Written};
 use crate::config::lexer::Line;
 use crate::crypto::tls::NameRule;
 use crate::crypto::tls::rustls::{TlsVersion, group_by_name};
+use crate::wire::Role;
 
 pub(super) const ROWS: &[Directive] = &[
     Directive::served(
         "ca",
         "FILE",
         (1, 1),
-        "authorities that sign clients, PEM",
+        "authorities that sign the peers, PEM",
         ca,
     )
     .or_block(),
@@ -22,11 +23,11 @@ pub(super) const ROWS: &[Directive] = &[
         "cert",
         "FILE",
         (1, 1),
-        "the server's certificate and its chain, PEM",
+        "the own certificate and its chain, PEM",
         cert,
     )
     .or_block(),
-    Directive::served("key", "FILE", (1, 1), "the server's private key, PEM", key).or_block(),
+    Directive::served("key", "FILE", (1, 1), "the own private key, PEM", key).or_block(),
     Directive::served(
         "dh",
         "FILE|none",
@@ -34,14 +35,16 @@ pub(super) const ROWS: &[Directive] = &[
         "Diffie-Hellman parameters; read, and not needed",
         dh,
     )
-    .or_block(),
+    .or_block()
+    .on_client(Support::Ignored("it belongs to a server's configuration")),
     Directive::always(
         "tls-server",
         "",
         (0, 0),
         "be the TLS server",
         "ringway always is",
-    ),
+    )
+    .of_servers(),
     Directive::served(
         "tls-version-min",
         "1.2|1.3 [or-highest]",
@@ -65,14 +68,14 @@ pub(super) const ROWS: &[Directive] = &[
     ),
     Directive::served(
         "remote-cert-tls",
-        "client",
+        "client|server",
         (1, 1),
-        "clients' certificates must be marked for clients",
+        "the peers' certificates must be marked for that role",
         remote_cert_tls,
     ),
     Directive::served(
         "ns-cert-type",
-        "client",
+        "client|server",
         (1, 1),
         "obsolete form of `remote-cert-tls`",
         ns_cert_type,
@@ -81,7 +84,7 @@ pub(super) const ROWS: &[Directive] = &[
         "verify-x509-name",
         "NAME [subject|name|name-prefix]",
         (1, 2),
-        "what clients' certificates must be named",
+        "what the peers' certificates must be named",
         verify_x509_name,
     ),
     Directive::ignored(
@@ -130,7 +133,7 @@ pub(super) const ROWS: &[Directive] = &[
         "extra-certs",
         "FILE",
         (1, 1),
-        "more certificates of the server's chain",
+        "more certificates of the own chain",
         "append them to the file of `cert`",
     )
     .or_block(),
@@ -156,7 +159,8 @@ pub(super) const ROWS: &[Directive] = &[
         "refuse revoked certificates",
         "without it revoked clients would be let in, so ringway does not start",
     )
-    .or_block(),
+    .or_block()
+    .on_client(Support::Later("without it a server with a revoked certificate would be trusted, so ringway does not start")),
     Directive::later(
         "peer-fingerprint",
         "FINGERPRINT",
@@ -367,24 +371,38 @@ fn tls_groups(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
 }
 
 fn remote_cert_tls(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    let peer = peer_usage(draft);
     match line.argument(0) {
-        Some("client") => {
+        Some(usage) if usage == peer => {
             draft.tls.peer_usage = true;
             Ok(())
         }
         Some("server") => Err(Refusal::because("a server's peers are clients")
             .instead("write `remote-cert-tls client`")),
+        Some("client") => Err(Refusal::because("a client's peer is a server")
+            .instead("write `remote-cert-tls server`")),
         other => Err(
             Refusal::because(format!("`{}` is no usage", other.unwrap_or_default()))
-                .instead("write `remote-cert-tls client`"),
+                .instead(format!("write `remote-cert-tls {peer}`")),
         ),
     }
 }
 
 fn ns_cert_type(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
     remote_cert_tls(draft, line)?;
-    draft.warn(line, "obsolete, and read as `remote-cert-tls client`");
+    let peer = peer_usage(draft);
+    draft.warn(
+        line,
+        format!("obsolete, and read as `remote-cert-tls {peer}`"),
+    );
     Ok(())
+}
+
+fn peer_usage(draft: &Draft) -> &'static str {
+    match draft.role {
+        Role::Server => "client",
+        Role::Client => "server",
+    }
 }
 
 fn verify_x509_name(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {

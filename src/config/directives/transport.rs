@@ -4,8 +4,9 @@ use std::net::{IpAddr, ToSocketAddrs};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use super::client;
 use super::values::{YEAR, number, optional, seconds};
-use crate::config::directive::{Directive, MANY, Refusal};
+use crate::config::directive::{Directive, MANY, Refusal, Support};
 use crate::config::draft::{Draft, Family, Local};
 use crate::config::lexer::Line;
 use crate::config::settings::Rate;
@@ -15,38 +16,44 @@ pub(super) const ROWS: &[Directive] = &[
         "port",
         "PORT",
         (1, 1),
-        "UDP port, 1194 if not written",
+        "UDP port, 1194 if not written; on a client, that of the server",
         port,
-    ),
-    Directive::served("lport", "PORT", (1, 1), "UDP port, as `port`", port),
+    )
+    .on_client(Support::Served(client::port)),
+    Directive::served("lport", "PORT", (1, 1), "UDP port, as `port`; on a client, its own", port)
+    .on_client(Support::Served(client::lport)),
     Directive::served(
         "local",
         "ADDRESS [PORT [PROTO]]",
         (1, 3),
         "local address; lines with a port add up, each a socket of its own",
         local,
-    ),
+    )
+    .on_client(Support::Served(client::local)),
     Directive::served(
         "proto",
         "udp|udp4|udp6",
         (1, 1),
         "transport and address family",
         proto,
-    ),
+    )
+    .on_client(Support::Served(client::proto)),
     Directive::served(
         "bind",
         "[ipv6only]",
         (0, 1),
         "bind; `ipv6only` leaves IPv4 out",
         bind,
-    ),
+    )
+    .on_client(Support::Served(client::bind)),
     Directive::always(
         "multihome",
         "",
         (0, 0),
         "answer from the address that was asked",
         "replies always leave from the address that was asked",
-    ),
+    )
+    .on_client(Support::Always("a client's socket has one local address")),
     Directive::always(
         "float",
         "",
@@ -54,7 +61,8 @@ pub(super) const ROWS: &[Directive] = &[
         "follow clients to a new address",
         "the authenticated packets of a client with a peer id always move it to their address; one \
          without is known by its address",
-    ),
+    )
+    .on_client(Support::Ignored("packets are taken from the address that was dialed alone")),
     Directive::served(
         "sndbuf",
         "BYTES",
@@ -103,7 +111,8 @@ pub(super) const ROWS: &[Directive] = &[
         (2, 3),
         "pass HTTPS on to a web server",
         "it belongs to TCP; remove the line",
-    ),
+    )
+    .of_servers(),
     Directive::ignored(
         "socket-flags",
         "FLAG...",
@@ -124,7 +133,8 @@ pub(super) const ROWS: &[Directive] = &[
         (1, 1),
         "bound of a TCP client's queue",
         "ringway listens on UDP",
-    ),
+    )
+    .of_servers(),
     Directive::ignored(
         "fast-io",
         "",
@@ -145,7 +155,8 @@ pub(super) const ROWS: &[Directive] = &[
         (2, 2),
         "new sessions in so many seconds, over all shards; no bound if not written or SECONDS is 0",
         connect_freq,
-    ),
+    )
+    .of_servers(),
     Directive::served(
         "connect-freq-initial",
         "N SECONDS",
@@ -153,7 +164,8 @@ pub(super) const ROWS: &[Directive] = &[
         "answers to first packets of strangers in so many seconds, over all shards; 100 in 10 if \
          not written",
         connect_freq_initial,
-    ),
+    )
+    .of_servers(),
     Directive::later(
         "max-packet-size",
         "BYTES",
@@ -165,16 +177,18 @@ pub(super) const ROWS: &[Directive] = &[
         "nobind",
         "",
         (0, 0),
-        "do not bind",
+        "let the kernel choose the port, as a client does unless `lport`, `local` or `bind` is written",
         "a server has to bind; remove the line",
-    ),
+    )
+    .on_client(Support::Served(client::nobind)),
     Directive::refused(
         "proto-force",
         "PROTO",
         (1, 1),
         "choose among a client's remotes",
         "it belongs to a client's configuration; remove the line",
-    ),
+    )
+    .on_client(Support::Refused("remove the `remote` lines that are not meant")),
 ];
 
 fn port(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {

@@ -1,7 +1,7 @@
 //! `ifconfig` and its pools, where no `server` line does it all. What is pushed, and which line
 //! wins over which, is what OpenVPN 2.6.14 did with the same lines.
 
-use super::{Files, LEAST};
+use super::{Configuration, Files, LEAST};
 use crate::config::settings::NetworkSettings;
 
 /// The least configuration with these lines in place of its `server`.
@@ -89,7 +89,8 @@ fn addresses_without_a_server_line() {
     ] {
         let loaded = files.load_text(&text(&lines));
         let settings = loaded
-            .settings
+            .configuration
+            .and_then(Configuration::server)
             .unwrap_or_else(|| panic!("{lines}: {:?}", loaded.diagnostics));
         assert_eq!(account(&settings.network), expected, "{lines}");
         let pushed_by_keepalive = ["ping 10", "ping-restart 60"];
@@ -172,7 +173,7 @@ fn addresses_that_do_not_fit() {
         ),
     ] {
         let loaded = files.load_text(&text(&lines));
-        assert!(loaded.settings.is_none(), "{lines}");
+        assert!(loaded.configuration.is_none(), "{lines}");
         let remarks: Vec<String> = loaded.diagnostics.iter().map(ToString::to_string).collect();
         let [only] = remarks.as_slice() else {
             panic!("{lines}: {remarks:?}");
@@ -197,7 +198,7 @@ fn beside_server_the_own_address_is_that_of_server() {
         ]
     );
     assert_eq!(
-        account(&loaded.settings.unwrap().network),
+        account(&loaded.configuration.unwrap().server().unwrap().network),
         "10.8.0.1/24 255.255.255.0 10.8.0.2+253, fd00::1/64 fd00::1000+4294967295"
     );
 }

@@ -5,7 +5,7 @@ use super::Files;
 fn remarks(files: &Files, text: &str) -> (bool, Vec<String>) {
     let loaded = files.load_text(text);
     let remarks = loaded.diagnostics.iter().map(ToString::to_string);
-    (loaded.settings.is_some(), remarks.collect())
+    (loaded.configuration.is_some(), remarks.collect())
 }
 
 /// One sentence, and not all that stands in the file as missing.
@@ -25,7 +25,7 @@ fn nothing_is_missing_from_a_file_that_was_not_read() {
         ),
     ] {
         let loaded = files.load(words);
-        assert!(loaded.settings.is_none(), "{words:?}");
+        assert!(loaded.configuration.is_none(), "{words:?}");
         let remarks: Vec<String> = loaded.diagnostics.iter().map(ToString::to_string).collect();
         assert_eq!(remarks, [remark], "{words:?}");
     }

@@ -48,7 +48,7 @@ fn privileges_that_are_remarked_upon() {
     for (lines, remark) in [
         (
             "user root\n",
-            "t.conf:8: warning: user: the server stays the superuser; name another, such as \
+            "t.conf:8: warning: user: the process stays the superuser; name another, such as \
              `nobody`",
         ),
         (

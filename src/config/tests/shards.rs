@@ -137,7 +137,7 @@ fn the_second_form() {
         ],
         &["--ringway-cores", "0,1", "--config", "t.conf"],
     ] {
-        let settings = files.load(words).settings.unwrap();
+        let settings = files.load(words).configuration.unwrap().server().unwrap();
         assert_eq!(settings.node.shards.cores, [0, 1], "{words:?}");
     }
 }
@@ -222,7 +222,7 @@ fn a_slip_in_a_line_of_our_own_is_never_passed_over() {
         let lines = format!("{line}\n");
         assert_eq!(files.first_remark(&lines), remark, "{line}");
         let loaded = files.load_text(&format!("{LEAST}{lines}"));
-        assert!(loaded.settings.is_none(), "{line}");
+        assert!(loaded.configuration.is_none(), "{line}");
     }
     let name = "a".repeat(120);
     assert_eq!(
@@ -240,7 +240,7 @@ fn cores_that_the_system_does_not_tell_are_asked_for() {
         crate::config::load_on(Vec::new(), &["t.conf".to_owned()], files.0.path())
     };
     let loaded = load(LEAST);
-    assert!(loaded.settings.is_none());
+    assert!(loaded.configuration.is_none());
     let remarks: Vec<String> = loaded.diagnostics.iter().map(ToString::to_string).collect();
     assert_eq!(
         remarks,
@@ -250,5 +250,15 @@ fn cores_that_the_system_does_not_tell_are_asked_for() {
         ]
     );
     let loaded = load(&format!("{LEAST}ringway-cores 2000-2001\n"));
-    assert_eq!(loaded.settings.unwrap().node.shards.cores, [2000, 2001]);
+    assert_eq!(
+        loaded
+            .configuration
+            .unwrap()
+            .server()
+            .unwrap()
+            .node
+            .shards
+            .cores,
+        [2000, 2001]
+    );
 }

@@ -1,0 +1,94 @@
+//! Lines that mean what they mean when a server pushes them, and the programs that are told of it.
+
+use std::path::PathBuf;
+
+use nix::unistd::{AccessFlags, access};
+
+use crate::config::directive::Refusal;
+use crate::config::draft::{Draft, Written};
+use crate::config::lexer::{Line, words};
+use crate::config::settings::{OptionFault, ScriptCommand, TunnelOption};
+
+/// `route`, `ifconfig` and the like.
+pub(in crate::config::directives) fn tunnel(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    match TunnelOption::parse(&line.name, &line.arguments) {
+        Ok(Some(option)) => draft.client.options.push(option),
+        // The table leads no other line here.
+        Ok(None) => return Err(Refusal::because("it says nothing about a tunnel")),
+        Err(fault) => return Err(refusal(&fault, line)),
+    }
+    if line
+        .arguments
+        .iter()
+        .any(|flag| flag.starts_with("bypass-d"))
+    {
+        draft.note(
+            line,
+            "`bypass-dhcp` and `bypass-dns` have no effect outside of Windows",
+        );
+    }
+    Ok(())
+}
+
+fn refusal(fault: &OptionFault, line: &Line) -> Refusal {
+    let refusal = Refusal::because(fault.to_string());
+    match fault {
+        OptionFault::HostBits { network, .. } if line.name == "route" => {
+            let (address, netmask) = (network.network(), network.netmask());
+            refusal.instead(format!("write `route {address} {netmask}`"))
+        }
+        OptionFault::HostBits { network, .. } => {
+            refusal.instead(format!("write `{} {network}`", line.name))
+        }
+        OptionFault::Flag(_) => {
+            refusal.instead("the flags are `def1`, `local`, `autolocal`, `ipv6` and `!ipv4`")
+        }
+        OptionFault::BlockLocal => refusal.instead("remove the flag"),
+        OptionFault::Ipv4(word) if line.name == "route" && line.argument(0) == Some(word) => {
+            refusal.instead("names are not resolved for routes: write the address")
+        }
+        _ => refusal,
+    }
+}
+
+/// `up`, `down`, `route-up`, `route-pre-down`.
+pub(in crate::config::directives) fn script(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    if line.arguments.len() > 1 {
+        let command = line.arguments.join(" ");
+        return Err(Refusal::because("a command is one word")
+            .instead(format!("write it in quotes: {} \"{command}\"", line.name)));
+    }
+    let command = command(draft, line.argument(0).unwrap_or_default())?;
+    let scripts = &mut draft.client.scripts;
+    let place = match line.name.as_str() {
+        "up" => &mut scripts.up,
+        "down" => &mut scripts.down,
+        "route-up" => &mut scripts.route_up,
+        _ => &mut scripts.route_pre_down,
+    };
+    *place = Some(command);
+    draft.client.first_script = draft.client.first_script.take().or(Written::new((), line));
+    Ok(())
+}
+
+fn command(draft: &Draft, text: &str) -> Result<ScriptCommand, Refusal> {
+    let words = words(text).map_err(|fault| Refusal::because(fault.to_string()))?;
+    let mut words = words.into_iter();
+    let name = words
+        .next()
+        .ok_or_else(|| Refusal::because("the command is empty"))?;
+    let program = executable(draft.path(&name))
+        .map_err(|why| Refusal::because(format!("script fails with '{name}': {why}")))?;
+    Ok(ScriptCommand {
+        program,
+        arguments: words.collect(),
+    })
+}
+
+fn executable(path: PathBuf) -> Result<PathBuf, String> {
+    access(&path, AccessFlags::X_OK).map_err(|error| error.desc().to_owned())?;
+    match path.is_file() {
+        true => Ok(path),
+        false => Err("not a file".to_owned()),
+    }
+}
