@@ -30,7 +30,7 @@ pub(super) fn measure(rounds: &Rounds) -> Result<Vec<Figure>, String> {
     let figure = few.time("configuration of quickstart", None, |count| {
         for _ in 0..count {
             let loaded = config::load(&words, directory.path());
-            loaded.settings.ok_or("the configuration is refused")?;
+            loaded.configuration.ok_or("the configuration is refused")?;
         }
         Ok(())
     })?;
