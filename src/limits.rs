@@ -407,6 +407,12 @@ pub const RESOLVE_PATIENCE: Duration = Duration::from_secs(60);
 /// What the thread that changes the machine has still to do: a tunnel to bring up, and its end.
 pub const TUNNEL_JOBS: usize = 4;
 
+/// How long a script of a client may run.
+pub const SCRIPT_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often it is looked whether a script has ended.
+pub const SCRIPT_POLL: Duration = Duration::from_millis(10);
+
 /// Tunnels that a client's shard has at once: one, and one that is going.
 pub const TUNNELS_DIALED: u32 = 2;
 

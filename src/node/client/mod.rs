@@ -7,10 +7,12 @@
 mod causes;
 mod changes;
 pub mod dialer;
+mod environment;
 mod netlink;
 mod peer_info;
 mod plan;
 mod resolver;
+mod scripts;
 mod tunnel;
 
 use std::collections::VecDeque;
@@ -27,7 +29,7 @@ pub(super) use self::peer_info::peer_info;
 pub use self::resolver::Resolved;
 use self::resolver::Resolver;
 pub use self::tunnel::TunnelReport;
-use self::tunnel::{Job, Tunnel, Wanted};
+use self::tunnel::{Job, Tunnel, TunnelRules, Wanted};
 use super::event::{NodeEvent, Text, TunnelEvent};
 use super::message::{Instruction, Report};
 use super::settings::{AuthToken, ClientSettings, Login, RemoteSettings, TunnelSettings};
@@ -122,6 +124,11 @@ impl Client {
         if settings.shuffle_remotes {
             dialer::shuffle(&mut settings.remotes, random);
         }
+        let tunnel = TunnelRules {
+            scripts: settings.scripts.clone(),
+            routes_by_script: settings.routes_by_script,
+            environment: settings.node.environment.clone(),
+        };
         let rules = |remote: &RemoteSettings| RemoteRules {
             timeout: remote.timeout,
             pause: remote.pause,
@@ -134,7 +141,7 @@ impl Client {
             session,
             dialer: Dialer::new(rules, now),
             resolver: Resolver::start(reports.clone())?,
-            tunnel: Tunnel::start(device, reports.clone())?,
+            tunnel: Tunnel::start(device, tunnel, reports.clone())?,
             receive_offload,
             questions: 0,
             token: None,
@@ -374,12 +381,13 @@ impl Client {
         if pushed.token.is_some() {
             self.token = pushed.token;
         }
-        self.present.server = Some(server);
+        self.present.server = Some(server.clone());
         self.present.exit_when_silent = pushed.tunnel.exit_when_silent;
         self.present.explicit_exit = pushed.tunnel.explicit_exit.is_some();
         let wanted = Wanted {
             attempt: attempt.number,
             remote: attempt.address,
+            server,
             settings: pushed.tunnel,
         };
         if !self.tunnel.give(Job::Up(Box::new(wanted))) {

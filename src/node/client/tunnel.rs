@@ -4,18 +4,20 @@
 //! same settings as before nothing is done at all.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::thread::{self, JoinHandle};
 
 use crossbeam::channel::{self, Receiver, Sender};
+use netlink_packet_route::AddressFamily;
 
 use super::changes::Change;
-use super::netlink::Netlink;
-use super::plan;
+use super::environment::{self, Occasion};
+use super::netlink::{Netlink, gateway_of};
+use super::{plan, scripts};
 use crate::limits::TUNNEL_JOBS;
 use crate::node::event::{NodeEvent, Text, TunnelEvent};
 use crate::node::message::Report;
-use crate::node::settings::TunnelSettings;
+use crate::node::settings::{ScriptCommand, ScriptSettings, TunnelSettings};
 
 /// The thread that changes the machine. Dropping it takes the tunnel down and waits for that.
 pub(super) struct Tunnel {
@@ -39,7 +41,19 @@ pub(super) struct Wanted {
     pub(super) attempt: u64,
     /// The server's address.
     pub(super) remote: SocketAddr,
+    /// The name of its certificate.
+    pub(super) server: Text,
     pub(super) settings: TunnelSettings,
+}
+
+/// What counts for every tunnel.
+#[derive(Clone, Debug)]
+pub(super) struct TunnelRules {
+    pub(super) scripts: ScriptSettings,
+    /// Whether routes are left to a script.
+    pub(super) routes_by_script: bool,
+    /// Variables for scripts.
+    pub(super) environment: Vec<(String, String)>,
 }
 
 /// How it went.
@@ -58,13 +72,19 @@ impl Tunnel {
     ///
     /// # Errors
     /// There is no thread, no netlink, or no such device.
-    pub(super) fn start(device: &str, reports: Sender<Report>) -> io::Result<Self> {
+    pub(super) fn start(
+        device: &str,
+        rules: TunnelRules,
+        reports: Sender<Report>,
+    ) -> io::Result<Self> {
         let mut netlink = Netlink::open()?;
         let index = netlink.device(device)?;
         let (jobs, asked) = channel::bounded(TUNNEL_JOBS);
         let mut works = Works {
             netlink,
             device: device.into(),
+            rules,
+            machine: None,
             index,
             reports,
             up: None,
@@ -100,6 +120,9 @@ impl Drop for Tunnel {
 struct Works {
     netlink: Netlink,
     device: Text,
+    rules: TunnelRules,
+    /// The gateway of the machine's default route, as it was before the tunnel.
+    machine: Option<IpAddr>,
     index: u32,
     reports: Sender<Report>,
     up: Option<Up>,
@@ -134,8 +157,15 @@ impl Works {
             && up.wanted.remote.ip() == wanted.remote.ip()
         {
             let device = self.device.clone();
+            up.wanted = wanted;
             self.tell(TunnelEvent::Preserved { device });
-            return TunnelReport::Up(attempt);
+            return match self.restart_scripts() {
+                Ok(()) => TunnelReport::Up(attempt),
+                Err(Told) => {
+                    self.take_down();
+                    TunnelReport::Failed(attempt)
+                }
+            };
         }
         self.take_down();
         let mut changes = Vec::new();
@@ -160,13 +190,16 @@ impl Works {
         for change in plan::addresses(settings, self.index) {
             self.make(change, made)?;
         }
+        let default = self.netlink.default_route(AddressFamily::Inet);
+        self.machine = default.ok().flatten().as_ref().and_then(gateway_of);
+        self.run_script(UP, wanted, false)?;
         let remote = wanted.remote.ip();
         let routes = plan::routes(settings, self.index, remote, &mut self.netlink);
         let routes = routes.map_err(|error| self.failed("planning the routes", &error))?;
-        for change in routes {
+        for change in routes.into_iter().filter(|_| !self.rules.routes_by_script) {
             self.make(change, made)?;
         }
-        Ok(())
+        self.run_script(ROUTE_UP, wanted, false)
     }
 
     fn make(&mut self, change: Change, made: &mut Vec<Change>) -> Result<(), Told> {
@@ -190,6 +223,12 @@ impl Works {
         let Some(up) = self.up.take() else {
             return;
         };
+        // Who is told of the end can't hinder it.
+        let _told = self.run_script(ROUTE_PRE_DOWN, &up.wanted, false);
+        let down_before = self.rules.scripts.down_before;
+        if down_before {
+            let _told = self.run_script(DOWN, &up.wanted, false);
+        }
         for change in up.changes.iter().rev() {
             match change.undo(&mut self.netlink) {
                 Ok(()) => self.tell_undone(change),
@@ -198,6 +237,48 @@ impl Works {
                 }
             }
         }
+        if !down_before {
+            let _told = self.run_script(DOWN, &up.wanted, false);
+        }
+    }
+
+    /// The tunnel is back and the device has stayed (`up-restart`).
+    fn restart_scripts(&mut self) -> Result<(), Told> {
+        match &self.up {
+            Some(up) if self.rules.scripts.at_restart => {
+                let _goes_on = self.run_script(DOWN, &up.wanted, true);
+                self.run_script(UP, &up.wanted, true)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Runs a script, if there is one for that.
+    fn run_script(
+        &self,
+        script: &'static str,
+        wanted: &Wanted,
+        is_restart: bool,
+    ) -> Result<(), Told> {
+        let scripts = &self.rules.scripts;
+        let command: &Option<ScriptCommand> = match script {
+            UP => &scripts.up,
+            DOWN => &scripts.down,
+            ROUTE_UP => &scripts.route_up,
+            _ => &scripts.route_pre_down,
+        };
+        let Some(command) = command else {
+            return Ok(());
+        };
+        let occasion = Occasion { script, is_restart };
+        let own = &self.rules.environment;
+        let variables = environment::variables(own, wanted, &self.device, self.machine, occasion);
+        let arguments = match script {
+            UP | DOWN => environment::arguments(wanted, &self.device, occasion),
+            _ => Vec::new(),
+        };
+        let result = scripts::run(command, &arguments, &variables);
+        result.map_err(|error| self.failed(&format!("running the {script} script"), &error))
     }
 
     fn tell_made(&self, change: &Change) {
@@ -238,6 +319,11 @@ impl Works {
         let _nobody_listens = self.reports.send(Report::Event(event));
     }
 }
+
+const UP: &str = "up";
+const DOWN: &str = "down";
+const ROUTE_UP: &str = "route-up";
+const ROUTE_PRE_DOWN: &str = "route-pre-down";
 
 /// Something went wrong, and has been told.
 struct Told;
