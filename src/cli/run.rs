@@ -4,11 +4,11 @@ use std::process::ExitCode;
 
 use super::daemon::{Side, Starting};
 use super::login;
-use crate::config::settings::Settings;
+use crate::config::settings::ProcessSettings;
 use crate::config::{self, Configuration};
 use crate::crypto::NULL_CIPHER;
-use crate::node::Node;
 use crate::node::bus::Bus;
+use crate::node::{Node, StartError};
 
 /// Reads the configuration, says what is wrong with it, and serves it if it can be served.
 pub(super) fn run(words: &[String]) -> ExitCode {
@@ -28,23 +28,37 @@ pub(super) fn run(words: &[String]) -> ExitCode {
     let Some(configuration) = loaded.configuration else {
         return fail("Exiting due to fatal error");
     };
-    let settings = match configuration {
-        Configuration::Server(settings) => *settings,
+    match configuration {
+        Configuration::Server(settings) => {
+            let process = settings.node.process.clone();
+            in_its_place(&process, || Node::start(*settings, Bus::new()))
+        }
+        // The user is asked while there is a terminal.
         Configuration::Client(client) => match login::complete(*client) {
-            Ok(_) => return fail("a client cannot be run yet, only checked"),
-            Err(error) => return fail(&error.to_string()),
+            Ok(settings) => {
+                let process = settings.node.process.clone();
+                in_its_place(&process, || Node::start_client(settings, Bus::new()))
+            }
+            Err(error) => fail(&error.to_string()),
         },
-    };
+    }
+}
+
+/// Starts and runs a node in this process, or in one in the background.
+fn in_its_place(
+    process: &ProcessSettings,
+    start: impl FnOnce() -> Result<Node, StartError>,
+) -> ExitCode {
     // No thread exists yet: going to the background keeps only the one that asks for it.
-    match Side::choose(&settings.node.process) {
-        Ok(Side::Server(starting)) => serve(settings, starting),
+    match Side::choose(process) {
+        Ok(Side::Server(starting)) => serve(start, starting),
         Ok(Side::Waited(code)) => code,
         Err(error) => fail(&error.to_string()),
     }
 }
 
-fn serve(settings: Settings, starting: Starting) -> ExitCode {
-    let node = match Node::start(settings, Bus::new()) {
+fn serve(start: impl FnOnce() -> Result<Node, StartError>, starting: Starting) -> ExitCode {
+    let node = match start() {
         Ok(node) => node,
         Err(error) => return fail(&error.to_string()),
     };

@@ -68,7 +68,7 @@ pub enum NodeEvent {
         /// First address, number of addresses and bits of the network.
         v6: Option<(Ipv6Addr, u32, u8)>,
     },
-    /// The process has given up its privileges; no capability is left.
+    /// The process has given up its privileges; no other capability is left.
     Confined {
         /// Its root directory from now on, `None` if it is unchanged.
         root: Option<Text>,
@@ -76,8 +76,10 @@ pub enum NodeEvent {
         user: Option<Text>,
         /// The only group that it is in, `None` if groups are unchanged.
         group: Option<Text>,
+        /// Whether a client's thread may still change addresses and routes.
+        keeps_network: bool,
     },
-    /// Clients can connect.
+    /// Clients can connect, or the client is connected.
     InitializationComplete,
     /// Something an administrator should change, said once; the text is a whole sentence.
     Warned {

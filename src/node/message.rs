@@ -6,8 +6,7 @@ use super::event::{AdmissionRefusal, NodeEvent};
 use super::leases::Addresses;
 use super::registry::{Announcement, Notice, Order};
 use super::rounds::Answer;
-use super::shard::{Dial, DialedEvent};
-use crate::session::Farewell;
+use super::shard::{Dial, DialedEvent, HangUp};
 
 /// From a shard to the node thread.
 #[derive(Debug)]
@@ -86,12 +85,7 @@ pub enum Instruction {
     /// Reach a server.
     Dial(Box<Dial>),
     /// End a tunnel that was dialed.
-    HangUp {
-        /// Which one.
-        attempt: u64,
-        /// How the server is told.
-        farewell: Farewell,
-    },
+    HangUp(HangUp),
     /// Answer with [`Report::Status`].
     ReportStatus,
     /// Say goodbye to every client and end.

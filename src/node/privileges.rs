@@ -10,6 +10,9 @@
 //! ends the process if one thread may and another may not. Capabilities and `no_new_privs` belong to
 //! a thread and go on to those that it starts, so threads are started afterwards. The log's is
 //! older: it gives up its own with [`renounce`] when it hears of the change, and not before.
+//!
+//! A client still has addresses and routes to set: the one thread that does it is older too, and keeps
+//! the capability for that through the change of the user ([`keep_for_network`]).
 
 use std::io;
 use std::os::unix::fs::chroot;
@@ -18,7 +21,8 @@ use std::path::{Path, PathBuf};
 use nix::unistd::{self, Gid, Uid, User};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{
-    CapabilitySet, CapabilitySets, capabilities, set_capabilities, set_no_new_privs,
+    CapabilitySet, CapabilitySets, capabilities, set_capabilities, set_keep_capabilities,
+    set_no_new_privs,
 };
 
 use super::event::NodeEvent;
@@ -125,8 +129,8 @@ impl Confinement {
         renounce().map_err(PrivilegesError::Capabilities)
     }
 
-    /// What there is to tell of it.
-    pub(super) fn event(&self) -> NodeEvent {
+    /// What there is to tell of it; `keeps_network` for a client.
+    pub(super) fn event(&self, keeps_network: bool) -> NodeEvent {
         let name = |account: &Account| account.name.as_str().into();
         NodeEvent::Confined {
             root: self
@@ -135,6 +139,7 @@ impl Confinement {
                 .map(|root| root.display().to_string().as_str().into()),
             user: self.user.as_ref().map(name),
             group: self.group.as_ref().map(name),
+            keeps_network,
         }
     }
 }
@@ -166,6 +171,30 @@ pub(super) fn renounce() -> io::Result<()> {
         inheritable: CapabilitySet::empty(),
     };
     Ok(set_capabilities(None, none)?)
+}
+
+/// Has the calling thread keep what it may when the process changes its user.
+///
+/// # Errors
+/// A system call filter forbids it.
+pub(super) fn keep_for_network() -> io::Result<()> {
+    Ok(set_keep_capabilities(true)?)
+}
+
+/// Takes all capabilities from the calling thread but that for addresses and routes, as far as it
+/// has it.
+///
+/// # Errors
+/// A system call filter forbids it.
+pub(super) fn renounce_all_but_network() -> io::Result<()> {
+    set_no_new_privs(true)?;
+    let kept = capabilities(None)?.permitted & CapabilitySet::NET_ADMIN;
+    let sets = CapabilitySets {
+        effective: kept,
+        permitted: kept,
+        inheritable: CapabilitySet::empty(),
+    };
+    Ok(set_capabilities(None, sets)?)
 }
 
 /// Raises the process's limit on locked memory to at least so many bytes, or as far as it may be
@@ -333,7 +362,7 @@ mod tests {
         ));
         let confinement = Confinement::of(settings).unwrap().unwrap();
         confinement.enter().unwrap();
-        bus.publish(0, confinement.event());
+        bus.publish(0, confinement.event(false));
         let (started, rings) = mpsc::channel();
         for shard in 0..shards {
             let started = started.clone();

@@ -190,7 +190,7 @@ impl Starting {
         allow_locked_memory(locked_memory(settings.node.shards.cores.len(), ring));
         if let Some(confinement) = confinement {
             confinement.enter()?;
-            self.publish(confinement.event());
+            self.publish(confinement.event(false));
         }
         // Threads from here on: they have what is left.
         let (reporter, reports) = channel::bounded(NODE_REPORTS);

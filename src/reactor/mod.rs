@@ -20,7 +20,7 @@ mod ring;
 mod send;
 mod steering;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod tun;

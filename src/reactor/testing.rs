@@ -14,7 +14,7 @@ pub(super) fn in_own_thread(test: impl FnOnce() + Send + 'static) {
 
 /// Runs a test in a network of its own, with a loopback interface and nothing else. All that it
 /// makes there goes with it.
-pub(super) fn in_own_network(test: impl FnOnce() + Send + 'static) {
+pub(crate) fn in_own_network(test: impl FnOnce() + Send + 'static) {
     in_own_thread(|| {
         // SAFETY: takes an integer, and changes this thread's network alone.
         let result = unsafe { libc::unshare(libc::CLONE_NEWNET) };
@@ -30,7 +30,7 @@ pub(super) fn in_own_network(test: impl FnOnce() + Send + 'static) {
 }
 
 /// Runs a command in this thread's network and returns what it printed.
-pub(super) fn run(command: &str, arguments: &[&str]) -> String {
+pub(crate) fn run(command: &str, arguments: &[&str]) -> String {
     let output = Command::new(command).args(arguments).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let complaint = String::from_utf8_lossy(&output.stderr);

@@ -119,6 +119,13 @@ impl Session {
         random: &mut dyn Random,
         options: &str,
     ) -> Result<(), LeaveReason> {
+        if self.is_connected() {
+            // Wire: a server that gives tokens sends a fresh one alone, when a key was renewed.
+            let token = options
+                .split(',')
+                .find_map(|it| it.strip_prefix("auth-token "));
+            self.take_token(token);
+        }
         let Phase::Requesting(request) = &mut self.phase else {
             return Ok(());
         };
@@ -152,7 +159,9 @@ impl Session {
             control_exit: false,
             dynamic_tls_crypt: false,
         };
-        for option in options {
+        let filter = self.pull_filter.clone();
+        let follows = |option: &&String| filter.as_ref().is_none_or(|filter| filter(option));
+        for option in options.iter().filter(follows) {
             let mut words = option.split_ascii_whitespace();
             let seconds = |word: Option<&str>| {
                 word.and_then(|word| word.parse().ok())

@@ -1,6 +1,8 @@
-//! A client's login: what it tells the server inside TLS, in every key generation.
+//! What is a client's own in a session: its login, which it tells the server inside TLS in every key
+//! generation, and what it takes of what the server says.
 
 use std::fmt;
+use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
@@ -22,6 +24,9 @@ impl fmt::Debug for Credentials {
             .finish_non_exhaustive()
     }
 }
+
+/// Whether a client's session follows an option that its server pushes.
+pub type PullFilter = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
 #[cfg(test)]
 mod tests {

@@ -24,7 +24,7 @@ mod state;
 mod timer;
 
 pub use agreement::{Agreement, Derivation, NoCommonCipher, choose_cipher};
-pub use credentials::Credentials;
+pub use credentials::{Credentials, PullFilter};
 pub use event::{
     Admission, ControlDrop, ExitChannel, Farewell, Grant, LeaveReason, PeerIdentity, SessionEvent,
     V4Grant, V6Grant,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::agreement::Agreement;
 use super::client;
-use super::credentials::Credentials;
+use super::credentials::{Credentials, PullFilter};
 use super::event::{ControlDrop, ExitChannel, Farewell, LeaveReason, SessionEvent};
 use super::negotiation::{self, Negotiation, Stage};
 use super::reliable::Received;
@@ -38,6 +38,8 @@ pub struct Session {
     pub(super) phase: Phase,
     /// Client: how it logs in, if it does.
     pub(super) credentials: Option<Credentials>,
+    /// Client: what it follows of what is pushed; everything without it.
+    pub(super) pull_filter: Option<PullFilter>,
     pub(super) keepalive: Keepalive,
     pub(super) timers: Timers,
     events: VecDeque<SessionEvent>,
@@ -162,6 +164,7 @@ impl Session {
             outgoing: None,
             phase: Phase::Meeting,
             credentials: None,
+            pull_filter: None,
             keepalive: Keepalive {
                 ping: timing.ping,
                 ping_restart: timing.ping_restart,
@@ -179,6 +182,16 @@ impl Session {
         let credentials = Some(credentials);
         Self {
             credentials,
+            ..self
+        }
+    }
+
+    /// The same session of a client that follows only what passes this filter.
+    #[must_use]
+    pub fn with_pull_filter(self, filter: PullFilter) -> Self {
+        let pull_filter = Some(filter);
+        Self {
+            pull_filter,
             ..self
         }
     }

@@ -54,6 +54,7 @@ mod lifecycle;
 mod machine;
 mod matrix;
 mod options;
+mod outgoing;
 mod own_directives;
 mod reconnects;
 mod renegotiation;

@@ -104,6 +104,12 @@ impl ServerConfig {
         self
     }
 
+    /// Takes the lines away that push the routes to the LAN.
+    pub(crate) fn without_pushed_routes(mut self) -> Self {
+        self.lines.retain(|line| !line.starts_with("push \"route"));
+        self
+    }
+
     /// The file's text.
     pub(crate) fn text(&self) -> String {
         self.lines.iter().map(|line| format!("{line}\n")).collect()
@@ -121,6 +127,17 @@ impl Server {
     pub(crate) fn start(site: &Site, config: &ServerConfig) -> Self {
         let path = site.topology.write("server.conf", config.text());
         Self::start_with(site, &["--config", &path.display().to_string()])
+    }
+
+    /// Starts this program as the server, whichever one is under test, and waits until clients can
+    /// connect.
+    pub(crate) fn start_program(site: &Site, config: &ServerConfig, program: &str) -> Self {
+        let path = site.topology.write("server.conf", config.text());
+        let namespace = site.topology.server.name();
+        let arguments = ["--config", &path.display().to_string()];
+        let process = Process::spawn("the server", namespace, program, &arguments);
+        process.wait_for(READY);
+        Self { process }
     }
 
     /// Starts the server with these arguments and waits until clients can connect.

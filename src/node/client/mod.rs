@@ -18,7 +18,7 @@ mod tunnel;
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU8, NonZeroU32};
 use std::sync::Arc;
 
 use crossbeam::channel::Sender;
@@ -29,15 +29,18 @@ pub(super) use self::peer_info::peer_info;
 pub use self::resolver::Resolved;
 use self::resolver::Resolver;
 pub use self::tunnel::TunnelReport;
-use self::tunnel::{Job, Tunnel, TunnelRules, Wanted};
+use self::tunnel::{Job, Wanted};
+pub(super) use self::tunnel::{Tunnel, TunnelRules};
 use super::event::{NodeEvent, Text, TunnelEvent};
 use super::message::{Instruction, Report};
-use super::settings::{AuthToken, ClientSettings, Login, RemoteSettings, TunnelSettings};
-use super::shard::{Dial, DialedEvent};
+use super::settings::{
+    AuthToken, ClientSettings, FilterAction, Login, PullRules, RemoteSettings, TunnelSettings,
+};
+use super::shard::{Dial, DialedEvent, HangUp};
 use crate::limits::{RECEIVE_BUFFER, SEND_BUFFER};
 use crate::random::Random;
 use crate::reactor::{Family, Listen, UdpError, UdpSocket};
-use crate::session::{Credentials, Farewell, LeaveReason, SessionSettings};
+use crate::session::{Credentials, Farewell, LeaveReason, PullFilter, SessionSettings};
 use crate::time::Monotonic;
 
 /// The client's side of a node.
@@ -45,6 +48,10 @@ pub(super) struct Client {
     settings: ClientSettings,
     session: Arc<SessionSettings>,
     receive_offload: bool,
+    /// What sessions follow of what is pushed.
+    filter: PullFilter,
+    /// Since when no name was found.
+    unresolved_since: Option<Monotonic>,
     dialer: Dialer,
     resolver: Resolver,
     tunnel: Tunnel,
@@ -91,7 +98,7 @@ struct Present {
     /// Whether the login was by the server's token.
     by_token: bool,
     exit_when_silent: bool,
-    explicit_exit: bool,
+    explicit_exit: Option<NonZeroU8>,
     server: Option<Text>,
 }
 
@@ -105,13 +112,13 @@ enum Life {
 }
 
 impl Client {
-    /// A client on this device that begins at once.
+    /// A client that begins at once.
     ///
     /// # Errors
-    /// A thread or netlink can't be had.
+    /// A thread can't be had.
     pub(super) fn start(
         rules: ClientRules,
-        device: &str,
+        tunnel: Tunnel,
         reports: &Sender<Report>,
         random: &mut dyn Random,
         now: Monotonic,
@@ -124,11 +131,6 @@ impl Client {
         if settings.shuffle_remotes {
             dialer::shuffle(&mut settings.remotes, random);
         }
-        let tunnel = TunnelRules {
-            scripts: settings.scripts.clone(),
-            routes_by_script: settings.routes_by_script,
-            environment: settings.node.environment.clone(),
-        };
         let rules = |remote: &RemoteSettings| RemoteRules {
             timeout: remote.timeout,
             pause: remote.pause,
@@ -141,8 +143,10 @@ impl Client {
             session,
             dialer: Dialer::new(rules, now),
             resolver: Resolver::start(reports.clone())?,
-            tunnel: Tunnel::start(device, tunnel, reports.clone())?,
+            tunnel,
             receive_offload,
+            filter: filter(settings.pull.clone()),
+            unresolved_since: None,
             questions: 0,
             token: None,
             present: Present::default(),
@@ -181,6 +185,16 @@ impl Client {
             }
             Vec::new()
         });
+        if addresses.is_empty() {
+            let since = *self.unresolved_since.get_or_insert(now);
+            let patience = self.settings.resolve_patience;
+            if patience.is_some_and(|patience| now.since(since) >= patience) {
+                let (cause, failed) = ("resolv-retry".into(), true);
+                return self.stop(Some(Ending { cause, failed }));
+            }
+        } else {
+            self.unresolved_since = None;
+        }
         self.dialer.resolved(addresses, now);
         self.take_steps(now);
     }
@@ -324,7 +338,7 @@ impl Client {
         self.present = Present {
             by_token: self.token.is_some(),
             exit_when_silent: self.settings.exit_when_silent,
-            explicit_exit: self.settings.explicit_exit.is_some(),
+            explicit_exit: self.settings.explicit_exit,
             server: None,
         };
         self.instruct(Instruction::Dial(Box::new(Dial {
@@ -333,6 +347,7 @@ impl Client {
             remote,
             settings: Arc::clone(&self.session),
             credentials: credentials(self.settings.login.as_ref(), self.token.as_ref()),
+            filter: self.filter.clone(),
             mssfix: self.settings.node.mssfix,
         })));
     }
@@ -383,7 +398,7 @@ impl Client {
         }
         self.present.server = Some(server.clone());
         self.present.exit_when_silent = pushed.tunnel.exit_when_silent;
-        self.present.explicit_exit = pushed.tunnel.explicit_exit.is_some();
+        self.present.explicit_exit = pushed.tunnel.explicit_exit;
         let wanted = Wanted {
             attempt: attempt.number,
             remote: attempt.address,
@@ -433,18 +448,25 @@ impl Client {
     }
 
     fn hang_up(&mut self, attempt: u64) {
-        let farewell = Farewell::Silent;
-        self.instruct(Instruction::HangUp { attempt, farewell });
+        self.instruct(Instruction::HangUp(HangUp {
+            attempt,
+            farewell: Farewell::Silent,
+            exit_notices: 0,
+        }));
     }
 
     fn hang_up_at_end(&mut self) {
         if let Some(Attempt { number, .. }) = self.dialer.attempt() {
-            let farewell = match self.present.explicit_exit && self.dialer.is_connected() {
-                true => Farewell::Exit,
-                false => Farewell::Silent,
-            };
-            let attempt = number;
-            self.instruct(Instruction::HangUp { attempt, farewell });
+            let notices = self.present.explicit_exit;
+            let notices = notices.filter(|_| self.dialer.is_connected());
+            self.instruct(Instruction::HangUp(HangUp {
+                attempt: number,
+                farewell: match notices {
+                    Some(_) => Farewell::Exit,
+                    None => Farewell::Silent,
+                },
+                exit_notices: notices.map_or(0, NonZeroU8::get),
+            }));
         }
     }
 
@@ -469,6 +491,11 @@ impl Client {
     fn publish(&mut self, event: NodeEvent) {
         self.errands.push_back(Errand::Publish(event));
     }
+}
+
+/// What passes the `pull-filter` lines.
+fn filter(rules: PullRules) -> PullFilter {
+    Arc::new(move |option| rules.action(option) == FilterAction::Accept)
 }
 
 /// What to log in with: the server's token in place of the password, where there is one.

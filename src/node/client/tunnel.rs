@@ -17,10 +17,11 @@ use super::{plan, scripts};
 use crate::limits::TUNNEL_JOBS;
 use crate::node::event::{NodeEvent, Text, TunnelEvent};
 use crate::node::message::Report;
-use crate::node::settings::{ScriptCommand, ScriptSettings, TunnelSettings};
+use crate::node::privileges::{keep_for_network, renounce_all_but_network};
+use crate::node::settings::{ClientSettings, ScriptCommand, ScriptSettings, TunnelSettings};
 
 /// The thread that changes the machine. Dropping it takes the tunnel down and waits for that.
-pub(super) struct Tunnel {
+pub(in crate::node) struct Tunnel {
     jobs: Option<Sender<Job>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -32,6 +33,8 @@ pub(super) enum Job {
     Up(Box<Wanted>),
     /// Take the tunnel down.
     Down,
+    /// Keep no more privileges than that needs: the process has given up its own.
+    Confine,
 }
 
 /// A tunnel as it is to be.
@@ -48,12 +51,23 @@ pub(super) struct Wanted {
 
 /// What counts for every tunnel.
 #[derive(Clone, Debug)]
-pub(super) struct TunnelRules {
+pub(in crate::node) struct TunnelRules {
     pub(super) scripts: ScriptSettings,
     /// Whether routes are left to a script.
     pub(super) routes_by_script: bool,
     /// Variables for scripts.
     pub(super) environment: Vec<(String, String)>,
+}
+
+impl TunnelRules {
+    /// What a client's settings say.
+    pub(in crate::node) fn of(settings: &ClientSettings) -> Self {
+        Self {
+            scripts: settings.scripts.clone(),
+            routes_by_script: settings.routes_by_script,
+            environment: settings.node.environment.clone(),
+        }
+    }
 }
 
 /// How it went.
@@ -72,7 +86,7 @@ impl Tunnel {
     ///
     /// # Errors
     /// There is no thread, no netlink, or no such device.
-    pub(super) fn start(
+    pub(in crate::node) fn start(
         device: &str,
         rules: TunnelRules,
         reports: Sender<Report>,
@@ -89,13 +103,25 @@ impl Tunnel {
             reports,
             up: None,
         };
+        let (ready, kept) = channel::bounded(1);
         let thread = thread::Builder::new()
             .name("tunnel".to_owned())
-            .spawn(move || works.run(&asked))?;
-        Ok(Self {
+            .spawn(move || {
+                let _nobody_waits = ready.send(keep_for_network());
+                works.run(&asked);
+            })?;
+        let tunnel = Self {
             jobs: Some(jobs),
             thread: Some(thread),
-        })
+        };
+        kept.recv().map_err(io::Error::other)??;
+        Ok(tunnel)
+    }
+
+    /// The process has given up its privileges.
+    pub(in crate::node) fn is_confined(&self) {
+        // Nothing was given before.
+        let _has_room = self.give(Job::Confine);
     }
 
     /// Gives the thread something to do, behind what it has. False if it has too much: the caller
@@ -142,6 +168,12 @@ impl Works {
                 Job::Down => {
                     self.take_down();
                     TunnelReport::Down
+                }
+                Job::Confine => {
+                    if let Err(error) = renounce_all_but_network() {
+                        let _told = self.failed("giving up privileges", &error);
+                    }
+                    continue;
                 }
             };
             // Who has gone does not wait.
@@ -196,7 +228,8 @@ impl Works {
         let remote = wanted.remote.ip();
         let routes = plan::routes(settings, self.index, remote, &mut self.netlink);
         let routes = routes.map_err(|error| self.failed("planning the routes", &error))?;
-        for change in routes.into_iter().filter(|_| !self.rules.routes_by_script) {
+        let by_script = self.rules.routes_by_script;
+        for change in routes.into_iter().filter(|_| !by_script) {
             self.make(change, made)?;
         }
         self.run_script(ROUTE_UP, wanted, false)
@@ -327,3 +360,212 @@ const ROUTE_PRE_DOWN: &str = "route-pre-down";
 
 /// Something went wrong, and has been told.
 struct Told;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::node::settings::{
+        Bypass, DefaultRoute, Destination, Redirect, TunnelRoute, V4Address, V6Address, Via,
+    };
+    use crate::reactor::testing::{in_own_network, run};
+
+    /// A machine with a network and a default route, and a device for the tunnel.
+    struct Machine {
+        tunnel: Tunnel,
+        reports: Receiver<Report>,
+        before: String,
+    }
+
+    impl Machine {
+        fn new() -> Self {
+            for words in [
+                "link add outer type dummy",
+                "address add 192.0.2.2/24 dev outer",
+                "link set outer up",
+                "route add default via 192.0.2.1 metric 5",
+                "link add inner type dummy",
+                "link set inner up",
+            ] {
+                ip(words);
+            }
+            let (reporter, reports) = channel::unbounded();
+            let rules = TunnelRules {
+                scripts: ScriptSettings::default(),
+                routes_by_script: false,
+                environment: Vec::new(),
+            };
+            Self {
+                tunnel: Tunnel::start("inner", rules, reporter).unwrap(),
+                reports,
+                before: shown(),
+            }
+        }
+
+        /// What becomes of a job, and how many changes were told on the way.
+        fn does(&self, job: Job) -> (TunnelReport, usize) {
+            assert!(self.tunnel.give(job));
+            let mut changes = 0;
+            loop {
+                match self.reports.recv_timeout(Duration::from_secs(60)).unwrap() {
+                    Report::Tunnel(report) => return (report, changes),
+                    Report::Event(NodeEvent::Tunnel(TunnelEvent::DeviceUp { .. })) => {}
+                    Report::Event(_) => changes += 1,
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+
+        fn brings_up(&self, attempt: u64, settings: TunnelSettings) -> (TunnelReport, usize) {
+            self.does(Job::Up(Box::new(Wanted {
+                attempt,
+                remote: "203.0.113.9:1194".parse().unwrap(),
+                server: "vpn".into(),
+                settings,
+            })))
+        }
+    }
+
+    fn ip(words: &str) -> String {
+        run("ip", &words.split(' ').collect::<Vec<_>>())
+    }
+
+    fn shown() -> String {
+        let all = ["-o address show", "route show", "-6 route show"];
+        all.map(ip).concat()
+    }
+
+    fn settings(routes: &[(&str, Via)]) -> TunnelSettings {
+        let route = |&(network, via): &(&str, Via)| TunnelRoute {
+            destination: Destination::Network(network.parse().unwrap()),
+            via,
+            metric: None,
+        };
+        TunnelSettings {
+            v4: Some(V4Address::Subnet {
+                address: "10.8.0.2/24".parse().unwrap(),
+                gateway: None,
+            }),
+            v6: Some(V6Address {
+                address: "fd08::2/64".parse().unwrap(),
+                gateway: "fd08::1".parse().unwrap(),
+            }),
+            mtu: 1400,
+            routes: routes.iter().map(route).collect(),
+            redirect: None,
+            block_ipv6: false,
+            dhcp_options: Vec::new(),
+            environment: Vec::new(),
+            exit_when_silent: false,
+            explicit_exit: None,
+            send_buffer: None,
+            receive_buffer: None,
+        }
+    }
+
+    #[test]
+    fn a_tunnel_is_brought_up_kept_changed_and_taken_down() {
+        in_own_network(|| {
+            let machine = Machine::new();
+            let first = settings(&[("10.90.0.0/24", Via::Tunnel), ("fd90::/64", Via::Tunnel)]);
+            assert_eq!(
+                machine.brings_up(1, first.clone()),
+                (TunnelReport::Up(1), 4)
+            );
+            let routes = shown();
+            for line in [
+                "10.90.0.0/24 dev inner scope link",
+                "fd90::/64 dev inner",
+                "inet 10.8.0.2/24 brd 10.8.0.255",
+                "inet6 fd08::2/64",
+            ] {
+                assert!(routes.contains(line), "no {line}:\n{routes}");
+            }
+            assert!(ip("link show inner").contains("mtu 1400"));
+            // Told once: that all is as it was.
+            assert_eq!(machine.brings_up(2, first), (TunnelReport::Up(2), 1));
+            assert_eq!(shown(), routes);
+
+            let gateway = Via::Gateway("192.0.2.77".parse().unwrap());
+            let second = settings(&[("10.91.0.0/24", gateway), ("10.92.0.0/24", Via::Machine)]);
+            assert_eq!(machine.brings_up(3, second).0, TunnelReport::Up(3));
+            let routes = shown();
+            assert!(!routes.contains("10.90.0.0/24"), "{routes}");
+            assert!(routes.contains("10.91.0.0/24 via 192.0.2.77"), "{routes}");
+            assert!(routes.contains("10.92.0.0/24 via 192.0.2.1"), "{routes}");
+            assert_eq!(machine.does(Job::Down).0, TunnelReport::Down);
+            assert_eq!(shown(), machine.before);
+        });
+    }
+
+    #[test]
+    fn the_default_route_is_halved_or_replaced_and_comes_back() {
+        in_own_network(|| {
+            let machine = Machine::new();
+            for (how, lines) in [
+                (
+                    DefaultRoute::Halves,
+                    &[
+                        "0.0.0.0/1 dev inner",
+                        "128.0.0.0/1 dev inner",
+                        "default via",
+                    ][..],
+                ),
+                (DefaultRoute::Replaced, &["default dev inner"]),
+            ] {
+                let redirect = Redirect {
+                    v4: true,
+                    v6: true,
+                    how,
+                    bypass: Bypass::Always,
+                };
+                let settings = TunnelSettings {
+                    redirect: Some(redirect),
+                    block_ipv6: true,
+                    ..settings(&[])
+                };
+                assert_eq!(machine.brings_up(1, settings).0, TunnelReport::Up(1));
+                let routes = shown();
+                let server = "203.0.113.9 via 192.0.2.1 dev outer";
+                for line in lines.iter().chain(&[server, "unreachable 2000::/4"]) {
+                    assert!(routes.contains(line), "{how:?}: no {line}:\n{routes}");
+                }
+                assert_eq!(machine.does(Job::Down).0, TunnelReport::Down);
+                assert_eq!(shown(), machine.before, "{how:?}");
+            }
+        });
+    }
+
+    #[test]
+    fn a_step_that_is_refused_undoes_all_before_it() {
+        in_own_network(|| {
+            let machine = Machine::new();
+            let nowhere = Via::Gateway("198.51.100.1".parse().unwrap());
+            ip("route del default");
+            let before = shown();
+            for routes in [
+                &[("10.90.0.0/24", Via::Tunnel), ("10.91.0.0/24", nowhere)][..],
+                &[("10.90.0.0/24", Via::Machine)],
+            ] {
+                let (report, told) = machine.brings_up(5, settings(routes));
+                assert_eq!(report, TunnelReport::Failed(5));
+                assert!(told > 1, "what was refused, and what was undone");
+                assert_eq!(shown(), before);
+            }
+        });
+    }
+
+    #[test]
+    fn what_is_there_already_is_nobodys_to_remove() {
+        in_own_network(|| {
+            let machine = Machine::new();
+            ip("route add 10.90.0.0/24 dev outer");
+            let before = shown();
+            let settings = settings(&[("10.90.0.0/24", Via::Tunnel)]);
+            assert_eq!(machine.brings_up(1, settings).0, TunnelReport::Up(1));
+            drop(machine);
+            assert_eq!(shown(), before);
+        });
+    }
+}

@@ -112,22 +112,15 @@ impl<'a> Page<'a> {
                 let address = FamilyAddress(*address);
                 self.say(INFO, format_args!("{family} link local (bound): {address}"));
             }
-            NodeEvent::PoolOpened { v4, v6 } => {
-                if let Some((base, size)) = v4 {
-                    self.say(
-                        POOL,
-                        format_args!("IFCONFIG POOL IPv4: base={base} size={size}"),
-                    );
-                }
-                if let Some((base, size, bits)) = v6 {
-                    self.say(
-                        POOL,
-                        format_args!("IFCONFIG POOL IPv6: base={base} size={size} netbits={bits}"),
-                    );
-                }
-            }
-            NodeEvent::Confined { root, user, group } => {
+            NodeEvent::PoolOpened { v4, v6 } => self.pool_opened(*v4, *v6),
+            NodeEvent::Confined {
+                root,
+                user,
+                group,
+                keeps_network,
+            } => {
                 self.confined(root.as_deref(), user.as_deref(), group.as_deref());
+                self.retained(*keeps_network);
             }
             NodeEvent::InitializationComplete => {
                 self.say(INFO, format_args!("Initialization Sequence Completed"));
@@ -271,6 +264,29 @@ impl<'a> Page<'a> {
         }
     }
 
+    fn pool_opened(&mut self, v4: Option<(Ipv4Addr, u32)>, v6: Option<(Ipv6Addr, u32, u8)>) {
+        if let Some((base, size)) = v4 {
+            self.say(
+                POOL,
+                format_args!("IFCONFIG POOL IPv4: base={base} size={size}"),
+            );
+        }
+        if let Some((base, size, bits)) = v6 {
+            self.say(
+                POOL,
+                format_args!("IFCONFIG POOL IPv6: base={base} size={size} netbits={bits}"),
+            );
+        }
+    }
+
+    fn retained(&mut self, keeps_network: bool) {
+        let retained = match keeps_network {
+            true => "CAP_NET_ADMIN",
+            false => "none",
+        };
+        self.say(INFO, format_args!("Capabilities retained: {retained}"));
+    }
+
     fn confined(&mut self, root: Option<&str>, user: Option<&str>, group: Option<&str>) {
         if let Some(root) = root {
             self.say(
@@ -284,7 +300,6 @@ impl<'a> Page<'a> {
         if let Some(group) = group {
             self.say(INFO, format_args!("GID set to {group}"));
         }
-        self.say(INFO, format_args!("Capabilities retained: none"));
     }
 
     fn tls_started(&mut self, client: &ClientTag, session: SessionId) {

@@ -70,7 +70,10 @@ impl<E: Edges> Shard<E> {
             SessionEvent::ExitNoticeDue => {
                 let mut notice = Vec::new();
                 OccMessage::Exit.emit(&mut notice);
-                self.send_payload(key, &notice, now);
+                let dialed = self.connections.get(key).and_then(|it| it.dialed);
+                for _ in 0..dialed.map_or(1, |dialed| dialed.exit_notices) {
+                    self.send_payload(key, &notice, now);
+                }
             }
             SessionEvent::Left(reason) => self.left(key, &reason, now),
             SessionEvent::Configured(options) => self.configured(key, options, now),

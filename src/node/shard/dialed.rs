@@ -15,7 +15,7 @@ use crate::node::event::{ClientEvent, ClientTag, Text};
 use crate::node::message::Report;
 use crate::packet::{Mssfix, NewPeer, Numbering, Path};
 use crate::reactor::UdpSocket;
-use crate::session::{Credentials, Farewell, LeaveReason, Session, SessionSettings};
+use crate::session::{Credentials, Farewell, LeaveReason, PullFilter, Session, SessionSettings};
 use crate::time::Now;
 use crate::wire::PeerId;
 
@@ -31,6 +31,8 @@ pub struct Dial {
     pub settings: Arc<SessionSettings>,
     /// What it logs in with, if it does.
     pub credentials: Option<Credentials>,
+    /// What it follows of what the server pushes.
+    pub filter: PullFilter,
     /// The clamp on TCP segments inside the tunnel.
     pub mssfix: Mssfix,
 }
@@ -43,6 +45,17 @@ impl fmt::Debug for Dial {
             .field("remote", &self.remote)
             .finish_non_exhaustive()
     }
+}
+
+/// The end of a tunnel that was dialed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HangUp {
+    /// Which one.
+    pub attempt: u64,
+    /// How the server is told.
+    pub farewell: Farewell,
+    /// How many times it is told so, if that is by the data channel, where nobody acknowledges.
+    pub exit_notices: u8,
 }
 
 /// What happens to a dialed tunnel.
@@ -72,6 +85,8 @@ pub(super) struct Dialed {
     answered: bool,
     /// Whether it stays until the server has acknowledged the last words.
     lingers: bool,
+    /// How many times a server is told by the data channel that we leave.
+    pub(super) exit_notices: u8,
 }
 
 impl<E: Edges> Shard<E> {
@@ -86,6 +101,7 @@ impl<E: Edges> Shard<E> {
     fn begin_dialed(&mut self, dial: Dial, now: Now) -> Result<(), String> {
         let session = Session::connect(dial.settings, now, &mut *self.random);
         let session = session.map_err(|reason| reason.to_string())?;
+        let session = session.with_pull_filter(dial.filter);
         let session = match dial.credentials {
             Some(credentials) => session.with_credentials(credentials),
             None => session,
@@ -101,6 +117,7 @@ impl<E: Edges> Shard<E> {
             mssfix: dial.mssfix,
             answered: false,
             lingers: false,
+            exit_notices: 1,
         };
         let key = self.connections.insert_dialed(now, session, path, dialed);
         self.service(key, now);
@@ -108,10 +125,20 @@ impl<E: Edges> Shard<E> {
     }
 
     /// Ends a dialed session.
-    pub(super) fn hang_up(&mut self, attempt: u64, farewell: Farewell, now: Now) {
+    pub(super) fn hang_up(&mut self, hang_up: HangUp, now: Now) {
+        let HangUp {
+            attempt,
+            farewell,
+            exit_notices,
+        } = hang_up;
         let Some(key) = self.connections.by_attempt(attempt) else {
             return;
         };
+        if let Some(connection) = self.connections.get_mut(key)
+            && let Some(dialed) = &mut connection.dialed
+        {
+            dialed.exit_notices = exit_notices;
+        }
         self.close_dialed(key, farewell, now);
         self.service(key, now);
     }

@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use self::backlog::Backlog;
 use self::connections::{Connections, Key};
-pub use self::dialed::{Dial, DialedEvent};
+pub use self::dialed::{Dial, DialedEvent, HangUp};
 pub use self::edges::{Congestion, Edges};
 use self::io::Io;
 use self::registration::Registration;
@@ -220,7 +220,7 @@ impl<E: Edges> Shard<E> {
             Instruction::Release { session } => self.release(session, now),
             Instruction::Forget { session } => self.registration.forget(session),
             Instruction::Dial(dial) => self.dial(*dial, now),
-            Instruction::HangUp { attempt, farewell } => self.hang_up(attempt, farewell, now),
+            Instruction::HangUp(hang_up) => self.hang_up(hang_up, now),
             Instruction::Announce(announcement) => self.follow(&announcement),
             Instruction::ReportStatus => {
                 let answer = Box::new(Answer {

@@ -6,7 +6,7 @@ use crossbeam::channel;
 
 use super::{Starting, offloads, open_reporting, rules, shards, share_out};
 use crate::limits::{NODE_REPORTS, locked_memory};
-use crate::node::client::{Client, ClientRules};
+use crate::node::client::{Client, ClientRules, Tunnel, TunnelRules};
 use crate::node::event::NodeEvent;
 use crate::node::leases::AddressPool;
 use crate::node::privileges::{Confinement, allow_locked_memory};
@@ -29,9 +29,7 @@ impl Starting {
         settings.node.shards.cores.truncate(1);
         let cores = settings.node.shards.cores.as_slice().into();
         self.publish(NodeEvent::ShardsPlaced { cores });
-        if Confinement::of(&settings.node.process)?.is_some() {
-            return Err(StartError::Client(UNCONFINED.to_owned()));
-        }
+        let confinement = Confinement::of(&settings.node.process)?;
         let reporting = open_reporting(&settings.node, None)?;
         let session = Arc::new(rules::client_session_settings(&settings)?);
         let wanted = offloads::wanted(&settings.node);
@@ -49,8 +47,19 @@ impl Starting {
         let device = queues.first().map_or("", Tun::name).to_owned();
         let ring = ReactorConfig::default().locked_memory();
         allow_locked_memory(locked_memory(1, ring));
-        // Threads from here on: they have what is left.
         let (reporter, reports) = channel::bounded(NODE_REPORTS);
+        // Before the privileges go: its thread keeps what it needs of them.
+        let tunnel = Tunnel::start(&device, TunnelRules::of(&settings), reporter.clone());
+        let tunnel = tunnel.map_err(|error| StartError::ClientNeeds {
+            what: "way to change addresses and routes",
+            error,
+        })?;
+        if let Some(confinement) = confinement {
+            confinement.enter()?;
+            tunnel.is_confined();
+            self.publish(confinement.event(true));
+        }
+        // Threads from here on: they have what is left.
         let common = shards::Common {
             door: None,
             network: rules::client_network(&settings),
@@ -68,7 +77,7 @@ impl Starting {
             session,
             receive_offload: offloads.udp_gro,
         };
-        let client = Client::start(rules, &device, &reporter, &mut SystemRandom, now);
+        let client = Client::start(rules, tunnel, &reporter, &mut SystemRandom, now);
         Ok(Assembled {
             registry: nobody(),
             tun_steering: None,
@@ -77,7 +86,7 @@ impl Starting {
             reporter,
             reporting: reporting.map_err(StartError::Thread)?,
             client: Some(client.map_err(|error| StartError::ClientNeeds {
-                what: "threads and netlink socket",
+                what: "thread",
                 error,
             })?),
         })
@@ -97,5 +106,3 @@ fn nobody() -> Registry {
         shards: 1,
     })
 }
-
-const UNCONFINED: &str = "`user`, `group` and `chroot` are not served for a client: take them out";

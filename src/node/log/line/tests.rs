@@ -458,6 +458,7 @@ fn the_life_of_the_node_is_told_in_the_words_of_openvpn() {
                 root: Some("/srv/vpn".into()),
                 user: Some("nobody".into()),
                 group: Some("nogroup".into()),
+                keeps_network: false,
             },
             vec![
                 (1, "chroot to '/srv/vpn' and cd to '/' succeeded"),
@@ -471,8 +472,12 @@ fn the_life_of_the_node_is_told_in_the_words_of_openvpn() {
                 root: None,
                 user: None,
                 group: Some("vpn".into()),
+                keeps_network: true,
             },
-            vec![(1, "GID set to vpn"), (1, "Capabilities retained: none")],
+            vec![
+                (1, "GID set to vpn"),
+                (1, "Capabilities retained: CAP_NET_ADMIN"),
+            ],
         ),
         (
             NodeEvent::Reported(Arc::new(NodeReport {

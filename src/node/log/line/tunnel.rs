@@ -149,3 +149,109 @@ impl Page<'_> {
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::node::event::NodeEvent;
+    use crate::node::log::line::lines;
+
+    #[test]
+    fn a_clients_lines_are_those_that_tools_look_for() {
+        use TunnelEvent as E;
+        let remote = "192.0.2.1:1194".parse().unwrap();
+        let route = |gateway: Option<&str>, metric| RouteChange {
+            destination: "10.90.0.0/24".parse().unwrap(),
+            gateway: gateway.map(|gateway| gateway.parse().unwrap()),
+            metric,
+        };
+        for (event, expected) in [
+            (
+                E::Unresolved {
+                    host: "vpn.example".into(),
+                    port: 1194,
+                    why: "no".into(),
+                },
+                &["RESOLVE: Cannot resolve host address: vpn.example:1194 (no)"][..],
+            ),
+            (
+                E::Dialing {
+                    local: None,
+                    remote,
+                },
+                &[
+                    "UDPv4 link local: (not bound)",
+                    "UDPv4 link remote: [AF_INET]192.0.2.1:1194",
+                ],
+            ),
+            (E::Unanswered, &["Server poll timeout, restarting"]),
+            (
+                E::Pushed {
+                    options: "ping 10,peer-id 0".into(),
+                },
+                &["PUSH: Received control message: 'PUSH_REPLY,ping 10,peer-id 0'"],
+            ),
+            (
+                E::LoginRefused { reason: "".into() },
+                &["AUTH: Received control message: AUTH_FAILED"],
+            ),
+            (
+                E::LoginRefused {
+                    reason: "no\n".into(),
+                },
+                &["AUTH: Received control message: AUTH_FAILED,no_"],
+            ),
+            (
+                E::ToldToRestart { text: "".into() },
+                &["Connection reset command was pushed by server ('')"],
+            ),
+            (
+                E::Silent {
+                    server: "vpn".into(),
+                    ends: false,
+                },
+                &["[vpn] Inactivity timeout (--ping-restart), restarting"],
+            ),
+            (
+                E::Restarting {
+                    cause: "ping-restart".into(),
+                },
+                &["SIGUSR1[soft,ping-restart] received, process restarting"],
+            ),
+            (
+                E::Pausing(Duration::from_secs(2)),
+                &["Restart pause, 2 second(s)"],
+            ),
+            (
+                E::Ending {
+                    cause: "auth-failure".into(),
+                },
+                &["SIGTERM[soft,auth-failure] received, process exiting"],
+            ),
+            (
+                E::DeviceUp {
+                    device: "tun0".into(),
+                    mtu: 1400,
+                },
+                &[
+                    "net_iface_mtu_set: mtu 1400 for tun0",
+                    "net_iface_up: set tun0 up",
+                ],
+            ),
+            (
+                E::RouteAdded(route(None, None)),
+                &["net_route_v4_add: 10.90.0.0/24 via [NULL] dev [NULL] table 0 metric -1"],
+            ),
+            (
+                E::RouteRemoved(route(Some("192.0.2.9"), Some(5))),
+                &["net_route_v4_del: 10.90.0.0/24 via 192.0.2.9 dev [NULL] table 0 metric 5"],
+            ),
+        ] {
+            let told = lines(&NodeEvent::Tunnel(event), 3);
+            let texts: Vec<_> = told.iter().map(|line| line.text.as_str()).collect();
+            assert_eq!(texts, expected);
+        }
+    }
+}
