@@ -91,7 +91,8 @@ pub struct ListenerSettings {
     pub bind: Bind,
     /// The UDP port; 0 lets the kernel choose.
     pub port: u16,
-    /// `SO_SNDBUF` in bytes, `None` for the kernel's default.
+    /// `SO_SNDBUF` in bytes, `None` for [`SEND_BUFFER`](limits::SEND_BUFFER) or the kernel's default if
+    /// that is larger.
     pub send_buffer: Option<NonZeroU32>,
     /// `SO_RCVBUF` in bytes, `None` for [`RECEIVE_BUFFER`](limits::RECEIVE_BUFFER) or the kernel's
     /// default if that is larger.

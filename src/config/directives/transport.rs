@@ -67,7 +67,7 @@ pub(super) const ROWS: &[Directive] = &[
         "sndbuf",
         "BYTES",
         (1, 1),
-        "send buffer of the socket, 0 for the kernel's",
+        "send buffer of each socket, 0 for 4 MiB or the kernel's if larger",
         sndbuf,
     ),
     Directive::served(
