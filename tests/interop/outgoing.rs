@@ -36,6 +36,11 @@ fn wait_for_pings(site: &Site, client: &Client) {
 
 /// What a test may not leave changed: addresses, routes and devices.
 fn traces(namespace: &Namespace) -> String {
+    // The kernel asks for a moment whether somebody else has an address of the link.
+    let tentative = ["-o", "-6", "address", "show", "tentative"];
+    eventually("addresses that nobody else has", || {
+        namespace.ip(&tentative).is_empty().then_some(())
+    });
     let shown = [
         &["-o", "address", "show"][..],
         &["route", "show", "table", "all"],

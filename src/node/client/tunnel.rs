@@ -381,12 +381,14 @@ mod tests {
     impl Machine {
         fn new() -> Self {
             for words in [
-                "link add outer type dummy",
+                "link add outer type veth peer name outer-end",
+                "link add inner type veth peer name inner-end",
+                "link set outer addrgenmode none up",
+                "link set outer-end addrgenmode none up",
+                "link set inner addrgenmode none up",
+                "link set inner-end addrgenmode none up",
                 "address add 192.0.2.2/24 dev outer",
-                "link set outer up",
                 "route add default via 192.0.2.1 metric 5",
-                "link add inner type dummy",
-                "link set inner up",
             ] {
                 ip(words);
             }
