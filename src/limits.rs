@@ -125,6 +125,12 @@ pub const SEGMENTS_PER_SEND: usize = 64;
 /// Bytes that one send can have over IPv4, and so everywhere.
 pub const SEND_MAX: usize = 65_507;
 
+/// Buffers with opened packets that a shard has in hand at once. Together they fit the cache of a core.
+pub const ARENAS: usize = 17;
+
+/// How long the datagrams of a peer leave one by one after the kernel has refused a send of several.
+pub const SEND_OFFLOAD_PAUSE: Duration = Duration::from_secs(60);
+
 /// Pieces of one write to the tun device: headers with the first payload, then a payload each.
 pub const PIECES_PER_PACKET: usize = 64;
 
@@ -316,9 +322,6 @@ pub const INNER_PREFIXES_MAX: usize = 65_536;
 /// Data keys of a peer: the one in use, the one before (lame duck), the one to come.
 pub const KEY_SLOTS: usize = 3;
 
-/// Free bytes before an inner packet that is on its way to the tun device: a cache line, in which
-/// the header of an offload has its place.
-pub const INNER_HEADROOM: usize = 64;
 /// Bounds of `tun-mtu` in bytes: OpenVPN's least, and what a UDP datagram can hold.
 pub const TUN_MTU_MIN: u16 = 100;
 /// See [`TUN_MTU_MIN`].
@@ -339,6 +342,9 @@ pub const POOL_BUFFERS: usize =
 
 /// Datagrams that wait for room in a socket's buffer.
 pub const DEFERRED_SENDS: usize = 512;
+
+/// Those of one receiver.
+pub const DEFERRED_SENDS_PER_RECEIVER: usize = DEFERRED_SENDS / 4;
 
 /// Control datagrams of clients that wait for their turn.
 pub const CLIENT_BACKLOG: usize = 512;

@@ -1,5 +1,5 @@
-//! The data path allocates nothing once it runs: an allocator that counts, and 10,000 packets both ways,
-//! between clients and between shards.
+//! The data path allocates nothing once it runs: an allocator that counts, and a million packets both
+//! ways, in super-packets and one by one, between clients and between shards.
 //!
 //! What the cryptographic library allocates in C is not seen here.
 #![allow(clippy::unwrap_used, reason = "the helpers of a test are part of it")]
@@ -9,9 +9,9 @@ use std::cell::Cell;
 
 use ringway::crypto::{DataCipher, KeyMaterial, Role};
 use ringway::packet::{
-    Datagram, Directory, DropCounters, InboundBatch, Inner, InnerAddresses, Mssfix, NewPeer,
-    Numbering, Origin, OutboundBatch, Owner, Packet, Parcel, Path, PeerIndex, PeerTable, Pool,
-    Received, Spent, Surroundings, inbound, outbound,
+    Datagram, Directory, DropCounters, InboundBatch, Inner, InnerAddresses, Merging, Mssfix,
+    NewPeer, Numbering, Offload, Origin, OutboundBatch, Owner, Packet, Parcel, Path, PeerIndex,
+    PeerTable, Pool, Received, SegmentKind, Segments, Spent, Surroundings, inbound, outbound,
 };
 use ringway::random::SeededRandom;
 use ringway::session::Steering;
@@ -20,33 +20,68 @@ use ringway::wire::KeyId;
 
 const BATCH: usize = 32;
 const PACKETS: usize = 10_000;
+const SUPER_PACKETS: usize = 1_000_000;
+
+/// A TCP payload that fills the tunnel, and how many of them the kernel hands over at once.
+const SEGMENT: usize = 1_360;
+const SEGMENTS: usize = 40;
 
 #[test]
-fn ten_thousand_packets_both_ways_allocate_nothing() {
-    let mut pool = Pool::new(3 * BATCH as u32);
+fn a_million_packets_both_ways_in_super_packets_allocate_nothing() {
+    let (up, down) = (
+        super_packet([10, 8, 0, 2], [203, 0, 113, 7]),
+        super_packet([203, 0, 113, 7], [10, 8, 0, 2]),
+    );
+    let carried = both_ways(&up, &down, SUPER_PACKETS);
+    assert!(carried.super_packets * SEGMENTS > SUPER_PACKETS, "merged");
+    assert!(carried.sends * SEGMENTS / 2 < carried.packets);
+}
+
+#[test]
+fn ten_thousand_packets_both_ways_one_by_one_allocate_nothing() {
+    let up = single(inner_packet([10, 8, 0, 2], [203, 0, 113, 7]));
+    let down = single(inner_packet([203, 0, 113, 7], [10, 8, 0, 2]));
+    let carried = both_ways(&up, &down, PACKETS);
+    assert_eq!(carried.super_packets, 0);
+}
+
+/// Carries batches of one packet each way until so many have arrived, and counts.
+fn both_ways(up: &(Vec<u8>, Offload), down: &(Vec<u8>, Offload), packets: usize) -> Carried {
+    let mut pool = Pool::new(4 * BATCH as u32);
     let mut client = End::new(Role::Client, path(9));
     let mut server = End::new(Role::Server, path(1));
-    let up = inner_packet([10, 8, 0, 2], [203, 0, 113, 7]);
-    let down = inner_packet([203, 0, 113, 7], [10, 8, 0, 2]);
-    let mut turn = |turn: usize| {
+    let mut turn = |turn: usize, carried: &mut Carried| {
         // The client moves to another port now and then.
         let from = path(1 + (turn / 10 % 3) as u16);
-        let there = client.carry(&up, &mut server, from, &mut pool);
-        there + server.carry(&down, &mut client, path(9), &mut pool)
+        client.carry(up, &mut server, from, &mut pool, carried);
+        server.carry(down, &mut client, path(9), &mut pool, carried);
     };
-    let warm_up: usize = (0..100).map(&mut turn).sum();
-    assert_eq!(warm_up, 100 * 2 * BATCH);
+    let mut warm_up = Carried::default();
+    (0..100).for_each(|number| turn(number, &mut warm_up));
+    assert!(warm_up.packets >= 100 * 2 * BATCH);
 
     let before = ALLOCATIONS.get();
-    let mut carried = 0;
-    for number in 0..PACKETS.div_ceil(BATCH) {
-        carried += turn(number);
+    let mut carried = Carried::default();
+    for number in 0.. {
+        turn(number, &mut carried);
+        if carried.packets >= 2 * packets {
+            break;
+        }
     }
     let allocations = ALLOCATIONS.get() - before;
-    assert!(carried >= 2 * PACKETS, "{carried} packets arrived");
     assert_eq!(allocations, 0);
     assert_eq!(pool.free(), pool.size());
     assert_ne!(before, 0, "the allocator counts");
+    carried
+}
+
+/// What has arrived.
+#[derive(Default)]
+struct Carried {
+    packets: usize,
+    /// Those of them that were written as one.
+    super_packets: usize,
+    sends: usize,
 }
 
 #[test]
@@ -57,8 +92,8 @@ fn ten_thousand_packets_between_clients_allocate_nothing_on_one_shard_and_on_two
         let mut server = Server::new(shards);
         server.connect(0, [10, 8, 0, 2]);
         server.connect(other, [10, 8, 0, 3]);
-        let across = inner_packet([10, 8, 0, 2], [10, 8, 0, 3]);
-        let down = inner_packet([203, 0, 113, 7], [10, 8, 0, 3]);
+        let across = single(inner_packet([10, 8, 0, 2], [10, 8, 0, 3]));
+        let down = single(inner_packet([203, 0, 113, 7], [10, 8, 0, 3]));
         let mut turn = || {
             // By the first shard, whoever it is for.
             let sealed = client.seal(&across, &mut server.pools[0]);
@@ -112,9 +147,13 @@ impl End {
     /// Shard `own` of `shards`, without peers.
     fn shard(own: u16, shards: u16) -> Self {
         let mut random = SeededRandom::new(1);
+        let merging = Merging {
+            tcp: true,
+            udp: true,
+        };
         Self {
             peers: PeerTable::new(own.into(), shards.into(), 16, &mut random),
-            inbound: InboundBatch::new(BATCH),
+            inbound: InboundBatch::new(BATCH, merging),
             outbound: OutboundBatch::new(BATCH),
             surroundings: Surroundings {
                 own,
@@ -142,12 +181,15 @@ impl End {
     }
 
     /// Takes a batch of one packet from the tun device.
-    fn read_tun(&mut self, inner: &[u8], pool: &mut Pool) {
+    fn read_tun(&mut self, (inner, offload): &(Vec<u8>, Offload), pool: &mut Pool) {
         for _ in 0..BATCH {
             let mut packet = Packet::single(pool.take().unwrap(), 64, inner.len() as u32);
             packet.bytes_mut().copy_from_slice(inner);
-            let origin = Origin::Tun;
-            let pushed = self.outbound.inner.push(Inner { packet, origin });
+            let pushed = self.outbound.inner.push(Inner {
+                packet,
+                origin: Origin::Tun,
+                offload: *offload,
+            });
             pushed.unwrap();
         }
     }
@@ -155,11 +197,12 @@ impl End {
     /// The datagrams of a batch of one packet.
     fn seal<'a>(
         &'a mut self,
-        inner: &[u8],
+        inner: &(Vec<u8>, Offload),
         pool: &mut Pool,
     ) -> impl Iterator<Item = Datagram> + use<'a> {
         self.read_tun(inner, pool);
         self.turn(pool);
+        assert!(self.outbound.is_done());
         for Spent { buffer, origin } in self.outbound.consumed.drain() {
             assert_eq!(origin, Origin::Tun);
             pool.give(buffer);
@@ -189,18 +232,33 @@ impl End {
         self.outbound.events.drain().for_each(drop);
     }
 
-    /// Sends a batch of one packet to the other end; gives how many arrived.
-    fn carry(&mut self, inner: &[u8], to: &mut Self, from: Path, pool: &mut Pool) -> usize {
+    /// Sends a batch of one packet to the other end.
+    fn carry(
+        &mut self,
+        inner: &(Vec<u8>, Offload),
+        to: &mut Self,
+        from: Path,
+        pool: &mut Pool,
+        carried: &mut Carried,
+    ) {
         for datagram in self.seal(inner, pool) {
+            carried.sends += 1;
             to.inbound.received.push(received(datagram, from)).unwrap();
         }
-        to.turn(pool);
-        for Spent { buffer, origin } in to.inbound.consumed.drain() {
-            assert_eq!(origin, Origin::Socket);
-            pool.give(buffer);
+        while !to.inbound.received.is_empty() {
+            to.turn(pool);
+            for Spent { buffer, origin } in to.inbound.spent() {
+                assert_eq!(origin, Origin::Socket);
+                pool.give(buffer);
+            }
+            to.inbound.write_tun(|buffer, packets, _| {
+                for packet in packets {
+                    carried.packets += packet.segments as usize;
+                    carried.super_packets += usize::from(packet.segments > 1);
+                }
+                pool.give(buffer);
+            });
         }
-        let arrived = to.inbound.to_tun.drain();
-        arrived.map(|packet| pool.give(packet.buffer)).count()
     }
 }
 
@@ -252,7 +310,7 @@ impl Server {
     }
 
     /// The first shard reads a batch of one packet from the tun device.
-    fn read_tun(&mut self, inner: &[u8]) -> usize {
+    fn read_tun(&mut self, inner: &(Vec<u8>, Offload)) -> usize {
         self.shards[0].read_tun(inner, &mut self.pools[0]);
         self.settle()
     }
@@ -270,8 +328,7 @@ impl Server {
             }
             shard.turn(&mut self.pools[number]);
             let (inside, outside) = (&mut shard.inbound, &mut shard.outbound);
-            for Spent { buffer, origin } in inside.consumed.drain().chain(outside.consumed.drain())
-            {
+            for Spent { buffer, origin } in inside.spent().chain(outside.consumed.drain()) {
                 let home = match origin {
                     Origin::Socket | Origin::Tun => number,
                     Origin::Shard(shard) => usize::from(shard),
@@ -279,8 +336,8 @@ impl Server {
                 self.pools[home].give(buffer);
             }
             for datagram in inside.to_clients.drain().chain(outside.datagrams.drain()) {
+                sent += datagram.packet.segments();
                 self.pools[number].give(datagram.packet.buffer);
-                sent += 1;
             }
             let elsewhere = inside.elsewhere.drain().chain(outside.elsewhere.drain());
             self.parcels.extend(elsewhere);
@@ -313,6 +370,29 @@ fn inner_packet(source: [u8; 4], destination: [u8; 4]) -> Vec<u8> {
     packet[12..16].copy_from_slice(&source);
     packet[16..20].copy_from_slice(&destination);
     packet
+}
+
+fn single(packet: Vec<u8>) -> (Vec<u8>, Offload) {
+    (packet, Offload::None)
+}
+
+/// A TCP connection's next payloads, as the kernel hands them over.
+fn super_packet(source: [u8; 4], destination: [u8; 4]) -> (Vec<u8>, Offload) {
+    let length = (40 + SEGMENT * SEGMENTS) as u16;
+    let mut packet = vec![0; usize::from(length)];
+    packet[..2].copy_from_slice(&[0x45, 0]);
+    packet[2..4].copy_from_slice(&length.to_be_bytes());
+    packet[6..10].copy_from_slice(&[0x40, 0, 64, 6]);
+    packet[12..16].copy_from_slice(&source);
+    packet[16..20].copy_from_slice(&destination);
+    packet[32..34].copy_from_slice(&[5 << 4, 0x10]);
+    let segments = Segments {
+        kind: SegmentKind::Tcp4 { cwr: false },
+        size: SEGMENT as u16,
+        header_len: 40,
+        transport: 20,
+    };
+    (packet, Offload::Segments(segments))
 }
 
 /// The system's allocator, counting the calls of each thread.

@@ -29,6 +29,11 @@ impl SealKey {
         }
     }
 
+    /// Bytes of the datagram that a plaintext of so many bytes becomes.
+    pub const fn sealed_len(header: DataHeader, plaintext: usize) -> usize {
+        header.len() + ID_LEN + TAG_LEN + plaintext
+    }
+
     /// Writes a datagram with `plaintext` to the start of `out`; gives its length.
     ///
     /// # Errors
@@ -43,7 +48,7 @@ impl SealKey {
             return Err(SealError::Empty);
         }
         let clear_len = header.len() + ID_LEN;
-        let length = clear_len + TAG_LEN + plaintext.len();
+        let length = Self::sealed_len(header, plaintext.len());
         let (clear, rest) = out
             .get_mut(..length)
             .ok_or(SealError::TooSmall)?

@@ -1,6 +1,6 @@
 //! What travels between the stages of the data path: packets in pool buffers, in bounded lists.
 
-use super::{Buffer, Path, PeerIndex};
+use super::{Buffer, Offload, Path, PeerIndex, Piece};
 
 /// A bounded list of packets, or of what belongs to them; allocates once, when it is made.
 #[derive(Debug)]
@@ -57,9 +57,19 @@ impl<T> Batch<T> {
         self.max - self.items.len()
     }
 
-    /// Takes out the items for which `fails` says so, in order; the others stay in theirs.
-    pub(super) fn extract(&mut self, fails: impl FnMut(&mut T) -> bool) -> impl Iterator<Item = T> {
-        self.items.extract_if(.., fails)
+    /// Keeps the items for which `stays` says so, in order.
+    pub(super) fn retain(&mut self, stays: impl FnMut(&mut T) -> bool) {
+        self.items.retain_mut(stays);
+    }
+
+    /// The item at a place.
+    pub(super) fn get(&self, place: usize) -> Option<&T> {
+        self.items.get(place)
+    }
+
+    /// Forgets all items.
+    pub(super) fn clear(&mut self) {
+        self.items.clear();
     }
 
     /// The items in order.
@@ -88,8 +98,8 @@ impl<T> Batch<T> {
     }
 }
 
-/// Bytes inside a pool buffer: one packet. The segment size keeps their place for super-packets, many
-/// packets of equal length in a row.
+/// Bytes inside a pool buffer: one packet, or a super-packet of several in a row, all equally long but
+/// the last, which may be shorter.
 #[derive(Debug)]
 pub struct Packet {
     /// Where the bytes are.
@@ -124,22 +134,35 @@ impl Packet {
         self.buffer.bytes_mut().get_mut(range).unwrap_or_default()
     }
 
-    /// Keeps the first `len` bytes of a single packet.
-    pub(super) fn truncate(&mut self, len: usize) {
-        self.len = self.len.min(u32::try_from(len).unwrap_or(u32::MAX));
-        self.segment_size = self.len;
+    /// How many packets it is.
+    pub const fn segments(&self) -> usize {
+        match (self.segment_size, self.len) {
+            (0, _) | (_, 0) => 1,
+            (size, len) => len.div_ceil(size) as usize,
+        }
     }
 
-    const fn range(&self) -> std::ops::Range<usize> {
+    /// Where in the buffer each of its packets is: the place of the first byte, and the length.
+    pub fn pieces(&self) -> impl Iterator<Item = Piece> + use<> {
+        let size = self.segment_size.max(1);
+        let (start, end) = (self.start, self.start.saturating_add(self.len));
+        (0..self.segments() as u32).map(move |number| {
+            let start = start.saturating_add(number.saturating_mul(size));
+            let len = end.saturating_sub(start).min(size);
+            Piece { start, len }
+        })
+    }
+
+    pub(super) const fn range(&self) -> std::ops::Range<usize> {
         let start = self.start as usize;
         start..start + self.len as usize
     }
 }
 
-/// A datagram as it came from a socket.
+/// A datagram as it came from a socket, or several of one sender.
 #[derive(Debug)]
 pub struct Received {
-    /// The UDP payload.
+    /// The UDP payload, or payloads.
     pub packet: Packet,
     /// Where it came from and what it was sent to.
     pub path: Path,
@@ -147,13 +170,15 @@ pub struct Received {
     pub origin: Origin,
 }
 
-/// An IP packet for a peer.
+/// An IP packet for a peer, or a super-packet of one flow.
 #[derive(Debug)]
 pub struct Inner {
-    /// The IP packet.
+    /// The IP packet. A super-packet has one header and the payloads of all: `offload` says how to split it.
     pub packet: Packet,
     /// Who took it in, and whose buffer it is in.
     pub origin: Origin,
+    /// What is left to do on it.
+    pub offload: Offload,
 }
 
 /// By which way a packet came in, which is where its buffer goes back to.
@@ -204,10 +229,10 @@ impl Origin {
     }
 }
 
-/// A datagram on its way to a socket.
+/// A datagram on its way to a socket, or several for one peer.
 #[derive(Debug)]
 pub struct Datagram {
-    /// The UDP payload.
+    /// The UDP payload, or payloads.
     pub packet: Packet,
     /// Where it goes and what it leaves from.
     pub path: Path,
@@ -227,7 +252,7 @@ mod tests {
         assert_eq!(batch.push(2), Ok(()));
         assert_eq!(batch.push(3), Err(3));
         assert!(batch.is_full());
-        assert_eq!(batch.extract(|item| *item == 1).collect::<Vec<_>>(), [1]);
+        batch.retain(|item| *item != 1);
         assert_eq!(batch.push(3), Ok(()));
         assert_eq!(batch.drain().collect::<Vec<_>>(), [2, 3]);
         assert!(batch.is_empty());

@@ -1,67 +1,104 @@
 //! From datagrams to inner packets: what peers send, on its way to the tun device, to other clients
 //! and to other shards.
+//!
+//! One receive can be many datagrams. Each is looked at by itself, and stays where the kernel put it
+//! until it is opened into its place among the others that go to the tun device.
 
 mod classify;
 mod deliver;
 mod open;
 mod payload;
 
+use super::arena::Arenas;
+use super::runs::Runs;
 use super::{
-    Batch, Datagram, DropCounters, Packet, Parcel, PeerEvent, PeerIndex, PeerTable, Pool, Received,
-    Spent, Surroundings,
+    Batch, Buffer, Datagram, DropCounters, Gathered, Merging, Parcel, Path, PeerEvent, PeerIndex,
+    PeerTable, Piece, Pool, Received, Spent, Surroundings,
 };
+use crate::limits::{ARENAS, BUFFER_SIZE, SEGMENTS_MAX};
 use crate::time::Monotonic;
 use crate::wire::KeyId;
 
 /// One turn of the inbound path: what came in, and what became of it.
 ///
-/// The caller fills `received`, runs [`inbound`] and drains the others.
+/// The caller fills `received`, runs [`inbound`] and takes everything out of the others.
 #[derive(Debug)]
 pub struct InboundBatch {
     /// Input: datagrams of either channel.
     pub received: Batch<Received>,
-    /// Output: the datagrams that are not of the data channel, untouched.
-    pub control: Batch<Received>,
-    /// Output: inner packets in pool buffers, each with [`limits::INNER_HEADROOM`] free before it.
-    ///
-    /// [`limits::INNER_HEADROOM`]: crate::limits::INNER_HEADROOM
-    pub to_tun: Batch<Packet>,
-    /// Output: inner packets for other clients of this shard, sealed in pool buffers.
+    /// Output: datagrams for other clients of this shard, in pool buffers.
     pub to_clients: Batch<Datagram>,
     /// Output: what other shards own, in pool buffers, with the shard.
     pub elsewhere: Batch<(u16, Parcel)>,
-    /// Output: buffers of `received` that are free again.
-    pub consumed: Batch<Spent>,
     /// Output: what sessions must know.
     pub events: Batch<PeerEvent>,
+    /// What was received and is not yet given back.
+    held: Batch<Received>,
+    control: Batch<Segment>,
     addressed: Batch<Addressed>,
     opened: Batch<Opened>,
+    arenas: Arenas,
+    runs: Runs,
 }
 
 impl InboundBatch {
-    /// A batch of up to `size` datagrams.
-    pub fn new(size: usize) -> Self {
+    /// A batch of up to `size` receives, whose inner packets are merged as `merging` says.
+    pub fn new(size: usize, merging: Merging) -> Self {
+        let segments = size.max(SEGMENTS_MAX);
         Self {
             received: Batch::new(size),
-            control: Batch::new(size),
-            to_tun: Batch::new(size),
-            to_clients: Batch::new(size),
-            elsewhere: Batch::new(size),
-            consumed: Batch::new(size),
-            events: Batch::new(size * EVENTS_PER_DATAGRAM),
-            addressed: Batch::new(size),
-            opened: Batch::new(size),
+            to_clients: Batch::new(segments),
+            elsewhere: Batch::new(segments),
+            events: Batch::new(segments * EVENTS_PER_DATAGRAM),
+            held: Batch::new(size),
+            control: Batch::new(segments),
+            addressed: Batch::new(segments),
+            opened: Batch::new(segments),
+            arenas: Arenas::new(ARENAS, segments, merging),
+            runs: Runs::new(segments),
         }
+    }
+
+    /// Lets each datagram to another client leave by itself.
+    #[must_use]
+    pub fn sending_one_by_one(mut self) -> Self {
+        self.runs.one_by_one();
+        self
+    }
+
+    /// Output: the datagrams that are not of the data channel, untouched, with their paths.
+    pub fn control(&self) -> impl Iterator<Item = (&[u8], Path)> + '_ {
+        self.control.iter().filter_map(|segment| {
+            let received = self.held.get(segment.received as usize)?;
+            Some((segment.bytes(received), received.path))
+        })
+    }
+
+    /// Output: gives each pool buffer with inner packets for the tun device to `write`, in order. The
+    /// buffer is the writer's from then on.
+    pub fn write_tun(&mut self, write: impl FnMut(Buffer, &[Gathered], &[Piece])) {
+        self.arenas.drain(write);
+    }
+
+    /// Output: buffers of `received` that are free again. What [`control`](Self::control) gave is gone then.
+    pub fn spent(&mut self) -> impl ExactSizeIterator<Item = Spent> + '_ {
+        self.control.clear();
+        self.held.drain().map(Received::spent)
+    }
+
+    /// How many bytes can be received: as each two neighbouring arenas have more than one buffer in them,
+    /// half of their bytes are always enough.
+    fn room_in_arenas(&self) -> usize {
+        ARENAS.saturating_sub(self.arenas.len() + 1) / 2 * BUFFER_SIZE
     }
 
     /// How many datagrams every output has room for.
     fn room(&self) -> usize {
         let rooms = [
             self.control.room(),
-            self.to_tun.room(),
-            self.to_clients.room(),
+            self.addressed.room(),
             self.elsewhere.room(),
-            self.consumed.room(),
+            self.to_clients.room().saturating_sub(self.runs.len()),
             self.events.room() / EVENTS_PER_DATAGRAM,
         ];
         rooms.into_iter().fold(usize::MAX, usize::min)
@@ -82,16 +119,31 @@ pub fn inbound(
 ) {
     classify::classify(batch, peers, pool, drops, surroundings);
     open::open(batch, peers, pool, drops, surroundings, now);
-    payload::take_special(batch, pool);
-    payload::check_sources(batch, peers, pool, drops, surroundings);
+    payload::take_special(batch);
+    payload::check_sources(batch, peers, drops, surroundings);
     payload::clamp_segments(batch, peers);
     deliver::deliver(batch, peers, pool, drops, surroundings, now);
 }
 
+/// One datagram of a receive.
+#[derive(Clone, Copy, Debug)]
+struct Segment {
+    /// Its place among what is held.
+    received: u32,
+    piece: Piece,
+}
+
+impl Segment {
+    fn bytes(self, received: &Received) -> &[u8] {
+        let bytes = received.packet.buffer.bytes();
+        bytes.get(self.piece.range()).unwrap_or_default()
+    }
+}
+
 /// A data datagram with the peer that it claims to be from.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Addressed {
-    received: Received,
+    segment: Segment,
     claim: Claim,
 }
 
@@ -107,8 +159,24 @@ struct Claim {
 /// An authenticated payload.
 #[derive(Debug)]
 struct Opened {
-    packet: Packet,
+    /// The arena that it is in.
+    arena: usize,
+    piece: Piece,
     peer: PeerIndex,
+}
+
+impl Opened {
+    fn bytes<'a>(&self, arenas: &'a Arenas) -> &'a [u8] {
+        let arena = arenas.get(self.arena);
+        let bytes = arena.and_then(|arena| arena.bytes().get(self.piece.range()));
+        bytes.unwrap_or_default()
+    }
+
+    fn bytes_mut<'a>(&self, arenas: &'a mut Arenas) -> &'a mut [u8] {
+        let arena = arenas.get_mut(self.arena);
+        let bytes = arena.and_then(|arena| arena.bytes_mut().get_mut(self.piece.range()));
+        bytes.unwrap_or_default()
+    }
 }
 
 /// A datagram can at most be the first under its key, bring it near its limit, come from a new address

@@ -2,6 +2,7 @@
 //!
 //! Invariant: no clock, no socket, no thread, no TLS.
 
+mod arena;
 mod batch;
 mod directory;
 mod drop_reason;
@@ -21,6 +22,7 @@ mod peer_index;
 mod peer_table;
 mod pool;
 mod routes;
+mod runs;
 mod segment;
 mod surroundings;
 #[cfg(test)]
@@ -36,7 +38,7 @@ pub use key_slots::{KeySlots, NoSuchKey};
 use keyed_hash::KeyedHash;
 pub use mssfix::Mssfix;
 pub use offload::{Gathered, Offload, Piece, SegmentKind, Segments};
-use outbound::forward;
+use outbound::check_size;
 pub use outbound::{OutboundBatch, outbound, seal_payload};
 pub use parcel::{InnerSource, Parcel, ParcelContent};
 pub use path::{LocalAddress, Path};

@@ -5,6 +5,8 @@
 
 use std::ops::Range;
 
+use super::Buffer;
+
 /// What is left to do on a packet of the tun device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Offload {
@@ -67,6 +69,20 @@ pub struct Gathered {
     pub len: u32,
     /// How many packets it was merged from.
     pub segments: u32,
+}
+
+impl Gathered {
+    /// Its bytes, piece by piece; empty where a piece lies outside of the buffer.
+    pub fn bytes<'a>(
+        &self,
+        buffer: &'a Buffer,
+        pieces: &'a [Piece],
+    ) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let own = pieces.get(self.pieces.clone()).unwrap_or_default();
+        let bytes = |piece: &Piece| buffer.bytes().get(piece.range());
+        own.iter()
+            .map(move |piece| bytes(piece).unwrap_or_default())
+    }
 }
 
 /// Bytes of a buffer.

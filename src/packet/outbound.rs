@@ -1,10 +1,15 @@
 //! From inner packets to datagrams: what the tun device and other shards have for peers.
 
+use std::collections::VecDeque;
+
+use super::runs::Runs;
+use super::segment::Split;
+use super::segment::checksum::complete;
 use super::{
-    Batch, Datagram, Destination, DropCounters, DropReason, Inner, InnerSource, Packet, Parcel,
-    ParcelContent, Peer, PeerEvent, PeerIndex, PeerTable, Pool, Spent, Surroundings,
+    Batch, Datagram, Destination, DropCounters, DropReason, Inner, InnerSource, Offload, Packet,
+    Parcel, ParcelContent, Peer, PeerEvent, PeerIndex, PeerTable, Pool, Spent, Surroundings,
 };
-use crate::crypto::SealError;
+use crate::limits::SEGMENTS_MAX;
 use crate::time::Monotonic;
 use crate::wire::InnerPacket;
 
@@ -13,9 +18,9 @@ use crate::wire::InnerPacket;
 /// The caller fills `inner`, runs [`outbound`] and drains the others.
 #[derive(Debug)]
 pub struct OutboundBatch {
-    /// Input: IP packets.
+    /// Input: IP packets and super-packets.
     pub inner: Batch<Inner>,
-    /// Output: sealed datagrams in pool buffers.
+    /// Output: sealed datagrams in pool buffers, those of one peer that are equally long in one.
     pub datagrams: Batch<Datagram>,
     /// Output: what clients of other shards get, in pool buffers, with the shard.
     pub elsewhere: Batch<(u16, Parcel)>,
@@ -23,7 +28,8 @@ pub struct OutboundBatch {
     pub consumed: Batch<Spent>,
     /// Output: what sessions must know.
     pub events: Batch<PeerEvent>,
-    routed: Batch<Routed>,
+    routed: VecDeque<Routed>,
+    runs: Runs,
 }
 
 impl OutboundBatch {
@@ -31,28 +37,47 @@ impl OutboundBatch {
     pub fn new(size: usize) -> Self {
         Self {
             inner: Batch::new(size),
-            datagrams: Batch::new(size),
+            // The runs that are open at the end, and those that one super-packet has closed.
+            datagrams: Batch::new(size + SEGMENTS_MAX),
             elsewhere: Batch::new(size),
             consumed: Batch::new(size),
             events: Batch::new(size),
-            routed: Batch::new(size),
+            routed: VecDeque::with_capacity(size),
+            runs: Runs::new(size),
         }
     }
 
-    /// How many packets every output has room for.
+    /// Lets each datagram leave by itself.
+    #[must_use]
+    pub fn sending_one_by_one(mut self) -> Self {
+        self.runs.one_by_one();
+        self
+    }
+
+    /// True when nothing is left to work on.
+    pub fn is_done(&self) -> bool {
+        self.inner.is_empty() && self.routed.is_empty()
+    }
+
+    /// How many packets can be routed.
     fn room(&self) -> usize {
         let rooms = [
-            self.datagrams.room(),
+            self.routed.capacity() - self.routed.len(),
             self.elsewhere.room(),
-            self.consumed.room(),
-            self.events.room(),
+            self.consumed.room().saturating_sub(self.routed.len()),
+            self.events.room().saturating_sub(self.routed.len()),
         ];
         rooms.into_iter().fold(usize::MAX, usize::min)
     }
+
+    /// Whether a packet can be sealed: each of its segments may close a run.
+    fn can_seal(&self) -> bool {
+        self.datagrams.room() >= SEGMENTS_MAX + self.runs.len()
+    }
 }
 
-/// Routes and seals inner packets, as many as the outputs have room for; the others stay in
-/// `batch.inner`. Every buffer is afterwards in one of the batch's lists or in `pool`.
+/// Routes and seals inner packets, as many as the outputs have room for; the others stay until the
+/// next time, and [`OutboundBatch::is_done`] says so. Every buffer is afterwards in the batch or in `pool`.
 pub fn outbound(
     batch: &mut OutboundBatch,
     peers: &mut PeerTable,
@@ -61,8 +86,9 @@ pub fn outbound(
     surroundings: &Surroundings,
     now: Monotonic,
 ) {
+    let routed = batch.routed.len();
     route(batch, peers, pool, drops, surroundings);
-    clamp_segments(batch, peers);
+    prepare(batch, routed, peers);
     seal(batch, peers, pool, drops, now);
 }
 
@@ -78,41 +104,19 @@ pub fn seal_payload(
     now: Monotonic,
 ) -> Result<Datagram, DropReason> {
     let peer = peers.peer_mut(index).ok_or(DropReason::NotConnected)?;
-    let key_id = peer.keys.sending().ok_or(DropReason::NotConnected)?;
-    let header = peer.header(key_id);
-    let slot = peer.keys.opening(key_id).ok_or(DropReason::NotConnected)?;
+    peer.sealed_len(payload.len())?;
     let mut buffer = pool.take().ok_or(DropReason::PoolEmpty)?;
-    let len = match slot.keys.seal.seal(header, payload, buffer.bytes_mut()) {
-        Ok(len) => len as u32,
-        Err(error) => {
+    match peer.seal(payload, buffer.bytes_mut(), now) {
+        Ok(len) => Ok(Datagram {
+            packet: Packet::single(buffer, 0, len as u32),
+            path: *peer.path(),
+            peer: index,
+        }),
+        Err(reason) => {
             pool.give(buffer);
-            return Err(drop_reason(error));
+            Err(reason)
         }
-    };
-    peer.last_sent = now;
-    peer.traffic.sent_packets += 1;
-    peer.traffic.sent_bytes += u64::from(len);
-    Ok(Datagram {
-        packet: Packet::single(buffer, 0, len),
-        path: *peer.path(),
-        peer: index,
-    })
-}
-
-/// Seals an inner packet from one client of this shard for another, by the rules of the other's tunnel.
-///
-/// # Errors
-/// The reason why there is no datagram; the caller counts it.
-pub(super) fn forward(
-    packet: &mut Packet,
-    to: PeerIndex,
-    peers: &mut PeerTable,
-    pool: &mut Pool,
-    now: Monotonic,
-) -> Result<Datagram, DropReason> {
-    let peer = check_size(packet.bytes(), to, peers)?;
-    peer.clamp_segments(packet.bytes_mut());
-    seal_payload(peers, to, packet.bytes(), pool, now)
+    }
 }
 
 /// An inner packet whose peer is known.
@@ -134,11 +138,11 @@ fn route(
     for inner in batch.inner.drain_first(room) {
         let dropped = match place(&inner, peers, surroundings) {
             Ok(Place::Peer(peer)) => {
-                batch.routed.put(Routed { inner, peer });
+                batch.routed.push_back(Routed { inner, peer });
                 continue;
             }
             Ok(Place::Shard(shard)) => {
-                let content = ParcelContent::Inner(InnerSource::Tun);
+                let content = ParcelContent::Inner(InnerSource::Tun, inner.offload);
                 Parcel::copied(surroundings.own, inner.packet.bytes(), content, pool)
                     .map(|parcel| batch.elsewhere.put((shard, parcel)))
             }
@@ -165,39 +169,47 @@ fn place(
     let packet = inner.packet.bytes();
     let parsed = InnerPacket::parse(packet).map_err(|_| DropReason::InnerMalformed)?;
     match surroundings.destination(parsed.destination(), peers) {
-        Destination::Peer(peer) => {
-            check_size(packet, peer, peers)?;
-            Ok(Place::Peer(peer))
-        }
+        Destination::Peer(peer) => Ok(Place::Peer(peer)),
         Destination::Shard(_) if inner.origin.is_other_shard() => Err(DropReason::HandedOnTwice),
         Destination::Shard(shard) => Ok(Place::Shard(shard)),
         Destination::Nobody => Err(DropReason::NoRoute),
     }
 }
 
-/// The peer, if the packet fits its tunnel.
-fn check_size<'a>(
-    packet: &[u8],
+/// The peer, if a packet of so many bytes fits its tunnel.
+pub(super) fn check_size(
+    len: usize,
     to: PeerIndex,
-    peers: &'a PeerTable,
-) -> Result<&'a Peer, DropReason> {
+    peers: &PeerTable,
+) -> Result<&Peer, DropReason> {
     let peer = peers.peer(to).ok_or(DropReason::NoRoute)?;
-    if packet.len() > usize::from(peer.mtu()) {
+    if len > usize::from(peer.mtu()) {
         return Err(DropReason::TooLarge);
     }
     Ok(peer)
 }
 
-/// Keeps TCP connections to the peer to segments that fit the tunnel.
-fn clamp_segments(batch: &mut OutboundBatch, peers: &PeerTable) {
-    for routed in batch.routed.iter_mut() {
-        if let Some(peer) = peers.peer(routed.peer) {
-            peer.clamp_segments(routed.inner.packet.bytes_mut());
+/// Makes single packets what they will be on the wire: their checksums are completed, and TCP connections
+/// to the peer kept to segments that fit the tunnel. Super-packets come later, a segment at a time.
+fn prepare(batch: &mut OutboundBatch, from: usize, peers: &PeerTable) {
+    for Routed { inner, peer } in batch.routed.iter_mut().skip(from) {
+        let packet = inner.packet.bytes_mut();
+        match inner.offload {
+            Offload::Segments(_) => continue,
+            Offload::None => {}
+            Offload::Checksum { start, offset } => {
+                // One that says nonsense has no checksum that could be completed.
+                let _nonsense = complete(packet, start, offset);
+                inner.offload = Offload::None;
+            }
+        }
+        if let Some(peer) = peers.peer(*peer) {
+            peer.clamp_segments(packet);
         }
     }
 }
 
-/// Seals each packet into a pool buffer, as its peer's datagram.
+/// Splits each packet and seals its segments behind the other datagrams of its peer.
 fn seal(
     batch: &mut OutboundBatch,
     peers: &mut PeerTable,
@@ -205,22 +217,29 @@ fn seal(
     drops: &mut DropCounters,
     now: Monotonic,
 ) {
-    for Routed { inner, peer } in batch.routed.drain() {
-        match seal_payload(peers, peer, inner.packet.bytes(), pool, now) {
-            Ok(datagram) => batch.datagrams.put(datagram),
-            Err(reason) => drops.count(reason),
+    while batch.can_seal()
+        && let Some(Routed { mut inner, peer }) = batch.routed.pop_front()
+    {
+        let (range, bytes) = (inner.packet.range(), inner.packet.buffer.bytes_mut());
+        match Split::new(bytes, range, inner.offload) {
+            Ok(mut split) => {
+                while let Some(range) = split.next(bytes) {
+                    let segment = bytes.get(range).unwrap_or_default();
+                    let (runs, closed) = (&mut batch.runs, &mut batch.datagrams);
+                    let sealed = check_size(segment.len(), peer, peers)
+                        .map(drop)
+                        .and_then(|()| runs.seal(peers, peer, segment, pool, closed, now));
+                    if let Err(reason) = sealed {
+                        drops.count(reason);
+                    }
+                }
+            }
+            Err(_) => drops.count(DropReason::InnerMalformed),
         }
         if let Some(key_id) = peers.peer_mut(peer).and_then(Peer::nears_limit) {
             batch.events.put(PeerEvent::KeyNearLimit { peer, key_id });
         }
         batch.consumed.put(inner.spent());
     }
-}
-
-const fn drop_reason(error: SealError) -> DropReason {
-    match error {
-        SealError::Exhausted => DropReason::KeyExhausted,
-        SealError::TooSmall => DropReason::TooLarge,
-        SealError::Empty => DropReason::InnerMalformed,
-    }
+    batch.runs.finish(peers, pool, &mut batch.datagrams);
 }

@@ -1,8 +1,8 @@
 //! What one shard hands to another: a packet that came in on the wrong one.
 
 use super::{
-    DropReason, HandOffKind, InboundBatch, Inner, Origin, OutboundBatch, Packet, Path, Pool,
-    Received,
+    DropReason, HandOffKind, InboundBatch, Inner, Offload, Origin, OutboundBatch, Packet, Path,
+    Pool, Received,
 };
 
 /// A packet in a pool buffer of the shard that hands it over.
@@ -66,8 +66,13 @@ impl Parcel {
                 let refused = inbound.received.push(received);
                 refused.map_err(|received| received.packet)
             }
-            ParcelContent::Inner(_) => {
-                let refused = outbound.inner.push(Inner { packet, origin });
+            ParcelContent::Inner(_, offload) => {
+                let inner = Inner {
+                    packet,
+                    origin,
+                    offload,
+                };
+                let refused = outbound.inner.push(inner);
                 refused.map_err(|inner| inner.packet)
             }
         };
@@ -84,8 +89,8 @@ impl Parcel {
 pub enum ParcelContent {
     /// A datagram of either channel as it came from a socket, with its path.
     Datagram(Path),
-    /// An IP packet for a client of the receiver.
-    Inner(InnerSource),
+    /// An IP packet for a client of the receiver, or a super-packet.
+    Inner(InnerSource, Offload),
 }
 
 /// Where an inner packet entered.
@@ -102,8 +107,8 @@ impl ParcelContent {
     pub const fn kind(&self) -> HandOffKind {
         match self {
             Self::Datagram(_) => HandOffKind::Datagram,
-            Self::Inner(InnerSource::Tun) => HandOffKind::TunPacket,
-            Self::Inner(InnerSource::Client) => HandOffKind::ClientPacket,
+            Self::Inner(InnerSource::Tun, _) => HandOffKind::TunPacket,
+            Self::Inner(InnerSource::Client, _) => HandOffKind::ClientPacket,
         }
     }
 }

@@ -4,8 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-use super::{KeySlots, Mssfix, Path};
-use crate::crypto::SealKey;
+use super::{DropReason, KeySlots, Mssfix, Path};
+use crate::crypto::{SealError, SealKey};
+use crate::limits;
 use crate::time::Monotonic;
 use crate::wire::{self, DataHeader, KeyId, PeerId};
 
@@ -19,6 +20,10 @@ pub struct Peer {
     mtu: u16,
     pub(super) recognised: Recognised,
     pub(super) mssfix: Mssfix,
+    /// The place of its open run among those of the batch that is worked on.
+    pub(super) run: Option<u16>,
+    /// Until then each of its datagrams leaves by itself: the kernel has refused a send of several.
+    one_by_one_until: Option<Monotonic>,
     /// When a datagram was last sealed for it, or sent to it by its session.
     pub last_sent: Monotonic,
     /// When an authenticated packet of either channel last came from it.
@@ -44,6 +49,8 @@ impl Peer {
                 Numbering::Dialed(_) => Recognised::BySocket,
             },
             mssfix: new.mssfix,
+            run: None,
+            one_by_one_until: None,
             last_sent: now,
             last_received: now,
             traffic: Traffic::default(),
@@ -86,6 +93,40 @@ impl Peer {
         }
     }
 
+    /// Bytes of the datagram that a payload of so many bytes becomes.
+    ///
+    /// # Errors
+    /// [`DropReason::NotConnected`] while no key seals.
+    pub(super) fn sealed_len(&self, payload: usize) -> Result<usize, DropReason> {
+        let key_id = self.keys.sending().ok_or(DropReason::NotConnected)?;
+        Ok(SealKey::sealed_len(self.header(key_id), payload))
+    }
+
+    /// Seals a payload with the sending key to the start of `out`; gives the datagram's length.
+    ///
+    /// # Errors
+    /// The reason why there is no datagram.
+    pub(super) fn seal(
+        &mut self,
+        payload: &[u8],
+        out: &mut [u8],
+        now: Monotonic,
+    ) -> Result<usize, DropReason> {
+        let key_id = self.keys.sending().ok_or(DropReason::NotConnected)?;
+        let header = self.header(key_id);
+        let slot = self.keys.opening(key_id).ok_or(DropReason::NotConnected)?;
+        let sealed = slot.keys.seal.seal(header, payload, out);
+        let length = sealed.map_err(|error| match error {
+            SealError::Exhausted => DropReason::KeyExhausted,
+            SealError::TooSmall => DropReason::TooLarge,
+            SealError::Empty => DropReason::InnerMalformed,
+        })?;
+        self.last_sent = now;
+        self.traffic.sent_packets += 1;
+        self.traffic.sent_bytes += length as u64;
+        Ok(length)
+    }
+
     /// Lowers what a SYN announces, so that a TCP connection through the tunnel makes no packets
     /// that are too large on the way.
     pub(super) fn clamp_segments(&self, packet: &mut [u8]) {
@@ -98,6 +139,18 @@ impl Peer {
             _ => IPV6_TCP_HEADERS,
         };
         wire::clamp_mss(packet, max.saturating_sub(headers));
+    }
+
+    /// The kernel has refused a send of several of its datagrams, as when the way to it has become
+    /// narrower: for a while each leaves by itself.
+    pub fn refuse_runs(&mut self, now: Monotonic) {
+        self.one_by_one_until = Some(now + limits::SEND_OFFLOAD_PAUSE);
+    }
+
+    /// Whether each of its datagrams leaves by itself.
+    pub(super) fn sends_one_by_one(&mut self, now: Monotonic) -> bool {
+        self.one_by_one_until = self.one_by_one_until.filter(|until| now < *until);
+        self.one_by_one_until.is_some()
     }
 
     /// The sending key, once, when it first nears its limit.

@@ -15,7 +15,7 @@ mod sockets;
 mod write_tun;
 
 use std::marker::PhantomData;
-use std::mem::ManuallyDrop;
+use std::mem::{self, ManuallyDrop};
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
@@ -40,11 +40,22 @@ pub struct Reactor {
     waker: Waker,
     sends: usize,
     tun_writes: usize,
+    /// Sends of this turn, which are queued at its end.
+    prepared: Vec<PreparedSend>,
     completed: Vec<cqueue::Entry>,
     counters: ReactorCounters,
     life: Life,
     /// A ring with one issuer refuses all other threads.
     stays_on_its_thread: PhantomData<*mut ()>,
+}
+
+/// A send that is not queued yet.
+struct PreparedSend {
+    socket: SocketId,
+    /// Its place among those of its turn.
+    order: usize,
+    key: Key,
+    entry: squeue::Entry,
 }
 
 /// Whether a reactor begins what has ended again.
@@ -160,6 +171,7 @@ impl Reactor {
             config,
             waker,
             sends: 0,
+            prepared: Vec::with_capacity(config.sends),
             tun_writes: 0,
             counters: ReactorCounters::default(),
             life: Life::Open,
@@ -206,7 +218,8 @@ impl Reactor {
     }
 
     /// Queues a send for the next turn. It never waits in the kernel: what the socket does not take
-    /// at once comes back as `WouldBlock`.
+    /// at once comes back as `WouldBlock`, and with it, as cancelled, what was to follow on the same
+    /// socket in that turn.
     ///
     /// # Errors
     ///
@@ -247,8 +260,33 @@ impl Reactor {
             .build();
         self.sends += 1;
         self.memory.sockets.hold(outgoing.socket);
-        self.begin(key, entry);
+        let order = self.prepared.len();
+        self.prepared.push(PreparedSend {
+            socket: outgoing.socket,
+            order,
+            key,
+            entry,
+        });
         Ok(())
+    }
+
+    /// Queues the sends that were prepared. Those of one socket are a chain: when the kernel has no room
+    /// for one it does not try the next, for which there may be room again, and which would overtake.
+    /// Nothing stands between them, or it would be part of the chain.
+    fn queue_sends(&mut self) {
+        let mut prepared = mem::take(&mut self.prepared);
+        prepared.sort_unstable_by_key(|send| (send.socket.index, send.order));
+        for number in 0..prepared.len() {
+            let PreparedSend { key, socket, .. } = prepared[number];
+            let next = prepared.get(number + 1);
+            let flags = match next.is_some_and(|next| next.socket == socket) {
+                true => squeue::Flags::IO_LINK,
+                false => squeue::Flags::empty(),
+            };
+            self.begin(key, prepared[number].entry.clone().flags(flags));
+        }
+        prepared.clear();
+        self.prepared = prepared;
     }
 
     /// Submits everything that is queued, waits for a completion or until the time is over (none is
@@ -265,6 +303,7 @@ impl Reactor {
     ) -> Result<(), RingError> {
         self.cancel_removed();
         self.arm_idle();
+        self.queue_sends();
         let waited = self.ring.turn(timeout);
         self.collect(out);
         waited

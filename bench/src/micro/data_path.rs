@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use ringway::crypto::{DataCipher, Role};
 use ringway::packet::{
-    Directory, DropCounters, InboundBatch, Inner, InnerAddresses, Mssfix, NewPeer, Numbering,
-    Origin, OutboundBatch, Packet, Path, PeerTable, Pool, Received, Surroundings, inbound,
-    outbound,
+    Directory, DropCounters, InboundBatch, Inner, InnerAddresses, Merging, Mssfix, NewPeer,
+    Numbering, Offload, Origin, OutboundBatch, Packet, Path, PeerTable, Pool, Received,
+    Surroundings, inbound, outbound,
 };
 use ringway::random::SeededRandom;
 use ringway::session::Steering;
@@ -66,7 +66,7 @@ impl Tunnel {
             client: table(Role::Client, cipher)?,
             server: table(Role::Server, cipher)?,
             outbound: OutboundBatch::new(BATCH),
-            inbound: InboundBatch::new(BATCH),
+            inbound: InboundBatch::new(BATCH, Merging::default()),
             pool: Pool::new(3 * BATCH as u32),
             drops: DropCounters::new(),
             surroundings: Surroundings {
@@ -107,6 +107,7 @@ impl Tunnel {
             let pushed = self.outbound.inner.push(Inner {
                 packet,
                 origin: Origin::Tun,
+                offload: Offload::None,
             });
             pushed.map_err(|_| "the batch is full")?;
         }
@@ -161,13 +162,15 @@ impl Tunnel {
     /// Gives all buffers back; how many packets there were for the server's tun device.
     fn deliver(&mut self) -> usize {
         self.inbound.events.drain().for_each(drop);
-        for spent in self.inbound.consumed.drain() {
+        for spent in self.inbound.spent() {
             self.pool.give(spent.buffer);
         }
-        let delivered = self.inbound.to_tun.drain();
+        let mut delivered = 0;
+        self.inbound.write_tun(|buffer, packets, _| {
+            delivered += packets.len();
+            self.pool.give(buffer);
+        });
         delivered
-            .map(|packet| self.pool.give(packet.buffer))
-            .count()
     }
 }
 

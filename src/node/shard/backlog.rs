@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 
 use super::connections::Sender;
 use crate::limits::{CLIENT_BACKLOG, CONTROL_DATAGRAM_MAX, HALF_OPEN_BACKLOG, STRANGER_BACKLOG};
-use crate::packet::{DropReason, Path, Received};
+use crate::packet::{DropReason, Path};
 
 /// The control datagrams that wait in a shard.
 #[derive(Debug)]
@@ -51,8 +51,12 @@ impl Backlog {
     ///
     /// # Errors
     /// Why it is dropped.
-    pub(super) fn push(&mut self, received: &Received, sender: Sender) -> Result<(), DropReason> {
-        let bytes = received.packet.bytes();
+    pub(super) fn push(
+        &mut self,
+        bytes: &[u8],
+        path: Path,
+        sender: Sender,
+    ) -> Result<(), DropReason> {
         if bytes.len() > CONTROL_DATAGRAM_MAX {
             return Err(DropReason::Oversized);
         }
@@ -66,7 +70,7 @@ impl Backlog {
             return Err(full);
         }
         queue.push_back(Waiting {
-            path: received.path,
+            path,
             datagram: bytes.to_vec(),
         });
         Ok(())
@@ -106,40 +110,25 @@ const TURNS: [Sender; 8] = [
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::packet::{Packet, Pool};
 
     /// A backlog into which so many were pushed of each kind, each marked with its sender and place.
     fn filled(counts: [(Sender, usize); 3]) -> (Backlog, Vec<DropReason>) {
-        let mut pool = Pool::new(1);
         let (mut backlog, mut drops) = (Backlog::new(), Vec::new());
         for (sender, count) in counts {
             for place in 0..count {
-                drops.extend(push(&mut backlog, &mut pool, sender, &mark(sender, place)).err());
+                drops.extend(push(&mut backlog, sender, &mark(sender, place)).err());
             }
         }
         (backlog, drops)
     }
 
-    fn push(
-        backlog: &mut Backlog,
-        pool: &mut Pool,
-        sender: Sender,
-        bytes: &[u8],
-    ) -> Result<(), DropReason> {
-        let mut buffer = pool.take().expect("a buffer");
-        buffer.bytes_mut()[..bytes.len()].copy_from_slice(bytes);
-        let received = Received {
-            packet: Packet::single(buffer, 0, bytes.len() as u32),
-            path: Path {
-                remote: "192.0.2.1:1194".parse().expect("an address"),
-                local: None,
-                socket: 0,
-            },
-            origin: crate::packet::Origin::Socket,
+    fn push(backlog: &mut Backlog, sender: Sender, bytes: &[u8]) -> Result<(), DropReason> {
+        let path = Path {
+            remote: "192.0.2.1:1194".parse().expect("an address"),
+            local: None,
+            socket: 0,
         };
-        let pushed = backlog.push(&received, sender);
-        pool.give(received.packet.buffer);
-        pushed
+        backlog.push(bytes, path, sender)
     }
 
     fn mark(sender: Sender, place: usize) -> [u8; 3] {
@@ -210,9 +199,9 @@ mod tests {
 
     #[test]
     fn what_is_too_long_does_not_wait() {
-        let (mut backlog, mut pool) = (Backlog::new(), Pool::new(1));
+        let mut backlog = Backlog::new();
         for (length, verdict) in [(2_048, Ok(())), (2_049, Err(DropReason::Oversized))] {
-            let pushed = push(&mut backlog, &mut pool, Sender::Client, &vec![0; length]);
+            let pushed = push(&mut backlog, Sender::Client, &vec![0; length]);
             assert_eq!(pushed, verdict, "{length}");
         }
     }

@@ -10,7 +10,7 @@ use super::half_open::{Filed, HalfOpen, Progress, Rank, Room, Source};
 use super::wheel::Alarm;
 use crate::node::event::{ClientTag, Text};
 use crate::node::leases::Addresses;
-use crate::packet::{Numbering, Path, PeerIndex, Received, Traffic};
+use crate::packet::{Numbering, Path, PeerIndex, Traffic};
 use crate::session::{Class, OpenVpn2, Session};
 use crate::time::{Monotonic, Now};
 use crate::wire::SessionId;
@@ -337,14 +337,14 @@ impl Connections {
     }
 
     /// Who sent a control datagram.
-    pub(super) fn sender_of(&self, received: &Received) -> Sender {
-        let Class::Control(client) = OpenVpn2::classify(received.packet.bytes()) else {
+    pub(super) fn sender_of(&self, datagram: &[u8], path: &Path) -> Sender {
+        let Class::Control(client) = OpenVpn2::classify(datagram) else {
             return Sender::Stranger;
         };
-        if self.dialed_on(received.path.socket).is_some() {
+        if self.dialed_on(path.socket).is_some() {
             return Sender::Client;
         }
-        let key = self.by_control(client, received.path.remote);
+        let key = self.by_control(client, path.remote);
         match key.and_then(|key| self.get(key)) {
             Some(connection) if connection.half_open.is_some() => Sender::HalfOpen,
             Some(_) => Sender::Client,

@@ -72,7 +72,7 @@ impl<E: Edges> Shard<E> {
         let mut answer = std::mem::take(&mut self.scratch);
         let greeting = protocol.greet(now, &mut *self.random, path.remote, datagram, &mut answer);
         match greeting {
-            Ok(Greeting::Answer) => self.io.send_bytes(&answer, path),
+            Ok(Greeting::Answer) => self.io.send_bytes(&answer, path, None),
             Ok(Greeting::Session(session)) => self.meet(*session, path, client, datagram, now),
             Err(reason) => self.refused(path, None, reason, now),
         }
@@ -203,7 +203,8 @@ impl<E: Edges> Shard<E> {
             let path = connection.path;
             let length = datagram.len() as u64;
             self.count_control(key, |traffic| traffic.sent_bytes += length);
-            self.io.send_bytes(&datagram, path);
+            let peer = self.peer_of(key);
+            self.io.send_bytes(&datagram, path, peer);
         }
         self.scratch = datagram;
     }
@@ -215,7 +216,7 @@ impl<E: Edges> Shard<E> {
         };
         let (peers, pool) = (&mut self.peers, &mut self.io.pool);
         match seal_payload(peers, peer, payload, pool, now.monotonic) {
-            Ok(datagram) => self.io.send(datagram.packet, datagram.path),
+            Ok(datagram) => self.io.send(datagram),
             Err(reason) => self.io.drops.count(reason),
         }
     }

@@ -1,11 +1,11 @@
 //! A shard's data path: from what came in to batches, and from batches to the io.
 
 use super::{Edges, Shard};
-use crate::packet::{self, Inner, Origin, Packet, Parcel, PeerEvent, Received};
+use crate::packet::{self, Inner, Offload, Origin, Packet, Parcel, PeerEvent, Received};
 use crate::time::Now;
 
 impl<E: Edges> Shard<E> {
-    /// Takes a datagram that came from a socket, in one of the buffers that were lent there.
+    /// Takes what came from a socket in one receive, in one of the buffers that were lent there.
     pub fn take_datagram(&mut self, received: Received) {
         if self.inbound.received.is_full() {
             let now = self.io.edges.now();
@@ -17,14 +17,18 @@ impl<E: Edges> Shard<E> {
     }
 
     /// Takes an inner packet that came from the tun queue, in one of the buffers that were lent
-    /// there.
-    pub fn take_tun_packet(&mut self, packet: Packet) {
+    /// there, with what is left to do on it.
+    pub fn take_tun_packet(&mut self, packet: Packet, offload: Offload) {
         if self.outbound.inner.is_full() {
             let now = self.io.edges.now();
             self.serve_outbound(now);
         }
-        let origin = Origin::Tun;
-        if let Err(inner) = self.outbound.inner.push(Inner { packet, origin }) {
+        let inner = Inner {
+            packet,
+            origin: Origin::Tun,
+            offload,
+        };
+        if let Err(inner) = self.outbound.inner.push(inner) {
             self.io.give_back(inner.spent());
         }
     }
@@ -60,23 +64,20 @@ impl<E: Edges> Shard<E> {
                 &self.surroundings,
                 now.monotonic,
             );
-            for packet in batch.to_tun.drain() {
-                io.write_tun(packet);
-            }
+            batch.write_tun(|buffer, packets, pieces| io.write_tun(buffer, packets, pieces));
             for datagram in batch.to_clients.drain() {
-                io.send(datagram.packet, datagram.path);
+                io.send(datagram);
             }
             for (shard, parcel) in batch.elsewhere.drain() {
                 io.hand_off(shard, parcel);
             }
-            for received in batch.control.drain() {
-                let sender = self.connections.sender_of(&received);
-                if let Err(reason) = self.backlog.push(&received, sender) {
+            for (datagram, path) in batch.control() {
+                let sender = self.connections.sender_of(datagram, &path);
+                if let Err(reason) = self.backlog.push(datagram, path, sender) {
                     io.drops.count(reason);
                 }
-                io.give_back(received.spent());
             }
-            for spent in batch.consumed.drain() {
+            for spent in batch.spent() {
                 io.give_back(spent);
             }
             self.peer_events.extend(batch.events.drain());
@@ -85,7 +86,7 @@ impl<E: Edges> Shard<E> {
     }
 
     fn serve_outbound(&mut self, now: Now) {
-        while !self.outbound.inner.is_empty() {
+        while !self.outbound.is_done() {
             let (batch, io) = (&mut self.outbound, &mut self.io);
             packet::outbound(
                 batch,
@@ -96,7 +97,7 @@ impl<E: Edges> Shard<E> {
                 now.monotonic,
             );
             for datagram in batch.datagrams.drain() {
-                io.send(datagram.packet, datagram.path);
+                io.send(datagram);
             }
             for (shard, parcel) in batch.elsewhere.drain() {
                 io.hand_off(shard, parcel);

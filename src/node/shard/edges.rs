@@ -3,7 +3,7 @@
 
 use crate::node::counters::Counters;
 use crate::node::message::Report;
-use crate::packet::{Buffer, DropReason, Packet, Parcel, Path};
+use crate::packet::{Buffer, DropReason, Gathered, Packet, Parcel, Path, PeerIndex, Piece};
 use crate::reactor::{RingError, UdpSocket};
 use crate::time::Now;
 
@@ -14,20 +14,25 @@ pub trait Edges {
     /// The time.
     fn now(&mut self) -> Now;
 
-    /// Sends a datagram.
+    /// Sends a datagram, or several for one receiver.
     ///
     /// # Errors
     /// Its buffer, and why it is dropped.
-    fn send(&mut self, packet: Packet, path: Path) -> Result<(), (Buffer, DropReason)>;
+    fn send(&mut self, outgoing: Outgoing) -> Result<(), Dropped>;
 
     /// How busy the sockets are.
     fn congestion(&self) -> Congestion;
 
-    /// Writes an inner packet to the tun queue.
+    /// Writes inner packets to the tun queue: all pieces are of `buffer`.
     ///
     /// # Errors
-    /// Its buffer, and why it is dropped.
-    fn write_tun(&mut self, packet: Packet) -> Result<(), (Buffer, DropReason)>;
+    /// The buffer, if nothing of it was written, and why and how many packets are dropped.
+    fn write_tun(
+        &mut self,
+        buffer: Buffer,
+        packets: &[Gathered],
+        pieces: &[Piece],
+    ) -> Result<(), Dropped>;
 
     /// Lends a buffer to the sockets again, as many as came from there.
     ///
@@ -50,8 +55,8 @@ pub trait Edges {
     /// Gives the buffer of a parcel that was taken back to the shard that it came from.
     fn give_back(&mut self, from: u16, buffer: Buffer);
 
-    /// A buffer that the world is done with; with a reason, if its packet was dropped.
-    fn reclaim(&mut self) -> Option<(Buffer, Option<DropReason>)>;
+    /// Something that the world is done with.
+    fn reclaim(&mut self) -> Option<Done>;
 
     /// Receives from one more socket, and says by which number its datagrams are known.
     ///
@@ -72,6 +77,40 @@ pub trait Edges {
     /// The report, when the node thread has no room for it now. A node thread that is gone takes
     /// everything.
     fn report(&mut self, report: Report) -> Result<(), Report>;
+}
+
+/// A datagram on its way, or several for one receiver.
+#[derive(Debug)]
+pub struct Outgoing {
+    /// The UDP payloads.
+    pub packet: Packet,
+    /// Where they go and what they leave from.
+    pub path: Path,
+    /// Whose they are; nobody's for one that has no place in the data path yet.
+    pub peer: Option<PeerIndex>,
+}
+
+/// Packets that went no further.
+#[derive(Debug)]
+pub struct Dropped {
+    /// Their buffer, unless others of it are still on their way.
+    pub buffer: Option<Buffer>,
+    /// Why.
+    pub reason: DropReason,
+    /// How many.
+    pub packets: u64,
+}
+
+/// What the world says when it is done with something.
+#[derive(Debug)]
+pub enum Done {
+    /// A buffer is free again.
+    Free(Buffer),
+    /// Packets went no further.
+    Dropped(Dropped),
+    /// The kernel refuses to cut a send into several datagrams for this peer: they came back, and leave
+    /// one by one.
+    RunRefused(Outgoing),
 }
 
 /// How busy the sockets are.

@@ -2,8 +2,10 @@
 //! across an edge never loses its buffer, and never forgets to count.
 
 use super::Edges;
+use super::edges::{Done, Dropped, Outgoing};
 use crate::packet::{
-    Buffer, DropCounters, DropReason, HandOffCounters, Origin, Packet, Parcel, Path, Pool, Spent,
+    Buffer, Datagram, DropCounters, DropReason, Gathered, HandOffCounters, Origin, Packet, Parcel,
+    Path, PeerIndex, Piece, Pool, Spent,
 };
 
 /// A shard's edges, pool and counters.
@@ -24,15 +26,17 @@ impl<E: Edges> Io<E> {
         }
     }
 
-    /// Sends a datagram, or counts why not.
-    pub(super) fn send(&mut self, packet: Packet, path: Path) {
-        if let Err((buffer, reason)) = self.edges.send(packet, path) {
-            self.drop_buffer(buffer, reason);
-        }
+    /// Sends datagrams of a peer, or counts why not.
+    pub(super) fn send(&mut self, datagram: Datagram) {
+        self.send_outgoing(Outgoing {
+            packet: datagram.packet,
+            path: datagram.path,
+            peer: Some(datagram.peer),
+        });
     }
 
     /// Copies a datagram into a buffer and sends it, or counts why not.
-    pub(super) fn send_bytes(&mut self, bytes: &[u8], path: Path) {
+    pub(super) fn send_bytes(&mut self, bytes: &[u8], path: Path, peer: Option<PeerIndex>) {
         let Some(mut buffer) = self.pool.take() else {
             return self.drops.count(DropReason::PoolEmpty);
         };
@@ -40,13 +44,20 @@ impl<E: Edges> Io<E> {
             return self.drop_buffer(buffer, DropReason::Oversized);
         };
         room.copy_from_slice(bytes);
-        self.send(Packet::single(buffer, 0, bytes.len() as u32), path);
+        let packet = Packet::single(buffer, 0, bytes.len() as u32);
+        self.send_outgoing(Outgoing { packet, path, peer });
     }
 
-    /// Writes an inner packet to the tun queue, or counts why not.
-    pub(super) fn write_tun(&mut self, packet: Packet) {
-        if let Err((buffer, reason)) = self.edges.write_tun(packet) {
-            self.drop_buffer(buffer, reason);
+    fn send_outgoing(&mut self, outgoing: Outgoing) {
+        if let Err(dropped) = self.edges.send(outgoing) {
+            self.note_dropped(dropped);
+        }
+    }
+
+    /// Writes inner packets to the tun queue, or counts why not.
+    pub(super) fn write_tun(&mut self, buffer: Buffer, packets: &[Gathered], pieces: &[Piece]) {
+        if let Err(dropped) = self.edges.write_tun(buffer, packets, pieces) {
+            self.note_dropped(dropped);
         }
     }
 
@@ -78,19 +89,41 @@ impl<E: Edges> Io<E> {
         }
     }
 
-    /// Takes the buffers back that the world is done with.
-    pub(super) fn reclaim(&mut self) {
-        while let Some((buffer, dropped)) = self.edges.reclaim() {
-            self.pool.give(buffer);
-            if let Some(reason) = dropped {
-                self.drops.count(reason);
+    /// Takes back what the world is done with. `run_refused` hears of each peer for which it takes no
+    /// sends of several datagrams; these leave one by one.
+    pub(super) fn reclaim(&mut self, mut run_refused: impl FnMut(PeerIndex)) {
+        while let Some(done) = self.edges.reclaim() {
+            match done {
+                Done::Free(buffer) => self.pool.give(buffer),
+                Done::Dropped(dropped) => self.note_dropped(dropped),
+                Done::RunRefused(outgoing) => {
+                    outgoing.peer.into_iter().for_each(&mut run_refused);
+                    self.send_one_by_one(outgoing);
+                }
             }
         }
+    }
+
+    /// Sends each datagram of a run by itself.
+    fn send_one_by_one(&mut self, run: Outgoing) {
+        let Outgoing { packet, path, peer } = run;
+        for piece in packet.pieces() {
+            let bytes = packet.buffer.bytes().get(piece.range());
+            self.send_bytes(bytes.unwrap_or_default(), path, peer);
+        }
+        self.pool.give(packet.buffer);
     }
 
     /// Counts packets that were lost before they came here.
     pub(in crate::node) fn lost(&mut self, reason: DropReason, packets: u64) {
         self.drops.count_many(reason, packets);
+    }
+
+    fn note_dropped(&mut self, dropped: Dropped) {
+        self.drops.count_many(dropped.reason, dropped.packets);
+        if let Some(buffer) = dropped.buffer {
+            self.pool.give(buffer);
+        }
     }
 
     fn drop_buffer(&mut self, buffer: Buffer, reason: DropReason) {

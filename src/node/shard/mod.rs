@@ -28,7 +28,7 @@ use std::time::Duration;
 use self::backlog::Backlog;
 use self::connections::{Connections, Key};
 pub use self::dialed::{Dial, DialedEvent, HangUp};
-pub use self::edges::{Congestion, Edges};
+pub use self::edges::{Congestion, Done, Dropped, Edges, Outgoing};
 use self::io::Io;
 use self::registration::Registration;
 pub use self::view::{ClientView, Load};
@@ -44,12 +44,12 @@ use crate::limits::{
     BATCH_PACKETS, DROP_REPORT_INTERVAL, IDLE_TURN, REPORTS_BEFORE_LOSS, STOP_GRACE,
 };
 use crate::packet::{
-    Directory, DirectoryFull, DropCounters, DropReason, InboundBatch, Mssfix, OutboundBatch,
-    PeerEvent, PeerTable, Pool, Surroundings,
+    Directory, DirectoryFull, DropCounters, DropReason, InboundBatch, Merging, Mssfix,
+    OutboundBatch, PeerEvent, PeerTable, Pool, Surroundings,
 };
 use crate::random::Random;
 use crate::session::{ContactLimits, Farewell, Grant, OpenVpn2, Steering, V4Grant, V6Grant};
-use crate::time::Monotonic;
+use crate::time::{Monotonic, Now};
 use crate::wire::PeerId;
 
 /// What a shard is made of.
@@ -163,6 +163,7 @@ impl<E: Edges> Shard<E> {
         };
         let (number, of) = (u32::from(parts.number), u32::from(shards));
         let peers = PeerTable::new(number, of, clients_max, &mut *random);
+        let (inbound, outbound) = batches(parts.offloads);
         Self {
             io: Io::new(edges, pool),
             protocol: parts
@@ -173,8 +174,8 @@ impl<E: Edges> Shard<E> {
             registration: Registration::new(parts.number, clients_max as usize),
             surroundings,
             network: parts.network,
-            inbound: InboundBatch::new(BATCH_PACKETS),
-            outbound: OutboundBatch::new(BATCH_PACKETS),
+            inbound,
+            outbound,
             told_drops: DropCounters::new(),
             next_drop_report: now + DROP_REPORT_INTERVAL,
             backlog: Backlog::new(),
@@ -195,7 +196,7 @@ impl<E: Edges> Shard<E> {
     /// Serves what was given to it since the last time, and what is due.
     pub fn serve(&mut self) {
         let now = self.io.edges.now();
-        self.io.reclaim();
+        self.reclaim(now);
         self.serve_data(now);
         self.serve_control();
         self.serve_timers();
@@ -293,9 +294,20 @@ impl<E: Edges> Shard<E> {
 
     /// The last words of a shard that has stopped.
     pub fn finish(&mut self) {
-        self.io.reclaim();
+        let now = self.io.edges.now();
+        self.reclaim(now);
         self.report_drops();
         self.notify_registry();
+    }
+
+    /// Takes back what the world is done with.
+    fn reclaim(&mut self, now: Now) {
+        let peers = &mut self.peers;
+        self.io.reclaim(|peer| {
+            if let Some(peer) = peers.peer_mut(peer) {
+                peer.refuse_runs(now.monotonic);
+            }
+        });
     }
 
     fn serve_timers(&mut self) {
@@ -374,6 +386,21 @@ impl<E: Edges> Shard<E> {
                 return self.unreported.push_front(report);
             }
         }
+    }
+}
+
+/// The batches of both directions, which make use of these offloads.
+fn batches(offloads: Offloads) -> (InboundBatch, OutboundBatch) {
+    let merging = Merging {
+        tcp: offloads.tun_merge,
+        // A kernel that cuts UDP for us takes it in one as well.
+        udp: offloads.tun_merge && offloads.tun_uso,
+    };
+    let inbound = InboundBatch::new(BATCH_PACKETS, merging);
+    let outbound = OutboundBatch::new(BATCH_PACKETS);
+    match offloads.udp_gso {
+        true => (inbound, outbound),
+        false => (inbound.sending_one_by_one(), outbound.sending_one_by_one()),
     }
 }
 

@@ -6,9 +6,8 @@ use crate::node::settings::{NodeSettings, Offloads, OffloadsInUse};
 use crate::reactor::{Tun, TunOffloads, UdpSocket};
 
 /// Those that sockets and device are to be asked for.
-pub(super) fn wanted(_settings: &NodeSettings) -> Offloads {
-    // The pipeline takes one packet at a time.
-    Offloads::NONE
+pub(super) fn wanted(settings: &NodeSettings) -> Offloads {
+    settings.offloads
 }
 
 /// Those of the tun device.

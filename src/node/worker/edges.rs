@@ -1,6 +1,7 @@
 //! The edges of a shard in a running node: a ring with sockets and a tun queue, and the report queue
 //! of the node thread.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use crossbeam::channel::{Sender, TrySendError};
@@ -11,10 +12,11 @@ use super::sends::Sends;
 use crate::limits::{POOL_BUFFERS, RECEIVE_BUFFERS, TUN_BUFFERS};
 use crate::node::counters::Counters;
 use crate::node::message::Report;
-use crate::node::shard::{Congestion, Edges};
-use crate::packet::{Buffer, DropReason, Gathered, Offload, Packet, Parcel, Path, Piece, Pool};
+use crate::node::shard::{Congestion, Done, Dropped, Edges, Outgoing};
+use crate::packet::{Buffer, DropReason, Gathered, Parcel, Piece, Pool};
 use crate::reactor::{
-    Completion, Reactor, ReactorConfig, RingError, Sent, SocketId, Tun, TunId, UdpSocket, Waker,
+    Completion, Reactor, ReactorConfig, Refused, RingError, Sent, SocketId, Tun, TunId, UdpSocket,
+    Waker,
 };
 use crate::time::{Monotonic, Now};
 
@@ -27,8 +29,10 @@ pub(super) struct RingEdges {
     tun: TunId,
     exchange: Exchange,
     reports: Sender<Report>,
-    /// Buffers that the kernel is done with, until the shard takes them.
-    done: Vec<(Buffer, Option<DropReason>)>,
+    /// What the kernel is done with, until the shard takes it.
+    done: VecDeque<Done>,
+    /// What the kernel did while the shard was at work, until the next turn.
+    completed: Vec<Completion>,
 }
 
 impl RingEdges {
@@ -65,7 +69,8 @@ impl RingEdges {
             tun,
             exchange,
             reports,
-            done: Vec::with_capacity(POOL_BUFFERS),
+            done: VecDeque::with_capacity(POOL_BUFFERS),
+            completed: Vec::new(),
         };
         Ok((edges, pool))
     }
@@ -81,11 +86,20 @@ impl RingEdges {
     ) -> Result<(), RingError> {
         self.sends.begin_turn();
         self.exchange.wake();
-        let patience = match self.exchange.has_parcels() {
-            true => Duration::ZERO,
-            false => patience,
-        };
+        let waits = !self.exchange.has_parcels() && self.completed.is_empty();
+        let patience = if waits { patience } else { Duration::ZERO };
+        completions.append(&mut self.completed);
         self.reactor.turn(Some(patience), completions)
+    }
+
+    /// Lets the kernel begin what is queued, now that the queue is full, in the middle of the shard's
+    /// work. What it has to say is kept until the next turn; only its places are free at once.
+    fn make_room(&mut self) {
+        let mut completions = Vec::new();
+        std::mem::swap(&mut completions, &mut self.completed);
+        // A ring that is unusable says so again in the next turn.
+        let _again = self.reactor.turn(Some(Duration::ZERO), &mut completions);
+        self.completed = completions;
     }
 
     /// What was lost on the way to the shard, once in a while.
@@ -100,25 +114,40 @@ impl RingEdges {
 
     /// A send that the kernel is done with.
     pub(super) fn sent(&mut self, sent: Sent) {
-        self.done.extend(self.sends.complete(sent));
+        self.done
+            .extend(self.sends.complete(&mut self.reactor, sent));
+    }
+
+    /// A socket has room again.
+    pub(super) fn has_room(&mut self, socket: SocketId) {
+        self.sends.has_room(socket);
     }
 
     /// A write to the tun device that the kernel is done with.
-    pub(super) fn tun_written(&mut self, buffer: Option<Buffer>, result: std::io::Result<usize>) {
-        let dropped = result.err().map(|error| match error.kind() {
-            std::io::ErrorKind::WouldBlock => DropReason::TunFull,
-            _ => DropReason::TunError,
+    pub(super) fn tun_written(
+        &mut self,
+        buffer: Option<Buffer>,
+        segments: u32,
+        result: std::io::Result<usize>,
+    ) {
+        self.done.extend(match (result, buffer) {
+            (Ok(_), buffer) => buffer.map(Done::Free),
+            (Err(error), buffer) => Some(Done::Dropped(Dropped {
+                buffer,
+                reason: match error.kind() {
+                    std::io::ErrorKind::WouldBlock => DropReason::TunFull,
+                    _ => DropReason::TunError,
+                },
+                packets: segments.into(),
+            })),
         });
-        self.done.extend(buffer.map(|buffer| (buffer, dropped)));
     }
 
     /// Tries the sends again that the kernel had no room for.
     pub(super) fn send_waiting(&mut self) {
         let done = &mut self.done;
         self.sends
-            .send_waiting(&mut self.reactor, &self.sockets, |buffer, reason| {
-                done.push((buffer, Some(reason)));
-            });
+            .send_waiting(&mut self.reactor, &self.sockets, |it| done.push_back(it));
     }
 }
 
@@ -127,32 +156,40 @@ impl Edges for RingEdges {
         Now::read()
     }
 
-    fn send(&mut self, packet: Packet, path: Path) -> Result<(), (Buffer, DropReason)> {
-        self.sends
-            .send(&mut self.reactor, &self.sockets, packet, path)
+    fn send(&mut self, outgoing: Outgoing) -> Result<(), Dropped> {
+        if self.reactor.room().0 == 0 {
+            self.make_room();
+        }
+        self.sends.send(&mut self.reactor, &self.sockets, outgoing)
     }
 
     fn congestion(&self) -> Congestion {
         self.sends.congestion()
     }
 
-    fn write_tun(&mut self, packet: Packet) -> Result<(), (Buffer, DropReason)> {
-        let Packet {
-            buffer, start, len, ..
-        } = packet;
-        let whole = Gathered {
-            offload: Offload::None,
-            pieces: 0..1,
-            len,
-            segments: 1,
-        };
-        let written = self
-            .reactor
-            .write_tun(self.tun, buffer, &[whole], &[Piece { start, len }]);
-        match written.buffer {
-            None => Ok(()),
-            Some(buffer) => Err((buffer, DropReason::TunFull)),
+    fn write_tun(
+        &mut self,
+        buffer: Buffer,
+        packets: &[Gathered],
+        pieces: &[Piece],
+    ) -> Result<(), Dropped> {
+        if self.reactor.room().1 < packets.len() {
+            self.make_room();
         }
+        let written = self.reactor.write_tun(self.tun, buffer, packets, pieces);
+        let refused = packets.get(written.begun..).unwrap_or_default();
+        if refused.is_empty() {
+            return Ok(());
+        }
+        let reason = match written.refused {
+            Some(Refused::QueueFull(_)) => DropReason::TunFull,
+            _ => DropReason::TunError,
+        };
+        Err(Dropped {
+            buffer: written.buffer,
+            reason,
+            packets: refused.iter().map(|it| u64::from(it.segments)).sum(),
+        })
     }
 
     fn return_receive_buffer(&mut self, buffer: Buffer) -> Result<(), Buffer> {
@@ -163,9 +200,9 @@ impl Edges for RingEdges {
         self.reactor.return_tun_buffer(buffer)
     }
 
-    fn reclaim(&mut self) -> Option<(Buffer, Option<DropReason>)> {
-        let given_back = || self.exchange.reclaim().map(|buffer| (buffer, None));
-        self.done.pop().or_else(given_back)
+    fn reclaim(&mut self) -> Option<Done> {
+        let given_back = || self.exchange.reclaim().map(Done::Free);
+        self.done.pop_front().or_else(given_back)
     }
 
     fn hand_off(&mut self, to: u16, parcel: Parcel) -> Result<(), Parcel> {
@@ -199,7 +236,9 @@ impl Edges for RingEdges {
             ("parcels_waiting", self.exchange.waiting() as u64),
             ("buffers_away", self.exchange.away() as u64),
         ];
-        counters.with("mailboxes", mailboxes).with(
+        let counters = counters.with("mailboxes", mailboxes);
+        let waiting = [("sends_waiting", self.sends.waiting() as u64)];
+        counters.with("queues", waiting).with(
             "ring",
             [
                 ("receives", ring.receives),

@@ -171,7 +171,7 @@ fn queues<T>(shards: usize, room: usize) -> Vec<Vec<Arc<ArrayQueue<T>>>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::packet::{InnerSource, Packet, ParcelContent, Pool};
+    use crate::packet::{InnerSource, Offload, Packet, ParcelContent, Pool};
 
     fn exchanges(shards: usize) -> Vec<Exchange> {
         let wakers: Vec<_> = (0..shards).map(|_| Waker::new().unwrap()).collect();
@@ -183,7 +183,7 @@ mod tests {
         Parcel {
             from,
             packet: Packet::single(buffer, 0, 1),
-            content: ParcelContent::Inner(InnerSource::Tun),
+            content: ParcelContent::Inner(InnerSource::Tun, Offload::None),
         }
     }
 

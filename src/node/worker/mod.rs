@@ -3,6 +3,7 @@
 mod edges;
 mod exchange;
 mod losses;
+mod queues;
 mod sends;
 
 use crossbeam::channel::Sender;
@@ -117,14 +118,25 @@ impl Worker {
         let edges = &mut self.shard.io.edges;
         match completion {
             Completion::Datagram(datagram) => self.shard.take_datagram(received(datagram)),
-            Completion::TunPacket { buffer, range, .. } => {
+            Completion::TunPacket {
+                buffer,
+                range,
+                offload,
+                ..
+            } => {
                 let packet = Packet::single(buffer, range.start as u32, range.len() as u32);
-                self.shard.take_tun_packet(packet);
+                self.shard.take_tun_packet(packet, offload);
             }
             Completion::Sent(sent) => edges.sent(sent),
-            Completion::TunWritten { buffer, result, .. } => edges.tun_written(buffer, result),
-            // Mailbox and sends that wait are looked at in every turn.
-            Completion::Woken | Completion::Writable(_) => {}
+            Completion::TunWritten {
+                buffer,
+                segments,
+                result,
+                ..
+            } => edges.tun_written(buffer, segments, result),
+            Completion::Writable(socket) => edges.has_room(socket),
+            // The mailbox is looked at in every turn.
+            Completion::Woken => {}
             Completion::SocketLost { error, .. } => return Err(WorkerError::SocketLost(error)),
             Completion::TunLost { error, .. } => return Err(WorkerError::TunLost(error)),
         }

@@ -1,25 +1,38 @@
 //! Datagrams on their way to the kernel: those in flight, and those that it did not take at once.
 //!
 //! A full socket buffer refuses a datagram (`MSG_DONTWAIT`). It then waits here, in front of what
-//! came later, so that no peer's packets overtake one another. The queue is bounded: what does not
-//! fit is dropped and counted.
+//! came later for the same receiver, so that nobody's packets overtake one another, and the kernel is
+//! asked to say when there is room.
 
-use std::collections::VecDeque;
 use std::io;
 
 use slab::Slab;
 
-use crate::limits::{DEFERRED_SENDS, SENDS_IN_FLIGHT};
-use crate::node::shard::Congestion;
-use crate::packet::{Buffer, DropReason, Packet, Path};
-use crate::reactor::{Outgoing, Reactor, Refused, Sent, SocketId};
+use super::queues::Queues;
+use crate::limits::{SENDS_IN_FLIGHT, SOCKETS_PER_SHARD};
+use crate::node::shard::{Congestion, Done, Dropped, Outgoing};
+use crate::packet::{DropReason, Packet, Path, PeerIndex};
+use crate::reactor::{self, Reactor, Refused, Sent, SocketId};
 
 /// The sends of one shard.
 pub(super) struct Sends {
     in_flight: Slab<Envelope>,
-    waiting: VecDeque<(Packet, Path)>,
-    /// How many of `waiting` came back in this turn: they stand in front, in their order.
-    returned: usize,
+    waiting: Queues,
+    /// By the number of the socket.
+    rooms: Vec<Room>,
+    /// For whom the kernel has refused a run since the last turn.
+    refused: Vec<Option<PeerIndex>>,
+}
+
+/// Whether a socket takes datagrams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Room {
+    /// It does.
+    Some,
+    /// It will say when it does.
+    Awaited,
+    /// It does not, and will not say: it is to be tried again.
+    Untold,
 }
 
 /// What a datagram has beside its bytes, while the kernel has those.
@@ -27,110 +40,173 @@ pub(super) struct Sends {
 struct Envelope {
     path: Path,
     segment_size: u32,
+    peer: Option<PeerIndex>,
 }
 
 impl Sends {
     pub(super) fn new() -> Self {
         Self {
             in_flight: Slab::with_capacity(SENDS_IN_FLIGHT),
-            waiting: VecDeque::with_capacity(DEFERRED_SENDS),
-            returned: 0,
+            waiting: Queues::default(),
+            rooms: vec![Room::Some; SOCKETS_PER_SHARD],
+            refused: Vec::new(),
         }
     }
 
     /// What comes back from now on stands in front again.
     pub(super) fn begin_turn(&mut self) {
-        self.returned = 0;
+        self.waiting.begin_turn();
+        self.refused.clear();
+    }
+
+    /// Datagrams, or runs of them, that wait for room.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
     }
 
     /// How busy the kernel is with them.
     pub(super) fn congestion(&self) -> Congestion {
         match (self.waiting.is_empty(), self.in_flight.len()) {
-            (false, _) => Congestion::Waiting,
+            (false, _) if self.rooms.contains(&Room::Untold) => Congestion::Waiting,
+            (false, _) | (true, SENDS_IN_FLIGHT..) => Congestion::Full,
             (true, 0) => Congestion::Idle,
-            (true, SENDS_IN_FLIGHT..) => Congestion::Full,
             (true, _) => Congestion::Flowing,
         }
     }
 
-    /// Sends a datagram, behind those that wait.
+    /// Sends a datagram, behind those of its receiver that wait.
     ///
     /// # Errors
-    /// Its buffer, and why it is dropped.
+    /// What is dropped, and why.
     pub(super) fn send(
         &mut self,
         reactor: &mut Reactor,
         sockets: &[SocketId],
-        packet: Packet,
-        path: Path,
-    ) -> Result<(), (Buffer, DropReason)> {
-        if self.waiting.len() >= DEFERRED_SENDS {
-            return Err((packet.buffer, DropReason::QueueFull));
+        outgoing: Outgoing,
+    ) -> Result<(), Dropped> {
+        let full = !has_room(&self.rooms, &outgoing);
+        if full || self.waiting.waits_before(&outgoing) {
+            return self.wait(outgoing);
         }
-        if !self.waiting.is_empty() {
-            self.waiting.push_back((packet, path));
-            return Ok(());
-        }
-        match self.begin(reactor, sockets, packet, path) {
+        match self.begin(reactor, sockets, outgoing) {
             Ok(()) => Ok(()),
-            Err((packet, Refusal::NoRoom)) => {
-                self.waiting.push_back((packet, path));
-                Ok(())
-            }
-            Err((packet, Refusal::Never)) => Err((packet.buffer, DropReason::SendError)),
+            Err((outgoing, Refusal::NoRoom)) => self.wait(outgoing),
+            Err((outgoing, Refusal::Never)) => Err(dropped(outgoing, DropReason::SendError)),
         }
     }
 
-    /// Tries those that wait again, in order, until one finds no room. `dropped` takes the buffers
-    /// of those that never will.
+    /// Tries those that wait again, as many as find room. `done` takes those that never will.
     pub(super) fn send_waiting(
         &mut self,
         reactor: &mut Reactor,
         sockets: &[SocketId],
-        mut dropped: impl FnMut(Buffer, DropReason),
+        mut done: impl FnMut(Done),
     ) {
-        while let Some((packet, path)) = self.waiting.pop_front() {
-            match self.begin(reactor, sockets, packet, path) {
-                Ok(()) => {}
-                Err((packet, Refusal::NoRoom)) => return self.waiting.push_front((packet, path)),
-                Err((packet, Refusal::Never)) => dropped(packet.buffer, DropReason::SendError),
+        if self.waiting.is_empty() {
+            return;
+        }
+        for room in &mut self.rooms {
+            if *room == Room::Untold {
+                *room = Room::Some;
             }
+        }
+        let rooms = std::mem::take(&mut self.rooms);
+        while let Some(outgoing) = self.waiting.pop(|outgoing| has_room(&rooms, outgoing)) {
+            match self.begin(reactor, sockets, outgoing) {
+                Ok(()) => {}
+                Err((outgoing, Refusal::NoRoom)) => {
+                    self.waiting.put_back(outgoing);
+                    break;
+                }
+                Err((outgoing, Refusal::Never)) => {
+                    done(Done::Dropped(dropped(outgoing, DropReason::SendError)));
+                }
+            }
+        }
+        self.rooms = rooms;
+    }
+
+    /// A socket has room again.
+    pub(super) fn has_room(&mut self, socket: SocketId) {
+        if let Some(room) = self.rooms.get_mut(socket.index()) {
+            *room = Room::Some;
         }
     }
 
-    /// Takes a send back from the kernel. The datagram waits for another try if there was no room
-    /// for it; else its buffer is free, and there may be a reason why the datagram was dropped.
-    pub(super) fn complete(&mut self, sent: Sent) -> Option<(Buffer, Option<DropReason>)> {
-        let envelope = self.in_flight.try_remove(sent.token as usize);
-        match (sent.result, envelope) {
-            (Err(error), Some(Envelope { path, segment_size }))
-                if is_full(&error) && self.waiting.len() < DEFERRED_SENDS =>
-            {
-                let packet = Packet {
-                    buffer: sent.buffer,
-                    start: sent.range.start as u32,
-                    len: sent.range.len() as u32,
-                    segment_size,
-                };
-                self.waiting
-                    .insert(self.returned.min(self.waiting.len()), (packet, path));
-                self.returned += 1;
+    /// Takes a send back from the kernel. The datagrams wait for another try if there was no room for
+    /// them; else their buffer is free, and there may be a reason why they were dropped.
+    pub(super) fn complete(&mut self, reactor: &mut Reactor, sent: Sent) -> Option<Done> {
+        let Some(envelope) = self.in_flight.try_remove(sent.token as usize) else {
+            return Some(Done::Free(sent.buffer));
+        };
+        let Err(error) = sent.result else {
+            return Some(Done::Free(sent.buffer));
+        };
+        let outgoing = Outgoing {
+            packet: Packet {
+                buffer: sent.buffer,
+                start: sent.range.start as u32,
+                len: sent.range.len() as u32,
+                segment_size: envelope.segment_size,
+            },
+            path: envelope.path,
+            peer: envelope.peer,
+        };
+        match error.raw_os_error() {
+            // One before it in the kernel's row was not sent; nothing overtakes that.
+            Some(libc::ECANCELED) if self.refused.contains(&outgoing.peer) => {
+                Some(Done::RunRefused(outgoing))
+            }
+            Some(libc::ECANCELED) => {
+                self.waiting.put_back(outgoing);
                 None
             }
-            (result, _) => Some((sent.buffer, result.err().map(|error| reason_of(&error)))),
+            Some(libc::EAGAIN) => {
+                let awaited = reactor.await_room(sent.socket).is_ok();
+                self.note_full(sent.socket, awaited);
+                self.waiting.put_back(outgoing);
+                None
+            }
+            // A device's queue is full, of which nobody says when it has room.
+            Some(libc::ENOBUFS) => {
+                self.note_full(sent.socket, false);
+                self.waiting.put_back(outgoing);
+                None
+            }
+            Some(libc::EINVAL | libc::EMSGSIZE | libc::EIO) if outgoing.packet.segments() > 1 => {
+                self.refused.push(outgoing.peer);
+                Some(Done::RunRefused(outgoing))
+            }
+            _ => Some(Done::Dropped(dropped(outgoing, reason_of(&error)))),
         }
     }
 
-    /// Hands one datagram to the reactor.
+    fn note_full(&mut self, socket: SocketId, awaited: bool) {
+        if let Some(room) = self.rooms.get_mut(socket.index())
+            && *room != Room::Awaited
+        {
+            *room = match awaited {
+                true => Room::Awaited,
+                false => Room::Untold,
+            };
+        }
+    }
+
+    fn wait(&mut self, outgoing: Outgoing) -> Result<(), Dropped> {
+        let waits = self.waiting.push(outgoing);
+        waits.map_err(|outgoing| dropped(outgoing, DropReason::QueueFull))
+    }
+
+    /// Hands one send to the reactor.
     fn begin(
         &mut self,
         reactor: &mut Reactor,
         sockets: &[SocketId],
-        packet: Packet,
-        path: Path,
-    ) -> Result<(), (Packet, Refusal)> {
+        outgoing: Outgoing,
+    ) -> Result<(), (Outgoing, Refusal)> {
+        let Outgoing { packet, path, peer } = outgoing;
         let Some(&socket) = sockets.get(usize::from(path.socket)) else {
-            return Err((packet, Refusal::Never));
+            return Err((Outgoing { packet, path, peer }, Refusal::Never));
         };
         let Packet {
             buffer,
@@ -139,7 +215,7 @@ impl Sends {
             segment_size,
         } = packet;
         let place = self.in_flight.vacant_entry();
-        let outgoing = Outgoing {
+        let to_kernel = reactor::Outgoing {
             socket,
             to: Some(path.remote),
             local: path.local,
@@ -147,9 +223,13 @@ impl Sends {
             segment_size: segment_size as usize,
             token: place.key() as u64,
         };
-        match reactor.send(&outgoing, buffer) {
+        match reactor.send(&to_kernel, buffer) {
             Ok(()) => {
-                place.insert(Envelope { path, segment_size });
+                place.insert(Envelope {
+                    path,
+                    segment_size,
+                    peer,
+                });
                 Ok(())
             }
             Err((buffer, refused)) => {
@@ -165,7 +245,7 @@ impl Sends {
                         Refusal::Never
                     }
                 };
-                Err((packet, refusal))
+                Err((Outgoing { packet, path, peer }, refusal))
             }
         }
     }
@@ -180,8 +260,16 @@ enum Refusal {
     Never,
 }
 
-fn is_full(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::WouldBlock || error.raw_os_error() == Some(libc::ENOBUFS)
+fn has_room(rooms: &[Room], outgoing: &Outgoing) -> bool {
+    rooms.get(usize::from(outgoing.path.socket)) == Some(&Room::Some)
+}
+
+fn dropped(outgoing: Outgoing, reason: DropReason) -> Dropped {
+    Dropped {
+        packets: outgoing.packet.segments() as u64,
+        buffer: Some(outgoing.packet.buffer),
+        reason,
+    }
 }
 
 fn reason_of(error: &io::Error) -> DropReason {
@@ -190,7 +278,6 @@ fn reason_of(error: &io::Error) -> DropReason {
         Some(libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::ENETUNREACH) => {
             DropReason::SendUnreachable
         }
-        Some(libc::EAGAIN | libc::ENOBUFS) => DropReason::SendFull,
         _ => DropReason::SendError,
     }
 }

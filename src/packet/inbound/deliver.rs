@@ -2,8 +2,8 @@
 
 use super::{InboundBatch, Opened};
 use crate::packet::{
-    Destination, DropCounters, InnerSource, Parcel, ParcelContent, Peer, PeerEvent, PeerTable,
-    Pool, Surroundings, forward,
+    Destination, DropCounters, DropReason, InnerSource, Offload, Parcel, ParcelContent, Peer,
+    PeerEvent, PeerTable, Pool, Surroundings, check_size,
 };
 use crate::time::Monotonic;
 
@@ -17,27 +17,36 @@ pub(super) fn deliver(
     surroundings: &Surroundings,
     now: Monotonic,
 ) {
-    for Opened { mut packet, .. } in batch.opened.drain() {
-        match surroundings.other_client(packet.bytes(), peers) {
-            Destination::Nobody => batch.to_tun.put(packet),
+    for opened in batch.opened.drain() {
+        let bytes = opened.bytes_mut(&mut batch.arenas);
+        let delivered = match surroundings.other_client(bytes, peers) {
+            Destination::Nobody => {
+                let Opened { arena, piece, .. } = opened;
+                let arena = batch.arenas.get_mut(arena);
+                let merged = arena.is_some_and(|arena| arena.deliver(piece.range()));
+                merged.then_some(()).ok_or(DropReason::QueueFull)
+            }
             Destination::Shard(shard) => {
-                let parcel = Parcel {
-                    from: surroundings.own,
-                    packet,
-                    content: ParcelContent::Inner(InnerSource::Client),
-                };
-                batch.elsewhere.put((shard, parcel));
+                let content = ParcelContent::Inner(InnerSource::Client, Offload::None);
+                Parcel::copied(surroundings.own, bytes, content, pool)
+                    .map(|parcel| batch.elsewhere.put((shard, parcel)))
             }
             Destination::Peer(peer) => {
-                match forward(&mut packet, peer, peers, pool, now) {
-                    Ok(datagram) => batch.to_clients.put(datagram),
-                    Err(reason) => drops.count(reason),
-                }
+                let fits = check_size(bytes.len(), peer, peers);
+                let sealed = fits.map(|to| to.clamp_segments(bytes)).and_then(|()| {
+                    let (runs, closed) = (&mut batch.runs, &mut batch.to_clients);
+                    runs.seal(peers, peer, bytes, pool, closed, now)
+                });
                 if let Some(key_id) = peers.peer_mut(peer).and_then(Peer::nears_limit) {
                     batch.events.put(PeerEvent::KeyNearLimit { peer, key_id });
                 }
-                pool.give(packet.buffer);
+                sealed
             }
+        };
+        if let Err(reason) = delivered {
+            drops.count(reason);
         }
     }
+    batch.runs.finish(peers, pool, &mut batch.to_clients);
+    batch.arenas.finish(pool);
 }

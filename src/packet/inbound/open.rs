@@ -1,17 +1,15 @@
 //! The second stage: what is authentic, and what that changes on its peer.
 
-use super::{Addressed, Claim, InboundBatch, Opened};
+use super::{Addressed, Arenas, Claim, InboundBatch, Opened};
 use crate::crypto::OpenError;
-use crate::limits;
 use crate::packet::peer::Recognised;
 use crate::packet::{
-    Batch, DropCounters, DropReason, Packet, PeerEvent, PeerTable, Pool, Received, Refusal,
-    Surroundings,
+    Batch, DropCounters, DropReason, Path, PeerEvent, PeerTable, Piece, Pool, Refusal, Surroundings,
 };
 use crate::time::Monotonic;
 use crate::wire::DataHeader;
 
-/// Opens each datagram into a pool buffer, and notes on its peer that it spoke, and from where.
+/// Opens each datagram into its place in an arena, and notes on its peer that it spoke, and from where.
 pub(super) fn open(
     batch: &mut InboundBatch,
     peers: &mut PeerTable,
@@ -21,141 +19,150 @@ pub(super) fn open(
     now: Monotonic,
 ) {
     let events = &mut batch.events;
-    for Addressed { received, claim } in batch.addressed.drain() {
-        let peer = claim.peer;
-        let opened = open_one(&received, claim, peers, pool, events, now).and_then(|opened| {
-            let (packet, newest) = opened;
-            note_received(&received, claim, peers, events, now);
-            match follow(&received, claim, newest, peers, surroundings, events) {
-                Ok(()) => Ok(packet),
-                Err(reason) => {
-                    pool.give(packet.buffer);
-                    Err(reason)
-                }
-            }
-        });
+    for Addressed { segment, claim } in batch.addressed.drain() {
+        let Some(received) = batch.held.get(segment.received as usize) else {
+            continue;
+        };
+        let datagram = Claimed {
+            bytes: segment.bytes(received),
+            path: received.path,
+            claim,
+        };
+        let opened = datagram
+            .open(peers, &mut batch.arenas, pool, events, now)
+            .and_then(|(opened, newest)| {
+                datagram.note_received(peers, events, now);
+                datagram.follow(newest, peers, surroundings, events)?;
+                Ok(opened)
+            });
         match opened {
-            Ok(packet) => batch.opened.put(Opened { packet, peer }),
+            Ok(opened) => batch.opened.put(opened),
             Err(reason) => {
                 drops.count(reason);
-                if let Some(refusal) = refusal(reason, &received) {
+                if let Some(refusal) = datagram.refusal(reason) {
+                    let peer = claim.peer;
                     events.put(PeerEvent::Refused { peer, refusal });
                 }
             }
         }
-        batch.consumed.put(received.spent());
     }
 }
 
-/// The payload, and whether its packet id is the highest of its key so far.
-fn open_one(
-    received: &Received,
+/// A data datagram, where it came from, and whose it claims to be.
+struct Claimed<'a> {
+    bytes: &'a [u8],
+    path: Path,
     claim: Claim,
-    peers: &mut PeerTable,
-    pool: &mut Pool,
-    events: &mut Batch<PeerEvent>,
-    now: Monotonic,
-) -> Result<(Packet, bool), DropReason> {
-    let Claim { peer, key_id, .. } = claim;
-    let slot = peers
-        .peer_mut(peer)
-        .ok_or(DropReason::UnknownPeer)?
-        .keys
-        .opening(key_id)
-        .ok_or(DropReason::UnknownKey)?;
-    let mut buffer = pool.take().ok_or(DropReason::PoolEmpty)?;
-    let out = &mut buffer.bytes_mut()[limits::INNER_HEADROOM..];
-    let highest = slot.keys.open.highest();
-    let opened = slot.keys.open.open(now, received.packet.bytes(), out);
-    if slot.tells_near_limit() {
-        events.put(PeerEvent::KeyNearLimit { peer, key_id });
+}
+
+impl Claimed<'_> {
+    /// The payload, and whether its packet id is the highest of its key so far.
+    fn open(
+        &self,
+        peers: &mut PeerTable,
+        arenas: &mut Arenas,
+        pool: &mut Pool,
+        events: &mut Batch<PeerEvent>,
+        now: Monotonic,
+    ) -> Result<(Opened, bool), DropReason> {
+        let Claim { peer, key_id, .. } = self.claim;
+        let slot = peers
+            .peer_mut(peer)
+            .ok_or(DropReason::UnknownPeer)?
+            .keys
+            .opening(key_id)
+            .ok_or(DropReason::UnknownKey)?;
+        let (number, arena, place) = arenas
+            .with_room(self.bytes.len(), pool)
+            .ok_or(DropReason::PoolEmpty)?;
+        let start = place.start;
+        let out = arena.bytes_mut().get_mut(place).unwrap_or_default();
+        let highest = slot.keys.open.highest();
+        let opened = slot.keys.open.open(now, self.bytes, out);
+        if slot.tells_near_limit() {
+            events.put(PeerEvent::KeyNearLimit { peer, key_id });
+        }
+        let len = opened.map_err(drop_reason)?;
+        if !std::mem::replace(&mut slot.opened, true) {
+            events.put(PeerEvent::FirstData { peer, key_id });
+        }
+        arena.keep(start + len);
+        let opened = Opened {
+            arena: number,
+            piece: Piece {
+                start: start as u32,
+                len: len as u32,
+            },
+            peer,
+        };
+        Ok((opened, slot.keys.open.highest() > highest))
     }
-    match opened {
-        Ok(len) => {
-            if !std::mem::replace(&mut slot.opened, true) {
-                events.put(PeerEvent::FirstData { peer, key_id });
+
+    /// What an authentic datagram changes on its peer, wherever it came from.
+    fn note_received(&self, peers: &mut PeerTable, events: &mut Batch<PeerEvent>, now: Monotonic) {
+        let claim = self.claim;
+        let Some(peer) = peers.peer_mut(claim.peer) else {
+            return;
+        };
+        peer.last_received = now;
+        peer.traffic.received_packets += 1;
+        peer.traffic.received_bytes += self.bytes.len() as u64;
+        match (claim.numbered, peer.recognised) {
+            (true, Recognised::ByPeerId)
+            | (false, Recognised::ByPath | Recognised::ByPeerId)
+            | (_, Recognised::BySocket) => {}
+            (true, _) => peers.sends_peer_id(claim.peer),
+            (false, Recognised::NotYet) => {
+                peer.recognised = Recognised::ByPath;
+                let peer = claim.peer;
+                events.put(PeerEvent::IgnoresPeerId { peer });
             }
-            let start = limits::INNER_HEADROOM as u32;
-            let packet = Packet::single(buffer, start, len as u32);
-            Ok((packet, slot.keys.open.highest() > highest))
-        }
-        Err(error) => {
-            pool.give(buffer);
-            Err(drop_reason(error))
         }
     }
-}
 
-/// What an authentic datagram changes on its peer, wherever it came from.
-fn note_received(
-    received: &Received,
-    claim: Claim,
-    peers: &mut PeerTable,
-    events: &mut Batch<PeerEvent>,
-    now: Monotonic,
-) {
-    let Some(peer) = peers.peer_mut(claim.peer) else {
-        return;
-    };
-    peer.last_received = now;
-    peer.traffic.received_packets += 1;
-    peer.traffic.received_bytes += u64::from(received.packet.len);
-    match (claim.numbered, peer.recognised) {
-        (true, Recognised::ByPeerId)
-        | (false, Recognised::ByPath | Recognised::ByPeerId)
-        | (_, Recognised::BySocket) => {}
-        (true, _) => peers.sends_peer_id(claim.peer),
-        (false, Recognised::NotYet) => {
-            peer.recognised = Recognised::ByPath;
-            let peer = claim.peer;
-            events.put(PeerEvent::IgnoresPeerId { peer });
+    /// Moves the peer to where its datagram came from.
+    ///
+    /// Wire: wire.md section 13. Only a packet with a peer id moves its peer, and only one that is newer
+    /// than all before, or one that was late would move it back; a late one is taken and moves nobody.
+    /// Where a client is that is known by its path nobody else moves to, and the packet is dropped, as
+    /// stock drops it where another client is.
+    fn follow(
+        &self,
+        newest: bool,
+        peers: &mut PeerTable,
+        surroundings: &Surroundings,
+        events: &mut Batch<PeerEvent>,
+    ) -> Result<(), DropReason> {
+        let claim = self.claim;
+        let Some(peer) = peers.peer(claim.peer).filter(|_| claim.numbered) else {
+            return Ok(());
+        };
+        let (from, to) = (peer.path, self.path);
+        if from.four_tuple() == to.four_tuple() || !newest || peer.keys.newer_opened(claim.key_id) {
+            return Ok(());
         }
-    }
-}
-
-/// Moves the peer to where its datagram came from.
-///
-/// Wire: wire.md section 13. Only a packet with a peer id moves its peer, and only one that is newer
-/// than all before, or one that was late would move it back; a late one is taken and moves nobody.
-/// Where a client is that is known by its path nobody else moves to, and the packet is dropped, as
-/// stock drops it where another client is.
-fn follow(
-    received: &Received,
-    claim: Claim,
-    newest: bool,
-    peers: &mut PeerTable,
-    surroundings: &Surroundings,
-    events: &mut Batch<PeerEvent>,
-) -> Result<(), DropReason> {
-    let Some(peer) = peers.peer(claim.peer).filter(|_| claim.numbered) else {
-        return Ok(());
-    };
-    let (from, to) = (peer.path, received.path);
-    if from.four_tuple() == to.four_tuple() || !newest || peer.keys.newer_opened(claim.key_id) {
-        return Ok(());
-    }
-    if surroundings.is_taken(&to, claim.peer, peers) {
-        return Err(DropReason::FloatTaken);
-    }
-    peers.float(claim.peer, to);
-    let peer = claim.peer;
-    events.put(PeerEvent::Floated { peer, from, to });
-    Ok(())
-}
-
-/// What there is to tell of a datagram that is refused.
-fn refusal(reason: DropReason, received: &Received) -> Option<Refusal> {
-    match reason {
-        DropReason::Authentication => Some(Refusal::NotAuthentic),
-        DropReason::FloatTaken => Some(Refusal::Taken(received.path.remote)),
-        DropReason::Replay => {
-            let datagram = received.packet.bytes();
-            let header = DataHeader::parse(datagram).ok()?;
-            let packet_id = datagram.get(header.len()..)?.first_chunk()?;
-            let packet_id = u32::from_be_bytes(*packet_id);
-            Some(Refusal::Replay { packet_id })
+        if surroundings.is_taken(&to, claim.peer, peers) {
+            return Err(DropReason::FloatTaken);
         }
-        _ => None,
+        peers.float(claim.peer, to);
+        let peer = claim.peer;
+        events.put(PeerEvent::Floated { peer, from, to });
+        Ok(())
+    }
+
+    /// What there is to tell of a datagram that is refused.
+    fn refusal(&self, reason: DropReason) -> Option<Refusal> {
+        match reason {
+            DropReason::Authentication => Some(Refusal::NotAuthentic),
+            DropReason::FloatTaken => Some(Refusal::Taken(self.path.remote)),
+            DropReason::Replay => {
+                let header = DataHeader::parse(self.bytes).ok()?;
+                let packet_id = self.bytes.get(header.len()..)?.first_chunk()?;
+                let packet_id = u32::from_be_bytes(*packet_id);
+                Some(Refusal::Replay { packet_id })
+            }
+            _ => None,
+        }
     }
 }
 

@@ -5,67 +5,59 @@ use std::net::IpAddr;
 
 use super::InboundBatch;
 use crate::packet::{
-    Destination, DropCounters, DropReason, PeerEvent, PeerIndex, PeerTable, Pool, Refusal,
-    Surroundings,
+    Destination, DropCounters, DropReason, PeerEvent, PeerIndex, PeerTable, Refusal, Surroundings,
 };
 use crate::wire::{self, InnerPacket, OccMessage};
 
 /// Pings have done their work by being authentic; messages about the channel never reach the tun
 /// device. Wire: wire.md section 9.3.
-pub(super) fn take_special(batch: &mut InboundBatch, pool: &mut Pool) {
-    let events = &mut batch.events;
-    let specials = batch.opened.extract(|opened| {
-        let payload = opened.packet.bytes();
+pub(super) fn take_special(batch: &mut InboundBatch) {
+    let (events, arenas) = (&mut batch.events, &batch.arenas);
+    batch.opened.retain(|opened| {
+        let payload = opened.bytes(arenas);
         if payload == wire::PING {
-            return true;
+            return false;
         }
         match OccMessage::parse(payload) {
-            None => false,
+            None => true,
             Some(OccMessage::Exit) => {
                 let peer = opened.peer;
                 events.put(PeerEvent::ExitNotice { peer });
-                true
+                false
             }
             // Answers to options checks are optional under TLS; MTU tests are not offered.
-            Some(_) => true,
+            Some(_) => false,
         }
     });
-    for special in specials {
-        pool.give(special.packet.buffer);
-    }
 }
 
 /// Lets pass what is an IP packet from an address of its peer. Wire: wire.md section 16.
 pub(super) fn check_sources(
     batch: &mut InboundBatch,
     peers: &PeerTable,
-    pool: &mut Pool,
     drops: &mut DropCounters,
     surroundings: &Surroundings,
 ) {
-    let events = &mut batch.events;
-    let refused = batch.opened.extract(|opened| {
-        let peer = opened.peer;
-        match check_source(opened.packet.bytes(), peer, peers, surroundings) {
+    let (events, arenas) = (&mut batch.events, &batch.arenas);
+    batch.opened.retain(|opened| {
+        let (payload, peer) = (opened.bytes(arenas), opened.peer);
+        match check_source(payload, peer, peers, surroundings) {
             Ok(len) => {
-                opened.packet.truncate(len);
-                false
+                opened.piece.len = len as u32;
+                true
             }
             Err(reason) => {
                 drops.count(reason);
                 if reason == DropReason::SourceAddress
-                    && let Ok(inner) = InnerPacket::parse(opened.packet.bytes())
+                    && let Ok(inner) = InnerPacket::parse(payload)
                 {
                     let refusal = Refusal::Source(inner.source());
                     events.put(PeerEvent::Refused { peer, refusal });
                 }
-                true
+                false
             }
         }
     });
-    for refused in refused {
-        pool.give(refused.packet.buffer);
-    }
 }
 
 /// The length of the IP packet at the start of a payload, if it may pass.
@@ -95,9 +87,9 @@ fn check_source(
 
 /// Keeps the peer's TCP connections to segments that fit the tunnel.
 pub(super) fn clamp_segments(batch: &mut InboundBatch, peers: &PeerTable) {
-    for opened in batch.opened.iter_mut() {
+    for opened in batch.opened.iter() {
         if let Some(peer) = peers.peer(opened.peer) {
-            peer.clamp_segments(opened.packet.bytes_mut());
+            peer.clamp_segments(opened.bytes_mut(&mut batch.arenas));
         }
     }
 }

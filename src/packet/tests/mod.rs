@@ -87,7 +87,7 @@ impl End {
             peers,
             pool: Pool::new(8),
             drops: DropCounters::new(),
-            inbound: InboundBatch::new(4),
+            inbound: InboundBatch::new(4, MERGING),
             outbound: OutboundBatch::new(4),
             surroundings: surroundings(0, 1),
             events: Vec::new(),
@@ -178,16 +178,14 @@ impl End {
 
     fn take_inner(&mut self) -> Vec<Vec<u8>> {
         let mut inner = Vec::new();
-        for packet in self.inbound.to_tun.drain() {
-            assert_eq!(packet.start as usize, crate::limits::INNER_HEADROOM);
-            assert_eq!(packet.segment_size, packet.len);
-            inner.push(packet.bytes().to_vec());
-            self.pool.give(packet.buffer);
-        }
-        for received in self.inbound.control.drain() {
-            self.pool.give(received.packet.buffer);
-        }
-        for spent in self.inbound.consumed.drain() {
+        self.inbound.write_tun(|buffer, packets, pieces| {
+            inner.extend(packets.iter().map(|packet| {
+                assert_eq!(packet.offload, Offload::None);
+                packet.bytes(&buffer, pieces).collect::<Vec<_>>().concat()
+            }));
+            self.pool.give(buffer);
+        });
+        for spent in self.inbound.spent() {
             assert_eq!(spent.origin, Origin::Socket);
             self.pool.give(spent.buffer);
         }
@@ -213,8 +211,11 @@ fn received(packet: Packet, path: Path) -> Received {
 }
 
 fn from_tun(packet: Packet) -> Inner {
-    let origin = Origin::Tun;
-    Inner { packet, origin }
+    Inner {
+        packet,
+        origin: Origin::Tun,
+        offload: Offload::None,
+    }
 }
 
 /// What shard `own` of `shards` knows before any client is announced.
@@ -328,6 +329,11 @@ const CLIENT_V4: Ipv4Addr = Ipv4Addr::new(10, 8, 0, 2);
 const CLIENT_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 8, 0, 0, 0, 0, 0, 2);
 const LAN_V4: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 7);
 const LAN_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 7);
+
+const MERGING: Merging = Merging {
+    tcp: true,
+    udp: true,
+};
 
 /// An IP protocol number that nothing looks into.
 const UNASSIGNED: u8 = 253;

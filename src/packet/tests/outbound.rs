@@ -131,6 +131,7 @@ fn an_empty_pool_loses_the_packet_and_nothing_else() {
 #[test]
 fn datagrams_keep_the_order_of_their_packets() {
     let mut pair = Pair::aes();
+    // Each is longer than the one before, so that each leaves by itself.
     let inner: Vec<_> = (40..44).map(to_client).collect();
     for packet in &inner {
         let packet = pair.server.packet(packet, 0);

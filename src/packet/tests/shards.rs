@@ -262,7 +262,7 @@ impl Node {
             }
             for (_, _, parcel) in &parcels {
                 // What a parcel held may become another one: a datagram the packet for a client.
-                let from_client = ParcelContent::Inner(InnerSource::Client);
+                let from_client = ParcelContent::Inner(InnerSource::Client, Offload::None);
                 assert!(round == 0 || round == 1 && parcel.content == from_client);
             }
             self.handed_over += parcels.len();
@@ -312,7 +312,7 @@ impl ShardEnd {
             surroundings: surroundings(own, shards),
             events: Vec::new(),
             drops: DropCounters::new(),
-            inbound: InboundBatch::new(4),
+            inbound: InboundBatch::new(4, MERGING),
             outbound: OutboundBatch::new(4),
             mailbox: Vec::new(),
             buffers: places,
@@ -352,14 +352,15 @@ impl ShardEnd {
             .extend(inside.events.drain().chain(outside.events.drain()));
         let mut outputs = Vec::new();
         let mut spent: Vec<Spent> = Vec::new();
-        for packet in inside.to_tun.drain() {
-            outputs.push(Output::Tun(packet.bytes().to_vec()));
-            self.pool.give(packet.buffer);
-        }
-        for received in inside.control.drain() {
-            outputs.push(Output::Control(received.packet.bytes().to_vec()));
-            spent.push(received.spent());
-        }
+        inside.write_tun(|buffer, packets, pieces| {
+            for packet in packets {
+                let bytes: Vec<_> = packet.bytes(&buffer, pieces).collect();
+                outputs.push(Output::Tun(bytes.concat()));
+            }
+            self.pool.give(buffer);
+        });
+        let control = inside.control();
+        outputs.extend(control.map(|(datagram, _)| Output::Control(datagram.to_vec())));
         let datagrams = inside.to_clients.drain().chain(outside.datagrams.drain());
         for Datagram { packet, path, peer } in datagrams {
             outputs.push(Output::Datagram(peer, path, packet.bytes().to_vec()));
@@ -368,7 +369,7 @@ impl ShardEnd {
         let own = usize::from(surroundings.own);
         let elsewhere = inside.elsewhere.drain().chain(outside.elsewhere.drain());
         parcels.extend(elsewhere.map(|(to, parcel)| (own, usize::from(to), parcel)));
-        spent.extend(inside.consumed.drain().chain(outside.consumed.drain()));
+        spent.extend(inside.spent().chain(outside.consumed.drain()));
         (outputs, spent)
     }
 
@@ -617,10 +618,10 @@ fn a_single_shard_hands_nothing_over_whatever_it_has_heard() {
 #[test]
 fn a_full_batch_hands_the_parcel_back() {
     let mut pool = Pool::new(2);
-    let (mut inbound, mut outbound) = (InboundBatch::new(1), OutboundBatch::new(1));
+    let (mut inbound, mut outbound) = (InboundBatch::new(1, MERGING), OutboundBatch::new(1));
     for content in [
         ParcelContent::Datagram(CLIENT),
-        ParcelContent::Inner(InnerSource::Client),
+        ParcelContent::Inner(InnerSource::Client, Offload::None),
     ] {
         let parcel = |mark, pool: &mut Pool| Parcel {
             from: 5,

@@ -28,6 +28,7 @@ impl Reactor {
     /// Submits what is queued, ends what does not end by itself, and waits for all of it.
     fn drain(&mut self) -> Result<(), RingError> {
         let deadline = Instant::now() + DRAIN_MAX;
+        self.queue_sends();
         let mut dropped = Vec::new();
         while self.memory.in_flight.len() > 0 {
             self.cancel();

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use ringway::node::counters::Counters;
 use ringway::node::message::Report;
-use ringway::node::shard::{Congestion, Edges};
-use ringway::packet::{Buffer, DropReason, Packet, Parcel, Path, Pool};
+use ringway::node::shard::{Congestion, Done, Dropped, Edges, Outgoing};
+use ringway::packet::{
+    Buffer, DropReason, Gathered, Packet, Parcel, Path, PeerIndex, Piece, Pool, Split,
+};
 use ringway::random::{Random, SeededRandom};
 use ringway::reactor::{RingError, UdpSocket};
 use ringway::time::{Monotonic, Now};
@@ -20,13 +22,13 @@ pub(crate) struct SimulatedEdges {
     sockets: Lent,
     tun: Lent,
     /// Sends and writes that the kernel works on.
-    sending: VecDeque<(Buffer, Option<DropReason>)>,
-    writing: VecDeque<(Buffer, Option<DropReason>)>,
+    sending: VecDeque<Done>,
+    writing: VecDeque<Done>,
     /// No more than so many sends, and so many writes.
     pub(crate) in_flight_max: usize,
     /// It has finished everything by the next turn.
     pub(crate) is_brisk: bool,
-    done: VecDeque<(Buffer, Option<DropReason>)>,
+    done: VecDeque<Done>,
     /// What has left since the world looked last.
     pub(crate) sent: Vec<(Path, Vec<u8>)>,
     pub(crate) written: Vec<Vec<u8>>,
@@ -83,7 +85,9 @@ impl SimulatedEdges {
     pub(crate) fn begin_turn(&mut self, now: Monotonic) {
         self.now = now;
         for queue in [&mut self.sending, &mut self.writing] {
-            let finished = match self.is_brisk {
+            // What comes back does so with all that was to follow it.
+            let comes_back = queue.iter().any(|done| matches!(done, Done::RunRefused(_)));
+            let finished = match self.is_brisk || comes_back {
                 true => queue.len(),
                 false => self.random.below(queue.len() as u64 + 2) as usize,
             };
@@ -91,7 +95,7 @@ impl SimulatedEdges {
         }
         while let Some((_, by, buffer)) = self.returning.pop_front_if(|(at, ..)| *at <= now) {
             self.away[usize::from(by)] -= 1;
-            self.done.push_back((buffer, None));
+            self.done.push_back(Done::Free(buffer));
         }
     }
 
@@ -131,6 +135,12 @@ impl SimulatedEdges {
         lent + self.sending.len() + self.writing.len() + self.done.len() + self.away()
     }
 
+    /// Whether a send to this peer is coming back.
+    fn waits_for_the_shard(&self, peer: Option<PeerIndex>) -> bool {
+        let mut pending = self.sending.iter();
+        pending.any(|done| matches!(done, Done::RunRefused(run) if run.peer == peer))
+    }
+
     /// Whether the kernel has still to finish something, which would wake the shard.
     pub(crate) fn is_busy(&self) -> bool {
         !self.sending.is_empty() || !self.writing.is_empty()
@@ -144,16 +154,33 @@ impl Edges for SimulatedEdges {
         wall(self.now)
     }
 
-    fn send(&mut self, packet: Packet, path: Path) -> Result<(), (Buffer, DropReason)> {
+    fn send(&mut self, outgoing: Outgoing) -> Result<(), Dropped> {
+        let Outgoing { packet, path, .. } = &outgoing;
+        let drop = |outgoing: Outgoing, reason| Dropped {
+            packets: outgoing.packet.segments() as u64,
+            buffer: Some(outgoing.packet.buffer),
+            reason,
+        };
         if self.sending.len() >= self.in_flight_max {
-            return Err((packet.buffer, DropReason::QueueFull));
+            return Err(drop(outgoing, DropReason::QueueFull));
         }
         let refused = happens(&mut self.random, self.refusals);
-        if !refused {
-            self.sent.push((path, packet.bytes().to_vec()));
+        let comes_back = refused && packet.segments() > 1 && happens(&mut self.random, 0.5);
+        // What was to follow one that comes back does so, too: nothing overtakes it.
+        if comes_back || self.waits_for_the_shard(outgoing.peer) {
+            self.sending.push_back(Done::RunRefused(outgoing));
+            return Ok(());
         }
-        let reason = refused.then_some(DropReason::SendFull);
-        self.sending.push_back((packet.buffer, reason));
+        if refused {
+            let dropped = drop(outgoing, DropReason::SendError);
+            self.sending.push_back(Done::Dropped(dropped));
+            return Ok(());
+        }
+        for piece in packet.pieces() {
+            let datagram = packet.buffer.bytes()[piece.range()].to_vec();
+            self.sent.push((*path, datagram));
+        }
+        self.sending.push_back(Done::Free(outgoing.packet.buffer));
         Ok(())
     }
 
@@ -165,16 +192,29 @@ impl Edges for SimulatedEdges {
         }
     }
 
-    fn write_tun(&mut self, packet: Packet) -> Result<(), (Buffer, DropReason)> {
+    fn write_tun(
+        &mut self,
+        buffer: Buffer,
+        packets: &[Gathered],
+        pieces: &[Piece],
+    ) -> Result<(), Dropped> {
+        let drop = |buffer, reason, packets: &[Gathered]| Dropped {
+            buffer: Some(buffer),
+            reason,
+            packets: packets.iter().map(|it| u64::from(it.segments)).sum(),
+        };
         if self.writing.len() >= self.in_flight_max {
-            return Err((packet.buffer, DropReason::TunFull));
+            return Err(drop(buffer, DropReason::TunFull, packets));
         }
-        let refused = happens(&mut self.random, self.refusals);
-        if !refused {
-            self.written.push(packet.bytes().to_vec());
+        if happens(&mut self.random, self.refusals) {
+            let dropped = drop(buffer, DropReason::TunFull, packets);
+            self.writing.push_back(Done::Dropped(dropped));
+            return Ok(());
         }
-        let reason = refused.then_some(DropReason::TunFull);
-        self.writing.push_back((packet.buffer, reason));
+        for packet in packets {
+            self.written.extend(split(packet, &buffer, pieces));
+        }
+        self.writing.push_back(Done::Free(buffer));
         Ok(())
     }
 
@@ -200,7 +240,7 @@ impl Edges for SimulatedEdges {
         self.spent.push((from, buffer));
     }
 
-    fn reclaim(&mut self) -> Option<(Buffer, Option<DropReason>)> {
+    fn reclaim(&mut self) -> Option<Done> {
         self.done.pop_front()
     }
 
@@ -246,6 +286,19 @@ impl Lent {
         self.buffers.push(buffer);
         Ok(())
     }
+}
+
+/// The packets that were merged into one, as the kernel would cut it.
+fn split(packet: &Gathered, buffer: &Buffer, pieces: &[Piece]) -> Vec<Vec<u8>> {
+    let whole: Vec<_> = packet.bytes(buffer, pieces).collect();
+    let mut whole = whole.concat();
+    let range = 0..whole.len();
+    let mut cursor = Split::new(&mut whole, range, packet.offload).expect("what we merged");
+    let mut packets = Vec::new();
+    while let Some(range) = cursor.next(&mut whole) {
+        packets.push(whole[range].to_vec());
+    }
+    packets
 }
 
 /// The time with its calendar.

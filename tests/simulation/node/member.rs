@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use ringway::limits;
 use ringway::node::leases::Addresses;
 use ringway::node::shard::{ClientView, Shard, ShardParts};
-use ringway::packet::{Origin, Packet, Parcel, Path, PeerIndex, Pool, Received};
+use ringway::packet::{Offload, Origin, Packet, Parcel, Path, PeerIndex, Pool, Received};
 use ringway::random::SeededRandom;
 use ringway::time::Monotonic;
 use ringway::wire::{DataHeader, KeyId, PeerId};
@@ -140,23 +140,40 @@ impl Member {
     }
 
     fn take_datagrams(&mut self) {
-        while let Some((from, bytes)) = self.socket.front() {
+        while let Some((from, run, segment_size)) = self.next_receive() {
             let path = Path {
-                remote: *from,
+                remote: from,
                 local: None,
                 socket: 0,
             };
-            let Some(packet) = self.shard.edges_mut().receive(bytes) else {
+            let Some(packet) = self.shard.edges_mut().receive(&run.concat()) else {
                 return;
             };
-            self.socket.pop_front();
+            self.socket.drain(..run.len());
             let origin = Origin::Socket;
             self.shard.take_datagram(Received {
-                packet,
+                packet: Packet {
+                    segment_size,
+                    ..packet
+                },
                 path,
                 origin,
             });
         }
+    }
+
+    /// What the kernel hands over at once: datagrams of one sender, all equally long but the last.
+    fn next_receive(&self) -> Option<(SocketAddr, Vec<Vec<u8>>, u32)> {
+        let (from, first) = self.socket.front()?;
+        let mut run = vec![first.clone()];
+        for (sender, bytes) in self.socket.iter().skip(1) {
+            let is_last = run.last().is_some_and(|last| last.len() < first.len());
+            if sender != from || bytes.len() > first.len() || is_last || run.len() == RUN_MAX {
+                break;
+            }
+            run.push(bytes.clone());
+        }
+        Some((*from, run, first.len() as u32))
     }
 
     fn take_tun_packets(&mut self) {
@@ -165,7 +182,7 @@ impl Member {
                 return;
             };
             self.tun.pop_front();
-            self.shard.take_tun_packet(packet);
+            self.shard.take_tun_packet(packet, Offload::None);
         }
     }
 
@@ -273,3 +290,6 @@ const BACKLOGS: usize =
     limits::CLIENT_BACKLOG + limits::HALF_OPEN_BACKLOG + limits::STRANGER_BACKLOG;
 const RETRY: std::time::Duration = std::time::Duration::from_millis(20);
 const COMPLETION: std::time::Duration = std::time::Duration::from_millis(20);
+
+/// Datagrams in one receive.
+const RUN_MAX: usize = 40;

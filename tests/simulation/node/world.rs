@@ -450,7 +450,7 @@ impl World {
         let spent = std::mem::take(&mut edges.spent);
         for (to, parcel) in parcels {
             let content = parcel.content;
-            if let ParcelContent::Inner(_) = content {
+            if let ParcelContent::Inner(..) = content {
                 self.ledger.hand_over(parcel.packet.bytes());
             }
             self.trace.note(

@@ -1,0 +1,157 @@
+//! Datagrams on their way out: those of one peer that are equally long leave as one send.
+//!
+//! Each peer has at most one open run. A packet that does not fit it closes it and opens another, so
+//! a peer's datagrams leave in the order in which they were sealed. Nothing waits: at the end of a
+//! turn all runs go out.
+
+use super::{Batch, Buffer, Datagram, DropReason, Packet, Path, PeerIndex, PeerTable, Pool};
+use crate::limits::{SEGMENTS_PER_SEND, SEND_MAX};
+use crate::time::Monotonic;
+
+/// The open runs of a batch.
+#[derive(Debug)]
+pub(super) struct Runs {
+    open: Vec<Run>,
+    segments_max: usize,
+}
+
+/// Datagrams of one peer in one buffer, all of the first one's length but the last.
+#[derive(Debug)]
+struct Run {
+    peer: PeerIndex,
+    path: Path,
+    buffer: Buffer,
+    len: usize,
+    segment_size: usize,
+    segments: usize,
+    segments_max: usize,
+}
+
+impl Runs {
+    /// No run yet, and room for one of each of `peers` peers. A run has many datagrams if the kernel
+    /// takes them in one send, else one.
+    pub(super) fn new(peers: usize) -> Self {
+        Self {
+            open: Vec::with_capacity(peers),
+            segments_max: SEGMENTS_PER_SEND,
+        }
+    }
+
+    /// Lets each datagram leave by itself.
+    pub(super) fn one_by_one(&mut self) {
+        self.segments_max = 1;
+    }
+
+    /// How many runs are open; so many datagrams are at least still to come.
+    pub(super) fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Seals a payload behind the peer's other datagrams of this batch. The run that it closes, if it
+    /// does, goes to `closed`, where the caller has made room for one more.
+    ///
+    /// # Errors
+    /// The reason why there is no datagram; the caller counts it.
+    pub(super) fn seal(
+        &mut self,
+        peers: &mut PeerTable,
+        index: PeerIndex,
+        payload: &[u8],
+        pool: &mut Pool,
+        closed: &mut Batch<Datagram>,
+        now: Monotonic,
+    ) -> Result<(), DropReason> {
+        let peer = peers.peer_mut(index).ok_or(DropReason::NotConnected)?;
+        let length = peer.sealed_len(payload.len())?;
+        let open = peer.run.map(usize::from);
+        let place = match open.and_then(|place| self.open.get(place)) {
+            Some(run) if run.takes(length) => open,
+            _ => {
+                let buffer = pool.take().ok_or(DropReason::PoolEmpty)?;
+                let segments_max = match peer.sends_one_by_one(now) {
+                    true => 1,
+                    false => self.segments_max,
+                };
+                let run = Run {
+                    peer: index,
+                    path: *peer.path(),
+                    buffer,
+                    len: 0,
+                    segment_size: length,
+                    segments: 0,
+                    segments_max,
+                };
+                let place = self.begin(run, open, pool, closed);
+                peer.run = u16::try_from(place).ok();
+                Some(place)
+            }
+        };
+        let run = place.and_then(|place| self.open.get_mut(place));
+        let run = run.ok_or(DropReason::QueueFull)?;
+        let room = run.buffer.bytes_mut().get_mut(run.len..);
+        run.len += peer.seal(payload, room.unwrap_or_default(), now)?;
+        run.segments += 1;
+        Ok(())
+    }
+
+    /// Closes all runs.
+    pub(super) fn finish(
+        &mut self,
+        peers: &mut PeerTable,
+        pool: &mut Pool,
+        closed: &mut Batch<Datagram>,
+    ) {
+        for run in self.open.drain(..) {
+            if let Some(peer) = peers.peer_mut(run.peer) {
+                peer.run = None;
+            }
+            run.close(pool, closed);
+        }
+    }
+
+    /// Opens a run in place of the peer's former one, if there is one; gives its place.
+    fn begin(
+        &mut self,
+        run: Run,
+        former: Option<usize>,
+        pool: &mut Pool,
+        closed: &mut Batch<Datagram>,
+    ) -> usize {
+        match former.and_then(|place| Some((place, self.open.get_mut(place)?))) {
+            Some((place, former)) => {
+                std::mem::replace(former, run).close(pool, closed);
+                place
+            }
+            None => {
+                self.open.push(run);
+                self.open.len() - 1
+            }
+        }
+    }
+}
+
+impl Run {
+    /// Whether a datagram of this length can be its next one. A shorter one ends it.
+    const fn takes(&self, length: usize) -> bool {
+        self.segments < self.segments_max
+            && length <= self.segment_size
+            && self.len == self.segments * self.segment_size
+            && self.len + length <= SEND_MAX
+    }
+
+    fn close(self, pool: &mut Pool, closed: &mut Batch<Datagram>) {
+        if self.segments == 0 {
+            return pool.give(self.buffer);
+        }
+        closed.put(Datagram {
+            packet: Packet {
+                buffer: self.buffer,
+                start: 0,
+                len: self.len as u32,
+                segment_size: self.segment_size.min(self.len) as u32,
+            },
+            path: self.path,
+            peer: self.peer,
+        });
+    }
+}
