@@ -54,7 +54,7 @@ impl Iperf {
             Direction::Up => &[],
             Direction::Down => &["-R"],
         };
-        let words = [&words[..], &CONNECT[..], reverse].concat();
+        let words = [&words[..], &CONNECT[..], &CONGESTION_CONTROL[..], reverse].concat();
         let place = network.client.place();
         let client = Process::spawn(place, "iperf3-client", &words, directory, interrupt)?;
         let limit = duration + PATIENCE;
@@ -90,6 +90,9 @@ fn parse(output: &str) -> Result<Received, Failure> {
     }
 }
 
+/// The kernel's own default, for both directions. What a machine is set to differs, and some pace their
+/// packets by a timer: then it is the timer that is measured.
+const CONGESTION_CONTROL: [&str; 2] = ["-C", "cubic"];
 const CONNECT: [&str; 2] = ["--connect-timeout", "5000"];
 
 /// Beyond the time that it sends.
