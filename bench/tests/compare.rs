@@ -30,12 +30,15 @@ fn namespaces_of(pid: u32) -> Vec<String> {
 }
 
 #[test]
-fn three_contenders_at_one_work_give_a_table_and_rows() {
+fn contenders_at_one_work_give_a_table_and_rows() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let path = file.path().to_str().unwrap();
     let child = Command::new(env!("CARGO_BIN_EXE_bench"))
         .args(["compare", "--rounds=1", "--seconds=1", "--link=whole"])
-        .args(["--only=no-vpn,stock-client,openvpn", "--work=tcp1-up"])
+        .args([
+            "--only=no-vpn,ringway,stock-client,openvpn",
+            "--work=tcp1-up",
+        ])
         .args(["--json", path])
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::piped())
@@ -49,13 +52,13 @@ fn three_contenders_at_one_work_give_a_table_and_rows() {
     assert_eq!(namespaces_of(pid), [""; 0]);
 
     let lines = text.lines().filter(|line| line.starts_with("| tcp1-up | "));
-    assert_eq!(lines.count(), 3, "{text}");
+    assert_eq!(lines.count(), 4, "{text}");
     assert!(!text.contains("FAILED"), "{text}");
 
     let rows: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     let rows = rows.as_array().unwrap();
     let names: Vec<_> = rows.iter().map(|row| &row["contender"]).collect();
-    assert_eq!(names, ["no-vpn", "stock-client", "openvpn"]);
+    assert_eq!(names, ["no-vpn", "ringway", "stock-client", "openvpn"]);
     for row in rows {
         let number = |name: &str| {
             row[name]
@@ -70,13 +73,24 @@ fn three_contenders_at_one_work_give_a_table_and_rows() {
         assert!(number("ratio_to_no_vpn") > 0.0, "{row}");
         assert!(number("server_core_ms_per_gigabit") > 0.0, "{row}");
         let has_process = row["contender"] != "no-vpn";
+        let is_ours = ["ringway", "stock-client"]
+            .map(Value::from)
+            .contains(&row["contender"]);
+        for edge in ["send", "receive", "tun_write", "tun_read"] {
+            let mean = row["server_segments"][edge].as_f64();
+            assert_eq!(
+                mean.is_some_and(|mean| mean >= 1.0),
+                is_ours,
+                "{edge} of {row}"
+            );
+        }
         assert_eq!(
             row["server_process_ms_per_gigabit"].is_number(),
             has_process
         );
     }
     assert_eq!(rows[0]["ratio_to_no_vpn"], 1.0);
-    assert_eq!(rows[2]["ratio_to_openvpn"], 1.0);
+    assert_eq!(rows[3]["ratio_to_openvpn"], 1.0);
 }
 
 #[test]

@@ -290,7 +290,8 @@ impl WireguardEnd<'_> {
 }
 
 const TURN: Duration = Duration::from_millis(50);
-const START_LIMIT: Duration = Duration::from_secs(20);
+/// Far above what a busy machine needs.
+const START_LIMIT: Duration = Duration::from_secs(60);
 
 const WIREGUARD_PORT: &str = "51820";
 /// The largest whose packets fit into the outer link's 1,500 bytes.

@@ -96,7 +96,7 @@ const CONGESTION_CONTROL: [&str; 2] = ["-C", "cubic"];
 const CONNECT: [&str; 2] = ["--connect-timeout", "5000"];
 
 /// Beyond the time that it sends.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {

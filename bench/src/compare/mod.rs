@@ -306,6 +306,9 @@ fn write_json(report: &Report<'_>, file: Option<&Path>) -> Result<(), Failure> {
     match file {
         Some(file) => {
             let text = format!("[\n{}\n]\n", rows.join(",\n"));
+            if let Some(folder) = file.parent() {
+                std::fs::create_dir_all(folder).map_err(|source| Failure::file(folder, source))?;
+            }
             std::fs::write(file, text).map_err(|source| Failure::file(file, source))
         }
         None => {

@@ -182,7 +182,7 @@ fn command(place: Place<'_>, words: &[&str]) -> Command {
 }
 
 const TURN: Duration = Duration::from_millis(20);
-const START_LIMIT: Duration = Duration::from_secs(20);
+const START_LIMIT: Duration = Duration::from_secs(60);
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
 /// Lines of a log that a failure shows.
