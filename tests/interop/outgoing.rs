@@ -126,6 +126,33 @@ fn all_traffic_goes_through_the_tunnel_and_back_again() {
     }
 }
 
+/// All traffic is in the tunnel, and so would be what is for another server.
+#[test]
+fn another_server_is_not_looked_for_inside_the_tunnel_of_the_first() {
+    let site = Site::new(1);
+    let push = "push \"redirect-gateway def1\"";
+    let config = site.server_config().without_pushed_routes().line(push);
+    let _server = Server::start_program(&site, &config, RINGWAY);
+    let namespace = with_default_route(&site);
+    let before = traces(namespace);
+    let config = ClientConfig::new(&site, 0, "alice").line("remote 10.90.0.1 1194 udp4");
+    let mut client = connect(&site, &config);
+    client.process.signal(Signal::USR1);
+    client
+        .process
+        .wait_for("link remote: [AF_INET]10.90.0.1:1194");
+    client.process.wait_for_count(READY, 2);
+    wait_for_pings(&site, &client);
+    let routes = namespace.ip(&["route", "show"]);
+    assert!(
+        routes.contains("10.90.0.1 via 10.80.0.1 dev out"),
+        "{routes}"
+    );
+    ping(namespace, LAN_V4, 5).assert_all_received();
+    stop(&mut client);
+    assert_eq!(traces(namespace), before);
+}
+
 #[test]
 fn a_filter_keeps_a_route_out() {
     let site = Site::new(1);

@@ -17,7 +17,7 @@ mod tunnel;
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU8, NonZeroU32};
 use std::sync::Arc;
 
@@ -60,6 +60,10 @@ pub(super) struct Client {
     token: Option<AuthToken>,
     /// What the present tunnel has been configured with.
     present: Present,
+    /// The server whose tunnel is up on the machine.
+    up: Option<IpAddr>,
+    /// An attempt that waits until that tunnel is down.
+    held: Option<Attempt>,
     life: Life,
     errands: VecDeque<Errand>,
 }
@@ -150,6 +154,8 @@ impl Client {
             questions: 0,
             token: None,
             present: Present::default(),
+            up: None,
+            held: None,
             life: Life::Running,
             errands: VecDeque::new(),
             settings,
@@ -227,14 +233,20 @@ impl Client {
                 let current = self.dialer.attempt();
                 if current.is_some_and(|current| current.number == attempt) {
                     self.dialer.connected(attempt);
+                    self.up = current.map(|current| current.address.ip());
                     self.publish(NodeEvent::InitializationComplete);
                 }
             }
             TunnelReport::Failed(attempt) => {
+                self.up = None;
                 self.hang_up(attempt);
                 self.restart(attempt, "tunnel-setup-failed", After::default(), now);
             }
             TunnelReport::Down => {
+                self.up = None;
+                if let Some(attempt) = self.held.take() {
+                    self.dial(attempt, now);
+                }
                 if let Life::Ending(ending) = &self.life {
                     self.life = Life::Over(ending.clone());
                     self.errands.push_back(Errand::Stop);
@@ -317,6 +329,14 @@ impl Client {
     }
 
     fn dial(&mut self, attempt: Attempt, now: Monotonic) {
+        if self.dialer.attempt() != Some(attempt) {
+            return;
+        }
+        // The routes of a tunnel lead past its own server alone: another one would be looked for inside.
+        if self.up.is_some_and(|up| up != attempt.address.ip()) && self.tunnel.give(Job::Down) {
+            self.held = Some(attempt);
+            return;
+        }
         let Some(remote) = self.settings.remotes.get(attempt.remote).cloned() else {
             return;
         };
