@@ -256,6 +256,30 @@ fn check_lists_every_problem() {
 }
 
 #[test]
+fn a_client_is_checked_and_asks_on_a_terminal_alone() {
+    if !Implementation::is_ringway("check") {
+        return;
+    }
+    let site = Site::new(1);
+    let ca = site.authority.pem();
+    let text = "client\ndev tun\nremote 192.0.2.1\nremote-cert-tls server\nauth-user-pass\n";
+    let path = site
+        .topology
+        .write("client.ovpn", format!("{text}<ca>\n{ca}\n</ca>\n"));
+    let checked = outcome(&site, RINGWAY, &["check", &display(&path)]);
+    let shows = "a name and a password, which are asked for at the start";
+    assert!(checked.text.contains(shows), "{}", checked.text);
+    let verdict = "\nThe client would start.\n";
+    assert!(checked.text.ends_with(verdict), "{}", checked.text);
+    assert_eq!(checked.code, Some(0));
+    // A session of its own has no terminal.
+    let alone = outcome(&site, "setsid", &["--wait", RINGWAY, &display(&path)]);
+    let why = "auth-user-pass: there is no terminal to ask on";
+    assert!(alone.text.contains(why), "{}", alone.text);
+    assert_eq!(alone.code, Some(1));
+}
+
+#[test]
 fn check_opens_keys_and_certificates() {
     if !Implementation::is_ringway("check") {
         return;

@@ -1,6 +1,6 @@
 //! The management interface.
 
-use crate::config::directive::{Directive, MANY};
+use crate::config::directive::{Directive, MANY, Support};
 
 pub(super) const ROWS: &[Directive] = &[
     Directive::later(
@@ -9,7 +9,8 @@ pub(super) const ROWS: &[Directive] = &[
         (2, 3),
         "answer commands on a socket",
         REMOVE,
-    ),
+    )
+    .on_client(Support::Later("remove the line")),
     Directive::later(
         "management-client",
         "",

@@ -242,8 +242,6 @@ mod tests {
                 environment: vec![("COLOUR".to_owned(), "blue".to_owned())],
                 exit_when_silent: false,
                 explicit_exit: None,
-                send_buffer: None,
-                receive_buffer: None,
             },
         }
     }

@@ -461,8 +461,6 @@ mod tests {
             environment: Vec::new(),
             exit_when_silent: false,
             explicit_exit: None,
-            send_buffer: None,
-            receive_buffer: None,
         }
     }
 

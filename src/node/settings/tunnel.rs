@@ -7,7 +7,7 @@ mod option;
 mod push;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::num::{NonZeroU8, NonZeroU32};
+use std::num::NonZeroU8;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 pub use option::{OptionFault, RedirectLine, RouteLine, RouteTarget, Topology, TunnelOption};
@@ -56,10 +56,6 @@ pub struct TunnelSettings {
     pub exit_when_silent: bool,
     /// As of [`ClientSettings`](super::ClientSettings).
     pub explicit_exit: Option<NonZeroU8>,
-    /// As of [`ClientSettings`](super::ClientSettings).
-    pub send_buffer: Option<NonZeroU32>,
-    /// As of [`ClientSettings`](super::ClientSettings).
-    pub receive_buffer: Option<NonZeroU32>,
 }
 
 /// The IPv4 address of a client's device.

@@ -7,7 +7,7 @@
 mod tests;
 
 use std::net::Ipv4Addr;
-use std::num::{NonZeroU8, NonZeroU32};
+use std::num::NonZeroU8;
 
 use ipnet::{IpNet, Ipv4Net};
 
@@ -120,8 +120,6 @@ impl Draft {
                 environment: Vec::new(),
                 exit_when_silent: client.exit_when_silent,
                 explicit_exit: client.explicit_exit,
-                send_buffer: client.send_buffer,
-                receive_buffer: client.receive_buffer,
             },
             without_routes: client.pull.without_routes,
             mtu_max: client.mtu_max,
@@ -197,11 +195,14 @@ impl Draft {
                 [times, ..] => number(times),
             }
             .map(|times| self.tunnel.explicit_exit = NonZeroU8::new(times)),
-            "sndbuf" => number(word(0)).map(|bytes| {
-                self.tunnel.send_buffer = NonZeroU32::new(bytes);
-            }),
-            "rcvbuf" => number(word(0)).map(|bytes| {
-                self.tunnel.receive_buffer = NonZeroU32::new(bytes);
+            // 0 is what the kernel has, which is no reason for a warning.
+            "sndbuf" | "rcvbuf" => number(word(0)).map(|bytes: u32| {
+                if bytes > 0 {
+                    self.warn(
+                        option,
+                        "has no effect: a client writes the line in its own file",
+                    );
+                }
             }),
             "setenv-safe" => {
                 let name = format!("OPENVPN_{}", word(0));

@@ -143,8 +143,6 @@ fn the_captured_reply_of_a_stock_server() {
         environment: Vec::new(),
         exit_when_silent: false,
         explicit_exit: NonZeroU8::new(1),
-        send_buffer: None,
-        receive_buffer: None,
     };
     assert_eq!(pushed.tunnel, expected);
 }
@@ -350,12 +348,10 @@ fn default_routes_are_those_of_the_families_that_the_tunnel_has() {
 #[test]
 fn what_a_server_may_set_besides() {
     let settings = tunnel(
-        "tun-mtu 1400,sndbuf 65536,rcvbuf 0,setenv-safe A \"x y\",explicit-exit-notify 3,ping-exit 30,\
+        "tun-mtu 1400,sndbuf 0,rcvbuf 0,setenv-safe A \"x y\",explicit-exit-notify 3,ping-exit 30,\
          block-ipv6,dhcp-option DNS 10.8.0.1,echo hello,tun-ipv6,persist-tun,register-dns",
     );
     assert_eq!(settings.mtu, 1400);
-    assert_eq!(settings.send_buffer, NonZeroU32::new(65536));
-    assert_eq!(settings.receive_buffer, None);
     assert_eq!(
         settings.environment,
         [("OPENVPN_A".to_owned(), "x y".to_owned())]
@@ -377,6 +373,10 @@ fn what_is_left_out_is_told() {
     for (option, why) in [
         ("banana", "is not served and has no effect"),
         ("inactive 60", "is not served and has no effect"),
+        (
+            "sndbuf 65536",
+            "has no effect: a client writes the line in its own file",
+        ),
         (
             "route 10.0.0.1 255.0.0.0",
             "10.0.0.1 is not the first address of its network, which is 10.0.0.0/8",
