@@ -115,9 +115,12 @@ pub const BUFFER_HEADROOM: usize = 9 * 64;
 /// One pool buffer.
 pub const BUFFER_SIZE: usize = SUPER_PACKET + BUFFER_HEADROOM;
 
-/// Datagrams or packets in one super-packet. The kernel cuts a send into at most 64 and merges as many;
-/// a receive on one machine can have 128.
+/// Datagrams in one receive. The kernel merges 64; a send on the same machine can have 128.
 pub const SEGMENTS_MAX: usize = 128;
+
+/// Segments in one read of the tun device: the least segment size that TCP takes is 88 bytes, so that
+/// 64 KiB are at most 745.
+pub const TUN_SEGMENTS_MAX: usize = 1024;
 
 /// Datagrams that one send is cut into. Wire: UDP_MAX_SEGMENTS of kernels before 6.9.
 pub const SEGMENTS_PER_SEND: usize = 64;

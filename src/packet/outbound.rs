@@ -9,7 +9,7 @@ use super::{
     Batch, Datagram, Destination, DropCounters, DropReason, Inner, InnerSource, Offload, Packet,
     Parcel, ParcelContent, Peer, PeerEvent, PeerIndex, PeerTable, Pool, Spent, Surroundings,
 };
-use crate::limits::SEGMENTS_MAX;
+use crate::limits::TUN_SEGMENTS_MAX;
 use crate::time::Monotonic;
 use crate::wire::InnerPacket;
 
@@ -38,7 +38,7 @@ impl OutboundBatch {
         Self {
             inner: Batch::new(size),
             // The runs that are open at the end, and those that one super-packet has closed.
-            datagrams: Batch::new(size + SEGMENTS_MAX),
+            datagrams: Batch::new(size + TUN_SEGMENTS_MAX),
             elsewhere: Batch::new(size),
             consumed: Batch::new(size),
             events: Batch::new(size),
@@ -72,7 +72,7 @@ impl OutboundBatch {
 
     /// Whether a packet can be sealed: each of its segments may close a run.
     fn can_seal(&self) -> bool {
-        self.datagrams.room() >= SEGMENTS_MAX + self.runs.len()
+        self.datagrams.room() >= TUN_SEGMENTS_MAX + self.runs.len()
     }
 }
 

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use super::checksum::{self, finish, nonzero, pseudo_header, sum};
 use super::fields::*;
-use crate::limits::SEGMENTS_MAX;
+use crate::limits::TUN_SEGMENTS_MAX;
 use crate::packet::{Offload, SegmentKind, Segments};
 use crate::wire::InnerPacket;
 
@@ -38,7 +38,7 @@ pub enum Unsplittable {
     /// Its headers are longer than the packet, or than any that are split.
     #[error("headers too long")]
     Header,
-    /// It has more than [`SEGMENTS_MAX`] segments, or segments of no size.
+    /// It has more than [`TUN_SEGMENTS_MAX`] segments, or segments of no size.
     #[error("too many segments")]
     Segments,
 }
@@ -97,7 +97,7 @@ impl Split {
             0 => return Err(Unsplittable::Segments),
             size => payload.div_ceil(size).max(1),
         };
-        if remaining > SEGMENTS_MAX {
+        if remaining > TUN_SEGMENTS_MAX {
             return Err(Unsplittable::Segments);
         }
         let end = start + packet.len();

@@ -8,7 +8,7 @@ mod reference;
 mod split;
 
 use super::*;
-use crate::limits::{OPEN_FLOWS_MAX, PIECES_PER_PACKET, SEGMENTS_MAX};
+use crate::limits::{OPEN_FLOWS_MAX, PIECES_PER_PACKET, TUN_SEGMENTS_MAX};
 use crate::packet::{Gathered, Offload, Piece, SegmentKind, Segments};
 
 /// A packet of which every field can be set.

@@ -181,8 +181,8 @@ fn packets_that_are_not_what_their_offload_says() {
         packet[at] = value;
         packet
     };
-    let last_segment = SEGMENTS_MAX as u16;
-    let many = Sample::tcp4(pattern(SEGMENTS_MAX * 10)).bytes();
+    let last_segment = TUN_SEGMENTS_MAX as u16;
+    let many = Sample::tcp4(pattern(TUN_SEGMENTS_MAX * 10)).bytes();
     let checksum = |start, offset| Offload::Checksum { start, offset };
     for (packet, offload, verdict) in [
         (tcp4.bytes(), size(is_tcp4, 100), None),
@@ -337,7 +337,7 @@ proptest! {
         let place = start..start + length;
         if let Ok(mut split) = Split::new(&mut bytes, place.clone(), offload) {
             let promised = split.remaining();
-            prop_assert!((1..=SEGMENTS_MAX).contains(&promised));
+            prop_assert!((1..=TUN_SEGMENTS_MAX).contains(&promised));
             let mut stray = split.clone();
             for left in (0..promised).rev() {
                 let range = split.next(&mut bytes).unwrap();
