@@ -154,12 +154,22 @@ impl Ring {
     /// Submits what is queued and waits for a completion or until the time is over; no time is
     /// without end. Returns as well when a signal arrives.
     pub(super) fn turn(&self, timeout: Option<Duration>) -> Result<(), RingError> {
+        self.turn_for(1, timeout)
+    }
+
+    /// As [`turn`](Self::turn), for this many completions. The kernel goes on with a chain only until
+    /// it has as many as are wanted.
+    pub(super) fn turn_for(
+        &self,
+        completions: usize,
+        timeout: Option<Duration>,
+    ) -> Result<(), RingError> {
         let submitter = self.uring.submitter();
         let result = match timeout {
-            None => submitter.submit_and_wait(1),
+            None => submitter.submit_and_wait(completions),
             Some(timeout) => {
                 let timeout = Timespec::from(timeout);
-                submitter.submit_with_args(1, &SubmitArgs::new().timespec(&timeout))
+                submitter.submit_with_args(completions, &SubmitArgs::new().timespec(&timeout))
             }
         };
         match result.map_err(|error| (error.raw_os_error(), error)) {

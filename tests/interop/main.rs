@@ -19,7 +19,8 @@
 //!
 //! The server is the ringway binary of this build. `RINGWAY_INTEROP_SERVER=openvpn` puts the stock
 //! daemon in its place: a test that fails with ringway and passes with openvpn is ringway's fault.
-//! ringway runs on four shards, or on as many as `RINGWAY_INTEROP_SHARDS` says.
+//! ringway runs on four shards, or on as many as `RINGWAY_INTEROP_SHARDS` says, and does without
+//! the offload that `RINGWAY_INTEROP_OFFLOAD_OFF` names, or without `all`.
 //!
 //! Tests marked as ignored are the full tier; `scripts/test --fast` leaves them out. They need root
 //! (namespaces, tun devices), send nothing outside the namespaces they make, and leave nothing
@@ -61,4 +62,5 @@ mod renegotiation;
 mod roaming;
 mod runtime;
 mod stalled;
+mod super_packets;
 mod tampering;

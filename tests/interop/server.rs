@@ -64,8 +64,9 @@ impl Site {
             certificate.display(),
             key.display(),
         );
+        let lines = text.lines().map(str::to_owned).chain(offload_lines());
         ServerConfig {
-            lines: text.lines().map(str::to_owned).collect(),
+            lines: lines.collect(),
         }
     }
 }
@@ -236,11 +237,32 @@ pub(crate) fn shards() -> u32 {
     number.unwrap_or(SHARDS)
 }
 
+/// The offloads that the server does without: those that `RINGWAY_INTEROP_OFFLOAD_OFF` names.
+pub(crate) fn offloads_off() -> Vec<String> {
+    let text = std::env::var("RINGWAY_INTEROP_OFFLOAD_OFF").unwrap_or_default();
+    match text.as_str() {
+        "" => vec![],
+        "all" => OFFLOADS.map(str::to_owned).to_vec(),
+        name if OFFLOADS.contains(&name) => vec![name.to_owned()],
+        other => {
+            panic!("RINGWAY_INTEROP_OFFLOAD_OFF is {other:?}: write one of {OFFLOADS:?}, or all")
+        }
+    }
+}
+
+fn offload_lines() -> impl Iterator<Item = String> {
+    let line = |name| format!("setenv opt ringway-offload {name} off");
+    offloads_off().into_iter().map(line)
+}
+
 /// The server tested when the environment says nothing.
 const DEFAULT: Implementation = Implementation::Ringway;
 
 /// Shards when the environment says nothing: more than the cores of a small machine.
 const SHARDS: u32 = 4;
+
+/// The names of the offloads.
+pub(crate) const OFFLOADS: [&str; 5] = ["udp-gro", "udp-gso", "tun-tso", "tun-uso", "tun-merge"];
 
 /// The ringway binary of this build.
 pub(crate) const RINGWAY: &str = env!("CARGO_BIN_EXE_ringway");

@@ -281,3 +281,6 @@ fn reason_of(error: &io::Error) -> DropReason {
         _ => DropReason::SendError,
     }
 }
+
+#[cfg(test)]
+mod tests;
