@@ -106,6 +106,8 @@ impl<E: Edges> Shard<E> {
                 io.give_back(spent);
             }
             self.peer_events.extend(batch.events.drain());
+            // Where each packet leaves by itself, a batch has more of them than the pool has buffers.
+            self.reclaim(now);
         }
         self.serve_peer_events(now);
     }

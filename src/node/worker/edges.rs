@@ -15,8 +15,7 @@ use crate::node::message::Report;
 use crate::node::shard::{Congestion, Done, Dropped, Edges, Outgoing};
 use crate::packet::{Buffer, DropReason, Gathered, Parcel, Piece, Pool};
 use crate::reactor::{
-    Completion, Reactor, ReactorConfig, Refused, RingError, Sent, SocketId, Tun, TunId, UdpSocket,
-    Waker,
+    Completion, Reactor, ReactorConfig, Refused, RingError, SocketId, Tun, TunId, UdpSocket, Waker,
 };
 use crate::time::{Monotonic, Now};
 
@@ -33,6 +32,8 @@ pub(super) struct RingEdges {
     done: VecDeque<Done>,
     /// What the kernel did while the shard was at work, until the next turn.
     completed: Vec<Completion>,
+    /// Keeps its memory.
+    spare: Vec<Completion>,
 }
 
 impl RingEdges {
@@ -71,6 +72,7 @@ impl RingEdges {
             reports,
             done: VecDeque::with_capacity(POOL_BUFFERS),
             completed: Vec::new(),
+            spare: Vec::new(),
         };
         Ok((edges, pool))
     }
@@ -93,13 +95,36 @@ impl RingEdges {
     }
 
     /// Lets the kernel begin what is queued, now that the queue is full, in the middle of the shard's
-    /// work. What it has to say is kept until the next turn; only its places are free at once.
+    /// work. What was sent and written is done then; what came in is kept until the next turn.
     fn make_room(&mut self) {
-        let mut completions = Vec::new();
-        std::mem::swap(&mut completions, &mut self.completed);
+        let mut completions = std::mem::take(&mut self.spare);
         // A ring that is unusable says so again in the next turn.
         let _again = self.reactor.turn(Some(Duration::ZERO), &mut completions);
-        self.completed = completions;
+        for completion in completions.drain(..) {
+            if let Some(other) = self.settle(completion) {
+                self.completed.push(other);
+            }
+        }
+        self.spare = completions;
+    }
+
+    /// Notes what the kernel has done with what it was given; gives everything else back.
+    pub(super) fn settle(&mut self, completion: Completion) -> Option<Completion> {
+        match completion {
+            Completion::Sent(sent) => {
+                let done = self.sends.complete(&mut self.reactor, sent);
+                self.done.extend(done);
+            }
+            Completion::TunWritten {
+                buffer,
+                segments,
+                result,
+                ..
+            } => self.tun_written(buffer, segments, result),
+            Completion::Writable(socket) => self.sends.has_room(socket),
+            other => return Some(other),
+        }
+        None
     }
 
     /// What was lost on the way to the shard, once in a while.
@@ -112,19 +137,8 @@ impl RingEdges {
         self.exchange.take()
     }
 
-    /// A send that the kernel is done with.
-    pub(super) fn sent(&mut self, sent: Sent) {
-        self.done
-            .extend(self.sends.complete(&mut self.reactor, sent));
-    }
-
-    /// A socket has room again.
-    pub(super) fn has_room(&mut self, socket: SocketId) {
-        self.sends.has_room(socket);
-    }
-
     /// A write to the tun device that the kernel is done with.
-    pub(super) fn tun_written(
+    fn tun_written(
         &mut self,
         buffer: Option<Buffer>,
         segments: u32,
@@ -226,6 +240,8 @@ impl Edges for RingEdges {
         if let Some(&id) = self.sockets.get(usize::from(socket)) {
             // One that is gone already is closed.
             let _closed = self.reactor.remove_socket(id);
+            let done = &mut self.done;
+            self.sends.closed(id, |it| done.push_back(it));
             self.losses.forget(id.index());
         }
     }

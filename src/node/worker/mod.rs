@@ -115,30 +115,29 @@ impl Worker {
 
     /// Sorts one thing that the kernel finished.
     fn complete(&mut self, completion: Completion) -> Result<(), WorkerError> {
-        let edges = &mut self.shard.io.edges;
-        match completion {
-            Completion::Datagram(datagram) => self.shard.take_datagram(received(datagram)),
-            Completion::TunPacket {
+        match self.shard.io.edges.settle(completion) {
+            None => {}
+            Some(Completion::Datagram(datagram)) => self.shard.take_datagram(received(datagram)),
+            Some(Completion::TunPacket {
                 buffer,
                 range,
                 offload,
                 ..
-            } => {
+            }) => {
                 let packet = Packet::single(buffer, range.start as u32, range.len() as u32);
                 self.shard.take_tun_packet(packet, offload);
             }
-            Completion::Sent(sent) => edges.sent(sent),
-            Completion::TunWritten {
-                buffer,
-                segments,
-                result,
-                ..
-            } => edges.tun_written(buffer, segments, result),
-            Completion::Writable(socket) => edges.has_room(socket),
-            // The mailbox is looked at in every turn.
-            Completion::Woken => {}
-            Completion::SocketLost { error, .. } => return Err(WorkerError::SocketLost(error)),
-            Completion::TunLost { error, .. } => return Err(WorkerError::TunLost(error)),
+            Some(Completion::SocketLost { error, .. }) => {
+                return Err(WorkerError::SocketLost(error));
+            }
+            Some(Completion::TunLost { error, .. }) => return Err(WorkerError::TunLost(error)),
+            // The mailbox is looked at in every turn; the others are settled.
+            Some(
+                Completion::Woken
+                | Completion::Writable(_)
+                | Completion::Sent(_)
+                | Completion::TunWritten { .. },
+            ) => {}
         }
         Ok(())
     }

@@ -105,6 +105,11 @@ impl Queues {
         next
     }
 
+    /// Takes out a datagram that waits for a socket.
+    pub(super) fn pop_for(&mut self, socket: u16) -> Option<Outgoing> {
+        self.pop(|outgoing| outgoing.path.socket == socket)
+    }
+
     fn find(&self, receiver: Receiver) -> Option<usize> {
         let of = |queue: &Queue| queue.receiver == receiver;
         self.queues.iter().position(of)

@@ -126,6 +126,15 @@ impl Sends {
         self.rooms = rooms;
     }
 
+    /// A socket is closed: nobody will say that it has room, and its number may be another one's. What
+    /// waits for it goes nowhere, and is given to `done`.
+    pub(super) fn closed(&mut self, socket: SocketId, mut done: impl FnMut(Done)) {
+        self.has_room(socket);
+        while let Some(outgoing) = self.waiting.pop_for(socket.index() as u16) {
+            done(Done::Dropped(dropped(outgoing, DropReason::SendError)));
+        }
+    }
+
     /// A socket has room again.
     pub(super) fn has_room(&mut self, socket: SocketId) {
         if let Some(room) = self.rooms.get_mut(socket.index()) {

@@ -511,3 +511,46 @@ proptest! {
         }
     }
 }
+
+/// The kernel puts datagrams of one sender and one length together, whatever they are.
+#[test]
+fn each_datagram_of_a_receive_is_looked_at_by_itself() {
+    let mut pair = Pair::aes();
+    let inner: Vec<_> = (0..100).map(|n| ip(CLIENT_V4, LAN_V4, &[n; 30])).collect();
+    let mut datagrams: Vec<_> = inner.iter().map(|it| pair.client.sealed(it)).collect();
+    let length = datagrams[0].len();
+    datagrams[20][30] ^= 1;
+    let control = [&[0x38][..], &vec![7; length - 1]].concat();
+    datagrams.insert(50, control.clone());
+    let replayed = datagrams[3].clone();
+    datagrams.push(replayed);
+    datagrams.push(datagrams[4][..length - 10].to_vec());
+    let run = datagrams.concat();
+    let mut packet = pair.server.packet(&run, 128);
+    packet.segment_size = length as u32;
+    let received = received(packet, CLIENT);
+    pair.server.inbound.received.push(received).unwrap();
+    pair.server.run_inbound();
+    let seen: Vec<_> = pair.server.inbound.control().collect();
+    assert_eq!(seen, [(&control[..], CLIENT)]);
+    let arrived = pair.server.take_inner();
+    let expected: Vec<_> = [&inner[..20], &inner[21..]].concat();
+    assert_eq!(arrived, expected);
+    let drops = [(DropReason::Authentication, 1), (DropReason::Replay, 2)];
+    pair.server.assert_drops(&drops);
+}
+
+#[test]
+fn a_receive_with_more_datagrams_than_any_kernel_makes_loses_the_rest() {
+    let mut pair = Pair::aes();
+    let count = crate::limits::SEGMENTS_MAX + 3;
+    let mut packet = pair.server.packet(&vec![0x38; count * 20], 0);
+    packet.segment_size = 20;
+    let received = received(packet, CLIENT);
+    pair.server.inbound.received.push(received).unwrap();
+    pair.server.run_inbound();
+    let seen = pair.server.inbound.control().count();
+    assert_eq!(seen, crate::limits::SEGMENTS_MAX);
+    assert!(pair.server.take_inner().is_empty());
+    pair.server.assert_drops(&[(DropReason::Malformed, 3)]);
+}

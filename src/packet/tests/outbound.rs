@@ -149,3 +149,72 @@ fn datagrams_keep_the_order_of_their_packets() {
     }
     assert_eq!(datagrams.len(), 4);
 }
+
+/// Lengths of the datagrams of each send that equal and unequal packets to one peer become.
+fn runs(pair: &mut Pair, lengths: &[usize]) -> Vec<Vec<usize>> {
+    for (number, length) in lengths.iter().enumerate() {
+        // Each from another address: of another flow.
+        let source = [203, 0, 113, number as u8];
+        let packet = ip(source, CLIENT_V4, &vec![7; length - 20]);
+        let packet = pair.server.packet(&packet, 0);
+        pair.server.outbound.inner.push(from_tun(packet)).unwrap();
+    }
+    pair.server.run_outbound();
+    for spent in pair.server.outbound.consumed.drain() {
+        pair.server.pool.give(spent.buffer);
+    }
+    let datagrams: Vec<_> = pair.server.outbound.datagrams.drain().collect();
+    let runs = datagrams.into_iter().map(|datagram| {
+        let bytes = datagram.packet.buffer.bytes();
+        let pieces = datagram.packet.pieces();
+        let pieces: Vec<_> = pieces.map(|it| bytes[it.range()].to_vec()).collect();
+        pair.server.pool.give(datagram.packet.buffer);
+        pieces
+    });
+    let runs: Vec<Vec<Vec<u8>>> = runs.collect();
+    let mut arrived = Vec::new();
+    for datagram in runs.iter().flatten() {
+        let inner = pair.client.receive(datagram, SERVER);
+        arrived.extend(inner.iter().map(Vec::len));
+    }
+    assert_eq!(arrived, lengths, "all of them, in their order");
+    let lengths = |run: &Vec<Vec<u8>>| run.iter().map(|it| it.len() - 24).collect();
+    runs.iter().map(lengths).collect()
+}
+
+#[test]
+fn equal_packets_to_a_peer_leave_in_one_send_whatever_their_flows() {
+    let mut pair = Pair::aes();
+    pair.server.outbound = OutboundBatch::new(80);
+    pair.server.pool = Pool::new(100);
+    let table: [(&[usize], &[&[usize]]); 5] = [
+        (&[100, 100, 100], &[&[100, 100, 100]]),
+        // A shorter one ends the run, though it goes with it.
+        (&[100, 60, 60], &[&[100, 60], &[60]]),
+        (&[100, 60, 100], &[&[100, 60], &[100]]),
+        // A longer one begins another.
+        (&[60, 100, 100], &[&[60], &[100, 100]]),
+        (&[60], &[&[60]]),
+    ];
+    for (lengths, expected) in table {
+        assert_eq!(runs(&mut pair, lengths), expected, "{lengths:?}");
+    }
+    let many = runs(&mut pair, &[100; 70]);
+    let counts: Vec<usize> = many.iter().map(Vec::len).collect();
+    assert_eq!(counts, [crate::limits::SEGMENTS_PER_SEND, 6]);
+    let large = runs(&mut pair, &[1500; 50]);
+    let counts: Vec<usize> = large.iter().map(Vec::len).collect();
+    assert_eq!(counts, [crate::limits::SEND_MAX / 1524, 8]);
+}
+
+#[test]
+fn a_peer_whose_runs_the_kernel_refuses_gets_single_datagrams_for_a_while() {
+    let mut pair = Pair::aes();
+    let now = pair.server.now;
+    pair.server.peer().refuse_runs(now);
+    assert_eq!(runs(&mut pair, &[100, 100]).len(), 2);
+    pair.server.now = now + crate::limits::SEND_OFFLOAD_PAUSE;
+    assert_eq!(runs(&mut pair, &[100, 100]).len(), 1);
+    pair.server.outbound = OutboundBatch::new(4).sending_one_by_one();
+    assert_eq!(runs(&mut pair, &[100, 100]).len(), 2);
+}

@@ -100,6 +100,54 @@ fn a_run_that_the_kernel_refuses_leaves_one_by_one() {
     });
 }
 
+/// A dialed socket goes while it is full, and the next one has its number. Nobody says of the old one
+/// that it has room: the new one must not wait for that, nor send what was the old one's.
+#[test]
+fn a_socket_that_goes_while_it_is_full_leaves_nothing_to_the_next() {
+    in_own_network(|| {
+        let far = FarEnd::join(&[]);
+        let rate = ["rate", "100kbit", "burst", "4kb", "limit", "10mb"];
+        let add = ["qdisc", "add", "dev", "near", "root", "tbf"];
+        run("tc", &[&add[..], &rate[..]].concat());
+        let mut line = Line::new(1);
+        for number in 0..40 {
+            line.send(0, number, 1);
+        }
+        line.turn(Duration::ZERO);
+        assert!(line.sends.waiting() > 0, "the link was never full");
+
+        let old = line.sockets[0];
+        line.reactor.remove_socket(old).unwrap();
+        let mut done = Vec::new();
+        line.sends.closed(old, |it| done.push(it));
+        assert_eq!(line.sends.waiting(), 0);
+        for done in done {
+            let Done::Dropped(dropped) = done else {
+                panic!("{done:?}");
+            };
+            line.note_dropped(dropped);
+        }
+        run("tc", &["qdisc", "del", "dev", "near", "root"]);
+        let new = UdpSocket::bind(&listen()).unwrap();
+        while line.reactor.counters().sends == 0 {
+            line.turn(Duration::from_millis(1));
+        }
+        line.turn(Duration::from_millis(10));
+        line.sockets[0] = line.reactor.add_socket(new).unwrap();
+        assert_eq!(line.sockets[0].index(), old.index());
+        for number in 40..50 {
+            line.send(0, number, 1);
+        }
+        assert_eq!(
+            line.sends.waiting(),
+            0,
+            "it waits for a socket that is gone"
+        );
+        line.finish();
+        drop(far);
+    });
+}
+
 /// What a shard has to send with: the datagrams of peer 0 and of peer 1 over one socket.
 struct Line {
     reactor: Reactor,
