@@ -423,10 +423,12 @@ fn pull_filter(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
             "the text is empty, with which every option begins",
         ));
     }
-    let name = prefix.split(' ').next().unwrap_or_default();
-    if action == FilterAction::Ignore && OF_THE_SESSION.contains(&name) {
+    let mut followed = OF_THE_SESSION.iter();
+    let followed =
+        followed.find(|name| prefix.starts_with(&format!("{name} ")) || name.starts_with(&prefix));
+    if let (FilterAction::Ignore, Some(name)) = (action, followed) {
         return Err(Refusal::because(format!(
-            "`{name}` is what both sides have to agree on, and cannot be left out"
+            "`{name}` is followed before filters are asked, and cannot be left out"
         ))
         .instead("remove the line, or write `pull-filter reject`"));
     }
@@ -471,11 +473,13 @@ pub(super) fn up_restart(draft: &mut Draft, _: &Line) -> Result<(), Refusal> {
 }
 
 /// What the session follows before filters are asked.
-const OF_THE_SESSION: [&str; 5] = [
+const OF_THE_SESSION: [&str; 7] = [
     "cipher",
     "key-derivation",
     "peer-id",
     "ping",
+    "ping-exit",
+    "ping-restart",
     "protocol-flags",
 ];
 

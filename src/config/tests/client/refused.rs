@@ -132,7 +132,17 @@ fn tunnels_that_cannot_be_made() {
         ),
         (
             "pull-filter ignore \"cipher AES\"\n",
-            "t.conf:8: error: pull-filter: `cipher` is what both sides have to agree on, and cannot be \
+            "t.conf:8: error: pull-filter: `cipher` is followed before filters are asked, and cannot \
+             be left out; remove the line, or write `pull-filter reject`",
+        ),
+        (
+            "pull-filter ignore ping-restart\n",
+            "t.conf:8: error: pull-filter: `ping-restart` is followed before filters are asked, and \
+             cannot be left out; remove the line, or write `pull-filter reject`",
+        ),
+        (
+            "pull-filter ignore pi\n",
+            "t.conf:8: error: pull-filter: `ping` is followed before filters are asked, and cannot be \
              left out; remove the line, or write `pull-filter reject`",
         ),
         (
