@@ -49,20 +49,22 @@ impl SealKey {
         }
         let clear_len = header.len() + ID_LEN;
         let length = Self::sealed_len(header, plaintext.len());
-        let (clear, rest) = out
-            .get_mut(..length)
-            .ok_or(SealError::TooSmall)?
-            .split_at_mut(clear_len);
-        let (tag, ciphertext) = rest.split_at_mut(TAG_LEN);
+        let out = out.get_mut(..length).ok_or(SealError::TooSmall)?;
         let usage = self.aead.usage_after(plaintext.len());
         let id = match self.last_id.checked_add(1) {
             Some(id) if usage <= self.aead.usage_max => id,
             _ => return Err(SealError::Exhausted),
         };
-        let (header_bytes, id_bytes) = clear.split_at_mut(header.len());
-        header_bytes.copy_from_slice(&header.to_bytes()[..header.len()]);
-        id_bytes.copy_from_slice(&id.to_be_bytes());
-        let nonce = self.aead.nonce(id.to_be_bytes());
+        let id_bytes = id.to_be_bytes();
+        let nonce = self.aead.nonce(id_bytes);
+        let clear = clear_part(header, id_bytes);
+        // All of it whatever the header: the tag follows, over what a short one leaves behind.
+        *out.first_chunk_mut().ok_or(SealError::TooSmall)? = clear;
+        let (tag, ciphertext) = out
+            .get_mut(clear_len..)
+            .and_then(|rest| rest.split_at_mut_checked(TAG_LEN))
+            .ok_or(SealError::TooSmall)?;
+        let clear = clear.get(..clear_len).unwrap_or_default();
         let aad = associated_data(header, clear);
         self.aead
             .seal(nonce, aad, plaintext, ciphertext, tag)
@@ -299,6 +301,16 @@ impl std::fmt::Debug for OpenKey {
     }
 }
 
+/// What stands before the tag, with nothing behind the id of a DATA_V1 packet. Of one size, so that it is
+/// written at once.
+const fn clear_part(header: DataHeader, [a, b, c, d]: [u8; ID_LEN]) -> [u8; CLEAR_MAX] {
+    let [first, high, middle, low] = header.to_bytes();
+    match header {
+        DataHeader::V1 { .. } => [first, a, b, c, d, 0, 0, 0],
+        DataHeader::V2 { .. } => [first, high, middle, low, a, b, c, d],
+    }
+}
+
 /// What the tag covers of the `clear` part: in DATA_V1 not the first byte.
 fn associated_data(header: DataHeader, clear: &[u8]) -> &[u8] {
     match header {
@@ -312,6 +324,7 @@ fn associated_data(header: DataHeader, clear: &[u8]) -> &[u8] {
 pub const NULL_CIPHER: bool = cfg!(feature = "bench-null-cipher");
 
 const ID_LEN: usize = 4;
+const CLEAR_MAX: usize = DataHeader::LEN_MAX + ID_LEN;
 const TAG_LEN: usize = 16;
 const IMPLICIT_IV_LEN: usize = 8;
 const BLOCK: usize = 16;
