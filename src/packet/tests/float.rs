@@ -1,6 +1,6 @@
 //! Where a client that has moved is followed to.
 
-use super::shards::{Node, Out};
+use super::node::{Node, Out};
 use super::*;
 
 const HOME: u16 = 1;

@@ -2,6 +2,7 @@
 
 mod float;
 mod inbound;
+mod node;
 mod outbound;
 mod shards;
 mod switch;

@@ -1,6 +1,6 @@
 //! Packets from one client to another.
 
-use super::shards::{Node, Out};
+use super::node::{Node, Out};
 use super::*;
 
 /// Two clients, on the same shard or on two, that may reach one another.
