@@ -8,7 +8,7 @@ mod flow;
 mod merge;
 mod split;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 pub use merge::{Merge, MergeFull, Merging};
 pub use split::{Split, Unsplittable};

@@ -4,7 +4,9 @@ mod float;
 mod inbound;
 mod node;
 mod outbound;
+mod receives;
 mod shards;
+mod super_packets;
 mod switch;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

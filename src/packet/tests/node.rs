@@ -42,7 +42,7 @@ pub(super) struct Client {
 }
 
 /// Something that left the node.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Out {
     /// An inner packet, to the tun queue of a shard.
     Tun(usize, Vec<u8>),

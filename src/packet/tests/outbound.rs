@@ -218,3 +218,42 @@ fn a_peer_whose_runs_the_kernel_refuses_gets_single_datagrams_for_a_while() {
     pair.server.outbound = OutboundBatch::new(4).sending_one_by_one();
     assert_eq!(runs(&mut pair, &[100, 100]).len(), 2);
 }
+
+/// A super-packet whose segments are larger than the tunnel's MTU: the kernel makes none, as the device
+/// has that MTU, but nothing says so.
+#[test]
+fn each_segment_that_is_too_large_is_dropped_by_itself() {
+    let mut pair = Pair::aes();
+    let mut udp = vec![0; 8 + 2 * 1_473 + 5];
+    let length = (udp.len() as u16).to_be_bytes();
+    udp[4..6].copy_from_slice(&length);
+    for (size, sent, dropped) in [(1_473, 1, 2), (1_472, 3, 0)] {
+        let packet = ip_with_protocol(17, LAN_V4, CLIENT_V4, &udp);
+        let packet = pair.server.packet(&packet, 10);
+        let segments = Segments {
+            kind: SegmentKind::Udp,
+            size,
+            header_len: 28,
+            transport: 20,
+        };
+        let inner = Inner {
+            offload: Offload::Segments(segments),
+            ..from_tun(packet)
+        };
+        pair.server.outbound.inner.push(inner).unwrap();
+        pair.server.run_outbound();
+        let packets = pair.server.outbound.datagrams.iter();
+        assert_eq!(packets.map(|it| it.packet.segments()).sum::<usize>(), sent);
+        for datagram in pair.server.outbound.datagrams.drain() {
+            pair.server.pool.give(datagram.packet.buffer);
+        }
+        for spent in pair.server.outbound.consumed.drain() {
+            pair.server.pool.give(spent.buffer);
+        }
+        let drops: &[_] = match dropped {
+            0 => &[],
+            dropped => &[(DropReason::TooLarge, dropped)],
+        };
+        pair.server.assert_drops(drops);
+    }
+}

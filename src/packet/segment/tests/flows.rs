@@ -10,7 +10,7 @@ use super::*;
 /// The next packet of one flow: what changes from now on, what is different in this one alone, and
 /// what happens to it on its way. Numbers choose from the tables below, and how.
 #[derive(Clone, Debug)]
-struct Turn {
+pub(in crate::packet) struct Turn {
     flow: usize,
     from_now: Option<(usize, u16)>,
     this_one: Option<(usize, u16)>,
@@ -89,7 +89,7 @@ fn tagged(mut payload: Vec<u8>, length: usize) -> Vec<u8> {
     payload
 }
 
-fn turns() -> impl Strategy<Value = Vec<Turn>> {
+pub(in crate::packet) fn turns() -> impl Strategy<Value = Vec<Turn>> {
     let rarely = |of: usize| {
         let choice = (0..of, any::<u16>());
         proptest::option::weighted(0.1, choice)
@@ -108,8 +108,9 @@ fn turns() -> impl Strategy<Value = Vec<Turn>> {
         damage,
         may_merge,
     });
-    // A few packets of one flow in a row, as they come.
-    let turns = (turn, 1_usize..5).prop_map(|(turn, count)| {
+    // A few packets of one flow in a row, as they come, or more than one super-packet takes.
+    let count = prop_oneof![30 => 1_usize..5, 1 => 60_usize..140];
+    let turns = (turn, count).prop_map(|(turn, count)| {
         let plain = Turn {
             from_now: None,
             this_one: None,
@@ -135,7 +136,7 @@ fn flow(number: usize) -> Sample {
 }
 
 /// The packets that these turns make, with the flow and whether each may be merged.
-fn packets(turns: &[Turn]) -> Vec<(usize, Vec<u8>, bool)> {
+pub(in crate::packet) fn packets(turns: &[Turn]) -> Vec<(usize, Vec<u8>, bool)> {
     let mut flows: Vec<Sample> = (0..FLOWS).map(flow).collect();
     let mut packets = Vec::new();
     for (count, turn) in turns.iter().enumerate() {
@@ -161,7 +162,7 @@ fn packets(turns: &[Turn]) -> Vec<(usize, Vec<u8>, bool)> {
 }
 
 /// A packet without what has no meaning: the id of an IPv4 packet that cannot be fragmented.
-fn meaning(packet: &[u8]) -> Vec<u8> {
+pub(in crate::packet) fn meaning(packet: &[u8]) -> Vec<u8> {
     let mut packet = packet.to_vec();
     if packet[0] >> 4 == 4 && packet[6] & 0x40 != 0 && reference::checksum(&packet[..20]) == 0 {
         packet[4..6].fill(0);
@@ -237,4 +238,4 @@ fn most_packets_of_such_flows_are_merged() {
     assert_eq!(super::merge::segments(&packets), [10; 4]);
 }
 
-const FLOWS: usize = 12;
+pub(in crate::packet) const FLOWS: usize = 12;

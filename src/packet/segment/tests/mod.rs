@@ -2,9 +2,9 @@
 
 mod alike;
 mod checksum;
-mod flows;
+pub(in crate::packet) mod flows;
 mod merge;
-mod reference;
+pub(in crate::packet) mod reference;
 mod split;
 
 use super::*;
@@ -13,14 +13,14 @@ use crate::packet::{Gathered, Offload, Piece, SegmentKind, Segments};
 
 /// A packet of which every field can be set.
 #[derive(Clone, Debug)]
-struct Sample {
-    ip: Ip,
+pub(in crate::packet) struct Sample {
+    pub(in crate::packet) ip: Ip,
     transport: Transport,
     payload: Vec<u8>,
 }
 
 #[derive(Clone, Debug)]
-enum Ip {
+pub(in crate::packet) enum Ip {
     V4 {
         tos: u8,
         id: u16,
@@ -40,10 +40,10 @@ enum Ip {
 }
 
 /// Number of the first extension header, all of them, and where in them the number of the next is.
-type Extensions = (u8, Vec<u8>, usize);
+pub(in crate::packet) type Extensions = (u8, Vec<u8>, usize);
 
 #[derive(Clone, Debug)]
-enum Transport {
+pub(in crate::packet) enum Transport {
     Tcp {
         ports: [u16; 2],
         sequence: u32,
@@ -59,7 +59,7 @@ enum Transport {
 }
 
 impl Sample {
-    fn tcp4(payload: Vec<u8>) -> Self {
+    pub(in crate::packet) fn tcp4(payload: Vec<u8>) -> Self {
         Self {
             ip: Ip::V4 {
                 tos: 0,
@@ -112,12 +112,12 @@ impl Sample {
     }
 
     /// One of each kind, with that payload.
-    fn each(payload: &[u8]) -> [Self; 4] {
+    pub(in crate::packet) fn each(payload: &[u8]) -> [Self; 4] {
         [Self::tcp4, Self::tcp6, Self::udp4, Self::udp6].map(|sample| sample(payload.to_vec()))
     }
 
     /// The packet, all checksums right.
-    fn bytes(&self) -> Vec<u8> {
+    pub(in crate::packet) fn bytes(&self) -> Vec<u8> {
         let mut packet = self.ip.bytes(self.transport.protocol());
         packet.extend_from_slice(&self.transport.bytes());
         packet.extend_from_slice(&self.payload);
@@ -126,7 +126,7 @@ impl Sample {
     }
 
     /// The next packet of the flow, with the same payload.
-    fn following(&self) -> Self {
+    pub(in crate::packet) fn following(&self) -> Self {
         let mut next = self.clone();
         if let Ip::V4 { id, .. } = &mut next.ip {
             *id = id.wrapping_add(1);
@@ -137,7 +137,7 @@ impl Sample {
         next
     }
 
-    fn kind(&self, cwr: bool) -> SegmentKind {
+    pub(in crate::packet) fn kind(&self, cwr: bool) -> SegmentKind {
         match (&self.transport, &self.ip) {
             (Transport::Udp { .. }, _) => SegmentKind::Udp,
             (Transport::Tcp { .. }, Ip::V4 { .. }) => SegmentKind::Tcp4 { cwr },
@@ -146,12 +146,12 @@ impl Sample {
     }
 
     /// Bytes before the transport header, and before the payload.
-    fn header(&self) -> (usize, usize) {
+    pub(in crate::packet) fn header(&self) -> (usize, usize) {
         let transport = self.ip.bytes(0).len();
         (transport, transport + self.transport.bytes().len())
     }
 
-    fn set_flags(&mut self, new: u8) {
+    pub(in crate::packet) fn set_flags(&mut self, new: u8) {
         if let Transport::Tcp { flags, .. } = &mut self.transport {
             *flags = new;
         }
@@ -238,7 +238,7 @@ impl Transport {
 }
 
 /// Bytes that are not all the same.
-fn pattern(length: usize) -> Vec<u8> {
+pub(in crate::packet) fn pattern(length: usize) -> Vec<u8> {
     (0..length).map(|at| (at * 31 + at / 251) as u8).collect()
 }
 

@@ -2,7 +2,7 @@
 //! its checksums computed from nothing.
 
 /// The packets that a super-packet is made of.
-pub(super) fn split(packet: &[u8], size: usize, cwr: bool) -> Vec<Vec<u8>> {
+pub(in crate::packet) fn split(packet: &[u8], size: usize, cwr: bool) -> Vec<Vec<u8>> {
     let (transport, protocol) = transport(packet);
     let header = match protocol {
         6 => transport + usize::from(packet[transport + 12] >> 4) * 4,
@@ -77,7 +77,7 @@ pub(super) fn transport_checksum(packet: &[u8]) -> u16 {
 }
 
 /// RFC 1071, a word at a time.
-pub(super) fn checksum(bytes: &[u8]) -> u16 {
+pub(in crate::packet) fn checksum(bytes: &[u8]) -> u16 {
     let mut sum = 0;
     for word in bytes.chunks(2) {
         sum += u32::from(word[0]) << 8 | u32::from(*word.get(1).unwrap_or(&0));
