@@ -109,7 +109,8 @@ pub enum Done {
     /// Packets went no further.
     Dropped(Dropped),
     /// The kernel refuses to cut a send into several datagrams for this peer: they came back, and leave
-    /// one by one.
+    /// one by one. What was to follow them comes back, too, behind them; the world sends nothing to the
+    /// peer before it has given back all of that.
     RunRefused(Outgoing),
 }
 

@@ -1,6 +1,8 @@
 //! The edges of a shard with its buffers and the counts of what was dropped and handed over: who moves a packet
 //! across an edge never loses its buffer, and never forgets to count.
 
+use std::collections::VecDeque;
+
 use super::Edges;
 use super::edges::{Done, Dropped, Outgoing};
 use crate::packet::{
@@ -11,23 +13,26 @@ use crate::packet::{
 /// A shard's edges, pool and counters.
 pub(in crate::node) struct Io<E> {
     pub(in crate::node) edges: E,
-    pub(super) pool: Pool,
-    pub(super) drops: DropCounters,
+    pub(in crate::node) pool: Pool,
+    pub(in crate::node) drops: DropCounters,
     pub(super) hand_offs: HandOffCounters,
+    /// Runs that came back, and what was to follow them.
+    refused: VecDeque<Outgoing>,
 }
 
 impl<E: Edges> Io<E> {
-    pub(super) fn new(edges: E, pool: Pool) -> Self {
+    pub(in crate::node) fn new(edges: E, pool: Pool) -> Self {
         Self {
             edges,
             pool,
             drops: DropCounters::new(),
             hand_offs: HandOffCounters::new(),
+            refused: VecDeque::new(),
         }
     }
 
     /// Sends datagrams of a peer, or counts why not.
-    pub(super) fn send(&mut self, datagram: Datagram) {
+    pub(in crate::node) fn send(&mut self, datagram: Datagram) {
         self.send_outgoing(Outgoing {
             packet: datagram.packet,
             path: datagram.path,
@@ -91,16 +96,23 @@ impl<E: Edges> Io<E> {
 
     /// Takes back what the world is done with. `run_refused` hears of each peer for which it takes no
     /// sends of several datagrams; these leave one by one.
-    pub(super) fn reclaim(&mut self, mut run_refused: impl FnMut(PeerIndex)) {
-        while let Some(done) = self.edges.reclaim() {
-            match done {
-                Done::Free(buffer) => self.pool.give(buffer),
-                Done::Dropped(dropped) => self.note_dropped(dropped),
-                Done::RunRefused(outgoing) => {
-                    outgoing.peer.into_iter().for_each(&mut run_refused);
-                    self.send_one_by_one(outgoing);
+    pub(in crate::node) fn reclaim(&mut self, mut run_refused: impl FnMut(PeerIndex)) {
+        loop {
+            while let Some(done) = self.edges.reclaim() {
+                match done {
+                    Done::Free(buffer) => self.pool.give(buffer),
+                    Done::Dropped(dropped) => self.note_dropped(dropped),
+                    Done::RunRefused(outgoing) => {
+                        outgoing.peer.into_iter().for_each(&mut run_refused);
+                        self.refused.push_back(outgoing);
+                    }
                 }
             }
+            // Only now that the world has nothing more of a peer does the first of them go first.
+            let Some(run) = self.refused.pop_front() else {
+                return;
+            };
+            self.send_one_by_one(run);
         }
     }
 

@@ -29,7 +29,7 @@ use self::backlog::Backlog;
 use self::connections::{Connections, Key};
 pub use self::dialed::{Dial, DialedEvent, HangUp};
 pub use self::edges::{Congestion, Done, Dropped, Edges, Outgoing};
-use self::io::Io;
+pub(in crate::node) use self::io::Io;
 use self::registration::Registration;
 pub use self::view::{ClientView, Load};
 use self::wheel::Wheel;

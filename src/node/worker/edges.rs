@@ -88,8 +88,11 @@ impl RingEdges {
     ) -> Result<(), RingError> {
         self.sends.begin_turn();
         self.exchange.wake();
-        let waits = !self.exchange.has_parcels() && self.completed.is_empty();
-        let patience = if waits { patience } else { Duration::ZERO };
+        let goes_on = self.exchange.has_parcels() || self.sends.can_go_on();
+        let patience = match goes_on || !self.completed.is_empty() {
+            true => Duration::ZERO,
+            false => patience,
+        };
         completions.append(&mut self.completed);
         self.reactor.turn(Some(patience), completions)
     }
@@ -215,8 +218,9 @@ impl Edges for RingEdges {
     }
 
     fn reclaim(&mut self) -> Option<Done> {
-        let given_back = || self.exchange.reclaim().map(Done::Free);
-        self.done.pop_front().or_else(given_back)
+        let done = self.done.pop_front();
+        let done = done.or_else(|| self.sends.take_refused().map(Done::RunRefused));
+        done.or_else(|| self.exchange.reclaim().map(Done::Free))
     }
 
     fn hand_off(&mut self, to: u16, parcel: Parcel) -> Result<(), Parcel> {

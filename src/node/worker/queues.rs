@@ -90,6 +90,12 @@ impl Queues {
         self.len += 1;
     }
 
+    /// Whether there is a receiver whose next datagram `can_send`.
+    pub(super) fn has(&self, can_send: impl Fn(&Outgoing) -> bool) -> bool {
+        let mut next = self.queues.iter().filter_map(|queue| queue.waiting.front());
+        next.any(can_send)
+    }
+
     /// Takes the next datagram of the next receiver that `can_send`.
     pub(super) fn pop(&mut self, can_send: impl Fn(&Outgoing) -> bool) -> Option<Outgoing> {
         let ready = |queue: &Queue| queue.waiting.front().is_some_and(&can_send);

@@ -20,8 +20,9 @@ pub(super) struct Sends {
     waiting: Queues,
     /// By the number of the socket.
     rooms: Vec<Room>,
-    /// For whom the kernel has refused a run since the last turn.
-    refused: Vec<Option<PeerIndex>>,
+    /// For whom the kernel has refused a run. It waits, and what came after it behind it, until
+    /// [`Sends::take_refused`].
+    refused: Vec<PeerIndex>,
 }
 
 /// Whether a socket takes datagrams.
@@ -56,12 +57,17 @@ impl Sends {
     /// What comes back from now on stands in front again.
     pub(super) fn begin_turn(&mut self) {
         self.waiting.begin_turn();
-        self.refused.clear();
     }
 
     /// Datagrams, or runs of them, that wait for room.
     pub(super) fn waiting(&self) -> usize {
         self.waiting.len()
+    }
+
+    /// Whether something that waits needs nobody's word to go on.
+    pub(super) fn can_go_on(&self) -> bool {
+        let can_send = |outgoing: &Outgoing| has_room(&self.rooms, outgoing);
+        !self.refused.is_empty() || self.waiting.has(can_send)
     }
 
     /// How busy the kernel is with them.
@@ -110,8 +116,14 @@ impl Sends {
                 *room = Room::Some;
             }
         }
-        let rooms = std::mem::take(&mut self.rooms);
-        while let Some(outgoing) = self.waiting.pop(|outgoing| has_room(&rooms, outgoing)) {
+        let (rooms, refused) = (
+            std::mem::take(&mut self.rooms),
+            std::mem::take(&mut self.refused),
+        );
+        let is_refused = |peer: Option<PeerIndex>| peer.is_some_and(|peer| refused.contains(&peer));
+        let can_send =
+            |outgoing: &Outgoing| has_room(&rooms, outgoing) && !is_refused(outgoing.peer);
+        while let Some(outgoing) = self.waiting.pop(can_send) {
             match self.begin(reactor, sockets, outgoing) {
                 Ok(()) => {}
                 Err((outgoing, Refusal::NoRoom)) => {
@@ -123,7 +135,20 @@ impl Sends {
                 }
             }
         }
-        self.rooms = rooms;
+        (self.rooms, self.refused) = (rooms, refused);
+    }
+
+    /// Takes out a run that the kernel has refused, or the next that waits behind one: all of a peer one
+    /// after the other, in their order. As long as one is left, nothing more is sent to the peer.
+    pub(super) fn take_refused(&mut self) -> Option<Outgoing> {
+        while let Some(&peer) = self.refused.last() {
+            let next = self.waiting.pop(|outgoing| outgoing.peer == Some(peer));
+            if next.is_some() {
+                return next;
+            }
+            self.refused.pop();
+        }
+        None
     }
 
     /// A socket is closed: nobody will say that it has room, and its number may be another one's. What
@@ -143,7 +168,8 @@ impl Sends {
     }
 
     /// Takes a send back from the kernel. The datagrams wait for another try if there was no room for
-    /// them; else their buffer is free, and there may be a reason why they were dropped.
+    /// them, or for [`Sends::take_refused`]; else their buffer is free, and there may be a reason why they
+    /// were dropped.
     pub(super) fn complete(&mut self, reactor: &mut Reactor, sent: Sent) -> Option<Done> {
         let Some(envelope) = self.in_flight.try_remove(sent.token as usize) else {
             return Some(Done::Free(sent.buffer));
@@ -161,33 +187,26 @@ impl Sends {
             path: envelope.path,
             peer: envelope.peer,
         };
-        match error.raw_os_error() {
+        match (error.raw_os_error(), outgoing.peer) {
             // One before it in the kernel's row was not sent; nothing overtakes that.
-            Some(libc::ECANCELED) if self.refused.contains(&outgoing.peer) => {
-                Some(Done::RunRefused(outgoing))
-            }
-            Some(libc::ECANCELED) => {
-                self.waiting.put_back(outgoing);
-                None
-            }
-            Some(libc::EAGAIN) => {
+            (Some(libc::ECANCELED), _) => {}
+            (Some(libc::EAGAIN), _) => {
                 let awaited = reactor.await_room(sent.socket).is_ok();
                 self.note_full(sent.socket, awaited);
-                self.waiting.put_back(outgoing);
-                None
             }
             // A device's queue is full, of which nobody says when it has room.
-            Some(libc::ENOBUFS) => {
-                self.note_full(sent.socket, false);
-                self.waiting.put_back(outgoing);
-                None
+            (Some(libc::ENOBUFS), _) => self.note_full(sent.socket, false),
+            (Some(libc::EINVAL | libc::EMSGSIZE | libc::EIO), Some(peer))
+                if outgoing.packet.segments() > 1 =>
+            {
+                if !self.refused.contains(&peer) {
+                    self.refused.push(peer);
+                }
             }
-            Some(libc::EINVAL | libc::EMSGSIZE | libc::EIO) if outgoing.packet.segments() > 1 => {
-                self.refused.push(outgoing.peer);
-                Some(Done::RunRefused(outgoing))
-            }
-            _ => Some(Done::Dropped(dropped(outgoing, reason_of(&error)))),
+            _ => return Some(Done::Dropped(dropped(outgoing, reason_of(&error)))),
         }
+        self.waiting.put_back(outgoing);
+        None
     }
 
     fn note_full(&mut self, socket: SocketId, awaited: bool) {

@@ -1,6 +1,8 @@
 //! Sends against the real kernel: over a link that is slower than what is sent, and over one that
 //! takes no runs.
 
+mod faults;
+
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, UdpSocket as Receiver};
 use std::os::fd::AsFd;
@@ -238,8 +240,12 @@ impl Line {
             match done {
                 Done::Free(buffer) => self.pool.give(buffer),
                 Done::Dropped(dropped) => panic!("{dropped:?}"),
-                Done::RunRefused(run) => self.send_one_by_one(run),
+                Done::RunRefused(run) => panic!("{run:?}"),
             }
+        }
+        let refused: Vec<_> = std::iter::from_fn(|| self.sends.take_refused()).collect();
+        for run in refused {
+            self.send_one_by_one(run);
         }
     }
 
