@@ -34,6 +34,7 @@
 
 mod client;
 mod endpoint;
+mod flood;
 mod network;
 mod pki;
 mod process;
@@ -61,6 +62,8 @@ mod reconnects;
 mod renegotiation;
 mod roaming;
 mod runtime;
+mod sizes;
+mod slow;
 mod stalled;
 mod super_packets;
 mod tampering;

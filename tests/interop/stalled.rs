@@ -5,18 +5,14 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
-use std::time::Duration;
 
 use rustix::process::Signal;
 
 use crate::client::{Client, ClientConfig};
-use crate::network::{LAN_V4, LAN_V6, Namespace};
+use crate::flood::Flood;
+use crate::network::{LAN_V4, LAN_V6};
 use crate::process::{Process, eventually, run};
 use crate::server::{Implementation, READY, RINGWAY, Server, Site};
 use crate::traffic::{PingStream, ping};
@@ -274,45 +270,6 @@ fn device_that_takes_nothing() {
         ping(client.namespace(&site), LAN_V4, 5).assert_all_received();
     }
     assert_eq!(server.process.count("Peer Connection Initiated"), 4);
-}
-
-/// Packets of 1,200 bytes, some thousands a second, until it is dropped.
-struct Flood {
-    ended: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Flood {
-    fn start(from: &Namespace, to: IpAddr) -> Self {
-        let ended = Arc::new(AtomicBool::new(false));
-        let seen = Arc::clone(&ended);
-        let thread = from.spawn(move || {
-            let any: IpAddr = if to.is_ipv4() {
-                [0; 4].into()
-            } else {
-                [0; 16].into()
-            };
-            let socket = UdpSocket::bind((any, 0)).unwrap();
-            while !seen.load(Ordering::Relaxed) {
-                for _ in 0..8 {
-                    // A refusal of an earlier packet, or a full queue, is no end of it.
-                    let _ = socket.send_to(&[0x5a; 1200], SocketAddr::new(to, 9));
-                }
-                std::thread::sleep(Duration::from_millis(2));
-            }
-        });
-        Self {
-            ended,
-            thread: Some(thread),
-        }
-    }
-}
-
-impl Drop for Flood {
-    fn drop(&mut self) {
-        self.ended.store(true, Ordering::Relaxed);
-        let _ = self.thread.take().map(JoinHandle::join);
-    }
 }
 
 /// The client that much is sent to; others are in its way if the server waits for it.

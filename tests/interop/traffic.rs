@@ -33,6 +33,11 @@ impl PingReport {
         );
     }
 
+    /// Asserts that `ping` wrote this.
+    pub(crate) fn assert_said(&self, words: &str) {
+        assert!(self.text.contains(words), "not {words:?}: {}", self.text);
+    }
+
     /// Asserts that each answer came with this time to live (or hop limit).
     pub(crate) fn assert_ttl(&self, wanted: u8) {
         let wanted = format!(" ttl={wanted} ");
