@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use crate::network::{LAN_V4, LAN_V6, Namespace, TUNNEL_V4, TUNNEL_V6};
 use crate::pki::{Identity, Kind};
 use crate::process::{Process, eventually};
-use crate::server::{Implementation, PORT, READY, Site, address, shards};
+use crate::server::{Implementation, PORT, READY, Site, address, offload_lines, shards};
 use crate::traffic::ping;
 
 /// The lines of a client's configuration file, all certificates and keys inline.
@@ -30,7 +30,12 @@ impl ClientConfig {
                     persist-key\npersist-tun";
         let config = Self {
             index,
-            lines: text.lines().map(str::to_owned).collect(),
+            // The stock client passes these over.
+            lines: text
+                .lines()
+                .map(str::to_owned)
+                .chain(offload_lines())
+                .collect(),
         };
         config
             .remote(address(index), PORT)

@@ -237,7 +237,7 @@ pub(crate) fn shards() -> u32 {
     number.unwrap_or(SHARDS)
 }
 
-/// The offloads that the server does without: those that `RINGWAY_INTEROP_OFFLOAD_OFF` names.
+/// The offloads that ringway does without: those that `RINGWAY_INTEROP_OFFLOAD_OFF` names.
 pub(crate) fn offloads_off() -> Vec<String> {
     let text = std::env::var("RINGWAY_INTEROP_OFFLOAD_OFF").unwrap_or_default();
     match text.as_str() {
@@ -250,7 +250,8 @@ pub(crate) fn offloads_off() -> Vec<String> {
     }
 }
 
-fn offload_lines() -> impl Iterator<Item = String> {
+/// The lines that say so, for a server or a client.
+pub(crate) fn offload_lines() -> impl Iterator<Item = String> {
     let line = |name| format!("setenv opt ringway-offload {name} off");
     offloads_off().into_iter().map(line)
 }

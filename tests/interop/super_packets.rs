@@ -81,3 +81,12 @@ fn without_offloads_a_transfer_goes_through_packet_by_packet() {
         );
     }
 }
+
+/// `scripts/test` runs these tests without each of the offloads.
+#[test]
+fn each_offload_is_done_without() {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/test");
+    let script = std::fs::read_to_string(script).unwrap();
+    let names = OFFLOADS.join(" ");
+    assert!(script.contains(&format!("for offload in {names}; do\n")));
+}
