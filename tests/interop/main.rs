@@ -59,6 +59,7 @@ mod options;
 mod outgoing;
 mod own_directives;
 mod reconnects;
+mod redirected;
 mod renegotiation;
 mod roaming;
 mod runtime;

@@ -14,12 +14,13 @@ use crate::traffic::{PingStream, ping, transfer_both_ways};
 
 /// The servers that ringway is a client of.
 const SERVERS: [&str; 2] = [STOCK, RINGWAY];
-const STOCK: &str = "openvpn";
+/// The stock daemon.
+pub(crate) const STOCK: &str = "openvpn";
 
 const WRAPPINGS: [&str; 3] = ["", "tls-crypt", "tls-auth"];
 
 /// Starts ringway as client 0 and waits until the tunnel carries packets.
-fn connect(site: &Site, config: &ClientConfig) -> Client {
+pub(crate) fn connect(site: &Site, config: &ClientConfig) -> Client {
     let client = Client::spawn_program(site, config, RINGWAY);
     client.process.wait_for(READY);
     wait_for_pings(site, &client);
@@ -27,7 +28,7 @@ fn connect(site: &Site, config: &ClientConfig) -> Client {
 }
 
 /// A stock server begins to carry packets up to a second later.
-fn wait_for_pings(site: &Site, client: &Client) {
+pub(crate) fn wait_for_pings(site: &Site, client: &Client) {
     for namespace in [&site.topology.server, client.namespace(site)] {
         namespace.wait_for_addresses();
     }
@@ -37,7 +38,7 @@ fn wait_for_pings(site: &Site, client: &Client) {
 }
 
 /// What a test may not leave changed: addresses, routes and devices.
-fn traces(namespace: &Namespace) -> String {
+pub(crate) fn traces(namespace: &Namespace) -> String {
     // The kernel asks for a moment whether somebody else has an address of the link.
     let tentative = ["-o", "-6", "address", "show", "tentative"];
     eventually("addresses that nobody else has", || {
@@ -52,7 +53,8 @@ fn traces(namespace: &Namespace) -> String {
     shown.map(|arguments| namespace.ip(arguments)).concat()
 }
 
-fn stop(client: &mut Client) {
+/// Ends a client that leaves nothing undone.
+pub(crate) fn stop(client: &mut Client) {
     client.process.signal(Signal::TERM);
     assert_eq!(client.process.wait_exit().code(), Some(0));
     let said = "SIGTERM[hard,] received, process exiting";
@@ -109,59 +111,6 @@ fn a_server_is_reached_over_ipv6() {
         client.assert_reaches_all(&site);
         stop(&mut client);
     }
-}
-
-/// A client's namespace with a default route, as most machines have one.
-fn with_default_route(site: &Site) -> &Namespace {
-    let namespace = &site.topology.clients[0];
-    let gateway = server_v4(0).to_string();
-    namespace.ip(&["route", "add", "default", "via", &gateway]);
-    namespace
-}
-
-#[test]
-fn all_traffic_goes_through_the_tunnel_and_back_again() {
-    for (words, default) in [("def1", "0.0.0.0/1 dev tun0"), ("", "default dev tun0")] {
-        let site = Site::new(1);
-        let push = format!("push \"redirect-gateway {words}\"");
-        let config = site.server_config().without_pushed_routes().line(push);
-        let _server = Server::start_program(&site, &config, STOCK);
-        let namespace = with_default_route(&site);
-        let before = traces(namespace);
-        let mut client = connect(&site, &ClientConfig::new(&site, 0, "alice"));
-        let routes = namespace.ip(&["route", "show"]);
-        assert!(routes.contains(default), "{routes}");
-        ping(namespace, LAN_V4, 5).assert_all_received();
-        stop(&mut client);
-        assert_eq!(traces(namespace), before, "redirect-gateway {words}");
-    }
-}
-
-/// All traffic is in the tunnel, and so would be what is for another server.
-#[test]
-fn another_server_is_not_looked_for_inside_the_tunnel_of_the_first() {
-    let site = Site::new(1);
-    let push = "push \"redirect-gateway def1\"";
-    let config = site.server_config().without_pushed_routes().line(push);
-    let _server = Server::start_program(&site, &config, RINGWAY);
-    let namespace = with_default_route(&site);
-    let before = traces(namespace);
-    let config = ClientConfig::new(&site, 0, "alice").line("remote 10.90.0.1 1194 udp4");
-    let mut client = connect(&site, &config);
-    client.process.signal(Signal::USR1);
-    client
-        .process
-        .wait_for("link remote: [AF_INET]10.90.0.1:1194");
-    client.process.wait_for_count(READY, 2);
-    wait_for_pings(&site, &client);
-    let routes = namespace.ip(&["route", "show"]);
-    assert!(
-        routes.contains("10.90.0.1 via 10.80.0.1 dev out"),
-        "{routes}"
-    );
-    ping(namespace, LAN_V4, 5).assert_all_received();
-    stop(&mut client);
-    assert_eq!(traces(namespace), before);
 }
 
 #[test]
