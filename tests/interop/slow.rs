@@ -6,7 +6,7 @@ use crate::client::{Client, ClientConfig};
 use crate::flood::Flood;
 use crate::network::{LAN_V4, LAN_V6, TUNNEL_V4};
 use crate::process::eventually;
-use crate::server::{Implementation, Server, Site};
+use crate::server::{Implementation, Server, ServerConfig, Site, offload_lines};
 use crate::traffic::{PingStream, ping, transfer_both_ways};
 
 /// Two clients of one shard, so that all goes through one socket. The line of the first is slow where it
@@ -19,6 +19,7 @@ fn others_lose_nothing_beside_a_slow_line() {
     }
     let site = Site::new(2);
     let config = site.server_config().without("setenv");
+    let config = offload_lines().fold(config, ServerConfig::line);
     let config = config.line("setenv opt ringway-shards 1");
     let _server = Server::start(&site, &config);
     let [slow, quick] = [0, 1].map(|index| {
