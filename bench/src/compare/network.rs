@@ -71,6 +71,12 @@ impl Network {
             lan,
         } = self;
         server.run(&["sysctl", "-q", "-w", "net.ipv4.ip_forward=1"])?;
+        for namespace in [client, server, lan] {
+            // iperf3 chooses its congestion control after it has connected. Where the machine's default
+            // paces (bbr), the timer would stay and be measured; this one every namespace may choose.
+            let reno = "net.ipv4.tcp_congestion_control=reno";
+            namespace.run(&["sysctl", "-q", "-w", reno])?;
+        }
         for (device, other) in [(OUTER, client), (LAN, lan)] {
             let pair = ["link", "add", device, "type", "veth"];
             let peer = ["peer", "name", device, "netns", &other.name];
