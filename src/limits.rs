@@ -171,11 +171,18 @@ pub const CONFIG_FILE_MAX: u64 = 16 * 1024 * 1024;
 
 // --- The reactor: one of everything per shard ---------------------------------------------------
 
-/// Buffers that wait in the kernel for datagrams.
+/// Buffers that wait in the kernel for datagrams, when these are small.
 pub const RECEIVE_BUFFERS: usize = 256;
 
-/// Buffers that wait in the kernel for packets of the tun device.
+/// Buffers that wait in the kernel for packets of the tun device, when these are small.
 pub const TUN_BUFFERS: usize = 256;
+
+/// Buffers of either kind that wait in the kernel at least.
+pub const BUFFERS_LENT_MIN: usize = 16;
+
+/// Bytes that the buffers of either kind, as full as those before them, hold together: what the cache
+/// of a core has room for.
+pub const BYTES_LENT: usize = BUFFERS_LENT_MIN * SUPER_PACKET;
 
 /// Sends handed to the kernel and not yet completed.
 pub const SENDS_IN_FLIGHT: usize = 512;
@@ -192,6 +199,11 @@ pub const RECEIVE_BUFFER: usize = 4 * 1024 * 1024;
 /// Bytes of a socket's send buffer in the kernel, if `sndbuf` does not say otherwise and the system's
 /// default is not larger. The usual default of 212,992 holds three sends of 64 KiB.
 pub const SEND_BUFFER: usize = 4 * 1024 * 1024;
+
+/// Packets that wait in a queue of the tun device until the shard reads them, if `txqueuelen` does not
+/// say otherwise. The usual 500 are full after 2 ms of 250,000 packets a second, which is less than the
+/// system lets another thread run before the shard has its turn.
+pub const TUN_QUEUE: u32 = 1000;
 
 /// How often a shard asks the kernel what it dropped.
 pub const LOSS_INTERVAL: Duration = Duration::from_secs(1);

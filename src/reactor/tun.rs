@@ -14,6 +14,7 @@ use std::path::Path;
 
 use tun_rs::{DeviceBuilder, SyncDevice};
 
+use crate::limits;
 use crate::reactor::steering::forget_steering;
 use crate::reactor::tun::existing::Existing;
 pub use crate::reactor::tun::offloads::TunOffloads;
@@ -24,6 +25,8 @@ pub struct Tun {
     device: SyncDevice,
     name: String,
     has_header: bool,
+    /// Whether nobody had made the device before.
+    is_new: bool,
     offloads: TunOffloads,
 }
 
@@ -38,7 +41,8 @@ pub struct TunConfig {
     pub ipv6: Option<(Ipv6Addr, u8)>,
     /// The largest packet; the system's default if absent.
     pub mtu: Option<u16>,
-    /// Packets that wait in the device until they are read; the system's default if absent.
+    /// Packets that wait in each queue of the device until they are read. If absent,
+    /// [`TUN_QUEUE`](limits::TUN_QUEUE), or what a device has that was made before us.
     pub queue_length: Option<u32>,
     /// What the device is to do for many packets at once. What it does not do is done without.
     pub offloads: TunOffloads,
@@ -170,11 +174,14 @@ impl Tun {
             return Err(TunError::NoDriver);
         }
         let asked = config.name.clone().unwrap_or_else(|| NEXT_FREE.to_owned());
-        let multi_queue = match find(&asked)? {
+        let existing = find(&asked)?;
+        let is_new = existing.is_none();
+        let multi_queue = match existing {
             Some(existing) => joinable(&asked, existing, queues)?,
             None => queues > 1,
         };
         let mut tun = Self::build(&asked, config, multi_queue)?;
+        tun.is_new = is_new;
         tun.is_ours_alone()?;
         // A device that was made to stay keeps the program of a process that is gone. A kernel that
         // refuses has none.
@@ -203,6 +210,7 @@ impl Tun {
             device,
             name,
             has_header,
+            is_new: true,
             offloads: TunOffloads::default(),
         })
     }
@@ -245,6 +253,7 @@ impl Tun {
             device,
             name: self.name.clone(),
             has_header: self.has_header,
+            is_new: self.is_new,
             offloads: self.offloads,
         })
     }
@@ -286,7 +295,11 @@ impl Tun {
         if let Some(mtu) = config.mtu {
             step("MTU", device.set_mtu(mtu))?;
         }
-        if let Some(length) = config.queue_length {
+        let length = match self.is_new {
+            true => config.queue_length.or(Some(limits::TUN_QUEUE)),
+            false => config.queue_length,
+        };
+        if let Some(length) = length {
             step("queue length", device.set_tx_queue_len(length))?;
         }
         step("state to up", device.enabled(true))?;

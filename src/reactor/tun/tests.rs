@@ -52,6 +52,32 @@ fn the_system_numbers_devices_without_a_name() {
 }
 
 #[test]
+fn a_queue_is_longer_than_usual_unless_somebody_has_chosen_its_length() {
+    testing::in_own_network(|| {
+        let queue = |name: &str| {
+            let shown = testing::run("ip", &["link", "show", "dev", name]);
+            let words: Vec<_> = shown.split_whitespace().collect();
+            let at = words.iter().position(|word| *word == "qlen").unwrap();
+            words[at + 1].to_owned()
+        };
+        let longer = limits::TUN_QUEUE.to_string();
+        let _many = Tun::create_set(&named("many"), 2).unwrap();
+        assert_eq!(queue("many"), longer);
+
+        for (name, written, expected) in [("kept", None, "123"), ("set", Some(77), "77")] {
+            testing::run("ip", &["tuntap", "add", "dev", name, "mode", "tun"]);
+            testing::run("ip", &["link", "set", name, "txqueuelen", "123"]);
+            let _tun = Tun::create(&TunConfig {
+                queue_length: written,
+                ..named(name)
+            })
+            .unwrap();
+            assert_eq!(queue(name), expected, "{name}");
+        }
+    });
+}
+
+#[test]
 fn queues_of_one_device_are_opened_in_order() {
     testing::in_own_network(|| {
         let config = named("ringway-q");
