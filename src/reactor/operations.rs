@@ -340,6 +340,11 @@ impl Reactor {
         )
     }
 
+    /// Buffers that the kernel has for datagrams, and for packets of the tun device.
+    pub fn lent(&self) -> (usize, usize) {
+        (self.memory.receive.lent(), self.memory.tun_read.lent())
+    }
+
     /// Begins the reads that have ended, if there is a buffer to read into.
     fn arm_idle(&mut self) {
         if self.memory.receive.lent() > 0 {

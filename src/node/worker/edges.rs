@@ -7,6 +7,7 @@ use std::time::Duration;
 use crossbeam::channel::{Sender, TrySendError};
 
 use super::exchange::Exchange;
+use super::lending::Lending;
 use super::losses::Losses;
 use super::sends::Sends;
 use crate::limits::{POOL_BUFFERS, RECEIVE_BUFFERS, TUN_BUFFERS};
@@ -24,6 +25,8 @@ pub(super) struct RingEdges {
     reactor: Reactor,
     sends: Sends,
     losses: Losses,
+    receive: Lending,
+    tun_read: Lending,
     sockets: Vec<SocketId>,
     tun: TunId,
     exchange: Exchange,
@@ -51,21 +54,19 @@ impl RingEdges {
     ) -> Result<(Self, Pool), RingError> {
         let mut reactor = Reactor::new(ReactorConfig::default(), waker)?;
         let mut pool = Pool::new((POOL_BUFFERS + RECEIVE_BUFFERS + TUN_BUFFERS) as u32);
-        lend(&mut pool, RECEIVE_BUFFERS, |buffer| {
-            reactor.return_receive_buffer(buffer)
-        });
-        lend(&mut pool, TUN_BUFFERS, |buffer| {
-            reactor.return_tun_buffer(buffer)
-        });
+        let receive = Lending::new(some(&mut pool, RECEIVE_BUFFERS));
+        let tun_read = Lending::new(some(&mut pool, TUN_BUFFERS));
         let sockets = sockets
             .into_iter()
             .map(|socket| reactor.add_socket(socket))
             .collect::<Result<_, _>>()?;
         let tun = reactor.add_tun(tun)?;
-        let edges = Self {
+        let mut edges = Self {
             reactor,
             sends: Sends::new(),
             losses: Losses::new(),
+            receive,
+            tun_read,
             sockets,
             tun,
             exchange,
@@ -74,7 +75,30 @@ impl RingEdges {
             completed: Vec::new(),
             spare: Vec::new(),
         };
+        edges.lend();
         Ok((edges, pool))
+    }
+
+    /// Lends the kernel the buffers that it should have.
+    fn lend(&mut self) {
+        let Self {
+            reactor,
+            receive,
+            tun_read,
+            ..
+        } = self;
+        while let Some(buffer) = receive.take(reactor.lent().0) {
+            if let Err(buffer) = reactor.return_receive_buffer(buffer) {
+                receive.give(buffer);
+                break;
+            }
+        }
+        while let Some(buffer) = tun_read.take(reactor.lent().1) {
+            if let Err(buffer) = reactor.return_tun_buffer(buffer) {
+                tun_read.give(buffer);
+                break;
+            }
+        }
     }
 
     /// Waits for the kernel, at most so long, and collects what it has done.
@@ -87,6 +111,7 @@ impl RingEdges {
         completions: &mut Vec<Completion>,
     ) -> Result<(), RingError> {
         self.sends.begin_turn();
+        self.lend();
         self.exchange.wake();
         let goes_on = self.exchange.has_parcels() || self.sends.can_go_on();
         let patience = match goes_on || !self.completed.is_empty() {
@@ -125,9 +150,20 @@ impl RingEdges {
                 ..
             } => self.tun_written(buffer, segments, result),
             Completion::Writable(socket) => self.sends.has_room(socket),
-            other => return Some(other),
+            other => {
+                self.note_length(&other);
+                return Some(other);
+            }
         }
         None
+    }
+
+    fn note_length(&mut self, completion: &Completion) {
+        match completion {
+            Completion::Datagram(datagram) => self.receive.note(datagram.range.len()),
+            Completion::TunPacket { range, .. } => self.tun_read.note(range.len()),
+            _ => {}
+        }
     }
 
     /// What was lost on the way to the shard, once in a while.
@@ -210,11 +246,13 @@ impl Edges for RingEdges {
     }
 
     fn return_receive_buffer(&mut self, buffer: Buffer) -> Result<(), Buffer> {
-        self.reactor.return_receive_buffer(buffer)
+        self.receive.give(buffer);
+        Ok(())
     }
 
     fn return_tun_buffer(&mut self, buffer: Buffer) -> Result<(), Buffer> {
-        self.reactor.return_tun_buffer(buffer)
+        self.tun_read.give(buffer);
+        Ok(())
     }
 
     fn reclaim(&mut self) -> Option<Done> {
@@ -289,12 +327,7 @@ impl Edges for RingEdges {
     }
 }
 
-fn lend(pool: &mut Pool, count: usize, mut provide: impl FnMut(Buffer) -> Result<(), Buffer>) {
-    for _ in 0..count {
-        let Some(buffer) = pool.take() else { return };
-        if let Err(buffer) = provide(buffer) {
-            pool.give(buffer);
-            return;
-        }
-    }
+/// So many buffers of the pool.
+fn some(pool: &mut Pool, count: usize) -> Vec<Buffer> {
+    std::iter::from_fn(|| pool.take()).take(count).collect()
 }

@@ -2,6 +2,7 @@
 
 mod edges;
 mod exchange;
+mod lending;
 mod losses;
 mod queues;
 mod sends;
