@@ -34,7 +34,8 @@ pub(super) const ROWS: &[Directive] = &[
         "txqueuelen",
         "PACKETS",
         (1, 1),
-        "transmit queue of the device",
+        "packets that wait in each queue of the device; 1000 if not written, or what a device has \
+         that was there before",
         txqueuelen,
     ),
     Directive::served(
