@@ -437,6 +437,13 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("socket");
         drop(UnixListener::bind(&path).unwrap());
+        // A process that another test starts has a copy of the listener for a moment.
+        for _ in 0..1000 {
+            if UnixStream::connect(&path).is_err() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
         let live = ControlSocket::bind(&path).unwrap();
         let error = ControlSocket::bind(&path).unwrap_err();
         assert!(matches!(error, ControlSocketError::Live { .. }), "{error}");
