@@ -103,7 +103,10 @@ impl Network {
         let (segmentation, gro) = link.offloads();
         for namespace in [&self.client, &self.server] {
             let set = ["ethtool", "--offload", OUTER, "tx-udp-segmentation"];
-            let words = [on(segmentation), "gro", on(gro)];
+            // A virtual link leaves what a socket sent to the NAPI of the other end, where GRO is, only if
+            // that forwards UDP joined, too.
+            let forwarding = "rx-udp-gro-forwarding";
+            let words = [on(segmentation), "gro", on(gro), forwarding, on(gro)];
             namespace.run(&[&set[..], &words[..]].concat())?;
         }
         Ok(())
