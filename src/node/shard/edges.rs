@@ -34,13 +34,13 @@ pub trait Edges {
         pieces: &[Piece],
     ) -> Result<(), Dropped>;
 
-    /// Lends a buffer to the sockets again, as many as came from there.
+    /// Gives a buffer back that came from the sockets, to be lent to them again.
     ///
     /// # Errors
     /// The buffer, if they have all that they can take.
     fn return_receive_buffer(&mut self, buffer: Buffer) -> Result<(), Buffer>;
 
-    /// Lends a buffer to the tun queue again, as many as came from there.
+    /// Gives a buffer back that came from the tun queue, to be lent to it again.
     ///
     /// # Errors
     /// The buffer, if it has all that it can take.

@@ -47,7 +47,7 @@ impl Lending {
     /// Buffers that should be lent.
     fn wanted(&self) -> usize {
         let mean = (self.mean / WEIGHT).max(1);
-        (BYTES_LENT / mean).clamp(BUFFERS_LENT_MIN, self.size)
+        (BYTES_LENT / mean).max(BUFFERS_LENT_MIN).min(self.size)
     }
 }
 
