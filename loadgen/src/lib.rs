@@ -1,0 +1,13 @@
+//! What the load generator is made of, apart from its sessions and their reactor (those are the
+//! binary's): the packets that it sends and counts, what it is told to do, and what it reports.
+//!
+//! Invariant: nothing here speaks a VPN's protocol. Packets are inner ones.
+
+pub mod arrivals;
+pub mod limits;
+pub mod pace;
+pub mod payload;
+pub mod plan;
+pub mod ramp;
+pub mod scenario;
+pub mod span;
