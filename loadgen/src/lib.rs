@@ -9,5 +9,7 @@ pub mod pace;
 pub mod payload;
 pub mod plan;
 pub mod ramp;
+pub mod result;
 pub mod scenario;
+pub mod server_process;
 pub mod span;

@@ -15,5 +15,14 @@ pub const PHASES_MAX: usize = 1_000;
 /// The longest phase.
 pub const PHASE_MAX: std::time::Duration = std::time::Duration::from_secs(30 * 24 * 3600);
 
-/// Bytes of a scenario file, and of a report that is read.
+/// Bytes of a scenario file.
 pub const PLAN_FILE_MAX: u64 = 1 << 20;
+
+/// Intervals of a report's series: one a second in runs of up to an hour and a half.
+pub const MOMENTS_MAX: usize = 10_800;
+
+/// Reasons that are told apart; what is more is counted together.
+pub const REASONS_MAX: usize = 64;
+
+/// Bytes of a report that is read.
+pub const REPORT_FILE_MAX: u64 = 1 << 30;

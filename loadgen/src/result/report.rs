@@ -1,0 +1,402 @@
+//! Everything that a run leaves behind: read again, it can be drawn, compared and merged.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Machine, OwnCore, Tally, Traffic};
+use crate::arrivals::Delivery;
+use crate::limits::REPORT_FILE_MAX;
+use crate::plan::Plan;
+use crate::server_process::{Done, ServerUse};
+
+/// A run: what it was, what it measured, and what may have been wrong with it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// [`Report::FORMAT`].
+    pub format: u32,
+    /// The command that made it.
+    pub command: String,
+    /// When it began, in seconds since 1970.
+    pub started: f64,
+    /// How long it lasted; of a merged report the longest part of it.
+    pub seconds: f64,
+    /// How it ended.
+    pub ending: Ending,
+    /// Where and with what.
+    pub machine: Machine,
+    /// From which everything random was drawn.
+    pub seed: u64,
+    /// The server's address and port.
+    pub server_address: String,
+    /// Which sessions it had.
+    pub sessions: SessionNumbers,
+    /// What was done on purpose on the way, as it was asked for; empty if nothing was.
+    #[serde(default)]
+    pub faults: String,
+    /// True if many sessions shared a socket, which no figure for others may do.
+    #[serde(default)]
+    pub shared_sockets: bool,
+    /// What was planned.
+    pub plan: Plan,
+    /// When each of its phases really was.
+    pub phases: Vec<PhaseTime>,
+    /// What was counted.
+    pub tally: Tally,
+    /// What the generator itself used.
+    #[serde(default)]
+    pub own: Vec<OwnCore>,
+    /// Why the generator was itself the limit, a sentence each; empty if it was not.
+    #[serde(default)]
+    pub limits: Vec<String>,
+    /// What the server used, if its process was looked at.
+    #[serde(default)]
+    pub server: Option<ServerUse>,
+    /// What the LAN host saw, if it was asked.
+    #[serde(default)]
+    pub far_side: Option<FarSide>,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ending {
+    /// As planned.
+    Complete,
+    /// By a signal.
+    Interrupted,
+    /// Before its time, for this reason.
+    Failed(String),
+}
+
+/// Sessions by number; two generators have disjoint ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionNumbers {
+    /// The number of the first.
+    pub first: u32,
+    /// How many there are.
+    pub count: u32,
+}
+
+/// When a phase was.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PhaseTime {
+    /// Its name in the plan.
+    pub name: String,
+    /// Seconds from the start of the run.
+    pub began: f64,
+    /// How long it lasted.
+    pub seconds: f64,
+}
+
+/// What the LAN host saw of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FarSide {
+    /// Sessions that it had to tell of.
+    pub sessions: u64,
+    /// Sessions that got no answer when they asked it: their packets are in no figure here.
+    pub silent: u64,
+    /// What became of the packets of the clients.
+    pub up: Delivery,
+    /// Those that arrived, with their bytes.
+    pub up_traffic: Traffic,
+    /// Echo requests that arrived, and were answered.
+    pub echoes: u64,
+    /// What it sent to the clients by itself.
+    pub down: Traffic,
+    /// Datagrams that its own socket had no room for: lost, and not by the tunnel.
+    pub socket_drops: u64,
+}
+
+impl Report {
+    /// What this program writes, and all that it reads.
+    pub const FORMAT: u32 = 1;
+
+    /// The report in a file.
+    ///
+    /// # Errors
+    /// If the file can't be read, or has no report of this format.
+    pub fn read(path: &Path) -> Result<Self, ReportFault> {
+        let unreadable = |source| ReportFault::File {
+            path: path.to_owned(),
+            source,
+        };
+        let mut text = String::new();
+        let mut file = File::open(path).map_err(unreadable)?.take(REPORT_FILE_MAX);
+        file.read_to_string(&mut text).map_err(unreadable)?;
+        Self::from_json(&text).map_err(|why| ReportFault::Content {
+            path: path.to_owned(),
+            why,
+        })
+    }
+
+    /// The report in a text, or what is wrong with it.
+    fn from_json(text: &str) -> Result<Self, String> {
+        #[derive(Deserialize)]
+        struct Format {
+            format: u32,
+        }
+
+        if text.trim().is_empty() {
+            return Err("it is empty".to_owned());
+        }
+        // A later format may have any fields: its number is read first.
+        let Format { format } = serde_json::from_str(text).map_err(|fault| fault.to_string())?;
+        if format != Self::FORMAT {
+            let known = Self::FORMAT;
+            return Err(format!(
+                "it has format {format}, and this program reads {known}"
+            ));
+        }
+        serde_json::from_str(text).map_err(|fault| fault.to_string())
+    }
+
+    /// Writes it to a file, as JSON.
+    ///
+    /// # Errors
+    /// If the file can't be written.
+    pub fn write(&self, path: &Path) -> Result<(), ReportFault> {
+        let write = || -> io::Result<()> {
+            let mut file = BufWriter::new(File::create(path)?);
+            serde_json::to_writer_pretty(&mut file, self)?;
+            file.write_all(b"\n")?;
+            file.flush()
+        };
+        write().map_err(|source| ReportFault::File {
+            path: path.to_owned(),
+            source,
+        })
+    }
+
+    /// Packets of the clients that arrived behind the server; what was sent, if nobody was there to count.
+    pub fn up_traffic(&self) -> Traffic {
+        self.far_side.map_or(self.tally.up, |far| far.up_traffic)
+    }
+
+    /// What became of the clients' packets, if somebody counted them.
+    pub fn up_delivery(&self) -> Option<Delivery> {
+        self.far_side.map(|far| far.up)
+    }
+
+    /// What the server did, for what that cost.
+    pub fn done(&self) -> Done {
+        let sessions = self.tally.series.iter().map(|it| it.sessions).max();
+        Done {
+            handshakes: self.tally.handshakes,
+            bytes: self.up_traffic().bytes + self.tally.down.bytes,
+            sessions: sessions.unwrap_or(0),
+        }
+    }
+}
+
+impl SessionNumbers {
+    /// True if a session is in both.
+    pub const fn overlaps(&self, other: &Self) -> bool {
+        let (first, second) = (self.first as u64, other.first as u64);
+        first < second + other.count as u64 && second < first + self.count as u64
+    }
+}
+
+/// Why there is no report.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportFault {
+    /// The file can't be read or written.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file has something else.
+    #[error("{}: no report of loadgen: {why}; reports are what --json writes", path.display())]
+    Content {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::span::Span;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    /// Of four seconds, in which everything happened once.
+    pub(crate) fn sample() -> Report {
+        let plan = Plan::from_words("bidirectional+latency", 10, Span::of(4)).unwrap();
+        let mut tally = Tally::new(Duration::from_secs(4));
+        tally.attempts = 11;
+        for session in 0..10 {
+            tally.established(session * SECOND / 10, (session + 1) * 2_000_000);
+        }
+        tally.failed(SECOND, "server refused <the login> & \"more\"");
+        for second in 0..4 {
+            let at = second * SECOND;
+            tally.holds(at, 10);
+            let (packets, bytes) = (1000, 1_400_000);
+            tally.sent(at, Traffic { packets, bytes });
+            tally.received(at, Traffic { packets, bytes });
+            for micros in 1..=100 {
+                tally.returned(at, micros * 10_000);
+                tally.lateness.record(micros * 100);
+            }
+        }
+        tally.down_delivery = Delivery {
+            sent: 4004,
+            received: 4000,
+            lost: 4,
+            reordered: 2,
+            ..Delivery::default()
+        };
+        let mut report = Report {
+            format: Report::FORMAT,
+            command: "loadgen --scenario 'a&b' <x>".to_owned(),
+            started: 1.8e9,
+            seconds: 4.0,
+            ending: Ending::Complete,
+            machine: Machine {
+                host: "lab".to_owned(),
+                processor: "A <fast> one".to_owned(),
+                processors: 2,
+                kernel: "Linux 6.18".to_owned(),
+                load: Some(0.5),
+                commit: Some("abcdef0".to_owned()),
+            },
+            seed: 7,
+            server_address: "192.0.2.1:1194".to_owned(),
+            sessions: SessionNumbers {
+                first: 0,
+                count: 10,
+            },
+            faults: String::new(),
+            shared_sockets: false,
+            plan,
+            phases: vec![PhaseTime {
+                name: "bidirectional+latency".to_owned(),
+                began: 0.0,
+                seconds: 4.0,
+            }],
+            tally,
+            own: vec![OwnCore {
+                core: 1,
+                cpu_seconds: 1.5,
+                shares: vec![0.25, 0.5, 0.375, 0.375],
+            }],
+            limits: vec![],
+            server: Some(ServerUse {
+                pid: 17,
+                name: "openvpn".to_owned(),
+                seconds: 4.0,
+                process_cpu_seconds: 1.0,
+                cores: vec![crate::server_process::ServerCore {
+                    core: 0,
+                    busy_seconds: 2.0,
+                }],
+                rest_bytes: 10_000_000,
+                peak_bytes: 12_000_000,
+                ..ServerUse::default()
+            }),
+            far_side: Some(FarSide {
+                sessions: 10,
+                up: Delivery {
+                    sent: 4000,
+                    received: 3900,
+                    lost: 100,
+                    ..Delivery::default()
+                },
+                up_traffic: Traffic {
+                    packets: 3900,
+                    bytes: 5_460_000,
+                },
+                ..FarSide::default()
+            }),
+        };
+        let done = report.done();
+        report.server.as_mut().unwrap().relate(done);
+        report
+    }
+
+    #[test]
+    fn a_file_gives_back_the_very_report() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let report = sample();
+        report.write(file.path()).unwrap();
+        assert_eq!(Report::read(file.path()).unwrap(), report);
+        // 5.46 MB up and 5.6 down for two busy seconds of its core.
+        let server = report.server.unwrap();
+        let cost = server.core_ms_per_gigabit.unwrap();
+        assert!(
+            (cost - 2000.0 / (11.06e6 * 8.0 / 1e9)).abs() < 1e-6,
+            "{cost}"
+        );
+        assert_eq!(server.bytes_per_session, Some(200_000.0));
+    }
+
+    #[test]
+    fn every_ending_is_written_and_read() {
+        for (ending, text) in [
+            (Ending::Complete, "\"complete\""),
+            (Ending::Interrupted, "\"interrupted\""),
+            (Ending::Failed("no".to_owned()), "{\"failed\":\"no\"}"),
+        ] {
+            assert_eq!(serde_json::to_string(&ending).unwrap(), text);
+            assert_eq!(serde_json::from_str::<Ending>(text).unwrap(), ending);
+        }
+    }
+
+    #[test]
+    fn what_is_no_report_says_why() {
+        let mut later = serde_json::to_value(sample()).unwrap();
+        later["format"] = 2.into();
+        let mut lacking = serde_json::to_value(sample()).unwrap();
+        lacking.as_object_mut().unwrap().remove("tally");
+        for (text, why) in [
+            (String::new(), "it is empty"),
+            (" \n".to_owned(), "it is empty"),
+            ("{".to_owned(), "EOF"),
+            ("[]".to_owned(), "invalid"),
+            ("{}".to_owned(), "missing field `format`"),
+            (
+                later.to_string(),
+                "it has format 2, and this program reads 1",
+            ),
+            (lacking.to_string(), "missing field `tally`"),
+        ] {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), text).unwrap();
+            let error = Report::read(file.path()).unwrap_err().to_string();
+            let name = file.path().display().to_string();
+            assert!(
+                error.starts_with(&format!("{name}: no report of loadgen: ")),
+                "{error}"
+            );
+            assert!(error.contains(why), "{error}");
+        }
+        let error = Report::read(Path::new("/nonexistent/a.json")).unwrap_err();
+        assert!(error.to_string().starts_with("/nonexistent/a.json: "));
+        assert!(sample().write(Path::new("/nonexistent/a.json")).is_err());
+    }
+
+    #[test]
+    fn sessions_overlap_or_do_not() {
+        let numbers = |first, count| SessionNumbers { first, count };
+        for (first, second, verdict) in [
+            (numbers(0, 10), numbers(10, 10), false),
+            (numbers(0, 11), numbers(10, 10), true),
+            (numbers(5, 1), numbers(0, 10), true),
+            (numbers(u32::MAX, 9), numbers(0, 9), false),
+        ] {
+            assert_eq!(first.overlaps(&second), verdict);
+            assert_eq!(second.overlaps(&first), verdict);
+        }
+    }
+}
