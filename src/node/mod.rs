@@ -27,4 +27,4 @@ mod writer;
 
 pub use privileges::PrivilegesError;
 pub use running::Node;
-pub use start::StartError;
+pub use start::{StartError, client_session_settings};

@@ -7,6 +7,8 @@ mod rules;
 mod shards;
 mod steering;
 
+pub use self::rules::client_session_settings;
+
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;

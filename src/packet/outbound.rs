@@ -54,6 +54,38 @@ impl OutboundBatch {
         self
     }
 
+    /// Seals one inner packet for a peer that the caller knows, behind the peer's other datagrams of this
+    /// batch. What it closes stands in `datagrams`, where there must be room; the rest comes with
+    /// [`finish`](Self::finish).
+    ///
+    /// # Errors
+    /// The reason why there is no datagram; the caller counts it. [`DropReason::QueueFull`] when
+    /// `datagrams` is to be drained first.
+    pub fn seal_for(
+        &mut self,
+        peers: &mut PeerTable,
+        peer: PeerIndex,
+        packet: &[u8],
+        pool: &mut Pool,
+        now: Monotonic,
+    ) -> Result<(), DropReason> {
+        if self.datagrams.room() <= self.runs.len() || self.events.is_full() {
+            return Err(DropReason::QueueFull);
+        }
+        check_size(packet.len(), peer, peers)?;
+        self.runs
+            .seal(peers, peer, packet, pool, &mut self.datagrams, now)?;
+        if let Some(key_id) = peers.peer_mut(peer).and_then(Peer::nears_limit) {
+            self.events.put(PeerEvent::KeyNearLimit { peer, key_id });
+        }
+        Ok(())
+    }
+
+    /// Has all that was sealed leave: nothing is added to what is open.
+    pub fn finish(&mut self, peers: &mut PeerTable, pool: &mut Pool) {
+        self.runs.finish(peers, pool, &mut self.datagrams);
+    }
+
     /// True when nothing is left to work on.
     pub fn is_done(&self) -> bool {
         self.inner.is_empty() && self.routed.is_empty()

@@ -41,6 +41,13 @@ pub enum Completion {
     Writable(SocketId),
     /// Another thread called: the mailboxes are to be looked at.
     Woken,
+    /// A receive failed for a reason that passes, as when nobody listens where a socket is connected to.
+    ReceiveFailed {
+        /// The socket, which goes on receiving.
+        socket: SocketId,
+        /// What the network said.
+        error: io::Error,
+    },
     /// A socket receives no more: reading it again would fail again.
     SocketLost {
         /// The socket.

@@ -11,6 +11,7 @@ mod address;
 mod completion;
 mod control;
 mod in_flight;
+mod lending;
 mod mailbox;
 mod operations;
 mod probe;
@@ -31,6 +32,7 @@ mod write;
 pub use completion::{
     Completion, Datagram, Outgoing, QueueFull, Refused, Sent, SocketId, TunId, Written,
 };
+pub use lending::Lending;
 pub use mailbox::{Receiver, Sender, mailbox};
 pub use operations::{Reactor, ReactorConfig, ReactorCounters};
 pub use probe::{Feature, Report, probe};

@@ -301,8 +301,8 @@ impl Reactor {
         timeout: Option<Duration>,
         out: &mut Vec<Completion>,
     ) -> Result<(), RingError> {
-        self.cancel_removed();
-        self.arm_idle();
+        self.attend_to_sockets();
+        self.arm_tuns();
         self.queue_sends();
         let mut waited = self.ring.turn_for(self.sends.max(1), timeout);
         self.collect(out);
@@ -346,10 +346,7 @@ impl Reactor {
     }
 
     /// Begins the reads that have ended, if there is a buffer to read into.
-    fn arm_idle(&mut self) {
-        if self.memory.receive.lent() > 0 {
-            self.arm_sockets();
-        }
+    fn arm_tuns(&mut self) {
         if self.memory.tun_read.lent() > 0 {
             for index in 0..self.memory.tuns.len() {
                 self.arm_tun(TunId(index));

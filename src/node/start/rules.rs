@@ -25,9 +25,10 @@ pub(super) fn session_settings(settings: &Settings) -> Result<SessionSettings, S
 }
 
 /// The rules of a client's sessions.
-pub(super) fn client_session_settings(
-    settings: &ClientSettings,
-) -> Result<SessionSettings, StartError> {
+///
+/// # Errors
+/// [`StartError::Tls`] for a key or an authority that can't be used.
+pub fn client_session_settings(settings: &ClientSettings) -> Result<SessionSettings, StartError> {
     let tls = settings.tls_engine().map_err(StartError::Tls)?;
     let common = in_common(&settings.node, Role::Client, tls, settings.keepalive);
     Ok(SessionSettings {

@@ -7,7 +7,6 @@ use std::time::Duration;
 use crossbeam::channel::{Sender, TrySendError};
 
 use super::exchange::Exchange;
-use super::lending::Lending;
 use super::losses::Losses;
 use super::sends::Sends;
 use crate::limits::{POOL_BUFFERS, RECEIVE_BUFFERS, TUN_BUFFERS};
@@ -16,7 +15,8 @@ use crate::node::message::Report;
 use crate::node::shard::{Congestion, Done, Dropped, Edges, Outgoing};
 use crate::packet::{Buffer, DropReason, Gathered, Parcel, Piece, Pool};
 use crate::reactor::{
-    Completion, Reactor, ReactorConfig, Refused, RingError, SocketId, Tun, TunId, UdpSocket, Waker,
+    Completion, Lending, Reactor, ReactorConfig, Refused, RingError, SocketId, Tun, TunId,
+    UdpSocket, Waker,
 };
 use crate::time::{Monotonic, Now};
 

@@ -2,7 +2,6 @@
 
 mod edges;
 mod exchange;
-mod lending;
 mod losses;
 mod queues;
 mod sends;
@@ -132,9 +131,10 @@ impl Worker {
                 return Err(WorkerError::SocketLost(error));
             }
             Some(Completion::TunLost { error, .. }) => return Err(WorkerError::TunLost(error)),
-            // The mailbox is looked at in every turn; the others are settled.
+            // The mailbox is looked at in every turn; the others are settled, or counted by the reactor.
             Some(
                 Completion::Woken
+                | Completion::ReceiveFailed { .. }
                 | Completion::Writable(_)
                 | Completion::Sent(_)
                 | Completion::TunWritten { .. },

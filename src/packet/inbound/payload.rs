@@ -70,8 +70,10 @@ fn check_source(
     let inner = InnerPacket::parse(payload).map_err(|_| DropReason::InnerMalformed)?;
     let source = inner.source();
     let peer = peers.peer(from).ok_or(DropReason::UnknownPeer)?;
-    // In a network behind the peer a client of any shard may have an address.
-    if peer.addresses.contain(source)
+    // What lies behind a server is the server's to say. In a network behind a client a client of any
+    // shard may have an address.
+    if peer.is_dialed()
+        || peer.addresses.contain(source)
         || surroundings.destination(source, peers) == Destination::Peer(from)
     {
         return Ok(inner.bytes().len());

@@ -1,5 +1,5 @@
 use super::*;
-use crate::wire::PING;
+use crate::wire::{PING, PeerId};
 
 fn key_id(value: u8) -> KeyId {
     KeyId::from_low_bits(value)
@@ -256,4 +256,59 @@ fn each_segment_that_is_too_large_is_dropped_by_itself() {
         };
         pair.server.assert_drops(drops);
     }
+}
+
+#[test]
+fn a_peer_that_is_named_needs_no_route_and_its_packets_leave_in_one_run() {
+    let mut pair = Pair::aes();
+    pair.client = End::new(Numbering::Dialed(PeerId::NONE), SERVER);
+    pair.install(DataCipher::Aes256Gcm, KeyId::FIRST);
+    let End {
+        peers,
+        peer,
+        pool,
+        outbound,
+        now,
+        ..
+    } = &mut pair.client;
+    let packet = ip(CLIENT_V4, LAN_V4, &[7; 100]);
+    let refused = outbound.seal_for(peers, *peer, &packet, pool, *now);
+    assert_eq!(refused, Err(DropReason::NotConnected));
+    peers
+        .peer_mut(*peer)
+        .unwrap()
+        .keys
+        .send_with(KeyId::FIRST)
+        .unwrap();
+    let large = ip(CLIENT_V4, LAN_V4, &[7; 1481]);
+    let refused = outbound.seal_for(peers, *peer, &large, pool, *now);
+    assert_eq!(refused, Err(DropReason::TooLarge));
+    for _ in 0..3 {
+        outbound
+            .seal_for(peers, *peer, &packet, pool, *now)
+            .unwrap();
+    }
+    assert!(outbound.datagrams.is_empty());
+    outbound.finish(peers, pool);
+    let mut sent: Vec<Datagram> = outbound.datagrams.drain().collect();
+    assert_eq!(sent.len(), 1);
+    let run = sent.remove(0);
+    assert_eq!((run.packet.segments(), run.peer), (3, *peer));
+    let pieces: Vec<Vec<u8>> = run
+        .packet
+        .pieces()
+        .map(|piece| run.packet.buffer.bytes()[piece.range()].to_vec())
+        .collect();
+    pool.give(run.packet.buffer);
+    for datagram in pieces {
+        assert_eq!(
+            pair.server.receive(&datagram, CLIENT),
+            std::slice::from_ref(&packet)
+        );
+    }
+    // And what comes from there comes from anywhere.
+    pair.server.peer().keys.send_with(KeyId::FIRST).unwrap();
+    let down = ip(LAN_V4, CLIENT_V4, b"down");
+    let datagram = pair.server.sealed(&down);
+    assert_eq!(pair.client.receive(&datagram, SERVER), [down]);
 }

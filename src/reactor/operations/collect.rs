@@ -93,6 +93,7 @@ impl Reactor {
                 if let Some(occupant) = self.memory.sockets.of_operation(socket) {
                     occupant.has_been_cancelled();
                 }
+                self.memory.sockets.look_at(socket);
                 self.memory.sockets.release(socket);
                 None
             }
@@ -122,6 +123,7 @@ impl Reactor {
             occupant.receiving = ended;
         }
         if ended != Reading::Armed {
+            self.memory.sockets.look_at(id);
             self.memory.sockets.release(id);
         }
         match (buffer, outcome(entry)) {
@@ -139,7 +141,10 @@ impl Reactor {
                 match error.raw_os_error() {
                     Some(libc::ENOBUFS) => self.counters.receive_starved += 1,
                     Some(libc::ECANCELED) => {}
-                    _ => self.counters.receive_errors += 1,
+                    _ => {
+                        self.counters.receive_errors += 1;
+                        return Some(Completion::ReceiveFailed { socket: id, error });
+                    }
                 }
                 None
             }

@@ -10,9 +10,14 @@ use crate::reactor::operations::{Reactor, descriptor};
 use crate::reactor::ring::RingError;
 use crate::reactor::udp::UdpSocket;
 
-/// All places for sockets.
+/// All places for sockets. What a turn costs does not grow with them: it looks at those alone that
+/// have something to begin.
 pub(super) struct Sockets {
     places: Vec<Place>,
+    /// The places without a socket, the lowest number last.
+    vacant: Vec<u32>,
+    /// The places with a receive to begin or operations to end; some of them perhaps twice.
+    restless: Vec<u32>,
 }
 
 struct Place {
@@ -48,8 +53,11 @@ impl Sockets {
             generation: 0,
             occupant: None,
         };
+        let places: Vec<Place> = std::iter::repeat_with(place).take(count).collect();
         Self {
-            places: std::iter::repeat_with(place).take(count).collect(),
+            vacant: (0..places.len() as u32).rev().collect(),
+            restless: Vec::with_capacity(count),
+            places,
         }
     }
 
@@ -84,12 +92,9 @@ impl Sockets {
     }
 
     fn add(&mut self, socket: UdpSocket) -> Option<SocketId> {
-        let free = self
-            .places
-            .iter()
-            .position(|place| place.occupant.is_none());
-        let index = free?;
-        let place = self.places.get_mut(index)?;
+        let index = self.vacant.pop()?;
+        self.restless.push(index);
+        let place = self.places.get_mut(index as usize)?;
         place.occupant = Some(Occupant {
             socket,
             receiving: Reading::Idle,
@@ -98,9 +103,14 @@ impl Sockets {
             leaving: Leaving::No,
         });
         Some(SocketId {
-            index: u32::try_from(index).ok()?,
+            index,
             generation: place.generation,
         })
+    }
+
+    /// Has the next turn look whether a socket has something to begin or to end.
+    pub(super) fn look_at(&mut self, id: SocketId) {
+        self.restless.push(id.index);
     }
 
     fn close_unused(&mut self, id: SocketId) {
@@ -111,14 +121,15 @@ impl Sockets {
         if place.occupant.as_ref().is_some_and(is_over) {
             place.occupant = None;
             place.generation = place.generation.wrapping_add(1);
+            self.vacant.push(id.index);
         }
     }
 
     /// The socket in a place.
-    fn at(&self, index: usize) -> Option<(SocketId, &Occupant)> {
-        let place = self.places.get(index)?;
+    fn at(&self, index: u32) -> Option<(SocketId, &Occupant)> {
+        let place = self.places.get(index as usize)?;
         let id = SocketId {
-            index: u32::try_from(index).ok()?,
+            index,
             generation: place.generation,
         };
         Some((id, place.occupant.as_ref()?))
@@ -162,6 +173,7 @@ impl Reactor {
         if let Some(occupant) = sockets.of_operation(id) {
             occupant.leaving = Leaving::Asked;
         }
+        sockets.look_at(id);
         sockets.close_unused(id);
         Ok(())
     }
@@ -191,46 +203,60 @@ impl Reactor {
         Ok(())
     }
 
-    /// Ends what is still in flight of sockets that have been removed.
-    pub(super) fn cancel_removed(&mut self) {
-        for index in 0..self.config.sockets {
-            let Some((id, occupant)) = self.memory.sockets.at(index) else {
-                continue;
-            };
-            if occupant.leaving != Leaving::Asked {
-                continue;
-            }
-            let all = CancelBuilder::fd(descriptor(&occupant.socket)).all();
-            let entry = opcode::AsyncCancel2::new(all).build();
-            if self.start(Operation::CancelSocket(id), entry)
-                && let Some(occupant) = self.memory.sockets.of_operation(id)
-            {
-                occupant.leaving = Leaving::Cancelling;
-                occupant.uses += 1;
-            }
+    /// Begins the receives that have ended, and ends what is still in flight of sockets that have been
+    /// removed.
+    pub(super) fn attend_to_sockets(&mut self) {
+        let mut restless = std::mem::take(&mut self.memory.sockets.restless);
+        restless.retain(|&index| self.is_restless_after(index));
+        restless.append(&mut self.memory.sockets.restless);
+        self.memory.sockets.restless = restless;
+    }
+
+    /// Does for a socket what is due. True if that was not possible now.
+    fn is_restless_after(&mut self, index: u32) -> bool {
+        let Some((id, occupant)) = self.memory.sockets.at(index) else {
+            return false;
+        };
+        match (occupant.leaving, occupant.receiving) {
+            (Leaving::Asked, _) => !self.cancel_socket(id),
+            (Leaving::No, Reading::Idle) => !self.arm_socket(id),
+            _ => false,
         }
     }
 
-    /// Begins the receives that have ended.
-    pub(super) fn arm_sockets(&mut self) {
-        for index in 0..self.config.sockets {
-            let Some((id, occupant)) = self.memory.sockets.at(index) else {
-                continue;
-            };
-            if occupant.receiving != Reading::Idle || occupant.leaving != Leaving::No {
-                continue;
-            }
-            let descriptor = descriptor(&occupant.socket);
-            let header = self.memory.receive_header.as_ptr();
-            let group = self.memory.receive.group();
-            let entry = opcode::RecvMsgMulti::new(descriptor, header, group).build();
-            if self.start(Operation::Receive(id), entry)
-                && let Some(occupant) = self.memory.sockets.of_operation(id)
-            {
-                occupant.receiving = Reading::Armed;
-                occupant.uses += 1;
-                self.counters.armed += 1;
-            }
+    /// Ends what is in flight of a socket. False if there is no place for the request.
+    fn cancel_socket(&mut self, id: SocketId) -> bool {
+        let Some(occupant) = self.memory.sockets.of_operation(id) else {
+            return true;
+        };
+        let all = CancelBuilder::fd(descriptor(&occupant.socket)).all();
+        let entry = opcode::AsyncCancel2::new(all).build();
+        let started = self.start(Operation::CancelSocket(id), entry);
+        if started && let Some(occupant) = self.memory.sockets.of_operation(id) {
+            occupant.leaving = Leaving::Cancelling;
+            occupant.uses += 1;
         }
+        started
+    }
+
+    /// Begins the receive of a socket. False if there is nothing to receive into, or no place for it.
+    fn arm_socket(&mut self, id: SocketId) -> bool {
+        if self.memory.receive.lent() == 0 {
+            return false;
+        }
+        let Some(occupant) = self.memory.sockets.of_operation(id) else {
+            return true;
+        };
+        let descriptor = descriptor(&occupant.socket);
+        let header = self.memory.receive_header.as_ptr();
+        let group = self.memory.receive.group();
+        let entry = opcode::RecvMsgMulti::new(descriptor, header, group).build();
+        let started = self.start(Operation::Receive(id), entry);
+        if started && let Some(occupant) = self.memory.sockets.of_operation(id) {
+            occupant.receiving = Reading::Armed;
+            occupant.uses += 1;
+            self.counters.armed += 1;
+        }
+        started
     }
 }

@@ -77,12 +77,17 @@ fn a_vanished_peer_does_not_stop_a_connected_socket() {
         for _ in 0..3 {
             rig.turn(Duration::ZERO);
             rig.send(&whole(socket, None, b"hello?"), b"hello?");
-            let sent = rig.next_sent();
-            // Either the send or the receive learns of the refusal of the one before.
-            if let Err(error) = sent.result {
-                assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
-            }
             rig.turn(Duration::from_millis(20));
+            // Either the send or the receive learns of the refusal of the one before.
+            for completion in rig.pending.drain(..) {
+                let error = match completion {
+                    Completion::Sent(sent) => sent.result.err(),
+                    Completion::ReceiveFailed { error, .. } => Some(error),
+                    other => panic!("{other:?}"),
+                };
+                let kind = error.map(|error| error.kind());
+                assert!(kind.is_none_or(|kind| kind == ErrorKind::ConnectionRefused));
+            }
         }
         assert!(rig.reactor.counters().receive_errors >= 1);
         let back = Client::bind(address).unwrap();
@@ -109,6 +114,35 @@ fn a_vanished_client_does_not_stop_a_listener() {
             other.send_to(b"me", ("127.0.0.1", port)).unwrap();
             assert_eq!(rig.next_payload(), b"me");
         }
+    });
+}
+
+#[test]
+fn who_is_connected_to_nobody_is_told_and_goes_on() {
+    in_own_network(|| {
+        let mut rig = Rig::small();
+        let absent = client("127.0.0.1");
+        let address = absent.local_addr().unwrap();
+        drop(absent);
+        let mut socket = UdpSocket::bind(&listen(Family::V4)).unwrap();
+        socket.connect(address).unwrap();
+        let own = socket.local_address().unwrap();
+        let socket = rig.reactor.add_socket(socket).unwrap();
+        rig.turn(Duration::ZERO);
+        rig.send(&whole(socket, None, b"anybody?"), b"anybody?");
+        assert_eq!(rig.next_sent().result.unwrap(), 8);
+        match rig.next() {
+            Completion::ReceiveFailed {
+                socket: told,
+                error,
+            } => {
+                assert_eq!((told, error.kind()), (socket, ErrorKind::ConnectionRefused));
+            }
+            other => panic!("{other:?}"),
+        }
+        let present = Client::bind(address).unwrap();
+        present.send_to(b"here I am", own).unwrap();
+        assert_eq!(rig.next_payload(), b"here I am");
     });
 }
 

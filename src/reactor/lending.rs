@@ -9,7 +9,7 @@ use crate::packet::Buffer;
 
 /// The buffers of one ring: those that are lent are counted by the ring, the others are here.
 #[derive(Debug)]
-pub(super) struct Lending {
+pub struct Lending {
     /// Most recently used last.
     spare: Vec<Buffer>,
     /// Buffers in all, here and lent.
@@ -20,7 +20,7 @@ pub(super) struct Lending {
 
 impl Lending {
     /// All of these, of which nothing is known yet.
-    pub(super) fn new(spare: Vec<Buffer>) -> Self {
+    pub fn new(spare: Vec<Buffer>) -> Self {
         Self {
             size: spare.len(),
             spare,
@@ -29,17 +29,17 @@ impl Lending {
     }
 
     /// Notes the length of something that came, in bytes.
-    pub(super) fn note(&mut self, length: usize) {
+    pub fn note(&mut self, length: usize) {
         self.mean = self.mean - self.mean / WEIGHT + length;
     }
 
     /// Takes a buffer that came back.
-    pub(super) fn give(&mut self, buffer: Buffer) {
+    pub fn give(&mut self, buffer: Buffer) {
         self.spare.push(buffer);
     }
 
     /// The next buffer to lend, when so many are lent.
-    pub(super) fn take(&mut self, lent: usize) -> Option<Buffer> {
+    pub fn take(&mut self, lent: usize) -> Option<Buffer> {
         let wanted = lent < self.wanted();
         wanted.then(|| self.spare.pop()).flatten()
     }
