@@ -208,8 +208,24 @@ pub const TUN_QUEUE: u32 = 1000;
 /// How often a shard asks the kernel what it dropped.
 pub const LOSS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// UDP sockets of one shard: one a listener.
-pub const SOCKETS_PER_SHARD: usize = 32;
+/// UDP sockets of one shard: [`LANES`] a listener.
+pub const SOCKETS_PER_SHARD: usize = 16 * LANES;
+
+/// Sockets by which the datagrams of one listener leave a shard. What fills one of them holds up those
+/// who use it.
+pub const LANES: usize = 8;
+
+/// Those that are for everybody: one after the other, while what filled the one before drains.
+pub const LANES_SHARED: usize = 3;
+
+/// Receivers of a shard that send by another lane than everybody. If there are more than lanes, they share
+/// them.
+pub const SLOW_RECEIVERS: usize = 64;
+
+/// Bytes that the send buffer of a lane has at least, if that of the listener's first socket is not
+/// smaller: two sends of 64 KiB as the kernel counts them, twice over. Else it is a quarter of that
+/// one, so that all that a shard can put into the queues of devices is less than three times `sndbuf`.
+pub const LANE_SEND_BUFFER: usize = 256 * 1024;
 
 /// Tun queues of one shard.
 pub const TUN_QUEUES_PER_SHARD: usize = 4;

@@ -5,6 +5,7 @@ mod client;
 mod offloads;
 mod rules;
 mod shards;
+mod sockets;
 mod steering;
 
 pub use self::rules::client_session_settings;
@@ -27,19 +28,15 @@ use super::registry::{Registry, RegistryRules};
 use super::reporting::Unstarted;
 use super::running::{Assembled, Node};
 use super::settings::{
-    Bind, ClientSettings, DeviceName, ListenerSettings, NodeSettings, Offloads, Settings,
-    StatusSettings,
+    ClientSettings, DeviceName, NodeSettings, Offloads, Settings, StatusSettings,
 };
 use super::status::{StatusFormat, StatusWriter};
 use crate::crypto::CookieKey;
 use crate::limits::{
-    EVENTS_PER_SUBSCRIBER, NODE_REPORTS, RECEIVE_BUFFER, SEND_BUFFER, START_PATIENCE, START_RETRY,
-    locked_memory,
+    EVENTS_PER_SUBSCRIBER, NODE_REPORTS, START_PATIENCE, START_RETRY, locked_memory,
 };
 use crate::random::SystemRandom;
-use crate::reactor::{
-    Family, Listen, ReactorConfig, RingError, Tun, TunConfig, TunError, UdpError, UdpSocket,
-};
+use crate::reactor::{ReactorConfig, RingError, Tun, TunConfig, TunError, UdpError};
 use crate::session::Steering;
 use crate::time::Now;
 
@@ -208,7 +205,7 @@ impl Starting {
         };
         let shards = shards::start(
             &common,
-            share_out(sockets, queues, &settings.node.shards.cores),
+            sockets::share_out(sockets, queues, &settings.node.shards.cores),
         )?;
         let registry = Registry::new(RegistryRules {
             pool,
@@ -228,33 +225,6 @@ impl Starting {
             reporting: reporting.map_err(StartError::Thread)?,
             client: None,
         })
-    }
-
-    /// A set of sockets for each listener, one socket a shard.
-    fn bind(
-        &mut self,
-        settings: &Settings,
-        wanted: Offloads,
-    ) -> Result<Vec<Vec<UdpSocket>>, StartError> {
-        let mut sets = Vec::new();
-        for listener in &settings.listeners {
-            let listen = listen(listener, wanted);
-            let bind = || UdpSocket::bind_set(&listen, shards(&settings.node));
-            let set = patiently(bind, UdpError::is_in_use)?;
-            if let Some(Ok(address)) = set.first().map(UdpSocket::local_address) {
-                self.publish(NodeEvent::ListenerBound { address });
-            }
-            if listener.receive_buffer.is_none() {
-                set.iter()
-                    .try_for_each(|socket| socket.widen_receive_buffer(RECEIVE_BUFFER))?;
-            }
-            if listener.send_buffer.is_none() {
-                set.iter()
-                    .try_for_each(|socket| socket.widen_send_buffer(SEND_BUFFER))?;
-            }
-            sets.push(set);
-        }
-        Ok(sets)
     }
 
     /// The tun device, one queue a shard.
@@ -300,19 +270,6 @@ fn shards(node: &NodeSettings) -> u16 {
     u16::try_from(node.shards.cores.len()).unwrap_or(u16::MAX)
 }
 
-/// To each shard its core, its queue, and its socket of each listener.
-fn share_out(sockets: Vec<Vec<UdpSocket>>, queues: Vec<Tun>, cores: &[usize]) -> Vec<shards::Own> {
-    let mut sets: Vec<_> = sockets.into_iter().map(Vec::into_iter).collect();
-    let members = queues.into_iter().zip(cores);
-    members
-        .map(|(tun, &core)| shards::Own {
-            sockets: sets.iter_mut().filter_map(Iterator::next).collect(),
-            tun,
-            core,
-        })
-        .collect()
-}
-
 /// Tries again while what is wanted is in use: the kernel ends the ring of a process that was
 /// killed only some time after the process, and with it sockets and device.
 fn patiently<T, E>(
@@ -349,27 +306,4 @@ fn open_status(status: &StatusSettings) -> Result<(StatusWriter, Duration), Star
     let file = StatusWriter::open(path.clone(), status.format)
         .map_err(|error| StartError::Status { path, error })?;
     Ok((file, status.interval))
-}
-
-fn listen(listener: &ListenerSettings, wanted: Offloads) -> Listen {
-    let (family, address) = match listener.bind {
-        Bind::DualStack => (Family::Dual, None),
-        Bind::V4(address) => (
-            Family::V4,
-            (!address.is_unspecified()).then_some(address.into()),
-        ),
-        Bind::V6(address) => (
-            Family::V6,
-            (!address.is_unspecified()).then_some(address.into()),
-        ),
-    };
-    let bytes = |size: Option<std::num::NonZeroU32>| size.map_or(0, |size| size.get() as usize);
-    Listen {
-        family,
-        address,
-        port: listener.port,
-        send_buffer: bytes(listener.send_buffer),
-        receive_buffer: bytes(listener.receive_buffer),
-        receive_offload: wanted.udp_gro,
-    }
 }

@@ -131,8 +131,8 @@ impl UdpSocket {
         })
     }
 
-    /// Makes `count` sockets for one address, a shard each, in this order, between which the kernel
-    /// shares what arrives. They are one whole: when one is closed, the kernel renumbers the others.
+    /// Makes `count` sockets for one address, the first of them a shard each in the order of the shards,
+    /// between which the kernel shares what arrives. They are one whole: when one is closed, the kernel renumbers the others.
     ///
     /// The first is bound as the only one, and can be joined only then: so that a server finds the
     /// port in use when another has it, although that one could be joined too.
@@ -221,6 +221,19 @@ impl UdpSocket {
             return Ok(());
         }
         set_buffer(&self.socket, libc::SO_SNDBUFFORCE, libc::SO_SNDBUF, size).map_err(refused)
+    }
+
+    /// Makes the kernel's send buffer a quarter of what it is, but not smaller than `least` bytes.
+    ///
+    /// # Errors
+    ///
+    /// The system does not do it at all.
+    pub fn quarter_send_buffer(&self, least: usize) -> Result<(), UdpError> {
+        let option = "SO_SNDBUF";
+        let refused = |source| UdpError::Option { option, source };
+        let size = self.socket.send_buffer_size().map_err(refused)? / 2;
+        let quarter = size.min((size / 4).max(least));
+        self.socket.set_send_buffer_size(quarter).map_err(refused)
     }
 
     /// The address it is bound to, with the port that the system chose; never a v4-mapped one.
@@ -524,6 +537,10 @@ mod tests {
         }
         for (asked, size) in [(200_000, 600_000), (350_000, 700_000)] {
             socket.widen_send_buffer(asked).unwrap();
+            assert_eq!(socket.socket.send_buffer_size().unwrap(), size);
+        }
+        for (least, size) in [(50_000, 175_000), (50_000, 100_000), (70_000, 100_000)] {
+            socket.quarter_send_buffer(least).unwrap();
             assert_eq!(socket.socket.send_buffer_size().unwrap(), size);
         }
         let plain = UdpSocket::bind(&listen(Family::Dual, None)).unwrap();

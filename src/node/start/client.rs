@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crossbeam::channel;
 
-use super::{Starting, offloads, open_reporting, rules, shards, share_out};
+use super::{Starting, offloads, open_reporting, rules, shards, sockets};
 use crate::limits::{NODE_REPORTS, locked_memory};
 use crate::node::client::{Client, ClientRules, Tunnel, TunnelRules};
 use crate::node::event::NodeEvent;
@@ -67,7 +67,7 @@ impl Starting {
             offloads,
             reports: reporter.clone(),
         };
-        let owns = share_out(Vec::new(), queues, &settings.node.shards.cores);
+        let owns = sockets::share_out(Vec::new(), queues, &settings.node.shards.cores);
         let shards = shards::start(&common, owns)?;
         shards::wait_until_ready(&reports, shards.len(), |event| self.publish(event))?;
         let reporting = reporting.start(shards.len(), Vec::new(), &reporter);

@@ -15,9 +15,9 @@ use crate::node::running::ShardHandle;
 use crate::node::settings::Offloads;
 use crate::node::shard::{Network, ShardParts};
 use crate::node::start::StartError;
-use crate::node::worker::{Exchange, Worker, WorkerParts};
+use crate::node::worker::{Exchange, ListenerSockets, Worker, WorkerParts};
 use crate::random::SystemRandom;
-use crate::reactor::{self, Tun, UdpSocket, Waker};
+use crate::reactor::{self, Tun, Waker};
 use crate::session::{OpenVpn2, SessionSettings, Steering};
 
 /// What the shards of a node have in common.
@@ -44,8 +44,8 @@ pub(super) struct Door {
 
 /// What one shard alone has.
 pub(super) struct Own {
-    /// One socket a listener, in the order of the listeners.
-    pub(super) sockets: Vec<UdpSocket>,
+    /// Its sockets, in the order of the listeners.
+    pub(super) listeners: Vec<ListenerSockets>,
     /// Its queue of the tun device.
     pub(super) tun: Tun,
     /// The core that its thread is pinned to.
@@ -83,7 +83,7 @@ fn start_one(
         OpenVpn2::new(session, door.cookie.clone(), &mut SystemRandom)
     });
     let parts = WorkerParts {
-        sockets: own.sockets,
+        listeners: own.listeners,
         tun: own.tun,
         waker,
         exchange,

@@ -22,6 +22,10 @@ impl Starting {
             sets.try_for_each(|set| reactor::steer_datagrams(set, &program))
         };
         let wanted = settings.node.shards.steering.udp();
+        if wanted && steering.shards() == 1 {
+            // Nothing depends on it: all sockets are the one shard's.
+            let _spread = attach();
+        }
         self.steer(Direction::Datagrams, steering.shards(), wanted, attach);
     }
 

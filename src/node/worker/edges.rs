@@ -7,6 +7,7 @@ use std::time::Duration;
 use crossbeam::channel::{Sender, TrySendError};
 
 use super::exchange::Exchange;
+use super::lanes::Lanes;
 use super::losses::Losses;
 use super::sends::Sends;
 use crate::limits::{POOL_BUFFERS, RECEIVE_BUFFERS, TUN_BUFFERS};
@@ -27,7 +28,6 @@ pub(super) struct RingEdges {
     losses: Losses,
     receive: Lending,
     tun_read: Lending,
-    sockets: Vec<SocketId>,
     tun: TunId,
     exchange: Exchange,
     reports: Sender<Report>,
@@ -40,13 +40,13 @@ pub(super) struct RingEdges {
 }
 
 impl RingEdges {
-    /// A ring with these sockets and this tun queue, and the pool of all buffers that are not lent
-    /// to it.
+    /// A ring with the sockets of these listeners and this tun queue, and the pool of all buffers that
+    /// are not lent to it.
     ///
     /// # Errors
     /// io_uring is forbidden or lacks something.
     pub(super) fn new(
-        sockets: Vec<UdpSocket>,
+        listeners: Vec<ListenerSockets>,
         tun: Tun,
         waker: Waker,
         exchange: Exchange,
@@ -56,18 +56,14 @@ impl RingEdges {
         let mut pool = Pool::new((POOL_BUFFERS + RECEIVE_BUFFERS + TUN_BUFFERS) as u32);
         let receive = Lending::new(some(&mut pool, RECEIVE_BUFFERS));
         let tun_read = Lending::new(some(&mut pool, TUN_BUFFERS));
-        let sockets = sockets
-            .into_iter()
-            .map(|socket| reactor.add_socket(socket))
-            .collect::<Result<_, _>>()?;
+        let lanes = add_sockets(&mut reactor, listeners)?;
         let tun = reactor.add_tun(tun)?;
         let mut edges = Self {
             reactor,
-            sends: Sends::new(),
+            sends: Sends::new(lanes),
             losses: Losses::new(),
             receive,
             tun_read,
-            sockets,
             tun,
             exchange,
             reports,
@@ -136,6 +132,11 @@ impl RingEdges {
         self.spare = completions;
     }
 
+    /// The number by which the data path knows the socket that a datagram came in by.
+    pub(super) fn number_of(&self, socket: SocketId) -> u16 {
+        self.sends.lanes().number_of(socket)
+    }
+
     /// Notes what the kernel has done with what it was given; gives everything else back.
     pub(super) fn settle(&mut self, completion: Completion) -> Option<Completion> {
         match completion {
@@ -168,7 +169,8 @@ impl RingEdges {
 
     /// What was lost on the way to the shard, once in a while.
     pub(super) fn losses(&mut self, now: Monotonic) -> Option<[(DropReason, u64); 3]> {
-        self.losses.look(now, &self.reactor, &self.sockets)
+        let sockets = self.sends.lanes().sockets();
+        self.losses.look(now, &self.reactor, sockets)
     }
 
     /// A packet that another shard has handed over.
@@ -200,7 +202,7 @@ impl RingEdges {
     pub(super) fn send_waiting(&mut self) {
         let done = &mut self.done;
         self.sends
-            .send_waiting(&mut self.reactor, &self.sockets, |it| done.push_back(it));
+            .send_waiting(&mut self.reactor, |it| done.push_back(it));
     }
 }
 
@@ -213,7 +215,7 @@ impl Edges for RingEdges {
         if self.reactor.room().0 == 0 {
             self.make_room();
         }
-        self.sends.send(&mut self.reactor, &self.sockets, outgoing)
+        self.sends.send(&mut self.reactor, outgoing)
     }
 
     fn congestion(&self) -> Congestion {
@@ -270,16 +272,12 @@ impl Edges for RingEdges {
     }
 
     fn open_socket(&mut self, socket: UdpSocket) -> Result<u16, RingError> {
-        let id = self.reactor.add_socket(socket)?;
-        match self.sockets.get_mut(id.index()) {
-            Some(closed) => *closed = id,
-            None => self.sockets.push(id),
-        }
-        Ok(id.index() as u16)
+        let socket = self.reactor.add_socket(socket)?;
+        Ok(self.sends.open(socket))
     }
 
     fn close_socket(&mut self, socket: u16) {
-        if let Some(&id) = self.sockets.get(usize::from(socket)) {
+        if let Some(id) = self.sends.lanes().first(socket) {
             // One that is gone already is closed.
             let _closed = self.reactor.remove_socket(id);
             let done = &mut self.done;
@@ -295,7 +293,10 @@ impl Edges for RingEdges {
             ("buffers_away", self.exchange.away() as u64),
         ];
         let counters = counters.with("mailboxes", mailboxes);
-        let waiting = [("sends_waiting", self.sends.waiting() as u64)];
+        let waiting = [
+            ("sends_waiting", self.sends.waiting() as u64),
+            ("slow_receivers", self.sends.lanes().tenants() as u64),
+        ];
         counters.with("queues", waiting).with(
             "ring",
             [
@@ -325,6 +326,29 @@ impl Edges for RingEdges {
             Err(TrySendError::Full(report)) => Err(report),
         }
     }
+}
+
+/// The sockets of one listener in one shard.
+pub(in crate::node) struct ListenerSockets {
+    /// The one that the steering leads to.
+    pub(in crate::node) main: UdpSocket,
+    /// More of them for the same address, by which datagrams leave when that one is full.
+    pub(in crate::node) lanes: Vec<UdpSocket>,
+}
+
+/// Adds all sockets to the ring, first those that the data path knows.
+fn add_sockets(reactor: &mut Reactor, listeners: Vec<ListenerSockets>) -> Result<Lanes, RingError> {
+    let mut known = Vec::new();
+    for ListenerSockets { main, lanes } in listeners {
+        known.push((reactor.add_socket(main)?, lanes));
+    }
+    let mut all = Lanes::new();
+    for (main, lanes) in known {
+        let lanes = lanes.into_iter().map(|lane| reactor.add_socket(lane));
+        let lanes: Result<Vec<_>, _> = std::iter::once(Ok(main)).chain(lanes).collect();
+        all.add(lanes?);
+    }
+    Ok(all)
 }
 
 /// So many buffers of the pool.

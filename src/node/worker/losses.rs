@@ -29,13 +29,13 @@ impl Losses {
         &mut self,
         now: Monotonic,
         reactor: &Reactor,
-        sockets: &[SocketId],
+        sockets: impl Iterator<Item = SocketId>,
     ) -> Option<[(DropReason, u64); 3]> {
         if now < self.next {
             return None;
         }
         self.next = now + LOSS_INTERVAL;
-        let overflowed = sockets.iter().map(|&socket| reactor.overflowed(socket));
+        let overflowed = sockets.map(|socket| reactor.overflowed(socket));
         Some(self.since(reactor.counters(), overflowed.collect()))
     }
 

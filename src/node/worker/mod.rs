@@ -2,25 +2,27 @@
 
 mod edges;
 mod exchange;
+mod lanes;
 mod losses;
 mod queues;
 mod sends;
 
 use crossbeam::channel::Sender;
 
+pub(super) use self::edges::ListenerSockets;
 use self::edges::RingEdges;
 pub(super) use self::exchange::Exchange;
 use super::message::{Instruction, Report};
 use super::shard::{Shard, ShardParts};
 use crate::limits::HAND_OFFS_IN_FLIGHT;
 use crate::packet::{Origin, Packet, Path, Received};
-use crate::reactor::{Completion, Datagram, Receiver, RingError, Tun, UdpSocket, Waker};
+use crate::reactor::{Completion, Datagram, Receiver, RingError, Tun, Waker};
 use crate::time::Now;
 
 /// What a worker is made of; sent to its thread, where it becomes a [`Worker`].
 pub(super) struct WorkerParts {
-    /// One socket a listener, in the order of the listeners.
-    pub(super) sockets: Vec<UdpSocket>,
+    /// Its sockets, in the order of the listeners.
+    pub(super) listeners: Vec<ListenerSockets>,
     /// The shard's queue of the tun device.
     pub(super) tun: Tun,
     /// Wakes the shard.
@@ -47,7 +49,7 @@ impl Worker {
     /// io_uring is forbidden or lacks something.
     pub(super) fn new(parts: WorkerParts, shard: ShardParts) -> Result<Self, RingError> {
         let (edges, pool) = RingEdges::new(
-            parts.sockets,
+            parts.listeners,
             parts.tun,
             parts.waker,
             parts.exchange,
@@ -117,7 +119,10 @@ impl Worker {
     fn complete(&mut self, completion: Completion) -> Result<(), WorkerError> {
         match self.shard.io.edges.settle(completion) {
             None => {}
-            Some(Completion::Datagram(datagram)) => self.shard.take_datagram(received(datagram)),
+            Some(Completion::Datagram(datagram)) => {
+                let socket = self.shard.io.edges.number_of(datagram.socket);
+                self.shard.take_datagram(received(datagram, socket));
+            }
             Some(Completion::TunPacket {
                 buffer,
                 range,
@@ -158,7 +163,7 @@ pub(super) enum WorkerError {
     SocketLost(std::io::Error),
 }
 
-fn received(datagram: Datagram) -> Received {
+fn received(datagram: Datagram, socket: u16) -> Received {
     Received {
         packet: Packet {
             buffer: datagram.buffer,
@@ -169,7 +174,7 @@ fn received(datagram: Datagram) -> Received {
         path: Path {
             remote: datagram.from,
             local: datagram.local,
-            socket: datagram.socket.index() as u16,
+            socket,
         },
         origin: Origin::Socket,
     }

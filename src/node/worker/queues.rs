@@ -116,6 +116,21 @@ impl Queues {
         self.pop(|outgoing| outgoing.path.socket == socket)
     }
 
+    /// Of the peers whose next datagram `counts`, the one for which most waits.
+    pub(super) fn longest_of(&self, counts: impl Fn(&Outgoing) -> bool) -> Option<PeerIndex> {
+        let counted = self.queues.iter().filter(|queue| {
+            let next = queue.waiting.front();
+            next.is_some_and(|next| next.peer.is_some() && counts(next))
+        });
+        let longest = counted.max_by_key(|queue| queue.waiting.len())?;
+        longest.waiting.front()?.peer
+    }
+
+    /// Whether something waits for this peer.
+    pub(super) fn waits_for(&self, peer: PeerIndex) -> bool {
+        self.find(Receiver::Peer(peer)).is_some()
+    }
+
     fn find(&self, receiver: Receiver) -> Option<usize> {
         let of = |queue: &Queue| queue.receiver == receiver;
         self.queues.iter().position(of)

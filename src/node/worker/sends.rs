@@ -8,8 +8,9 @@ use std::io;
 
 use slab::Slab;
 
+use super::lanes::Lanes;
 use super::queues::Queues;
-use crate::limits::{SENDS_IN_FLIGHT, SOCKETS_PER_SHARD};
+use crate::limits::SENDS_IN_FLIGHT;
 use crate::node::shard::{Congestion, Done, Dropped, Outgoing};
 use crate::packet::{DropReason, Packet, Path, PeerIndex};
 use crate::reactor::{self, Reactor, Refused, Sent, SocketId};
@@ -18,22 +19,10 @@ use crate::reactor::{self, Reactor, Refused, Sent, SocketId};
 pub(super) struct Sends {
     in_flight: Slab<Envelope>,
     waiting: Queues,
-    /// By the number of the socket.
-    rooms: Vec<Room>,
+    lanes: Lanes,
     /// For whom the kernel has refused a run. It waits, and what came after it behind it, until
     /// [`Sends::take_refused`].
     refused: Vec<PeerIndex>,
-}
-
-/// Whether a socket takes datagrams.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Room {
-    /// It does.
-    Some,
-    /// It will say when it does.
-    Awaited,
-    /// It does not, and will not say: it is to be tried again.
-    Untold,
 }
 
 /// What a datagram has beside its bytes, while the kernel has those.
@@ -45,13 +34,23 @@ struct Envelope {
 }
 
 impl Sends {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(lanes: Lanes) -> Self {
         Self {
             in_flight: Slab::with_capacity(SENDS_IN_FLIGHT),
             waiting: Queues::default(),
-            rooms: vec![Room::Some; SOCKETS_PER_SHARD],
+            lanes,
             refused: Vec::new(),
         }
+    }
+
+    /// The sockets by which they leave.
+    pub(super) const fn lanes(&self) -> &Lanes {
+        &self.lanes
+    }
+
+    /// One more socket, of a tunnel that was dialed; by which number it is known.
+    pub(super) fn open(&mut self, socket: SocketId) -> u16 {
+        self.lanes.add(vec![socket])
     }
 
     /// What comes back from now on stands in front again.
@@ -66,17 +65,19 @@ impl Sends {
 
     /// Whether something that waits needs nobody's word to go on.
     pub(super) fn can_go_on(&self) -> bool {
-        let can_send = |outgoing: &Outgoing| has_room(&self.rooms, outgoing);
-        !self.refused.is_empty() || self.waiting.has(can_send)
+        let takes = |outgoing: &Outgoing| self.lanes.takes(outgoing);
+        !self.refused.is_empty() || self.waiting.has(takes)
     }
 
-    /// How busy the kernel is with them.
+    /// How busy the kernel is with them. A receiver that has a lane of its own holds up nobody.
     pub(super) fn congestion(&self) -> Congestion {
+        let shares = |outgoing: &Outgoing| !self.lanes.is_apart(outgoing);
         match (self.waiting.is_empty(), self.in_flight.len()) {
-            (false, _) if self.rooms.contains(&Room::Untold) => Congestion::Waiting,
-            (false, _) | (true, SENDS_IN_FLIGHT..) => Congestion::Full,
             (true, 0) => Congestion::Idle,
-            (true, _) => Congestion::Flowing,
+            (false, _) if self.lanes.is_untold() => Congestion::Waiting,
+            (_, SENDS_IN_FLIGHT..) => Congestion::Full,
+            (false, _) if self.waiting.has(shares) => Congestion::Full,
+            (true | false, _) => Congestion::Flowing,
         }
     }
 
@@ -87,14 +88,13 @@ impl Sends {
     pub(super) fn send(
         &mut self,
         reactor: &mut Reactor,
-        sockets: &[SocketId],
         outgoing: Outgoing,
     ) -> Result<(), Dropped> {
-        let full = !has_room(&self.rooms, &outgoing);
-        if full || self.waiting.waits_before(&outgoing) {
+        if !self.lanes.takes(&outgoing) || self.waiting.waits_before(&outgoing) {
             return self.wait(outgoing);
         }
-        match self.begin(reactor, sockets, outgoing) {
+        let socket = self.lanes.socket_of(&outgoing);
+        match self.begin(reactor, socket, outgoing) {
             Ok(()) => Ok(()),
             Err((outgoing, Refusal::NoRoom)) => self.wait(outgoing),
             Err((outgoing, Refusal::Never)) => Err(dropped(outgoing, DropReason::SendError)),
@@ -102,29 +102,13 @@ impl Sends {
     }
 
     /// Tries those that wait again, as many as find room. `done` takes those that never will.
-    pub(super) fn send_waiting(
-        &mut self,
-        reactor: &mut Reactor,
-        sockets: &[SocketId],
-        mut done: impl FnMut(Done),
-    ) {
-        if self.waiting.is_empty() {
-            return;
+    pub(super) fn send_waiting(&mut self, reactor: &mut Reactor, mut done: impl FnMut(Done)) {
+        self.lanes.try_untold();
+        if self.in_flight.is_empty() {
+            self.lanes.relieve(&self.waiting);
         }
-        for room in &mut self.rooms {
-            if *room == Room::Untold {
-                *room = Room::Some;
-            }
-        }
-        let (rooms, refused) = (
-            std::mem::take(&mut self.rooms),
-            std::mem::take(&mut self.refused),
-        );
-        let is_refused = |peer: Option<PeerIndex>| peer.is_some_and(|peer| refused.contains(&peer));
-        let can_send =
-            |outgoing: &Outgoing| has_room(&rooms, outgoing) && !is_refused(outgoing.peer);
-        while let Some(outgoing) = self.waiting.pop(can_send) {
-            match self.begin(reactor, sockets, outgoing) {
+        while let Some((socket, outgoing)) = self.next() {
+            match self.begin(reactor, socket, outgoing) {
                 Ok(()) => {}
                 Err((outgoing, Refusal::NoRoom)) => {
                     self.waiting.put_back(outgoing);
@@ -135,7 +119,15 @@ impl Sends {
                 }
             }
         }
-        (self.rooms, self.refused) = (rooms, refused);
+    }
+
+    /// The next that waits and has room, and the socket that has it.
+    fn next(&mut self) -> Option<(Option<SocketId>, Outgoing)> {
+        let Self { lanes, refused, .. } = self;
+        let is_refused = |peer: Option<PeerIndex>| peer.is_some_and(|peer| refused.contains(&peer));
+        let can_send = |outgoing: &Outgoing| lanes.takes(outgoing) && !is_refused(outgoing.peer);
+        let next = self.waiting.pop(can_send)?;
+        Some((self.lanes.socket_of(&next), next))
     }
 
     /// Takes out a run that the kernel has refused, or the next that waits behind one: all of a peer one
@@ -154,17 +146,16 @@ impl Sends {
     /// A socket is closed: nobody will say that it has room, and its number may be another one's. What
     /// waits for it goes nowhere, and is given to `done`.
     pub(super) fn closed(&mut self, socket: SocketId, mut done: impl FnMut(Done)) {
-        self.has_room(socket);
-        while let Some(outgoing) = self.waiting.pop_for(socket.index() as u16) {
+        self.lanes.note_room(socket);
+        let number = self.lanes.number_of(socket);
+        while let Some(outgoing) = self.waiting.pop_for(number) {
             done(Done::Dropped(dropped(outgoing, DropReason::SendError)));
         }
     }
 
     /// A socket has room again.
     pub(super) fn has_room(&mut self, socket: SocketId) {
-        if let Some(room) = self.rooms.get_mut(socket.index()) {
-            *room = Room::Some;
-        }
+        self.lanes.note_room(socket);
     }
 
     /// Takes a send back from the kernel. The datagrams wait for another try if there was no room for
@@ -192,10 +183,10 @@ impl Sends {
             (Some(libc::ECANCELED), _) => {}
             (Some(libc::EAGAIN), _) => {
                 let awaited = reactor.await_room(sent.socket).is_ok();
-                self.note_full(sent.socket, awaited);
+                self.lanes.note_full(sent.socket, awaited);
             }
             // A device's queue is full, of which nobody says when it has room.
-            (Some(libc::ENOBUFS), _) => self.note_full(sent.socket, false),
+            (Some(libc::ENOBUFS), _) => self.lanes.note_full(sent.socket, false),
             (Some(libc::EINVAL | libc::EMSGSIZE | libc::EIO), Some(peer))
                 if outgoing.packet.segments() > 1 =>
             {
@@ -209,17 +200,6 @@ impl Sends {
         None
     }
 
-    fn note_full(&mut self, socket: SocketId, awaited: bool) {
-        if let Some(room) = self.rooms.get_mut(socket.index())
-            && *room != Room::Awaited
-        {
-            *room = match awaited {
-                true => Room::Awaited,
-                false => Room::Untold,
-            };
-        }
-    }
-
     fn wait(&mut self, outgoing: Outgoing) -> Result<(), Dropped> {
         let waits = self.waiting.push(outgoing);
         waits.map_err(|outgoing| dropped(outgoing, DropReason::QueueFull))
@@ -229,11 +209,11 @@ impl Sends {
     fn begin(
         &mut self,
         reactor: &mut Reactor,
-        sockets: &[SocketId],
+        socket: Option<SocketId>,
         outgoing: Outgoing,
     ) -> Result<(), (Outgoing, Refusal)> {
         let Outgoing { packet, path, peer } = outgoing;
-        let Some(&socket) = sockets.get(usize::from(path.socket)) else {
+        let Some(socket) = socket else {
             return Err((Outgoing { packet, path, peer }, Refusal::Never));
         };
         let Packet {
@@ -286,10 +266,6 @@ enum Refusal {
     NoRoom,
     /// It can't be sent at all.
     Never,
-}
-
-fn has_room(rooms: &[Room], outgoing: &Outgoing) -> bool {
-    rooms.get(usize::from(outgoing.path.socket)) == Some(&Room::Some)
 }
 
 fn dropped(outgoing: Outgoing, reason: DropReason) -> Dropped {

@@ -2,7 +2,9 @@
 //! takes no runs.
 
 mod faults;
+mod lanes;
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, UdpSocket as Receiver};
 use std::os::fd::AsFd;
@@ -136,6 +138,7 @@ fn a_socket_that_goes_while_it_is_full_leaves_nothing_to_the_next() {
         }
         line.turn(Duration::from_millis(10));
         line.sockets[0] = line.reactor.add_socket(new).unwrap();
+        line.sends.open(line.sockets[0]);
         assert_eq!(line.sockets[0].index(), old.index());
         for number in 40..50 {
             line.send(0, number, 1);
@@ -165,11 +168,17 @@ struct Line {
 
 impl Line {
     fn new(send_buffer: usize) -> Self {
+        Self::with_lanes(send_buffer, 1)
+    }
+
+    /// So many sockets, whose buffers have all this size, for one address.
+    fn with_lanes(send_buffer: usize, count: u16) -> Self {
         let mut reactor = Reactor::new(ReactorConfig::default(), Waker::new().unwrap()).unwrap();
-        let socket = UdpSocket::bind(&Listen {
+        let listen = Listen {
             send_buffer,
             ..listen()
-        });
+        };
+        let sockets = UdpSocket::bind_set(&listen, count).unwrap();
         let mut table = PeerTable::new(0, 1, 2, &mut SeededRandom::new(1));
         let peers = [0, 1].map(|peer| {
             let new = NewPeer {
@@ -180,10 +189,14 @@ impl Line {
             };
             table.insert(new, Monotonic::ZERO).unwrap()
         });
+        let sockets = sockets.into_iter().map(|it| reactor.add_socket(it));
+        let sockets: Vec<_> = sockets.collect::<Result<_, _>>().unwrap();
+        let mut lanes = Lanes::new();
+        lanes.add(sockets.clone());
         Self {
-            sockets: vec![reactor.add_socket(socket.unwrap()).unwrap()],
+            sockets,
             reactor,
-            sends: Sends::new(),
+            sends: Sends::new(lanes),
             pool: Pool::new((DEFERRED_SENDS + 2 * SENDS_IN_FLIGHT) as u32),
             peers,
             lost: Default::default(),
@@ -213,7 +226,7 @@ impl Line {
             path: path(peer),
             peer: Some(self.peers[peer]),
         };
-        if let Err(dropped) = self.sends.send(&mut self.reactor, &self.sockets, outgoing) {
+        if let Err(dropped) = self.sends.send(&mut self.reactor, outgoing) {
             assert_eq!(dropped.reason, DropReason::QueueFull);
             self.note_dropped(dropped);
         }
@@ -235,7 +248,7 @@ impl Line {
             }
         }
         self.sends
-            .send_waiting(&mut self.reactor, &self.sockets, |it| done.push(it));
+            .send_waiting(&mut self.reactor, |it| done.push(it));
         for done in done {
             match done {
                 Done::Free(buffer) => self.pool.give(buffer),
@@ -290,6 +303,8 @@ impl Line {
 struct FarEnd {
     thread: JoinHandle<()>,
     arrived: mpsc::Receiver<(usize, u32)>,
+    /// What was taken from there already.
+    seen: RefCell<Vec<(usize, u32)>>,
     /// How many datagrams are to arrive.
     expected: Arc<AtomicUsize>,
 }
@@ -336,7 +351,18 @@ impl FarEnd {
         Self {
             thread,
             arrived,
+            seen: RefCell::default(),
             expected,
+        }
+    }
+
+    /// Waits until this one of a peer's has arrived; what arrives until then is kept.
+    fn await_last(&self, peer: usize, number: u32) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.seen.borrow().contains(&(peer, number)) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let next = self.arrived.recv_timeout(left).expect("it arrives");
+            self.seen.borrow_mut().push(next);
         }
     }
 
@@ -351,7 +377,7 @@ impl FarEnd {
         self.expected.store(count, Ordering::Relaxed);
         self.thread.join().expect("the far end");
         let mut arrived = [vec![], vec![]];
-        for (peer, number) in self.arrived.iter() {
+        for (peer, number) in self.seen.take().into_iter().chain(self.arrived.iter()) {
             arrived[peer].push(number);
         }
         for (peer, arrived) in arrived.iter().enumerate() {

@@ -370,7 +370,7 @@ impl End {
         let edges = &mut self.io.edges;
         let done = &mut edges.done;
         let sends = &mut edges.sends;
-        sends.send_waiting(&mut edges.reactor, &edges.sockets, |it| done.push_back(it));
+        sends.send_waiting(&mut edges.reactor, |it| done.push_back(it));
     }
 
     fn turn(&mut self) {
@@ -408,7 +408,6 @@ impl End {
 struct FaultyEdges {
     reactor: Reactor,
     sends: Sends,
-    sockets: Vec<SocketId>,
     done: VecDeque<Done>,
     faults: Vec<Fault>,
     /// How often one has struck.
@@ -425,10 +424,11 @@ impl FaultyEdges {
             send_buffer: 8 << 20,
             ..listen()
         });
+        let mut lanes = Lanes::new();
+        lanes.add(vec![reactor.add_socket(socket.unwrap()).unwrap()]);
         Self {
-            sockets: vec![reactor.add_socket(socket.unwrap()).unwrap()],
             reactor,
-            sends: Sends::new(),
+            sends: Sends::new(lanes),
             done: VecDeque::new(),
             faults: Vec::new(),
             struck: 0,
@@ -491,7 +491,7 @@ impl Edges for FaultyEdges {
         if self.reactor.room().0 == 0 {
             self.turn_ring();
         }
-        self.sends.send(&mut self.reactor, &self.sockets, outgoing)
+        self.sends.send(&mut self.reactor, outgoing)
     }
 
     fn congestion(&self) -> Congestion {
