@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+use loadgen::plan::PlanFault;
+use loadgen::result::ReportFault;
+
 /// Why there is no result.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
@@ -13,4 +16,30 @@ pub(crate) enum Failure {
         /// What is wrong with it, and where.
         why: String,
     },
+    /// An option can't be followed.
+    #[error("{0}")]
+    Option(String),
+    /// There are not as many file descriptors as sessions need.
+    #[error(
+        "{sessions} sessions need {needed} file descriptors, and the system allows {maximum}: raise the \
+         hard limit, for example with `ulimit -Hn {needed}` as root or LimitNOFILE={needed} in a unit \
+         file (and fs.nr_open, if it is lower)"
+    )]
+    Descriptors {
+        /// Asked for.
+        sessions: u32,
+        /// In all.
+        needed: u64,
+        /// The hard limit.
+        maximum: u64,
+    },
+    /// A core can't work.
+    #[error("{0}")]
+    Core(String),
+    /// The plan is none.
+    #[error(transparent)]
+    Plan(#[from] PlanFault),
+    /// The report can't be written.
+    #[error(transparent)]
+    Report(#[from] ReportFault),
 }

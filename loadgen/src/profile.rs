@@ -2,10 +2,10 @@
 
 use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use ringway::config;
 use ringway::config::diagnostics::{Diagnostics, Severity};
+use ringway::config::{self, ClientConfiguration};
 use ringway::node::settings::{ClientSettings, RemoteSettings, WrappingSettings};
 
 use crate::failure::Failure;
@@ -13,6 +13,10 @@ use crate::failure::Failure;
 /// What the profile says of the server and of its clients.
 #[derive(Debug)]
 pub(crate) struct Profile {
+    /// Where it was read.
+    pub(crate) file: PathBuf,
+    /// Whether somebody would have to be asked for the login.
+    pub(crate) asks_login: bool,
     /// The whole configuration of one client.
     pub(crate) client: ClientSettings,
     /// The server: the first address of the first remote that has one.
@@ -35,12 +39,44 @@ impl Profile {
         let configuration = loaded
             .configuration
             .ok_or_else(|| refuse(errors(&loaded.diagnostics)))?;
-        let client = configuration
-            .client()
-            .ok_or_else(|| refuse("a server's configuration: a client's has `client`".to_owned()))?
-            .settings;
+        let configuration = configuration.client();
+        let not_a_client =
+            || refuse("a server's configuration: a client's has `client`".to_owned());
+        let ClientConfiguration {
+            settings: client,
+            question,
+        } = configuration.ok_or_else(not_a_client)?;
         let server = find_server(&client.remotes).map_err(refuse)?;
-        Ok(Self { client, server })
+        Ok(Self {
+            file: file.to_owned(),
+            asks_login: question.is_some(),
+            client,
+            server,
+        })
+    }
+
+    /// Reads all profiles of a directory, in the order of their names.
+    ///
+    /// # Errors
+    /// There is none, or one of them can't be used.
+    pub(crate) fn read_all(directory: &Path) -> Result<Vec<Self>, Failure> {
+        let refuse = |why: String| Failure::Profile {
+            profile: directory.to_owned(),
+            why,
+        };
+        let entries = std::fs::read_dir(directory).map_err(|error| refuse(error.to_string()))?;
+        let mut files: Vec<PathBuf> = entries
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| {
+                path.extension()
+                    .is_some_and(|it| it == "ovpn" || it == "conf")
+            })
+            .collect();
+        files.sort();
+        if files.is_empty() {
+            return Err(refuse("no *.ovpn and no *.conf is there".to_owned()));
+        }
+        files.iter().map(|file| Self::read(file)).collect()
     }
 }
 

@@ -6,6 +6,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SerialNumber, date_time_ymd,
 };
+use rustls::pki_types::CertificateDer;
 use zeroize::Zeroizing;
 
 use super::directory::{CA_CERTIFICATE, CA_KEY, Directory, DirectoryError, Readers};
@@ -92,6 +93,16 @@ impl Authority {
         let certificate = directory.read(CA_CERTIFICATE)?;
         let issuer = Issuer::from_ca_cert_pem(&certificate, key)
             .map_err(|source| unusable(directory, CA_CERTIFICATE, source))?;
+        Ok(Self { issuer })
+    }
+
+    /// The authority with this certificate, whose key is this one in PEM.
+    ///
+    /// # Errors
+    /// One of them is not what it should be.
+    pub fn with_key(certificate: &CertificateDer<'_>, key: &str) -> Result<Self, PkiError> {
+        let key = KeyPair::from_pem(key)?;
+        let issuer = Issuer::from_ca_cert_der(certificate, key)?;
         Ok(Self { issuer })
     }
 

@@ -198,6 +198,18 @@ impl PeerTable {
         }
     }
 
+    /// Moves a peer that was dialed to another socket; what comes in on the former one is nobody's.
+    pub fn redial(&mut self, index: PeerIndex, to: Path) {
+        let Some(peer) = self.peer_mut(index).filter(|peer| peer.is_dialed()) else {
+            return;
+        };
+        let former = std::mem::replace(&mut peer.path, to).socket;
+        if let Some(place) = self.dialed.get_mut(usize::from(former)) {
+            *place = place.filter(|there| *there != index);
+        }
+        self.note_dialed(to.socket, index);
+    }
+
     /// All peers.
     pub fn iter(&self) -> impl Iterator<Item = (PeerIndex, &Peer)> + '_ {
         self.places.iter().zip(0..).filter_map(|(place, number)| {

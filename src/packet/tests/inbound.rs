@@ -236,6 +236,14 @@ fn a_dialed_peer_is_found_by_its_socket_whatever_its_packets_say() {
     assert!(pair.client.receive(&datagram, elsewhere).is_empty());
     pair.client.assert_drops(&[(DropReason::UnknownPeer, 1)]);
 
+    pair.client.peers.redial(index, elsewhere);
+    let again = pair.server.sealed(&ip(LAN_V4, CLIENT_V4, b"there"));
+    assert!(pair.client.receive(&again, SERVER).is_empty());
+    pair.client.assert_drops(&[(DropReason::UnknownPeer, 1)]);
+    assert_eq!(pair.client.receive(&again, elsewhere).len(), 1);
+    assert_eq!(pair.client.peer().path(), &elsewhere);
+    pair.client.peers.redial(index, SERVER);
+
     let now = pair.client.now;
     assert!(pair.client.peers.remove(index, now).is_some());
     assert!(pair.client.receive(&datagram, SERVER).is_empty());

@@ -1,0 +1,350 @@
+//! A core's data path: inner packets made here and sealed, opened and checked here.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use loadgen::arrivals::Arrival;
+use loadgen::payload::{Datagram, Ends, Flow, Payload, headers};
+use loadgen::result::{Tally, Traffic};
+use ringway::packet::{self, DropReason, PeerEvent};
+use ringway::time::{Monotonic, Now};
+
+use super::core::{Core, User};
+use super::work::Size;
+
+/// What takes the inner packets of a turn.
+struct Inbox<'c> {
+    users: &'c mut [User],
+    by_address: &'c HashMap<IpAddr, usize>,
+    tally: &'c mut Tally,
+    run: u32,
+    /// Now: in the run, and as packets have it.
+    at: u64,
+    now: Now,
+    clock: u64,
+    traffic: Traffic,
+}
+
+impl Inbox<'_> {
+    fn take(&mut self, bytes: &[u8]) {
+        let Ok(datagram) = Datagram::read(bytes) else {
+            return self
+                .tally
+                .dropped("inner packets that no run sends, or broken ones");
+        };
+        let user = self.by_address.get(&datagram.ends.destination.ip());
+        let Some(user) = user.and_then(|user| self.users.get_mut(*user)) else {
+            return self
+                .tally
+                .dropped("inner packets for no address of a session");
+        };
+        let payload = Payload::read(datagram.body).filter(|payload| payload.run == self.run);
+        let Some(payload) = payload else {
+            return self.tally.dropped("inner packets of another run");
+        };
+        self.traffic += Traffic::packet(datagram.length);
+        if let Some(since) = user.first_packet.take() {
+            let took = self.now.monotonic.since(since);
+            self.tally.first_packet.record(took.as_nanos() as u64);
+        }
+        match payload.flow {
+            Flow::Down => {
+                user.down.note(payload.sequence);
+            }
+            Flow::EchoReply => {
+                let arrival = user.replies.note(payload.sequence);
+                if matches!(arrival, Arrival::Next | Arrival::Reordered) {
+                    let took = self.clock.saturating_sub(payload.intended);
+                    self.tally.returned(self.at, took);
+                }
+            }
+            Flow::Up | Flow::EchoRequest => {
+                self.tally.dropped("inner packets that went the wrong way");
+            }
+        }
+    }
+}
+
+impl Core {
+    /// Opens what came in and takes it apart.
+    pub(super) fn serve_inbound(&mut self, now: Now) {
+        while !self.inbound.received.is_empty() {
+            packet::inbound(
+                &mut self.inbound,
+                &mut self.peers,
+                &mut self.link.pool,
+                &mut self.drops,
+                &self.surroundings,
+                now.monotonic,
+            );
+            self.take_opened(now);
+            for (datagram, path) in self.inbound.control() {
+                let socket = usize::from(path.socket);
+                self.control.push_back((socket, datagram.to_vec()));
+            }
+            for spent in self.inbound.spent() {
+                self.link.give_back(spent);
+            }
+            let events: Vec<PeerEvent> = self.inbound.events.drain().collect();
+            for event in events {
+                self.peer_event(event, now);
+            }
+        }
+    }
+
+    fn take_opened(&mut self, now: Now) {
+        let at = self.at(now.monotonic);
+        let mut inbox = Inbox {
+            users: &mut self.users,
+            by_address: &self.by_address,
+            tally: &mut self.tally,
+            run: self.run.number,
+            at,
+            now,
+            clock: self.run.clock_of(now.monotonic),
+            traffic: Traffic::default(),
+        };
+        let pool = &mut self.link.pool;
+        self.inbound.write_tun(|buffer, packets, pieces| {
+            for packet in packets {
+                // Nothing is merged: a packet is one piece.
+                for bytes in packet.bytes(&buffer, pieces) {
+                    inbox.take(bytes);
+                }
+            }
+            pool.give(buffer);
+        });
+        let traffic = inbox.traffic;
+        if traffic.packets > 0 {
+            self.tally.received(at, traffic);
+        }
+    }
+
+    /// What the data path tells sessions.
+    fn peer_event(&mut self, event: PeerEvent, now: Now) {
+        let Some(&key) = self.by_peer.get(&event.peer()) else {
+            return;
+        };
+        let Some(client) = self.clients.get_mut(key) else {
+            return;
+        };
+        match event {
+            PeerEvent::ExitNotice { .. } => client.session.peer_exits(now),
+            PeerEvent::KeyNearLimit { .. } => client.session.renegotiate_soon(now),
+            PeerEvent::FirstData { key_id, .. } => {
+                client.session.peer_uses(now, &mut self.random, key_id);
+            }
+            // These are for servers and their logs.
+            PeerEvent::Floated { .. }
+            | PeerEvent::IgnoresPeerId { .. }
+            | PeerEvent::Refused { .. } => return,
+        }
+        self.service(key, now);
+    }
+
+    /// Sends a new session's first packet, if somebody answers it.
+    pub(super) fn greet_lan(&mut self, key: usize, intended: Monotonic, now: Now) {
+        let Some(user) = self.clients.get(key).map(|client| client.user) else {
+            return;
+        };
+        if self.run.lan.is_none() {
+            return;
+        }
+        if let Some(user) = self.users.get_mut(user) {
+            user.first_packet = Some(intended);
+        }
+        self.send_packet(
+            key,
+            Flow::EchoRequest,
+            FIRST_SIZE,
+            now.monotonic,
+            now.monotonic,
+        );
+    }
+
+    /// Sends what is due of the phase's streams.
+    pub(super) fn send_streams(&mut self, begin: Monotonic, elapsed: u64, now: Monotonic) {
+        for number in 0..self.work.echo.len() {
+            self.send_echoes(number, begin, elapsed, now);
+        }
+        for number in 0..self.work.up.len() {
+            self.send_up(number, begin, elapsed, now);
+        }
+    }
+
+    fn send_echoes(&mut self, number: usize, begin: Monotonic, elapsed: u64, now: Monotonic) {
+        for _ in 0..PACKETS_A_TURN {
+            let Some(stream) = self.work.echo.get_mut(number) else {
+                return;
+            };
+            let Some(due) = stream.pace.as_mut().and_then(|pace| pace.due(elapsed)) else {
+                return;
+            };
+            let size = stream.next_size();
+            self.tally.lateness.record(elapsed - due);
+            match self.next_carrier() {
+                Some(key) => {
+                    let intended = begin + Duration::from_nanos(due);
+                    self.send_packet(key, Flow::EchoRequest, size, intended, now);
+                }
+                None => self.tally.missed += 1,
+            }
+        }
+    }
+
+    fn send_up(&mut self, number: usize, begin: Monotonic, elapsed: u64, now: Monotonic) {
+        let (mut carrier, mut left) = (None, 0);
+        for _ in 0..PACKETS_A_TURN {
+            let Some(stream) = self.work.up.get_mut(number) else {
+                return;
+            };
+            let intended = match &mut stream.pace {
+                Some(pace) => {
+                    let Some(due) = pace.due(elapsed) else {
+                        return;
+                    };
+                    self.tally.lateness.record(elapsed - due);
+                    begin + Duration::from_nanos(due)
+                }
+                None => now,
+            };
+            // Bulk comes in bursts of one client; a mix has all of them interleaved.
+            let burst = match stream.size {
+                Size::Fixed(_) => BURST,
+                Size::Imix => 1,
+            };
+            let size = stream.next_size();
+            if left == 0 {
+                (carrier, left) = (self.next_carrier(), burst);
+            }
+            left -= 1;
+            match carrier {
+                Some(key) => self.send_packet(key, Flow::Up, size, intended, now),
+                None => self.tally.missed += 1,
+            }
+        }
+    }
+
+    /// Whether there are sessions that send as fast as it goes.
+    pub(super) fn is_sending_greedily(&self) -> bool {
+        self.work.is_greedy() && !self.carriers.is_empty()
+    }
+
+    /// Sends an inner packet to the LAN host.
+    fn send_packet(
+        &mut self,
+        key: usize,
+        flow: Flow,
+        size: usize,
+        intended: Monotonic,
+        now: Monotonic,
+    ) {
+        let Some(lan) = self.run.lan else {
+            return;
+        };
+        let Some(client) = self.clients.get(key) else {
+            return;
+        };
+        let (user, tunnel) = (client.user, client.tunnel);
+        let source = client.address_towards(lan.ip());
+        let Some((source, tunnel)) = source.zip(tunnel) else {
+            return self
+                .tally
+                .dropped("not sent: no address of the LAN host's family");
+        };
+        let session = self.number(user);
+        let Some(user) = self.users.get_mut(user) else {
+            return;
+        };
+        let sequence = match flow {
+            Flow::Up => &mut user.up,
+            _ => &mut user.requests,
+        };
+        let payload = Payload {
+            run: self.run.number,
+            session,
+            flow,
+            sequence: *sequence,
+            intended: self.run.clock_of(intended),
+        };
+        let ends = Ends {
+            source: SocketAddr::new(source, CLIENT_PORT),
+            destination: lan,
+        };
+        let size = size.max(headers(lan.ip()) + Payload::LENGTH);
+        if payload.write_packet(&mut self.scratch, ends, size).is_err() {
+            return self.tally.dropped("not sent: no packet can be so long");
+        }
+        if let Err(reason) = self.seal(tunnel.peer, size, now) {
+            return self.tally.dropped(format!("not sent: {}", reason.name()));
+        }
+        // Only what left has a number: no gap is the generator's.
+        if let Some(user) = self.users.get_mut(self.clients[key].user) {
+            match flow {
+                Flow::Up => user.up += 1,
+                _ => user.requests += 1,
+            }
+        }
+        self.sent += Traffic::packet(size);
+    }
+
+    /// Seals the packet that stands in the scratch.
+    fn seal(
+        &mut self,
+        peer: packet::PeerIndex,
+        size: usize,
+        now: Monotonic,
+    ) -> Result<(), DropReason> {
+        let tries = 2;
+        for _ in 1..tries {
+            match self.seal_once(peer, size, now) {
+                Err(DropReason::QueueFull | DropReason::PoolEmpty) => self.flush(now),
+                done => return done,
+            }
+        }
+        self.seal_once(peer, size, now)
+    }
+
+    fn seal_once(
+        &mut self,
+        peer: packet::PeerIndex,
+        size: usize,
+        now: Monotonic,
+    ) -> Result<(), DropReason> {
+        let bytes = self.scratch.get(..size).unwrap_or_default();
+        let pool = &mut self.link.pool;
+        self.outbound
+            .seal_for(&mut self.peers, peer, bytes, pool, now)
+    }
+
+    /// Has all that was sealed leave.
+    pub(super) fn flush(&mut self, now: Monotonic) {
+        self.outbound.finish(&mut self.peers, &mut self.link.pool);
+        for datagram in self.outbound.datagrams.drain() {
+            let socket = usize::from(datagram.path.socket);
+            self.link.send(socket, datagram.packet, now);
+        }
+        if self.sent.packets > 0 {
+            let sent = std::mem::take(&mut self.sent);
+            self.tally.sent(self.at(now), sent);
+        }
+        let events: Vec<PeerEvent> = self.outbound.events.drain().collect();
+        for event in events {
+            let now = Now {
+                monotonic: now,
+                unix: Now::read().unix,
+            };
+            self.peer_event(event, now);
+        }
+    }
+}
+
+/// The port that sessions have inside their tunnels.
+const CLIENT_PORT: u16 = 40_000;
+/// Of the first packet of a session.
+const FIRST_SIZE: usize = 64;
+/// Packets of a stream before the ring turns again.
+const PACKETS_A_TURN: usize = 256;
+/// Packets of bulk in a row from one client, as a window of TCP comes.
+const BURST: usize = 32;

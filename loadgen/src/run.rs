@@ -1,0 +1,222 @@
+//! A run from its options to its report.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use loadgen::plan::Plan;
+use loadgen::result::{self, Ending, Machine, Report, SessionNumbers, unix_seconds};
+use loadgen::scenario::Scenario;
+use ringway::node::settings::usable_cores;
+use ringway::random::{Random, SeededRandom};
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use crate::crowd::Crowd;
+use crate::descriptors;
+use crate::engine::{FaultRules, Outcome, Progress, Run, RunParts, Seen};
+use crate::failure::Failure;
+use crate::options::{self, Options};
+use crate::profile::Profile;
+
+/// Makes a run and tells what it measured.
+///
+/// # Errors
+/// It could not begin.
+pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
+    let plan = match &options.plan {
+        Some(file) => Plan::from_file(file)?,
+        None => Plan::from_words(&options.scenario, options.sessions, options.duration)?,
+    };
+    if plan.needs_lan() && options.lan.is_none() {
+        return Err(Failure::Option(
+            "the scenario sends packets to a host behind the server: run `loadgen lan` there and \
+             say --lan ADDRESS:PORT"
+                .to_owned(),
+        ));
+    }
+    let profiles = match (&options.config, &options.profiles) {
+        (Some(file), _) => vec![Profile::read(file)?],
+        (None, Some(directory)) => Profile::read_all(directory)?,
+        (None, None) => return Err(Failure::Option("--config FILE is missing".to_owned())),
+    };
+    let Some(server) = profiles.first().map(|profile| profile.server) else {
+        return Err(Failure::Option(
+            "--profiles: no profile is there".to_owned(),
+        ));
+    };
+    let cores = cores(options)?;
+    let visitors = visitors(&plan);
+    let sessions = held(&plan) + visitors;
+    descriptors::allow(sessions, cores.len())?;
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&stop))
+            .map_err(|error| Failure::Core(error.to_string()))?;
+    }
+    let crowd = Crowd::new(profiles, options, sessions)?;
+    let mut random = SeededRandom::new(options.seed ^ u64::from(std::process::id()) << 32);
+    let started = unix_seconds();
+    let machine = Machine::look();
+    let run = Run::new(RunParts {
+        plan: plan.clone(),
+        crowd,
+        server,
+        lan: options.lan,
+        sources: options.from.clone(),
+        first: options.first,
+        visitors,
+        faults: faults(options),
+        seed: options.seed,
+        number: random.next_u64() as u32,
+        cores,
+        stop: Arc::clone(&stop),
+    });
+    eprintln!("{sessions} sessions to {server} for {:?}", plan.duration());
+    let outcome = run.work_off(watcher())?;
+    let ending = match (&outcome.given_up, stop.load(Ordering::Relaxed)) {
+        (Some(why), _) => Ending::Failed(why.clone()),
+        (None, true) => Ending::Interrupted,
+        (None, false) => Ending::Complete,
+    };
+    let report = Report {
+        format: Report::FORMAT,
+        command: std::env::args().collect::<Vec<_>>().join(" "),
+        started,
+        seconds: outcome.seconds,
+        ending,
+        machine,
+        seed: options.seed,
+        server_address: server.to_string(),
+        sessions: SessionNumbers {
+            first: options.first,
+            count: sessions,
+        },
+        faults: told_faults(options),
+        shared_sockets: false,
+        plan,
+        phases: outcome.phases.clone(),
+        limits: result::limits(&outcome.own, &outcome.tally),
+        own: outcome.own.clone(),
+        server: None,
+        far_side: None,
+        tally: outcome.tally.clone(),
+    };
+    if let Some(file) = &options.json {
+        report.write(file)?;
+    }
+    print(&report, &outcome);
+    Ok(match report.ending {
+        Ending::Failed(_) => ExitCode::FAILURE,
+        Ending::Complete | Ending::Interrupted => ExitCode::SUCCESS,
+    })
+}
+
+fn cores(options: &Options) -> Result<Vec<usize>, Failure> {
+    let usable = usable_cores();
+    match &options.cores {
+        Some(list) => options::cores(list, &usable)
+            .map_err(|why| Failure::Option(format!("--cores {list}: {why}"))),
+        None => Ok(usable.last().copied().into_iter().collect()),
+    }
+}
+
+/// Sessions that are held, at most.
+fn held(plan: &Plan) -> u32 {
+    let mut scenarios = plan.phases.iter().flat_map(|phase| &phase.run);
+    match scenarios.any(Scenario::holds_sessions) {
+        true => plan.sessions_max(),
+        false => 0,
+    }
+}
+
+/// Clients that come and leave, at once at most: as many as were asked for if nobody is held.
+fn visitors(plan: &Plan) -> u32 {
+    let mut scenarios = plan.phases.iter().flat_map(|phase| &phase.run);
+    if scenarios.all(Scenario::holds_sessions) {
+        return 0;
+    }
+    match (held(plan), plan.sessions_max()) {
+        (0, sessions @ 2..) => sessions,
+        _ => VISITORS,
+    }
+}
+
+fn faults(options: &Options) -> FaultRules {
+    FaultRules {
+        loss: options.loss,
+        duplicate: options.dup,
+        reorder: options.reorder,
+        delay: options.delay.map_or(Duration::ZERO, |span| span.duration()),
+    }
+}
+
+fn told_faults(options: &Options) -> String {
+    let parts = [
+        ("loss", options.loss),
+        ("dup", options.dup),
+        ("reorder", options.reorder),
+    ];
+    let parts = parts.iter().filter(|(_, part)| *part > 0.0);
+    let parts = parts.map(|(name, part)| format!("--{name} {part}"));
+    let delay = options.delay.map(|delay| format!("--delay {delay}"));
+    parts.chain(delay).collect::<Vec<_>>().join(" ")
+}
+
+/// Says once a second how far it is.
+fn watcher() -> impl FnMut(&Progress) {
+    let mut last = Instant::now();
+    let mut before = Seen::default();
+    move |progress| {
+        if last.elapsed() < Duration::from_secs(1) {
+            return;
+        }
+        last = Instant::now();
+        let seen = progress.seen();
+        eprintln!(
+            "{} sessions, {} handshakes (+{}), {} failures, {} packets up, {} down",
+            seen.sessions,
+            seen.handshakes,
+            seen.handshakes - before.handshakes,
+            seen.failures,
+            seen.up - before.up,
+            seen.down - before.down,
+        );
+        before = seen;
+    }
+}
+
+fn print(report: &Report, outcome: &Outcome) {
+    let tally = &report.tally;
+    let millis = |nanos: Option<u64>| nanos.map_or(0.0, |nanos| nanos as f64 / 1e6);
+    println!(
+        "{:?}: {} handshakes of {} attempts in {:.1} s, p50 {:.1} ms, p99 {:.1} ms, max {:.1} ms",
+        report.ending,
+        tally.handshakes,
+        tally.attempts,
+        outcome.seconds,
+        millis(tally.handshake.quantile(0.5)),
+        millis(tally.handshake.quantile(0.99)),
+        millis(tally.handshake.max()),
+    );
+    println!("up {:?}, down {:?}", tally.up, tally.down);
+    println!("down {:?}, echoes {:?}", tally.down_delivery, tally.echoes);
+    println!(
+        "round trip p50 {:.3} ms, p99 {:.3} ms, max {:.3} ms",
+        millis(tally.round_trip.quantile(0.5)),
+        millis(tally.round_trip.quantile(0.99)),
+        millis(tally.round_trip.max()),
+    );
+    for (reason, count) in &tally.failures {
+        println!("failed: {count} {reason}");
+    }
+    for (reason, count) in &tally.drops {
+        println!("dropped: {count} {reason}");
+    }
+    for limit in &report.limits {
+        println!("limit: {limit}");
+    }
+}
+
+/// Clients that come and leave at once, where nobody says how many.
+const VISITORS: u32 = 1024;
