@@ -147,6 +147,13 @@ pub const ADDRESS_SLOTS_MAX: u32 = 65_536;
 
 /// Clients served at the same time when `max-clients` is not written.
 pub const MAX_CLIENTS_DEFAULT: u32 = 1024;
+/// Addresses and networks that lead to one client when `max-routes-per-client` is not written. Wire:
+/// as in 2.6.
+pub const ROUTES_PER_CLIENT: u32 = 256;
+
+/// Clients whose files wait to be read. Those beyond ask again.
+pub const PROFILES_WAITING: usize = 1024;
+
 /// A common name, in bytes. Wire: wire.md section 5.
 pub const COMMON_NAME_MAX: usize = 64;
 

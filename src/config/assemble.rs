@@ -2,6 +2,7 @@
 
 mod addresses;
 mod client;
+mod clients;
 mod network;
 mod shards;
 
@@ -44,12 +45,17 @@ fn server(draft: &mut Draft) -> Option<Settings> {
     let node = node(draft);
     let identity = identity(draft);
     check_push(draft);
+    let files = clients::files_directory(draft);
     let network = network?;
+    let push = push(draft, &network, keepalive);
+    let client_files = files.map(|files| clients::files(draft, files, &network, &push));
     Some(Settings {
         node: node?,
         identity: identity?,
         listeners: listeners?,
-        push: push(draft, &network, keepalive),
+        push,
+        client_files,
+        routes: clients::routes(draft),
         keepalive: keepalive.server,
         max_clients: draft.network.max_clients,
         duplicate_cn: draft.network.duplicate_cn,

@@ -30,6 +30,24 @@ pub(super) fn read(arguments: &[String], directory: &Path) -> Vec<Result<Line, D
     reader.read
 }
 
+/// Reads a file and all that it includes. Relative names of those start from `directory`.
+pub(super) fn include(file: &Path, directory: &Path) -> Vec<Result<Line, Diagnostic>> {
+    let at = Location {
+        file: Rc::from(COMMAND_LINE),
+        line: 1,
+    };
+    let mut reader = Reader {
+        directory: directory.to_owned(),
+        read: Vec::new(),
+    };
+    let name = file.display().to_string();
+    let words = vec!["config".to_owned(), name.clone()];
+    if let Some(line) = Line::from_words(at, words) {
+        reader.include(&name, &line, 0);
+    }
+    reader.read
+}
+
 struct Reader {
     directory: PathBuf,
     read: Vec<Result<Line, Diagnostic>>,

@@ -47,6 +47,7 @@ pub(super) type Setter = fn(&mut Draft, &Line) -> Result<(), Refusal>;
 /// Why a setter did not take a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
+    severity: Severity,
     reason: String,
     instead: Option<String>,
 }
@@ -54,6 +55,7 @@ pub(super) struct Refusal {
 impl Refusal {
     pub(super) fn because(reason: impl Into<String>) -> Self {
         Self {
+            severity: Severity::Error,
             reason: reason.into(),
             instead: None,
         }
@@ -62,6 +64,17 @@ impl Refusal {
     pub(super) fn instead(mut self, instead: impl Into<String>) -> Self {
         self.instead = Some(instead.into());
         self
+    }
+
+    /// It is no error: the rest of what the line says is served.
+    pub(super) fn but_served(mut self) -> Self {
+        self.severity = Severity::Warning;
+        self
+    }
+
+    /// How bad it is, why, and what to write instead.
+    pub(super) fn into_parts(self) -> (Severity, String, Option<String>) {
+        (self.severity, self.reason, self.instead)
     }
 }
 
@@ -167,7 +180,7 @@ impl Directive {
     }
 
     /// Why the line does not have the form of this directive, if so.
-    fn misfit(&self, line: &Line) -> Option<String> {
+    pub(super) fn misfit(&self, line: &Line) -> Option<String> {
         if line.block.is_some() {
             return (!self.block).then(|| format!("<{}> cannot be a block", self.name));
         }
@@ -210,7 +223,7 @@ pub(super) fn apply(draft: &mut Draft, line: &Line) {
         Support::Always(_) => return,
         Support::Served(setter) => match setter(draft, line) {
             Ok(()) => return,
-            Err(refusal) => (Severity::Error, refusal.reason, refusal.instead),
+            Err(refusal) => refusal.into_parts(),
         },
         Support::Ignored(why) => (Severity::Warning, format!("has no effect: {why}"), None),
         // Not to be passed over: OpenVPN would obey the line, and it may be what keeps someone out.

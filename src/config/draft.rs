@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use super::diagnostics::Diagnostics;
 use super::lexer::{Line, Location};
 use super::settings::{
-    Account, ContactLimits, ExplicitExit, Offloads, ReplayWindow, SteeringChoice,
+    Account, ContactLimits, ExplicitExit, Offloads, ReplayWindow, RouteLine, SteeringChoice,
 };
 use crate::crypto::tls::NameRule;
 use crate::crypto::tls::rustls::TlsVersion;
@@ -105,6 +105,12 @@ pub(super) struct NetworkDraft {
     pub(super) max_clients: u32,
     pub(super) duplicate_cn: bool,
     pub(super) client_to_client: bool,
+    pub(super) client_files: Option<Written<String>>,
+    pub(super) files_exclusive: Option<Written<()>>,
+    pub(super) routes_per_client: u32,
+    /// The server's own routes.
+    pub(super) routes: Vec<RouteLine>,
+    pub(super) route_metric: Option<u32>,
     pub(super) contact: ContactLimits,
     pub(super) explicit_exit: ExplicitExit,
 }
@@ -284,6 +290,11 @@ impl Default for NetworkDraft {
             max_clients: limits::MAX_CLIENTS_DEFAULT,
             duplicate_cn: false,
             client_to_client: false,
+            client_files: None,
+            files_exclusive: None,
+            routes_per_client: limits::ROUTES_PER_CLIENT,
+            routes: Vec::new(),
+            route_metric: None,
             contact: ContactLimits::default(),
             explicit_exit: ExplicitExit::Silent,
         }

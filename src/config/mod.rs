@@ -7,6 +7,7 @@
 //! Invariant: no running node.
 
 mod assemble;
+pub(crate) mod client_file;
 mod command_line;
 pub mod diagnostics;
 pub mod directive;

@@ -207,6 +207,26 @@ pub enum ClientEvent {
     ControlChannel(ControlChannel),
     /// The client is authenticated and has a name.
     PeerInitiated,
+    /// The client's own file is read (`client-config-dir`).
+    ProfileRead {
+        /// The file.
+        file: Text,
+    },
+    /// Something in the client's own file, or in the way of reading it, is not as it should be.
+    ProfileFault {
+        /// What it is, as a line of log.
+        line: Text,
+    },
+    /// Options are not sent to the client because its file has a `push-remove` line.
+    PushRemoved {
+        /// What the line says.
+        option: Text,
+    },
+    /// A route is not sent to the client because it leads to the client itself.
+    OwnRouteOmitted {
+        /// The option.
+        option: Text,
+    },
     /// The registry gave the client its addresses.
     PoolReturned {
         /// The IPv4 address, if the pool has that family.
@@ -218,6 +238,16 @@ pub enum ClientEvent {
     Learned {
         /// The inner address.
         address: IpAddr,
+    },
+    /// A network now leads to the client.
+    NetworkLearned {
+        /// The network.
+        network: IpNet,
+    },
+    /// More would lead to the client than may.
+    RouteQuotaExceeded {
+        /// So many addresses and networks may.
+        max: u32,
     },
     /// A control message was sent (`PUSH_REPLY,...`, `AUTH_FAILED`, `RESTART`).
     ControlSent {
@@ -240,8 +270,8 @@ pub enum ClientEvent {
     },
     /// The node has no place for the client.
     AdmissionRefused(AdmissionRefusal),
-    /// A new session has the name of an older one, which is let go.
-    Replacing,
+    /// A newer session needs what this one has, which is let go.
+    Replacing(ReleaseCause),
     /// A new key is negotiated; how old the present one is.
     Renegotiating(KeyAge),
     /// The client sends from another address now; the tag has the old one.
@@ -342,6 +372,21 @@ pub enum AdmissionRefusal {
     Replaced,
     /// Too many sessions of this one's shard wait for the registry.
     RegistryBusy,
+    /// Its file says that it may not come in.
+    Disabled,
+    /// It has no file of its own, and needs one (`ccd-exclusive`).
+    NoFile,
+    /// Neither its file nor a pool has an address for it.
+    NoAddress,
+}
+
+/// What a newer session needs that an older one has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReleaseCause {
+    /// Its name.
+    Name,
+    /// An address that the newer one's file names.
+    Address,
 }
 
 /// Why a data packet was refused.

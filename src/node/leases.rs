@@ -4,8 +4,11 @@
 //! slot that it had, if that is free; else the lowest slot that nobody ever had; else the one that
 //! was released the longest ago, so that an address rests as long as can be before it changes hands.
 //! Wire: wire.md section 16.
+//!
+//! A slot may be named instead, for a client whose file has one of its addresses. Such slots are kept
+//! for those who name them, as long as there are others.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::event::Text;
@@ -18,7 +21,9 @@ pub struct Leases {
     fresh: u32,
     /// Taken slots and released ones; the name is whose it is, or was.
     used: HashMap<u32, Use>,
-    /// Released slots, the longest released first.
+    /// Slots that somebody has named.
+    reserved: BTreeSet<u32>,
+    /// Released slots that nobody has named, the longest released first.
     rested: BTreeMap<u64, u32>,
     /// The slot that a name has or had last.
     remembered: HashMap<Text, u32>,
@@ -61,7 +66,8 @@ struct Use {
 
 #[derive(Clone, Copy, Debug)]
 enum State {
-    Taken,
+    /// By one, or by two that have an address of it each.
+    Taken { tenants: u32 },
     /// With its place among the released.
     Released(u64),
 }
@@ -73,6 +79,7 @@ impl Leases {
             slots,
             fresh: 0,
             used: HashMap::new(),
+            reserved: BTreeSet::new(),
             rested: BTreeMap::new(),
             remembered: HashMap::new(),
             releases: 0,
@@ -84,37 +91,85 @@ impl Leases {
     pub fn take(&mut self, name: Option<&Text>) -> Option<u32> {
         let slot = name
             .and_then(|name| self.former(name))
-            .or_else(|| (self.fresh < self.slots).then_some(self.fresh))
-            .or_else(|| self.rested.first_key_value().map(|(_, &slot)| slot))?;
+            .or_else(|| self.next_fresh())
+            .or_else(|| self.rested.first_key_value().map(|(_, &slot)| slot))
+            .or_else(|| self.free_among_the_reserved())?;
         self.occupy(slot, name.cloned());
         Some(slot)
     }
 
+    /// Takes a certain slot, also for one address of it while somebody else has the other. It is
+    /// reserved from now on.
+    pub fn take_named(&mut self, slot: u32) {
+        self.reserve(slot);
+        if let Some(entry) = self.used.get_mut(&slot)
+            && let State::Taken { tenants } = &mut entry.state
+        {
+            *tenants += 1;
+        } else {
+            self.occupy(slot, None);
+        }
+    }
+
+    /// Keeps a slot for who names it: nobody else gets it as long as there are others.
+    pub fn reserve(&mut self, slot: u32) {
+        if slot < self.slots
+            && self.reserved.insert(slot)
+            && let Some(entry) = self.used.get(&slot)
+            && let State::Released(place) = entry.state
+        {
+            self.rested.remove(&place);
+        }
+    }
+
+    /// Whether somebody has a slot.
+    pub fn is_taken(&self, slot: u32) -> bool {
+        let entry = self.used.get(&slot);
+        entry.is_some_and(|entry| matches!(entry.state, State::Taken { .. }))
+    }
+
     /// Gives a slot back; it stays remembered for its name. A slot that is not taken stays as it is.
     pub fn release(&mut self, slot: u32) {
-        if let Some(entry) = self.used.get_mut(&slot)
-            && matches!(entry.state, State::Taken)
-        {
-            entry.state = State::Released(self.releases);
-            self.rested.insert(self.releases, slot);
-            self.releases += 1;
+        let Some(entry) = self.used.get_mut(&slot) else {
+            return;
+        };
+        match &mut entry.state {
+            State::Taken { tenants } if *tenants > 1 => *tenants -= 1,
+            State::Taken { .. } => {
+                entry.state = State::Released(self.releases);
+                if !self.reserved.contains(&slot) {
+                    self.rested.insert(self.releases, slot);
+                }
+                self.releases += 1;
+            }
+            State::Released(_) => {}
         }
+    }
+
+    /// The lowest slot that nobody ever had or named.
+    fn next_fresh(&mut self) -> Option<u32> {
+        while self.reserved.contains(&self.fresh) || self.used.contains_key(&self.fresh) {
+            self.fresh += 1;
+        }
+        (self.fresh < self.slots).then_some(self.fresh)
+    }
+
+    fn free_among_the_reserved(&self) -> Option<u32> {
+        let mut reserved = self.reserved.iter().copied();
+        reserved.find(|slot| !self.is_taken(*slot))
     }
 
     /// The slot that `name` had, if it is free.
     fn former(&self, name: &Text) -> Option<u32> {
         let slot = *self.remembered.get(name)?;
-        let free = matches!(self.used.get(&slot)?.state, State::Released(_));
+        let free = !self.is_taken(slot) && !self.reserved.contains(&slot);
         free.then_some(slot)
     }
 
     fn occupy(&mut self, slot: u32, name: Option<Text>) {
-        if slot == self.fresh {
-            self.fresh += 1;
-        }
         let entry = Use {
             name: name.clone(),
-            state: State::Taken,
+            state: State::Taken { tenants: 1 },
         };
         if let Some(before) = self.used.insert(slot, entry) {
             if let State::Released(place) = before.state {
@@ -143,6 +198,17 @@ impl AddressPool {
                 .v6
                 .map(|first| Ipv6Addr::from(u128::from(first).wrapping_add(u128::from(slot)))),
         }
+    }
+
+    /// The slot that an address belongs to, if it is of the pool.
+    pub fn slot_of(&self, address: IpAddr) -> Option<u32> {
+        let slot = match address {
+            IpAddr::V4(address) => u32::from(address).checked_sub(u32::from(self.v4?)),
+            IpAddr::V6(address) => u128::from(address)
+                .checked_sub(u128::from(self.v6?))
+                .and_then(|slot| u32::try_from(slot).ok()),
+        };
+        slot.filter(|slot| *slot < self.slots)
     }
 }
 

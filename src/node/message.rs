@@ -1,10 +1,12 @@
 //! What shards and the node thread tell one another.
 
+use std::sync::Arc;
+
 use super::client::{Resolved, TunnelReport};
+use super::client_files::ProfileAnswer;
 use super::control_socket::Asker;
-use super::event::{AdmissionRefusal, NodeEvent};
-use super::leases::Addresses;
-use super::registry::{Announcement, Notice, Order};
+use super::event::{AdmissionRefusal, NodeEvent, ReleaseCause};
+use super::registry::{Announcement, Notice, Order, Place};
 use super::rounds::Answer;
 use super::shard::{Dial, DialedEvent, HangUp};
 
@@ -38,6 +40,8 @@ pub enum Report {
     Resolved(Resolved),
     /// A client's tunnel is up on the machine, or not.
     Tunnel(TunnelReport),
+    /// What a client's file says.
+    Profile(Box<ProfileAnswer>),
     /// The shard is ready to serve.
     Ready,
     /// The shard has ended; with a sentence if it was not told to.
@@ -60,8 +64,8 @@ pub enum Instruction {
         session: u64,
         /// The registry's number for it.
         client_id: u64,
-        /// Its addresses.
-        addresses: Addresses,
+        /// What it is given.
+        place: Arc<Place>,
     },
     /// Turn the session away.
     Refuse {
@@ -70,17 +74,19 @@ pub enum Instruction {
         /// Why.
         refusal: AdmissionRefusal,
     },
-    /// End the session: a newer one has its name.
+    /// End the session: a newer one needs what it has.
     Release {
         /// Which one.
         session: u64,
+        /// What that is.
+        cause: ReleaseCause,
     },
     /// The registry has heard that the session is gone.
     Forget {
         /// Which one.
         session: u64,
     },
-    /// Who has which addresses.
+    /// Who has which addresses and networks.
     Announce(Announcement),
     /// Reach a server.
     Dial(Box<Dial>),
@@ -93,25 +99,24 @@ pub enum Instruction {
 }
 
 impl Instruction {
-    /// What an order of the registry says to a shard, and to which; nothing for one that is the
-    /// kernel's to follow.
+    /// What an order of the registry says to a shard, and to which; nothing for one that is
+    /// not for a shard.
     pub fn of(order: Order) -> Option<(u16, Self)> {
         let (to, instruction) = match order {
-            Order::Steer { .. } => return None,
+            Order::Steer { .. } | Order::ReadProfile { .. } => return None,
             Order::Announce { to, announcement } => {
                 return Some((to, Self::Announce(announcement)));
             }
             Order::Grant {
                 to,
                 client_id,
-                addresses,
-                ..
+                place,
             } => {
                 let session = to.session;
                 let grant = Self::Grant {
                     session,
                     client_id,
-                    addresses,
+                    place,
                 };
                 (to, grant)
             }
@@ -119,9 +124,9 @@ impl Instruction {
                 let session = to.session;
                 (to, Self::Refuse { session, refusal })
             }
-            Order::Release { to } => {
+            Order::Release { to, cause } => {
                 let session = to.session;
-                (to, Self::Release { session })
+                (to, Self::Release { session, cause })
             }
             Order::Forget { to } => {
                 let session = to.session;

@@ -4,6 +4,7 @@
 
 pub mod bus;
 pub mod client;
+pub mod client_files;
 pub mod control_socket;
 pub mod counters;
 pub mod event;

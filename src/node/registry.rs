@@ -3,7 +3,11 @@
 //! It is a state machine without clock, queue or thread: notices of shards in, orders out. A
 //! session that has authenticated asks to be admitted and waits. If an older session has its name
 //! (and `duplicate-cn` is off), that one's shard is told to let go, and only when it has is the
-//! newcomer granted the same place and the same addresses; so no address ever has two owners.
+//! newcomer granted the same place and the same addresses; so no address ever has two owners. The
+//! same happens to whoever has an address that the file of a newcomer names.
+//!
+//! Where clients have files of their own (`client-config-dir`), a newcomer's is read before anything
+//! is decided. The registry only orders that, and hears what the file says.
 //!
 //! Any message may be lost, on any way. What keeps that from doing harm:
 //! - Whoever waits for an answer asks again: a shard for its sessions that ask and for those that
@@ -14,18 +18,27 @@
 //!   that gives an address away: a shard that is busy delays the newcomer, no more.
 
 mod announcements;
+mod holdings;
 mod notice;
 mod order;
+mod place;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
 
 use self::announcements::Announcements;
 pub use self::announcements::{Announcement, Tenant};
+use self::holdings::{Holding, Holdings};
 pub use self::notice::{AdmissionRequest, Notice, NoticeContent, SessionAt};
-pub use self::order::Order;
-use super::event::{AdmissionRefusal, Text};
-use super::leases::{AddressPool, Leases};
-use crate::limits::{REGISTRY_REPEAT, RELEASES_AT_ONCE};
+pub use self::order::{Order, Steered};
+pub use self::place::{OwnTerms, Place};
+use super::event::{AdmissionRefusal, ClientTag, ReleaseCause, Text};
+use super::leases::AddressPool;
+use super::settings::{Access, ClientProfile};
+use crate::limits::{REGISTRY_REPEAT, RELEASES_AT_ONCE, ROUTES_PER_CLIENT};
 use crate::packet::Numbering;
 use crate::time::Monotonic;
 
@@ -33,11 +46,13 @@ use crate::time::Monotonic;
 #[derive(Debug)]
 pub struct Registry {
     rules: RegistryRules,
-    leases: Leases,
-    /// Granted and waiting sessions: at most `max_clients` of each.
+    holdings: Holdings,
+    /// Granted sessions, at most `max_clients`, and those that have asked.
     sessions: HashMap<SessionAt, Session>,
     /// Who has a name, and who waits for it; empty with `duplicate-cn`.
     names: HashMap<Text, NameHolder>,
+    /// Who waits for the addresses of a session, in the order in which they came.
+    claims: HashMap<SessionAt, Vec<SessionAt>>,
     /// When a session is told again to let go.
     releases: BTreeSet<(Monotonic, SessionAt)>,
     announcements: Announcements,
@@ -46,6 +61,8 @@ pub struct Registry {
     /// How many of `sessions` are granted.
     granted: usize,
     next_client_id: u64,
+    /// The seat of one that goes, for its heir.
+    handed_down: Option<u32>,
 }
 
 /// What a registry goes by.
@@ -57,6 +74,8 @@ pub struct RegistryRules {
     pub max_clients: usize,
     /// Any number of clients may have one name.
     pub duplicate_cn: bool,
+    /// Clients have files of their own.
+    pub client_files: bool,
     /// How many shards there are.
     pub shards: u16,
 }
@@ -67,29 +86,37 @@ struct Session {
     state: Admission,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 enum Admission {
-    /// Until the holder of the name is gone.
-    Waiting,
-    Granted {
-        slot: u32,
-        client_id: u64,
-    },
+    /// Until its file has been read.
+    Reading,
+    /// Until the holder of the name is gone, or of an address that its file names.
+    Waiting(Arc<ClientProfile>),
+    Granted(Granted),
+}
+
+#[derive(Debug)]
+struct Granted {
+    client_id: u64,
+    holding: Holding,
+    /// Whether it has been told to go.
+    order: HolderOrder,
 }
 
 /// The session that has a name.
 #[derive(Clone, Copy, Debug)]
 struct NameHolder {
     session: SessionAt,
-    order: HolderOrder,
+    /// Who gets it next; it may have gone itself meanwhile.
+    successor: Option<SessionAt>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum HolderOrder {
     Stay,
-    /// Told to go, and told again at that time. The successor may have gone itself meanwhile.
+    /// Told to go, and told again at that time.
     Go {
-        successor: Option<SessionAt>,
+        cause: ReleaseCause,
         repeat_at: Monotonic,
     },
 }
@@ -107,16 +134,24 @@ impl Registry {
     pub fn new(rules: RegistryRules) -> Self {
         Self {
             rules,
-            leases: Leases::new(rules.pool.slots),
+            holdings: Holdings::new(rules.pool),
             sessions: HashMap::new(),
             names: HashMap::new(),
+            claims: HashMap::new(),
             releases: BTreeSet::new(),
-            announcements: Announcements::new(rules.pool, rules.shards),
+            announcements: Announcements::new(rules.shards),
             shards: vec![Shard::default(); usize::from(rules.shards)],
             orders: VecDeque::new(),
             granted: 0,
             next_client_id: 0,
+            handed_down: None,
         }
+    }
+
+    /// Keeps an address of the pool for a client whose file names it: nobody else gets it as long as
+    /// there are others.
+    pub fn reserve(&mut self, address: IpAddr) {
+        self.holdings.reserve(address);
     }
 
     /// Takes what a shard has said. A notice that a later one has overtaken is not heard.
@@ -160,7 +195,7 @@ impl Registry {
             .collect();
         ended.sort_unstable();
         // Those that wait first: none of them is to be granted a place.
-        ended.sort_by_key(|session| self.place_of(*session).is_some());
+        ended.sort_by_key(|session| self.granted_to(*session).is_some());
         for session in ended {
             self.gone(session, now);
         }
@@ -173,13 +208,14 @@ impl Registry {
                 break;
             };
             self.releases.remove(&(at, session));
-            let name = self.sessions.get(&session).map(|held| &held.request.name);
-            if let Some(holder) = name.and_then(|name| self.names.get_mut(name))
-                && let HolderOrder::Go { repeat_at, .. } = &mut holder.order
+            if let Some(granted) = self.granted_to_mut(session)
+                && let HolderOrder::Go { cause, repeat_at } = &mut granted.order
             {
                 *repeat_at = now + REGISTRY_REPEAT;
-                self.releases.insert((*repeat_at, session));
-                self.orders.push_back(Order::Release { to: session });
+                let (to, again) = (session, (*repeat_at, session));
+                let order = Order::Release { to, cause: *cause };
+                self.releases.insert(again);
+                self.orders.push_back(order);
             }
         }
         self.announce(now);
@@ -211,67 +247,97 @@ impl Registry {
         if self.sessions.contains_key(&session) {
             return self.answer_again(session);
         }
+        if self.rules.client_files {
+            self.orders.push_back(read_profile(session, &request));
+            let state = Admission::Reading;
+            self.sessions.insert(session, Session { request, state });
+            return;
+        }
+        let usual = Arc::new(ClientProfile::usual(ROUTES_PER_CLIENT));
+        self.decide(session, request, usual, now);
+    }
+
+    /// What a client's file says, or why there is none for it. It may come twice, or too late.
+    pub fn profile_read(
+        &mut self,
+        session: SessionAt,
+        profile: Result<Arc<ClientProfile>, AdmissionRefusal>,
+        now: Monotonic,
+    ) {
+        let asked = self.sessions.get(&session);
+        if !asked.is_some_and(|asked| matches!(asked.state, Admission::Reading)) {
+            return;
+        }
+        match profile {
+            Err(refusal) => self.refuse(session, refusal),
+            Ok(profile) if profile.access == Access::Disabled => {
+                self.refuse(session, AdmissionRefusal::Disabled);
+            }
+            Ok(profile) => {
+                if let Some(asked) = self.sessions.remove(&session) {
+                    self.decide(session, asked.request, profile, now);
+                }
+            }
+        }
+    }
+
+    /// Grants a session its place, unless it has to wait for somebody or somebody came after it.
+    fn decide(
+        &mut self,
+        session: SessionAt,
+        request: AdmissionRequest,
+        profile: Arc<ClientProfile>,
+        now: Monotonic,
+    ) {
         let holder = self.names.get(&request.name).copied();
         let Some(holder) = holder.filter(|_| !self.rules.duplicate_cn) else {
-            self.grant(session, request, now);
-            return;
+            return self.grant(session, request, profile, now);
         };
-        let (newest, displaced) = match holder.order {
-            HolderOrder::Go {
-                successor: Some(successor),
-                ..
-            } => (successor, Some(successor)),
-            _ => (holder.session, None),
-        };
+        let displaced = holder.successor;
+        let newest = displaced.unwrap_or(holder.session);
         if self.came_after(newest, session, &request) {
             return self.refuse(session, AdmissionRefusal::Replaced);
         }
-        self.succeed(&request.name, session, now);
-        let state = Admission::Waiting;
+        if let Some(holder) = self.names.get_mut(&request.name) {
+            holder.successor = Some(session);
+        }
+        self.tell_to_go(holder.session, ReleaseCause::Name, now);
+        let state = Admission::Waiting(profile);
         self.sessions.insert(session, Session { request, state });
         if let Some(displaced) = displaced {
             self.refuse(displaced, AdmissionRefusal::Replaced);
         }
     }
 
-    /// Makes `successor` the one that waits for `name`, whose holder is told to go unless it has
-    /// been told.
-    fn succeed(&mut self, name: &Text, successor: SessionAt, now: Monotonic) {
-        let Some(holder) = self.names.get_mut(name) else {
-            return;
-        };
-        let repeat_at = match holder.order {
-            HolderOrder::Go { repeat_at, .. } => repeat_at,
-            HolderOrder::Stay => {
-                let repeat_at = now + REGISTRY_REPEAT;
-                self.releases.insert((repeat_at, holder.session));
-                let to = holder.session;
-                self.orders.push_back(Order::Release { to });
-                repeat_at
-            }
-        };
-        holder.order = HolderOrder::Go {
-            successor: Some(successor),
-            repeat_at,
-        };
+    /// Tells a session to let go, unless it has been told.
+    fn tell_to_go(&mut self, session: SessionAt, cause: ReleaseCause, now: Monotonic) {
+        let repeat_at = now + REGISTRY_REPEAT;
+        if let Some(granted) = self.granted_to_mut(session)
+            && granted.order == HolderOrder::Stay
+        {
+            granted.order = HolderOrder::Go { cause, repeat_at };
+            self.releases.insert((repeat_at, session));
+            let to = session;
+            self.orders.push_back(Order::Release { to, cause });
+        }
     }
 
     /// A session asks again: the answer that it has not got, if there is one.
     fn answer_again(&mut self, session: SessionAt) {
-        let Some((slot, client_id)) = self.place_of(session) else {
+        let Some(asked) = self.sessions.get(&session) else {
             return;
         };
-        let name = self.sessions.get(&session).map(|held| &held.request.name);
-        let order = name
-            .and_then(|name| self.names.get(name))
-            .map(|holder| holder.order);
-        self.orders.push_back(match order {
-            Some(HolderOrder::Go { .. }) => Order::Release { to: session },
-            _ => Order::Grant {
-                to: session,
-                client_id,
-                slot,
-                addresses: self.rules.pool.addresses(slot),
+        let to = session;
+        self.orders.push_back(match &asked.state {
+            Admission::Reading => read_profile(session, &asked.request),
+            Admission::Waiting(_) => return,
+            Admission::Granted(granted) => match granted.order {
+                HolderOrder::Go { cause, .. } => Order::Release { to, cause },
+                HolderOrder::Stay => Order::Grant {
+                    to,
+                    client_id: granted.client_id,
+                    place: Arc::clone(&granted.holding.place),
+                },
             },
         });
     }
@@ -282,83 +348,118 @@ impl Registry {
             return;
         };
         match state {
-            Admission::Waiting => {
+            Admission::Reading => {}
+            Admission::Waiting(_) => {
                 if let Some(holder) = self.names.get_mut(&request.name)
-                    && let HolderOrder::Go { successor, .. } = &mut holder.order
-                    && *successor == Some(session)
+                    && holder.successor == Some(session)
                 {
-                    *successor = None;
+                    holder.successor = None;
                 }
             }
-            Admission::Granted { slot, .. } => {
-                self.leases.release(slot);
-                self.granted -= 1;
-                let holder = self.names.remove(&request.name).map(|holder| holder.order);
-                let mut heir = None;
-                if let Some(HolderOrder::Go {
-                    successor,
-                    repeat_at,
-                }) = holder
-                {
-                    self.releases.remove(&(repeat_at, session));
-                    heir = successor;
-                }
-                if self.inherit(heir, now) != Some(slot) {
-                    self.vacate(slot, now);
-                }
+            Admission::Granted(granted) => self.inherit(session, &request.name, granted, now),
+        }
+    }
+
+    /// A client's place is free, for those who waited for it before others.
+    fn inherit(&mut self, session: SessionAt, name: &Text, granted: Granted, now: Monotonic) {
+        let Granted { holding, order, .. } = granted;
+        self.granted -= 1;
+        let shared = self.holdings.release(session, &holding);
+        if let HolderOrder::Go { repeat_at, .. } = order {
+            self.releases.remove(&(repeat_at, session));
+        }
+        self.handed_down = Some(holding.seat);
+        let own = self.names.get(name).is_some_and(|it| it.session == session);
+        let holder = own.then(|| self.names.remove(name)).flatten();
+        let successor = holder.and_then(|holder| holder.successor);
+        if let Some((heir, asked, profile)) = successor.and_then(|heir| self.take_waiting(heir)) {
+            self.grant(heir, asked, profile, now);
+        }
+        for claimant in self.claims.remove(&session).unwrap_or_default() {
+            if let Some((heir, asked, profile)) = self.take_waiting(claimant) {
+                self.decide(heir, asked, profile, now);
+            }
+        }
+        if let Some(seat) = self.handed_down.take() {
+            self.holdings.vacate(seat);
+            self.announcements.change(seat, None);
+            self.announce(now);
+        }
+        for what in self.holdings.steered(&holding) {
+            if self.holdings.is_free(what) {
+                self.orders.push_back(Order::Steer { what, shard: None });
+            }
+        }
+        for (what, other) in shared {
+            if !self.holdings.is_free(what) {
+                let shard = Some(other.shard);
+                self.orders.push_back(Order::Steer { what, shard });
             }
         }
     }
 
-    /// Grants the one that waited for a place; its slot, if there is one and it got one.
-    fn inherit(&mut self, heir: Option<SessionAt>, now: Monotonic) -> Option<u32> {
-        let heir = heir?;
-        let waiting = self.sessions.remove(&heir)?;
-        self.grant(heir, waiting.request, now)
+    /// Takes out one that waits, to decide about it.
+    fn take_waiting(
+        &mut self,
+        session: SessionAt,
+    ) -> Option<(SessionAt, AdmissionRequest, Arc<ClientProfile>)> {
+        let waiting = self.sessions.get(&session)?;
+        let Admission::Waiting(profile) = &waiting.state else {
+            return None;
+        };
+        let profile = Arc::clone(profile);
+        let Session { request, .. } = self.sessions.remove(&session)?;
+        Some((session, request, profile))
     }
 
-    /// Gives a session a place, or turns it away. Returns the slot of its place.
+    /// Gives a session a place, or turns it away; or lets it wait for who has an address that its
+    /// file names.
     fn grant(
         &mut self,
         session: SessionAt,
         request: AdmissionRequest,
+        profile: Arc<ClientProfile>,
         now: Monotonic,
-    ) -> Option<u32> {
-        let slot = match self.place(&request.name) {
-            Ok(slot) => slot,
-            Err(refusal) => {
-                self.refuse(session, refusal);
-                return None;
-            }
+    ) {
+        if let Some(holder) = self.holdings.holder_of(&profile) {
+            self.tell_to_go(holder, ReleaseCause::Address, now);
+            self.holdings.reserve_named(&profile);
+            self.claims.entry(holder).or_default().push(session);
+            let state = Admission::Waiting(profile);
+            self.sessions.insert(session, Session { request, state });
+            return;
+        }
+        let holding = match self.take(session, &request.name, &profile) {
+            Ok(holding) => holding,
+            Err(refusal) => return self.refuse(session, refusal),
         };
         let client_id = self.next_client_id;
         self.next_client_id += 1;
         self.granted += 1;
         if !self.rules.duplicate_cn {
-            let order = HolderOrder::Stay;
-            let holder = NameHolder { session, order };
+            let successor = None;
+            let holder = NameHolder { session, successor };
             self.names.insert(request.name.clone(), holder);
         }
-        let tenant = Tenant {
-            shard: session.shard,
+        for what in self.holdings.steered(&holding) {
+            let shard = Some(session.shard);
+            self.orders.push_back(Order::Steer { what, shard });
+        }
+        let place = Arc::clone(&holding.place);
+        let tenant = tenant(session, client_id, &request, &place);
+        self.announcements.change(holding.seat, Some(tenant));
+        let state = Admission::Granted(Granted {
             client_id,
-            path: request.path,
-        };
-        let state = Admission::Granted { slot, client_id };
-        self.sessions.insert(session, Session { request, state });
-        self.orders.push_back(Order::Steer {
-            slot,
-            shard: Some(tenant.shard),
+            holding,
+            order: HolderOrder::Stay,
         });
-        self.announcements.change(slot, Some(tenant));
+        self.sessions.insert(session, Session { request, state });
         self.announce(now);
         self.orders.push_back(Order::Grant {
             to: session,
             client_id,
-            slot,
-            addresses: self.rules.pool.addresses(slot),
+            place,
         });
-        Some(slot)
     }
 
     /// A client's packets are told apart by their path, which every shard has to know. Announced as
@@ -367,24 +468,14 @@ impl Registry {
         let Some(Session { request, state }) = self.sessions.get_mut(&session) else {
             return;
         };
-        let Admission::Granted { slot, client_id } = *state else {
+        let Admission::Granted(granted) = state else {
             return;
         };
         request.path.numbering = Numbering::FourTuple;
-        let tenant = Tenant {
-            shard: session.shard,
-            client_id,
-            path: request.path,
-        };
-        self.announcements.change(slot, Some(tenant));
+        let Holding { place, seat, .. } = &granted.holding;
+        let tenant = tenant(session, granted.client_id, request, place);
+        self.announcements.change(*seat, Some(tenant));
         self.announce(now);
-    }
-
-    /// Nobody has the addresses of a slot.
-    fn vacate(&mut self, slot: u32, now: Monotonic) {
-        self.announcements.change(slot, None);
-        self.announce(now);
-        self.orders.push_back(Order::Steer { slot, shard: None });
     }
 
     /// Tells each shard what it may be told now.
@@ -407,22 +498,56 @@ impl Registry {
         self.orders.push_back(Order::Refuse { to, refusal });
     }
 
-    fn place(&mut self, name: &Text) -> Result<u32, AdmissionRefusal> {
+    /// Takes what a client is to have. Networks that were behind others are behind it from now on.
+    fn take(
+        &mut self,
+        session: SessionAt,
+        name: &Text,
+        profile: &ClientProfile,
+    ) -> Result<Holding, AdmissionRefusal> {
         let max = self.rules.max_clients;
         if self.granted >= max {
             return Err(AdmissionRefusal::MaxClients { max });
         }
         // Under duplicate-cn a name says nothing about who it is.
         let name = (!self.rules.duplicate_cn).then_some(name);
-        self.leases
-            .take(name)
-            .ok_or(AdmissionRefusal::PoolExhausted)
+        let (addresses, slots) = self.holdings.take_addresses(session, name, profile)?;
+        let seat = self.handed_down.take();
+        let seat = seat.unwrap_or_else(|| self.holdings.take_seat());
+        let mut holding = Holding::new(addresses, slots, seat, profile);
+        for (former, network) in self.holdings.route(session, &mut holding, profile) {
+            self.dispossess(former, network);
+        }
+        Ok(holding)
     }
 
-    fn place_of(&self, session: SessionAt) -> Option<(u32, u64)> {
-        match self.sessions.get(&session)?.state {
-            Admission::Granted { slot, client_id } => Some((slot, client_id)),
-            Admission::Waiting => None,
+    /// A network leads to somebody else. Its change is announced before that one's: who never hears
+    /// of the other still hears that it is no longer here.
+    fn dispossess(&mut self, session: SessionAt, network: IpNet) {
+        let Some(Session { request, state }) = self.sessions.get_mut(&session) else {
+            return;
+        };
+        let Admission::Granted(granted) = state else {
+            return;
+        };
+        let place = Arc::make_mut(&mut granted.holding.place);
+        place.networks.retain(|own| *own != network);
+        let tenant = tenant(session, granted.client_id, request, place);
+        self.announcements
+            .change(granted.holding.seat, Some(tenant));
+    }
+
+    fn granted_to(&self, session: SessionAt) -> Option<&Granted> {
+        match &self.sessions.get(&session)?.state {
+            Admission::Granted(granted) => Some(granted),
+            Admission::Reading | Admission::Waiting(_) => None,
+        }
+    }
+
+    fn granted_to_mut(&mut self, session: SessionAt) -> Option<&mut Granted> {
+        match &mut self.sessions.get_mut(&session)?.state {
+            Admission::Granted(granted) => Some(granted),
+            Admission::Reading | Admission::Waiting(_) => None,
         }
     }
 
@@ -432,6 +557,22 @@ impl Registry {
             .get(&known)
             .is_some_and(|held| (held.request.since, known) > (request.since, asks))
     }
+}
+
+fn read_profile(of: SessionAt, request: &AdmissionRequest) -> Order {
+    let client = ClientTag::named(request.path.path.remote, request.name.clone());
+    Order::ReadProfile { of, client }
+}
+
+fn tenant(at: SessionAt, client_id: u64, request: &AdmissionRequest, place: &Place) -> Arc<Tenant> {
+    Arc::new(Tenant {
+        shard: at.shard,
+        session: at.session,
+        client_id,
+        path: request.path,
+        addresses: place.addresses,
+        networks: place.networks.clone(),
+    })
 }
 
 #[cfg(test)]

@@ -9,11 +9,12 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::bus::Bus;
 use super::client::{Client, Ending, Errand};
+use super::client_files::{ProfileAnswer, Profiles};
 use super::counters::Counters;
 use super::event::{NodeEvent, StopSignal, TunnelEvent};
 use super::log::Log;
 use super::message::{Instruction, Report};
-use super::registry::{Order, Registry};
+use super::registry::{Order, Registry, Steered};
 use super::reporting::Reporting;
 use super::start::StartError;
 use crate::limits::INSTRUCTIONS_WAITING;
@@ -25,6 +26,8 @@ pub struct Node {
     bus: Bus,
     log: Log,
     registry: Registry,
+    /// For a server whose clients have files of their own.
+    profiles: Option<Profiles>,
     /// Where the kernel brings inner packets by a program of ours.
     tun_steering: Option<TunSteering>,
     /// Before the shards, as fields are dropped in their order: a shard's last report then waits
@@ -41,6 +44,7 @@ pub struct Node {
 /// What a start puts together, beside bus and log.
 pub(super) struct Assembled {
     pub(super) registry: Registry,
+    pub(super) profiles: Option<Profiles>,
     pub(super) tun_steering: Option<TunSteering>,
     pub(super) shards: Vec<ShardHandle>,
     pub(super) reports: Receiver<Report>,
@@ -69,6 +73,7 @@ impl Node {
     pub(super) fn new(bus: Bus, log: Log, assembled: Assembled) -> Self {
         let Assembled {
             registry,
+            profiles,
             tun_steering,
             shards,
             reports,
@@ -81,6 +86,7 @@ impl Node {
             bus,
             log,
             registry,
+            profiles,
             tun_steering,
             shards,
             reports,
@@ -143,6 +149,7 @@ impl Node {
                 self.registry.hear(notice, Now::read().monotonic);
                 self.carry_out_orders();
             }
+            Report::Profile(answer) => self.profile_read(*answer),
             Report::Status { shard, answer } => self.reporting.answered(shard, *answer),
             Report::Asked { asker } => self.reporting.want(asker),
             Report::Dialed { attempt, event } => {
@@ -198,25 +205,54 @@ impl Node {
     /// Carries out what the registry wants, in its order: see [`Order`].
     fn carry_out_orders(&mut self) {
         while let Some(order) = self.registry.poll_order() {
-            if let Order::Steer { slot, shard } = order {
-                self.steer(slot, shard);
-            } else if let Some((shard, instruction)) = Instruction::of(order)
-                && let Some(shard) = self.shards.get_mut(usize::from(shard))
-            {
-                shard.offer(instruction);
+            match order {
+                Order::Steer { what, shard } => self.steer(what, shard),
+                Order::ReadProfile { of, client } => {
+                    if let Some(profiles) = &mut self.profiles {
+                        profiles.ask(of, client);
+                    }
+                }
+                order => {
+                    if let Some((shard, instruction)) = Instruction::of(order)
+                        && let Some(shard) = self.shards.get_mut(usize::from(shard))
+                    {
+                        shard.offer(instruction);
+                    }
+                }
             }
         }
     }
 
-    /// Has the kernel bring inner packets of a slot to a shard. Should it take no more orders, what it
+    /// A client's file has been read.
+    fn profile_read(&mut self, answer: ProfileAnswer) {
+        let ProfileAnswer {
+            of,
+            client,
+            told,
+            profile,
+        } = answer;
+        if let Some(profiles) = &mut self.profiles {
+            profiles.answered(of);
+        }
+        for event in told {
+            self.publish(NodeEvent::client(client.clone(), event));
+        }
+        let now = Now::read().monotonic;
+        self.registry.profile_read(of, profile, now);
+        self.carry_out_orders();
+    }
+
+    /// Has the kernel bring inner packets to a shard. Should it take no more orders, what it
     /// does becomes a bad hint: the shards hand on what comes to the wrong one.
-    fn steer(&mut self, slot: u32, shard: Option<u16>) {
+    fn steer(&mut self, what: Steered, shard: Option<u16>) {
         let Some(steering) = &self.tun_steering else {
             return;
         };
-        let steered = match shard {
-            Some(shard) => steering.assign_slot(slot, shard),
-            None => steering.clear_slot(slot),
+        let steered = match (what, shard) {
+            (Steered::Slot(slot), Some(shard)) => steering.assign_slot(slot, shard),
+            (Steered::Slot(slot), None) => steering.clear_slot(slot),
+            (Steered::Network(network), Some(shard)) => steering.add_prefix(network, shard),
+            (Steered::Network(network), None) => steering.remove_prefix(network),
         };
         if let Err(error) = steered {
             self.tun_steering = None;

@@ -10,6 +10,7 @@
 mod client;
 mod node;
 mod offloads;
+mod profile;
 mod shards;
 mod tunnel;
 
@@ -28,6 +29,9 @@ pub use node::{
     ReplayWindow, TlsSettings, WrappingSettings,
 };
 pub use offloads::{OffloadName, Offloads, OffloadsInUse};
+pub use profile::{
+    Access, ClientFiles, ClientProfile, ProfileBasis, ProfileRead, ProfileReader, Withheld,
+};
 pub use shards::{CoreList, ShardSettings, SteeringChoice, usable_cores};
 pub use tunnel::{
     AuthToken, Bypass, DefaultRoute, Destination, OptionFault, PushRefused, Pushed, Redirect,
@@ -69,6 +73,10 @@ pub struct Settings {
     pub contact: ContactLimits,
     /// What clients are told when the server stops.
     pub explicit_exit: ExplicitExit,
+    /// The files of single clients, if there are some.
+    pub client_files: Option<ClientFiles>,
+    /// Routes of this machine into the tunnel, in order.
+    pub routes: Vec<TunnelRoute>,
     /// The status file, if one is asked for.
     pub status: Option<StatusSettings>,
 }

@@ -3,6 +3,7 @@
 
 mod client;
 mod offloads;
+mod routes;
 mod rules;
 mod shards;
 mod sockets;
@@ -20,6 +21,7 @@ use crossbeam::channel;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::bus::Bus;
+use super::client_files::Profiles;
 use super::control_socket::{ControlSocket, ControlSocketError};
 use super::event::{Direction, NodeEvent, SteeredBy, Text};
 use super::log::{Log, LogOptions, LogTarget};
@@ -175,6 +177,7 @@ impl Starting {
         let v4 = network.v4.map(|v4| (v4.server, v4.network.prefix_len()));
         let v6 = network.v6.map(|v6| (v6.server, v6.network.prefix_len()));
         let queues = self.open_tun(&settings.node, wanted, v4, v6)?;
+        self.set_routes(&settings.routes, queues.first().map_or("", Tun::name));
         let offloads = self.settle_offloads(wanted, &sockets, &queues);
         let pool = settings.network.pool();
         let tun_steering = self.steer_tun(settings, confinement.is_some(), &queues, pool);
@@ -211,13 +214,17 @@ impl Starting {
             pool,
             max_clients: settings.max_clients as usize,
             duplicate_cn: settings.duplicate_cn,
+            client_files: settings.client_files.is_some(),
             shards: shards.len() as u16,
         });
         shards::wait_until_ready(&reports, shards.len(), |event| self.publish(event))?;
         let steered = std::mem::take(&mut self.steered);
         let reporting = reporting.start(shards.len(), steered, &reporter);
+        let profiles = settings.client_files.clone();
+        let profiles = profiles.map(|files| Profiles::start(files, reporter.clone()));
         Ok(Assembled {
             registry,
+            profiles: profiles.transpose().map_err(StartError::Thread)?,
             tun_steering,
             shards,
             reports,

@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek as _, Write as _};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -63,10 +63,19 @@ pub struct ClientStatus {
 /// One address or network that leads to a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RouteStatus {
-    /// A single address is a network of full length.
-    pub destination: IpNet,
+    /// Which one.
+    pub destination: RouteDestination,
     /// When it was last used, in Unix seconds.
     pub last_reference: u64,
+}
+
+/// What leads to a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RouteDestination {
+    /// An address of its own.
+    Address(IpAddr),
+    /// A network behind it.
+    Network(IpNet),
 }
 
 /// The format. Names are OpenVPN's numbers.
@@ -304,12 +313,10 @@ fn route_cells(client: &ClientStatus, route: &RouteStatus, zone: &TimeZone) -> [
         destination,
         last_reference,
     } = route;
-    let single = destination.prefix_len() == destination.max_prefix_len();
     [
-        if single {
-            destination.addr().to_string()
-        } else {
-            destination.to_string()
+        match destination {
+            RouteDestination::Address(address) => address.to_string(),
+            RouteDestination::Network(network) => network.to_string(),
         },
         or_undef(client.common_name.as_ref()).to_string(),
         RealAddress(client.address).to_string(),
@@ -360,8 +367,10 @@ mod tests {
     use std::fs;
 
     fn route(destination: &str, last_reference: u64) -> RouteStatus {
+        let address = destination.parse().map(RouteDestination::Address);
+        let network = || RouteDestination::Network(destination.parse().unwrap());
         RouteStatus {
-            destination: destination.parse().unwrap(),
+            destination: address.unwrap_or_else(|_| network()),
             last_reference,
         }
     }
@@ -383,8 +392,9 @@ mod tests {
                 peer_id: PeerId::new(0).unwrap(),
                 cipher: "AES-256-GCM".into(),
                 routes: vec![
-                    route("10.8.0.2/32", 1_795_309_235),
+                    route("10.8.0.2", 1_795_309_235),
                     route("192.168.50.0/24", 1_795_309_229),
+                    route("192.168.60.7/32", 1_795_309_229),
                 ],
             }],
             longest_queue: 1,
@@ -403,6 +413,7 @@ mod tests {
              Virtual Address,Common Name,Real Address,Last Ref\n\
              10.8.0.2,cli,10.77.0.2:53746,2026-11-22 01:00:35\n\
              192.168.50.0/24,cli,10.77.0.2:53746,2026-11-22 01:00:29\n\
+             192.168.60.7/32,cli,10.77.0.2:53746,2026-11-22 01:00:29\n\
              GLOBAL STATS\n\
              Max bcast/mcast queue length,1\n\
              END\n"
@@ -416,6 +427,7 @@ CLIENT_LIST,cli,10.77.0.2:53746,10.8.0.2,fd00:8::2,2572,2508,2026-11-22 01:00:29
 HEADER,ROUTING_TABLE,Virtual Address,Common Name,Real Address,Last Ref,Last Ref (time_t)
 ROUTING_TABLE,10.8.0.2,cli,10.77.0.2:53746,2026-11-22 01:00:35,1795309235
 ROUTING_TABLE,192.168.50.0/24,cli,10.77.0.2:53746,2026-11-22 01:00:29,1795309229
+ROUTING_TABLE,192.168.60.7/32,cli,10.77.0.2:53746,2026-11-22 01:00:29,1795309229
 GLOBAL_STATS,Max bcast/mcast queue length,1
 GLOBAL_STATS,dco_enabled,0
 END
@@ -457,7 +469,7 @@ END
         let mut snapshot = snapshot();
         snapshot.clients[0].common_name = Some("x\nEND".into());
         let text = snapshot.text(StatusFormat::V1, &TimeZone::UTC);
-        assert_eq!(text.lines().count(), 11);
+        assert_eq!(text.lines().count(), 12);
         assert!(text.contains("\nx_END,10.77.0.2:53746,"));
     }
 

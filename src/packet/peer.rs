@@ -60,6 +60,11 @@ impl Peer {
         }
     }
 
+    /// The inner networks that lead to it.
+    pub fn prefixes(&self) -> &[IpNet] {
+        &self.prefixes
+    }
+
     /// The way of its datagrams.
     pub const fn path(&self) -> &Path {
         &self.path

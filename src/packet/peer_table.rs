@@ -158,19 +158,45 @@ impl PeerTable {
         }
     }
 
-    /// Routes an inner network to the peer.
+    /// Routes an inner network to the peer, and to no other any more.
     ///
     /// # Errors
     /// [`RoutesFull`] when the bound on prefixes is reached.
     pub fn add_prefix(&mut self, index: PeerIndex, prefix: IpNet) -> Result<(), RoutesFull> {
-        if self.peer(index).is_none() {
+        let former = self.routes.owner_of_prefix(prefix);
+        if self.peer(index).is_none() || former == Some(index) {
             return Ok(());
         }
         self.routes.add_prefix(prefix, index)?;
+        self.forget_prefix(former, prefix);
         if let Some(peer) = self.peer_mut(index) {
             peer.prefixes.push(prefix);
         }
         Ok(())
+    }
+
+    /// Routes these inner networks and no others to the peer.
+    ///
+    /// # Errors
+    /// [`RoutesFull`] when the bound on prefixes is reached; those before are routed.
+    pub fn set_prefixes(&mut self, index: PeerIndex, prefixes: &[IpNet]) -> Result<(), RoutesFull> {
+        let former = self.peer(index).map(|peer| peer.prefixes.clone());
+        let former = former.into_iter().flatten();
+        for prefix in former.filter(|former| !prefixes.contains(former)) {
+            self.routes.remove_prefix(prefix, index);
+            self.forget_prefix(Some(index), prefix);
+        }
+        prefixes
+            .iter()
+            .try_for_each(|prefix| self.add_prefix(index, *prefix))
+    }
+
+    /// Routes an inner network to no peer of this table any more.
+    pub fn remove_prefix(&mut self, prefix: IpNet) {
+        if let Some(owner) = self.routes.owner_of_prefix(prefix) {
+            self.routes.remove_prefix(prefix, owner);
+            self.forget_prefix(Some(owner), prefix);
+        }
     }
 
     /// Notes that a packet with the peer's id was authenticated: its path leads to it no longer.
@@ -250,6 +276,12 @@ impl PeerTable {
             self.dialed.resize(socket + 1, None);
         }
         self.dialed[socket] = Some(index);
+    }
+
+    fn forget_prefix(&mut self, of: Option<PeerIndex>, prefix: IpNet) {
+        if let Some(peer) = of.and_then(|index| self.peer_mut(index)) {
+            peer.prefixes.retain(|own| *own != prefix);
+        }
     }
 
     fn forget_path(&mut self, path: &Path, index: PeerIndex) {
@@ -446,6 +478,42 @@ mod tests {
             }),
             None
         );
+    }
+
+    #[test]
+    fn a_network_leads_to_who_was_given_it_last_and_to_nobody_after_it_is_taken() {
+        let mut table = table(2);
+        let [old, new] = [1, 2].map(|port| {
+            table
+                .insert(new_peer(port, Numbering::PeerId), START)
+                .unwrap()
+        });
+        let network: IpNet = "10.66.0.0/16".parse().unwrap();
+        let inside = "10.66.1.1".parse().unwrap();
+        for index in [old, old, new] {
+            table.add_prefix(index, network).unwrap();
+            assert_eq!(owner_of(&table, inside), Some(index));
+        }
+        let prefixes = |table: &PeerTable, index| table.peer(index).unwrap().prefixes().to_vec();
+        assert_eq!(prefixes(&table, old), []);
+        assert_eq!(prefixes(&table, new), [network]);
+        table.remove(old, START);
+        assert_eq!(owner_of(&table, inside), Some(new));
+        table.remove_prefix(network);
+        assert_eq!(owner_of(&table, inside), None);
+        assert_eq!(prefixes(&table, new), []);
+        table.remove_prefix(network);
+
+        let others: Vec<IpNet> = vec![
+            "10.67.0.0/16".parse().unwrap(),
+            "fd67::/32".parse().unwrap(),
+        ];
+        table.set_prefixes(new, &[network, others[0]]).unwrap();
+        assert_eq!(prefixes(&table, new), [network, others[0]]);
+        table.set_prefixes(new, &others).unwrap();
+        assert_eq!(prefixes(&table, new), others);
+        assert_eq!(owner_of(&table, inside), None);
+        assert_eq!(owner_of(&table, "fd67::1".parse().unwrap()), Some(new));
     }
 
     #[test]

@@ -81,6 +81,14 @@ impl<T: Copy + Eq> Routes<T> {
         };
     }
 
+    /// Whom a prefix leads to; its own entry, not one of a longer or shorter prefix.
+    pub(super) fn owner_of_prefix(&self, prefix: IpNet) -> Option<T> {
+        match prefix.trunc() {
+            IpNet::V4(prefix) => self.prefixes_v4.get(&prefix).copied(),
+            IpNet::V6(prefix) => self.prefixes_v6.get(&prefix).copied(),
+        }
+    }
+
     /// Routes a prefix to `owner`, in place of whoever had it. Host bits are ignored.
     ///
     /// # Errors

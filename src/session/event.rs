@@ -1,6 +1,7 @@
 //! What goes into a session and comes out of it, besides datagrams.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use crate::crypto::tls::{Negotiated, PeerCertificate, TlsError};
 use crate::crypto::{DataKeys, WrapError};
@@ -81,6 +82,8 @@ pub struct Grant {
     pub v4: Option<V4Grant>,
     /// Its IPv6 address, if it gets one.
     pub v6: Option<V6Grant>,
+    /// Options in place of those that every client is sent, if it is sent others.
+    pub push: Option<Arc<[String]>>,
 }
 
 /// An IPv4 address in the tunnel's network.

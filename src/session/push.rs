@@ -16,7 +16,10 @@ pub(super) fn reply(
     capabilities: &Capabilities,
     grant: &Grant,
 ) -> Result<PushReply, PushError> {
-    let mut options = settings.push.clone();
+    let mut options = match &grant.push {
+        Some(own) => own.to_vec(),
+        None => settings.push.clone(),
+    };
     if let Some(v6) = grant.v6 {
         options.push(format!(
             "ifconfig-ipv6 {}/{} {}",

@@ -86,8 +86,19 @@ impl Session {
         self.drive(now, random);
     }
 
+    /// Turns such a client away for good: it is told that its login failed.
+    pub fn reject(&mut self, now: Now, random: &mut dyn Random, reason: &'static str) {
+        if matches!(self.phase, Phase::Admitting(_)) {
+            self.tell_verdict(AUTH_FAILED.to_owned(), LeaveReason::Refused(reason));
+            self.drive(now, random);
+        }
+    }
+
     fn turn_away(&mut self, reason: &str, leave: LeaveReason) {
-        let message = format!("AUTH_FAILED,{reason}");
+        self.tell_verdict(format!("{AUTH_FAILED},{reason}"), leave);
+    }
+
+    fn tell_verdict(&mut self, message: String, leave: LeaveReason) {
         let verdict = Verdict::Refused(leave);
         self.phase = Phase::Answering(Answer {
             messages: vec![message],
@@ -265,6 +276,9 @@ impl PeerIdentity {
         })
     }
 }
+
+/// How a client is told that it may not come in.
+const AUTH_FAILED: &str = "AUTH_FAILED";
 
 /// Seconds after which a client that found no place may try again.
 const REFUSED_BACKOFF: u32 = 10;

@@ -283,6 +283,7 @@ fn grant() -> Grant {
             netmask,
         }),
         v6: None,
+        push: None,
     }
 }
 

@@ -52,6 +52,7 @@ mod command_line;
 mod confined;
 mod crowd;
 mod every_shard;
+mod inner_networks;
 mod lifecycle;
 mod machine;
 mod matrix;

@@ -73,6 +73,43 @@ impl Topology {
         }
     }
 
+    /// A network behind client `index`, which forwards to it: 10.91.<i>.0/24 and fd91:<i>::/64, with
+    /// one host, which has the client for everything else.
+    pub(crate) fn branch(&self, index: usize) -> Namespace {
+        let client = &self.clients[index];
+        for key in ["net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"] {
+            client.run("sysctl", &["-q", "-w", &format!("{key}=1")]);
+        }
+        let host = Namespace::new(format!("{}b", client.name()));
+        join(client, "branch", &host, "branch");
+        let addresses = |last: u8| {
+            [
+                format!("10.91.{index}.{last}/24"),
+                format!("fd91:{index}::{last}/64"),
+            ]
+        };
+        for (namespace, last) in [(client, 1), (&host, 2)] {
+            let [v4, v6] = addresses(last);
+            namespace.addresses("branch", &[&v4, &v6]);
+        }
+        host.ip(&[
+            "route",
+            "add",
+            "default",
+            "via",
+            &format!("10.91.{index}.1"),
+        ]);
+        host.ip(&[
+            "-6",
+            "route",
+            "add",
+            "default",
+            "via",
+            &format!("fd91:{index}::1"),
+        ]);
+        host
+    }
+
     /// The directory of the test's files, removed with the topology.
     pub(crate) fn directory(&self) -> &Path {
         self.directory.path()
@@ -197,6 +234,14 @@ pub(crate) fn server_v6(index: usize) -> IpAddr {
         .parse::<Ipv6Addr>()
         .map(IpAddr::V6)
         .unwrap()
+}
+
+/// The addresses of the host in the network behind client `index`.
+pub(crate) fn branch_host(index: usize) -> [IpAddr; 2] {
+    [
+        format!("10.91.{index}.2").parse().unwrap(),
+        format!("fd91:{index}::2").parse().unwrap(),
+    ]
 }
 
 /// The host behind the server.

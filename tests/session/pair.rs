@@ -325,6 +325,7 @@ pub(crate) fn grant() -> Grant {
             netmask: Ipv4Addr::new(255, 255, 255, 0),
         }),
         v6: None,
+        push: None,
     }
 }
 

@@ -494,6 +494,7 @@ fn grant() -> Grant {
             netmask: Ipv4Addr::new(255, 255, 255, 0),
         }),
         v6: None,
+        push: None,
     }
 }
 

@@ -1,6 +1,10 @@
 //! Who may connect: passwords, tokens, files of single clients.
 
-use crate::config::directive::{Directive, MANY};
+use super::values::number;
+use crate::config::directive::{Directive, MANY, Refusal};
+use crate::config::draft::{Draft, Written};
+use crate::config::lexer::Line;
+use crate::limits::INNER_PREFIXES_MAX;
 
 pub(super) const ROWS: &[Directive] = &[
     Directive::later(
@@ -52,28 +56,28 @@ pub(super) const ROWS: &[Directive] = &[
     )
     .or_block()
     .of_servers(),
-    Directive::later(
+    Directive::served(
         "client-config-dir",
         "DIRECTORY",
         (1, 1),
         "a file of options for each client",
-        "remove the line if the directory is empty; its options would be lost",
+        client_config_dir,
     )
     .of_servers(),
-    Directive::later(
+    Directive::served(
         "ccd-exclusive",
         "",
         (0, 0),
-        "refuse clients without a file",
-        "without it more clients would be let in, so ringway does not start",
+        "refuse clients without a file of their own",
+        ccd_exclusive,
     )
     .of_servers(),
-    Directive::later(
+    Directive::served(
         "max-routes-per-client",
         "N",
         (1, 1),
-        "routes behind one client",
-        "remove the line",
+        "addresses and networks that lead to one client at most",
+        max_routes_per_client,
     )
     .of_servers(),
     Directive::later(
@@ -135,5 +139,27 @@ pub(super) const ROWS: &[Directive] = &[
     .of_servers(),
 ];
 
+fn client_config_dir(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    let directory = line.argument(0).unwrap_or_default().to_owned();
+    draft.network.client_files = Written::new(directory, line);
+    Ok(())
+}
+
+fn ccd_exclusive(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    draft.network.files_exclusive = Written::new((), line);
+    Ok(())
+}
+
+fn max_routes_per_client(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    draft.network.routes_per_client = routes_per_client(line)?;
+    Ok(())
+}
+
+/// The number of a `max-routes-per-client` line.
+pub(in crate::config) fn routes_per_client(line: &Line) -> Result<u32, Refusal> {
+    number(line, 0, 1..=ROUTES_PER_CLIENT_MAX)
+}
+
+const ROUTES_PER_CLIENT_MAX: u32 = INNER_PREFIXES_MAX as u32;
 const PASSWORDS: &str = "remove the line; clients are known by their certificates";
 const ONE_CLIENT: &str = "it belongs to the file of one client (client-config-dir)";

@@ -20,6 +20,9 @@ mod tls;
 mod transport;
 mod values;
 
+pub(super) use access::routes_per_client;
+pub(super) use push::pushed_option;
+
 use super::directive::Directive;
 
 /// Directives that belong together.

@@ -74,12 +74,20 @@ pub(super) const ROWS: &[Directive] = &[
 ];
 
 fn push(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
-    let option = line.argument(0).unwrap_or_default().trim();
+    match pushed_option(line.argument(0).unwrap_or_default())? {
+        Some(option) => draft.push.extend(Written::new(option.to_owned(), line)),
+        None => draft.warn(line, "an empty option is not sent"),
+    }
+    Ok(())
+}
+
+/// What stands in a `push` line, if it may be sent; `None` for an empty option.
+pub(in crate::config) fn pushed_option(written: &str) -> Result<Option<&str>, Refusal> {
+    let option = written.trim();
     let mut words = option.split_whitespace();
     let name = words.next().unwrap_or_default();
     if name.is_empty() {
-        draft.warn(line, "an empty option is not sent");
-        return Ok(());
+        return Ok(None);
     }
     if option.contains(',') || option.chars().any(char::is_control) {
         return Err(Refusal::because(
@@ -91,30 +99,23 @@ fn push(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
         return Err(Refusal::because(why));
     }
     match (name, words.next()) {
-        ("comp-lzo" | "compress", _) => {
-            return Err(Refusal::because(
-                "it adds a byte to every packet of the client, which ringway does not expect yet",
-            )
-            .instead("remove the line; clients do not need it"));
-        }
-        ("topology", Some("net30" | "p2p")) => {
-            return Err(
-                Refusal::because("addresses are given out for `topology subnet`")
-                    .instead("remove the line"),
-            );
-        }
+        ("comp-lzo" | "compress", _) => Err(Refusal::because(
+            "it adds a byte to every packet of the client, which ringway does not expect yet",
+        )
+        .instead("remove the line; clients do not need it")),
+        ("topology", Some("net30" | "p2p")) => Err(Refusal::because(
+            "addresses are given out for `topology subnet`",
+        )
+        .instead("remove the line")),
         (
             "ifconfig" | "peer-id" | "cipher" | "protocol-flags" | "key-derivation" | "auth-token",
             _,
-        ) => {
-            return Err(
-                Refusal::because(format!("ringway decides `{name}` for each client"))
-                    .instead("remove the line"),
-            );
-        }
-        _ => draft.push.extend(Written::new(option.to_owned(), line)),
+        ) => Err(
+            Refusal::because(format!("ringway decides `{name}` for each client"))
+                .instead("remove the line"),
+        ),
+        _ => Ok(Some(option)),
     }
-    Ok(())
 }
 
 /// What a client takes for one option. Wire: wire.md section 10.

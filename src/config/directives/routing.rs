@@ -4,6 +4,7 @@ use super::client;
 use crate::config::directive::{Directive, MANY, Refusal, Support};
 use crate::config::draft::Draft;
 use crate::config::lexer::Line;
+use crate::config::settings::{Destination, RouteLine, RouteTarget, TunnelOption, Via};
 
 pub(super) const ROWS: &[Directive] = &[
     Directive::served(
@@ -14,20 +15,20 @@ pub(super) const ROWS: &[Directive] = &[
         client_to_client,
     )
     .of_servers(),
-    Directive::later(
+    Directive::served(
         "route",
         "NETWORK [NETMASK [GATEWAY [METRIC]]]",
         (1, 4),
-        "a route of the server into the tunnel",
-        "set it with `ip route add NETWORK dev TUN` after the start",
+        "a route of this machine into the tunnel",
+        route,
     )
     .on_client(Support::Served(client::tunnel)),
-    Directive::later(
+    Directive::served(
         "route-ipv6",
         "NETWORK/BITS [GATEWAY [METRIC]]",
         (1, 3),
-        "an IPv6 route of the server into the tunnel",
-        "set it with `ip -6 route add NETWORK dev TUN` after the start",
+        "an IPv6 route of this machine into the tunnel",
+        route,
     )
     .on_client(Support::Served(client::tunnel)),
     Directive::later(
@@ -45,12 +46,12 @@ pub(super) const ROWS: &[Directive] = &[
         "gateway of `route-ipv6`",
         "remove the line",
     ),
-    Directive::later(
+    Directive::served(
         "route-metric",
         "N",
         (1, 1),
-        "metric of `route`",
-        "remove the line",
+        "metric of routes that have none of their own",
+        route_metric,
     )
     .on_client(Support::Served(client::tunnel)),
     Directive::later(
@@ -159,6 +160,41 @@ pub(super) const ROWS: &[Directive] = &[
         "write `dhcp-option DNS ADDRESS` and `dhcp-option DOMAIN NAME`",
     )),
 ];
+
+fn route(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    let Some(TunnelOption::Route(route)) = client::option(line)? else {
+        return Err(Refusal::because("it is no route"));
+    };
+    let (word, why) = match route {
+        RouteLine {
+            target: RouteTarget::Known(Destination::Network(_)),
+            via: Via::Tunnel | Via::Gateway(_),
+            ..
+        } => {
+            draft.network.routes.push(route);
+            return Ok(());
+        }
+        RouteLine {
+            via: Via::Machine, ..
+        } => ("net_gateway", "does not lead into the tunnel"),
+        RouteLine {
+            target: RouteTarget::TunnelGateway,
+            ..
+        } => ("vpn_gateway", "is in the tunnel already"),
+        RouteLine { .. } => (
+            "remote_host",
+            "is a client's server, and this is one itself",
+        ),
+    };
+    Err(Refusal::because(format!("`{word}` {why}")))
+}
+
+fn route_metric(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    if let Some(TunnelOption::RouteMetric(metric)) = client::option(line)? {
+        draft.network.route_metric = Some(metric);
+    }
+    Ok(())
+}
 
 fn client_to_client(draft: &mut Draft, _: &Line) -> Result<(), Refusal> {
     draft.network.client_to_client = true;

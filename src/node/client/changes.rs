@@ -18,7 +18,7 @@ use crate::node::settings::V4Address;
 
 /// One change, with all that is needed to undo it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Change {
+pub(in crate::node) enum Change {
     /// An address of the device.
     Address(AddressMessage, IpNet),
     /// A route of ours.
@@ -29,7 +29,7 @@ pub(super) enum Change {
 
 /// Where a route of ours leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Leads {
+pub(in crate::node) enum Leads {
     /// Into a device.
     Into(u32),
     /// To a gateway, by the device if it is known.
@@ -40,7 +40,7 @@ pub(super) enum Leads {
 
 impl Change {
     /// The IPv4 address of a device.
-    pub(super) fn v4_address(device: u32, address: V4Address) -> Self {
+    pub(in crate::node) fn v4_address(device: u32, address: V4Address) -> Self {
         let (local, other, bits) = match address {
             V4Address::Subnet { address, .. } => {
                 (address.addr(), address.addr(), address.prefix_len())
@@ -62,7 +62,7 @@ impl Change {
     }
 
     /// The IPv6 address of a device. Nobody else can have it: the server gives addresses out.
-    pub(super) fn v6_address(device: u32, address: ipnet::Ipv6Net) -> Self {
+    pub(in crate::node) fn v6_address(device: u32, address: ipnet::Ipv6Net) -> Self {
         let attributes = vec![AddressAttribute::Address(address.addr().into())];
         Self::address(
             device,
@@ -89,7 +89,7 @@ impl Change {
     }
 
     /// A route of ours.
-    pub(super) fn route(destination: IpNet, leads: Leads, metric: Option<u32>) -> Self {
+    pub(in crate::node) fn route(destination: IpNet, leads: Leads, metric: Option<u32>) -> Self {
         let mut message = RouteMessage::default();
         let header = &mut message.header;
         header.address_family = family_of(destination.addr()).0;
@@ -127,7 +127,7 @@ impl Change {
     }
 
     /// The machine's own default route.
-    pub(super) fn displaced(mut route: RouteMessage) -> Self {
+    pub(in crate::node) fn displaced(mut route: RouteMessage) -> Self {
         // What the kernel only tells.
         route.attributes.retain(|attribute| {
             matches!(
@@ -150,7 +150,7 @@ impl Change {
     ///
     /// # Errors
     /// What the kernel said.
-    pub(super) fn make(&self, netlink: &mut Netlink) -> io::Result<()> {
+    pub(in crate::node) fn make(&self, netlink: &mut Netlink) -> io::Result<()> {
         match self {
             Self::Address(address, _) => netlink.add_address(address.clone()),
             Self::Route(route, _) => netlink.add_route(route.clone()),
@@ -162,7 +162,7 @@ impl Change {
     ///
     /// # Errors
     /// What the kernel said.
-    pub(super) fn undo(&self, netlink: &mut Netlink) -> io::Result<()> {
+    pub(in crate::node) fn undo(&self, netlink: &mut Netlink) -> io::Result<()> {
         let (undone, done_already) = match self {
             Self::Address(address, _) => (netlink.remove_address(address.clone()), GONE),
             Self::Route(route, _) => (netlink.remove_route(route.clone()), GONE),

@@ -15,7 +15,7 @@ use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 
 /// A netlink socket for addresses and routes.
-pub(super) struct Netlink {
+pub(in crate::node) struct Netlink {
     socket: Socket,
     sequence: u32,
 }
@@ -25,7 +25,7 @@ impl Netlink {
     ///
     /// # Errors
     /// The kernel has no netlink, or a filter forbids it.
-    pub(super) fn open() -> io::Result<Self> {
+    pub(in crate::node) fn open() -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         socket.bind_auto()?;
         socket.connect(&SocketAddr::new(0, 0))?;
@@ -39,7 +39,7 @@ impl Netlink {
     ///
     /// # Errors
     /// There is no such device.
-    pub(super) fn device(&mut self, name: &str) -> io::Result<u32> {
+    pub(in crate::node) fn device(&mut self, name: &str) -> io::Result<u32> {
         let mut asked = LinkMessage::default();
         asked.attributes = vec![LinkAttribute::IfName(name.to_owned())];
         let answers = self.ask(RouteNetlinkMessage::GetLink(asked), NLM_F_ACK)?;
@@ -51,7 +51,7 @@ impl Netlink {
     }
 
     /// Gives a device its MTU and brings it up.
-    pub(super) fn bring_up(&mut self, device: u32, mtu: u16) -> io::Result<()> {
+    pub(in crate::node) fn bring_up(&mut self, device: u32, mtu: u16) -> io::Result<()> {
         let mut link = LinkMessage::default();
         link.header.index = device;
         link.header.flags = LinkFlags::Up;
@@ -61,27 +61,27 @@ impl Netlink {
     }
 
     /// Adds an address, which must not be there.
-    pub(super) fn add_address(&mut self, address: AddressMessage) -> io::Result<()> {
+    pub(in crate::node) fn add_address(&mut self, address: AddressMessage) -> io::Result<()> {
         self.order(RouteNetlinkMessage::NewAddress(address), NEW)
     }
 
     /// Removes an address.
-    pub(super) fn remove_address(&mut self, address: AddressMessage) -> io::Result<()> {
+    pub(in crate::node) fn remove_address(&mut self, address: AddressMessage) -> io::Result<()> {
         self.order(RouteNetlinkMessage::DelAddress(address), 0)
     }
 
     /// Adds a route, which must not be there.
-    pub(super) fn add_route(&mut self, route: RouteMessage) -> io::Result<()> {
+    pub(in crate::node) fn add_route(&mut self, route: RouteMessage) -> io::Result<()> {
         self.order(RouteNetlinkMessage::NewRoute(route), NEW)
     }
 
     /// Removes a route.
-    pub(super) fn remove_route(&mut self, route: RouteMessage) -> io::Result<()> {
+    pub(in crate::node) fn remove_route(&mut self, route: RouteMessage) -> io::Result<()> {
         self.order(RouteNetlinkMessage::DelRoute(route), 0)
     }
 
     /// The default route of a family that is preferred, if there is one.
-    pub(super) fn default_route(
+    pub(in crate::node) fn default_route(
         &mut self,
         family: AddressFamily,
     ) -> io::Result<Option<RouteMessage>> {
@@ -105,7 +105,7 @@ impl Netlink {
     ///
     /// # Errors
     /// There is no way there.
-    pub(super) fn way_to(&mut self, address: IpAddr) -> io::Result<Way> {
+    pub(in crate::node) fn way_to(&mut self, address: IpAddr) -> io::Result<Way> {
         let mut asked = RouteMessage::default();
         let (family, bits) = family_of(address);
         asked.header.address_family = family;
@@ -172,15 +172,15 @@ impl Netlink {
 
 /// How packets leave the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Way {
+pub(in crate::node) struct Way {
     /// Through this gateway; `None` for a neighbour.
-    pub(super) gateway: Option<IpAddr>,
+    pub(in crate::node) gateway: Option<IpAddr>,
     /// By this device.
-    pub(super) device: Option<u32>,
+    pub(in crate::node) device: Option<u32>,
 }
 
 /// The family of an address, and its bits.
-pub(super) fn family_of(address: IpAddr) -> (AddressFamily, u8) {
+pub(in crate::node) fn family_of(address: IpAddr) -> (AddressFamily, u8) {
     match address {
         IpAddr::V4(_) => (AddressFamily::Inet, 32),
         IpAddr::V6(_) => (AddressFamily::Inet6, 128),
@@ -188,7 +188,7 @@ pub(super) fn family_of(address: IpAddr) -> (AddressFamily, u8) {
 }
 
 /// The gateway of a route.
-pub(super) fn gateway_of(route: &RouteMessage) -> Option<IpAddr> {
+pub(in crate::node) fn gateway_of(route: &RouteMessage) -> Option<IpAddr> {
     route
         .attributes
         .iter()
@@ -200,7 +200,7 @@ pub(super) fn gateway_of(route: &RouteMessage) -> Option<IpAddr> {
 }
 
 /// The device of a route.
-pub(super) fn device_of(route: &RouteMessage) -> Option<u32> {
+pub(in crate::node) fn device_of(route: &RouteMessage) -> Option<u32> {
     route
         .attributes
         .iter()

@@ -13,7 +13,7 @@ use crate::limits::FAREWELL;
 use crate::node::event::{
     AdmissionRefusal, ClientEvent, ClientTag, ControlChannel, DataChannel, DataRefusal, Direction,
     ExitChannel, FamilyAddress, HandshakeFailure, KeyAge, LeaveReason, NodeEvent, Printable,
-    RealAddress, SteeredBy, StopSignal, StrangerRefusal,
+    RealAddress, ReleaseCause, SteeredBy, StopSignal, StrangerRefusal,
 };
 use crate::node::title::title;
 use crate::session::ContactNotice;
@@ -211,8 +211,13 @@ impl<'a> Page<'a> {
             }
             E::ControlChannel(channel) => self.control_channel(channel),
             E::PeerInitiated => self.peer_initiated(client),
+            E::ProfileRead { .. }
+            | E::ProfileFault { .. }
+            | E::PushRemoved { .. }
+            | E::OwnRouteOmitted { .. } => self.profile(event),
             E::PoolReturned { v4, v6 } => self.pool_returned(*v4, *v6),
             E::Learned { address } => self.learned(client, *address),
+            E::NetworkLearned { .. } | E::RouteQuotaExceeded { .. } => self.network(client, event),
             E::ControlSent { message } => self.say(
                 PUSH,
                 format_args!(
@@ -238,16 +243,7 @@ impl<'a> Page<'a> {
                 format_args!("TLS Auth Error: {}", Printable(reason)),
             ),
             E::AdmissionRefused(refusal) => self.admission_refused(*refusal),
-            E::Replacing => self.say(
-                LEARN,
-                format_args!(
-                    "MULTI: new connection by client '{}' will cause previous active sessions by \
-                     this client to be dropped.  Remember to use the --duplicate-cn option if you \
-                     want multiple clients using the same certificate or username to concurrently \
-                     connect.",
-                    name(client)
-                ),
-            ),
+            E::Replacing(cause) => self.replacing(client, *cause),
             E::Renegotiating(key) => self.renegotiating(*key),
             E::Floated { peer_id, to } => self.floated(client, *peer_id, *to),
             E::WrapRefused(refusal) => {
@@ -504,6 +500,71 @@ impl<'a> Page<'a> {
         );
     }
 
+    fn profile(&mut self, event: &ClientEvent) {
+        use ClientEvent as E;
+        match event {
+            E::ProfileRead { file } => self.say(
+                PUSH,
+                format_args!(
+                    "OPTIONS IMPORT: reading client specific options from: {}",
+                    Printable(file)
+                ),
+            ),
+            E::ProfileFault { line } => self.say(WARNING, format_args!("{}", Printable(line))),
+            E::PushRemoved { option } => {
+                self.say(PUSH, format_args!("PUSH_REMOVE '{}'", Printable(option)));
+            }
+            E::OwnRouteOmitted { option } => self.say(
+                PUSH,
+                format_args!("REMOVE PUSH ROUTE: '{}'", Printable(option)),
+            ),
+            _ => {}
+        }
+    }
+
+    fn network(&mut self, client: &ClientTag, event: &ClientEvent) {
+        match event {
+            ClientEvent::NetworkLearned { network } => {
+                self.say(
+                    LEARN,
+                    format_args!("MULTI: internal route {network} -> {client}"),
+                );
+                self.say(LEARN, format_args!("MULTI: Learn: {network} -> {client}"));
+            }
+            ClientEvent::RouteQuotaExceeded { max } => self.say(
+                MULTI_ERROR,
+                format_args!(
+                    "MULTI ROUTE: route quota ({max}) exceeded for {client} \
+                     (see --max-routes-per-client option)"
+                ),
+            ),
+            _ => {}
+        }
+    }
+
+    fn replacing(&mut self, client: &ClientTag, cause: ReleaseCause) {
+        match cause {
+            ReleaseCause::Name => self.say(
+                LEARN,
+                format_args!(
+                    "MULTI: new connection by client '{}' will cause previous active sessions by \
+                     this client to be dropped.  Remember to use the --duplicate-cn option if you \
+                     want multiple clients using the same certificate or username to concurrently \
+                     connect.",
+                    name(client)
+                ),
+            ),
+            ReleaseCause::Address => self.say(
+                MULTI_ERROR,
+                format_args!(
+                    "MULTI: the file of a client that connects now (--ifconfig-push or \
+                     --ifconfig-ipv6-push) has the address of '{}', which is dropped",
+                    name(client)
+                ),
+            ),
+        }
+    }
+
     fn data_channel(&mut self, channel: &DataChannel) {
         let DataChannel {
             cipher,
@@ -548,6 +609,16 @@ impl<'a> Page<'a> {
             AdmissionRefusal::RegistryBusy => self.say(
                 MULTI_ERROR,
                 format_args!("MULTI: too many clients wait to be admitted"),
+            ),
+            AdmissionRefusal::Disabled => self.say(
+                MULTI_ERROR,
+                format_args!("MULTI: client has been rejected due to 'disable' directive"),
+            ),
+            // Whoever has looked for the file has said so.
+            AdmissionRefusal::NoFile => {}
+            AdmissionRefusal::NoAddress => self.say(
+                MULTI_ERROR,
+                format_args!("MULTI: no dynamic or static remote --ifconfig address is available"),
             ),
         }
     }

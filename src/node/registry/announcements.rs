@@ -1,52 +1,59 @@
-//! What all shards are told about who has which slot of the address pool.
+//! What all shards are told about who has which addresses and networks.
 //!
-//! Each change has a number, and each slot is listed with its last change only, so the list is
-//! never longer than the pool, however long a shard is busy. A shard is told what is behind the
+//! Whoever is admitted has a seat, and what is told of it is told by that number. Each change has a
+//! number, and each seat is listed with its last change only, so the list is never longer than the
+//! most clients that ever were there at once, however long a shard is busy. A shard is told what is behind the
 //! last number that it acknowledged, so many at once, and again when it says nothing for a while.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use ipnet::IpNet;
 
 use crate::limits::{ANNOUNCEMENTS_IN_FLIGHT, REGISTRY_REPEAT};
-use crate::node::leases::{AddressPool, Addresses};
+use crate::node::leases::Addresses;
 use crate::packet::{ClientPath, Owner};
 use crate::time::Monotonic;
 
 /// The changes, and how far each shard has heard them.
 #[derive(Debug)]
 pub(super) struct Announcements {
-    pool: AddressPool,
-    slots: HashMap<u32, Slot>,
-    /// The last change of each slot.
+    seats: HashMap<u32, Seat>,
+    /// The last change of each seat.
     by_number: BTreeMap<u64, u32>,
     number: u64,
     listeners: Vec<Listener>,
 }
 
-/// Who has the addresses of one slot now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Who has one seat now.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Announcement {
     /// The number of the change.
     pub number: u64,
     /// The number of the one that comes before it; a shard that does not know that one has missed
     /// something and leaves this one aside.
     pub after: u64,
-    /// The slot.
-    pub slot: u32,
-    /// Its addresses.
-    pub addresses: Addresses,
-    /// Who has them; `None` when nobody does.
-    pub tenant: Option<Tenant>,
+    /// The seat.
+    pub seat: u32,
+    /// Who has it; `None` when nobody does.
+    pub tenant: Option<Arc<Tenant>>,
 }
 
-/// The client that has a slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The client that has a seat.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tenant {
     /// The shard that its session is on.
     pub shard: u16,
+    /// What that shard calls the session.
+    pub session: u64,
     /// Its number.
     pub client_id: u64,
     /// Where its data packets come from, if they carry no peer id.
     pub path: ClientPath,
+    /// Its addresses.
+    pub addresses: Addresses,
+    /// The networks behind it.
+    pub networks: Vec<IpNet>,
 }
 
 impl Tenant {
@@ -59,10 +66,10 @@ impl Tenant {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Slot {
+#[derive(Clone, Debug)]
+struct Seat {
     number: u64,
-    tenant: Option<Tenant>,
+    tenant: Option<Arc<Tenant>>,
 }
 
 /// How far a shard is.
@@ -81,24 +88,23 @@ struct Listener {
 }
 
 impl Announcements {
-    pub(super) fn new(pool: AddressPool, shards: u16) -> Self {
+    pub(super) fn new(shards: u16) -> Self {
         Self {
-            pool,
-            slots: HashMap::new(),
+            seats: HashMap::new(),
             by_number: BTreeMap::new(),
             number: 0,
             listeners: vec![Listener::default(); usize::from(shards)],
         }
     }
 
-    /// A slot has another tenant, or none.
-    pub(super) fn change(&mut self, slot: u32, tenant: Option<Tenant>) {
+    /// A seat has another tenant, or none.
+    pub(super) fn change(&mut self, seat: u32, tenant: Option<Arc<Tenant>>) {
         self.number += 1;
         let number = self.number;
-        if let Some(former) = self.slots.insert(slot, Slot { number, tenant }) {
+        if let Some(former) = self.seats.insert(seat, Seat { number, tenant }) {
             self.by_number.remove(&former.number);
         }
-        self.by_number.insert(number, slot);
+        self.by_number.insert(number, seat);
     }
 
     /// A shard knows all changes up to `number`.
@@ -138,7 +144,7 @@ impl Announcements {
         if after == self.number {
             return None;
         }
-        let (&number, &slot) = self.by_number.range(after + 1..).next()?;
+        let (&number, &seat) = self.by_number.range(after + 1..).next()?;
         if after > listener.acknowledged && number - listener.acknowledged > listener.window() {
             return None;
         }
@@ -147,9 +153,8 @@ impl Announcements {
         Some(Announcement {
             number,
             after,
-            slot,
-            addresses: self.pool.addresses(slot),
-            tenant: self.slots.get(&slot)?.tenant,
+            seat,
+            tenant: self.seats.get(&seat)?.tenant.clone(),
         })
     }
 
@@ -177,29 +182,26 @@ impl Listener {
 mod tests {
     use super::*;
 
-    const POOL: AddressPool = AddressPool {
-        v4: None,
-        v6: None,
-        slots: 100_000,
-    };
-
-    fn at(shard: u16) -> Option<Tenant> {
-        Some(Tenant {
+    fn at(shard: u16) -> Option<Arc<Tenant>> {
+        Some(Arc::new(Tenant {
             shard,
+            session: 1,
             client_id: 0,
             path: crate::node::registry::tests::PATH,
-        })
+            addresses: Addresses { v4: None, v6: None },
+            networks: vec!["10.1.0.0/16".parse().unwrap()],
+        }))
     }
 
     fn told(announcements: &mut Announcements, now: Monotonic) -> Vec<(u64, u64, u32)> {
         std::iter::from_fn(|| announcements.next_for(0, now))
-            .map(|told| (told.after, told.number, told.slot))
+            .map(|told| (told.after, told.number, told.seat))
             .collect()
     }
 
     #[test]
-    fn a_shard_is_told_every_slot_once_by_its_last_change() {
-        let mut announcements = Announcements::new(POOL, 1);
+    fn a_shard_is_told_every_seat_once_by_its_last_change() {
+        let mut announcements = Announcements::new(1);
         for (slot, tenant) in [(5, at(1)), (6, at(1)), (5, None), (6, at(2)), (7, at(0))] {
             announcements.change(slot, tenant);
         }
@@ -208,8 +210,8 @@ mod tests {
             told(&mut announcements, now),
             [(0, 3, 5), (3, 4, 6), (4, 5, 7)]
         );
-        assert_eq!(announcements.slots[&6].tenant, at(2));
-        assert_eq!(announcements.slots[&5].tenant, None);
+        assert_eq!(announcements.seats[&6].tenant, at(2));
+        assert_eq!(announcements.seats[&5].tenant, None);
         announcements.acknowledge(0, 5, now);
         assert_eq!(announcements.next_timeout(), None);
         announcements.change(9, at(3));
@@ -218,7 +220,7 @@ mod tests {
 
     #[test]
     fn what_is_not_acknowledged_is_told_again_from_where_it_is_missing() {
-        let mut announcements = Announcements::new(POOL, 1);
+        let mut announcements = Announcements::new(1);
         for slot in 0..4 {
             announcements.change(slot, at(1));
         }
@@ -248,7 +250,7 @@ mod tests {
 
     #[test]
     fn a_busy_shard_is_told_so_many_at_once() {
-        let mut announcements = Announcements::new(POOL, 1);
+        let mut announcements = Announcements::new(1);
         let many = ANNOUNCEMENTS_IN_FLIGHT as u32 * 3;
         for slot in 0..many {
             announcements.change(slot, at(1));
@@ -278,7 +280,7 @@ mod tests {
 
     #[test]
     fn a_shard_that_has_ended_is_told_nothing() {
-        let mut announcements = Announcements::new(POOL, 2);
+        let mut announcements = Announcements::new(2);
         announcements.change(0, at(0));
         assert!(announcements.next_for(1, Monotonic::ZERO).is_some());
         announcements.shard_ended(1);

@@ -1,9 +1,13 @@
 //! What the registry wants done.
 
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
 use super::announcements::Announcement;
 use super::notice::SessionAt;
-use crate::node::event::AdmissionRefusal;
-use crate::node::leases::Addresses;
+use super::place::Place;
+use crate::node::event::{AdmissionRefusal, ClientTag, ReleaseCause};
 
 /// An order of the registry. Orders are carried out in their order.
 ///
@@ -19,14 +23,22 @@ use crate::node::leases::Addresses;
 /// repetition, so nobody needs to keep it for a shard that has no room.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// Inner packets to the addresses of a slot go to that shard; with `None`, anywhere.
+    /// Have the file of a client read, and say what came of it to
+    /// [`Registry::profile_read`](super::Registry::profile_read).
+    ReadProfile {
+        /// Whose it is.
+        of: SessionAt,
+        /// Its name, and where it is.
+        client: ClientTag,
+    },
+    /// Inner packets to these addresses go to that shard; with `None`, anywhere.
     Steer {
-        /// The slot of the address pool.
-        slot: u32,
+        /// Which addresses.
+        what: Steered,
         /// The shard.
         shard: Option<u16>,
     },
-    /// Tell a shard who has the addresses of a slot.
+    /// Tell a shard who has which addresses and networks.
     Announce {
         /// Which shard.
         to: u16,
@@ -39,10 +51,8 @@ pub enum Order {
         to: SessionAt,
         /// Its number, as management and scripts know it: from 0, never used twice.
         client_id: u64,
-        /// The slot of the address pool.
-        slot: u32,
-        /// The addresses of that slot.
-        addresses: Addresses,
+        /// What it is given.
+        place: Arc<Place>,
     },
     /// The session is not admitted; the registry has forgotten it.
     Refuse {
@@ -51,14 +61,25 @@ pub enum Order {
         /// Why.
         refusal: AdmissionRefusal,
     },
-    /// A newer session has this one's name: end it, and say that it is gone.
+    /// Another session needs what this one has: end it, and say that it is gone.
     Release {
         /// Which one.
         to: SessionAt,
+        /// What the other one needs.
+        cause: ReleaseCause,
     },
     /// The registry has heard that the session is gone, and knows nothing of it any more.
     Forget {
         /// Which one.
         to: SessionAt,
     },
+}
+
+/// What the kernel can be told to bring to a shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Steered {
+    /// The addresses of a slot of the pool.
+    Slot(u32),
+    /// A network, or an address that is not of the pool.
+    Network(IpNet),
 }

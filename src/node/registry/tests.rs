@@ -26,6 +26,7 @@ fn rules(slots: u32, max_clients: usize) -> RegistryRules {
         pool: pool(slots),
         max_clients,
         duplicate_cn: false,
+        client_files: false,
         shards: 4,
     }
 }
@@ -95,11 +96,16 @@ fn at(shard: u16, session: u64) -> SessionAt {
 }
 
 fn grant(to: SessionAt, client_id: u64, slot: u32) -> Order {
+    let addresses = pool(0).addresses(slot);
     Order::Grant {
         to,
         client_id,
-        slot,
-        addresses: pool(0).addresses(slot),
+        place: Arc::new(Place {
+            addresses,
+            networks: Vec::new(),
+            own: OwnTerms::default(),
+            quota_exceeded: None,
+        }),
     }
 }
 
@@ -108,7 +114,8 @@ fn refuse(to: SessionAt, refusal: AdmissionRefusal) -> Order {
 }
 
 fn release(to: SessionAt) -> Order {
-    Order::Release { to }
+    let cause = ReleaseCause::Name;
+    Order::Release { to, cause }
 }
 
 fn forget(to: SessionAt) -> Order {
@@ -128,18 +135,12 @@ pub(in crate::node) const PATH: ClientPath = ClientPath {
 #[test]
 fn clients_are_numbered_from_0_and_get_addresses_in_order() {
     let mut table = Table::new(rules(10, 10));
-    assert_eq!(
-        table.admit(at(0, 1), "a", 0),
-        [Order::Grant {
-            to: at(0, 1),
-            client_id: 0,
-            slot: 0,
-            addresses: Addresses {
-                v4: Some("10.8.0.2".parse().unwrap()),
-                v6: Some("fd00:8::1000".parse().unwrap()),
-            },
-        }]
-    );
+    assert_eq!(table.admit(at(0, 1), "a", 0), [grant(at(0, 1), 0, 0)]);
+    let addresses = Addresses {
+        v4: Some("10.8.0.2".parse().unwrap()),
+        v6: Some("fd00:8::1000".parse().unwrap()),
+    };
+    assert_eq!(pool(0).addresses(0), addresses);
     assert_eq!(table.admit(at(1, 1), "b", 0), [grant(at(1, 1), 1, 1)]);
     assert_eq!(table.registry.len(), 2);
 }
@@ -329,22 +330,27 @@ fn orders_steer_then_announce_then_grant_and_withdraw_before_they_steer_away() {
         let announcement = Announcement {
             number,
             after: number - 1,
-            slot: 0,
-            addresses: pool(0).addresses(0),
+            seat: 0,
             tenant: client,
         };
-        (0..4)
-            .map(|to| Order::Announce { to, announcement })
-            .collect()
+        let announce = |to| Order::Announce {
+            to,
+            announcement: announcement.clone(),
+        };
+        (0..4).map(announce).collect()
     };
-    let steer = |shard| Order::Steer { slot: 0, shard };
+    let what = Steered::Slot(0);
+    let steer = |shard| Order::Steer { what, shard };
     let orders = table.hear_all(2, NoticeContent::Admit { session, request });
     let tenant = |shard, client_id, path| {
-        Some(Tenant {
+        Some(Arc::new(Tenant {
             shard,
+            session: 1,
             client_id,
             path,
-        })
+            addresses: pool(0).addresses(0),
+            networks: Vec::new(),
+        }))
     };
     let (first, last) = (steer(Some(2)), grant(at(2, 1), 0, 0));
     let told = announcements(1, tenant(2, 0, path));

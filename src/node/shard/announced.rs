@@ -4,9 +4,10 @@
 //! [`Announcement`].
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use crate::node::leases::Addresses;
 use crate::node::registry::{Announcement, Tenant};
+use crate::packet::{Directory, DirectoryFull};
 
 /// How far a shard has followed the registry's announcements.
 #[derive(Debug, Default)]
@@ -15,19 +16,17 @@ pub(super) struct Announced {
     known: u64,
     /// Something came, new or not, that has not been acknowledged.
     unanswered: bool,
-    /// By slot.
-    tenants: HashMap<u32, Tenant>,
+    /// By seat.
+    tenants: HashMap<u32, Arc<Tenant>>,
 }
 
 /// What a shard's directory has to change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// The addresses of a slot.
-    pub addresses: Addresses,
-    /// Who had them by what was known.
-    pub former: Option<Tenant>,
-    /// Who has them.
-    pub present: Option<Tenant>,
+    /// Who had a seat by what was known, with all that went with it.
+    pub former: Option<Arc<Tenant>>,
+    /// Who has it.
+    pub present: Option<Arc<Tenant>>,
 }
 
 impl Announced {
@@ -41,21 +40,13 @@ impl Announced {
             return None;
         }
         self.known = announcement.number;
-        let Announcement {
-            slot,
-            addresses,
-            tenant,
-            ..
-        } = *announcement;
+        let Announcement { seat, tenant, .. } = announcement;
         let former = match tenant {
-            Some(tenant) => self.tenants.insert(slot, tenant),
-            None => self.tenants.remove(&slot),
+            Some(tenant) => self.tenants.insert(*seat, Arc::clone(tenant)),
+            None => self.tenants.remove(seat),
         };
-        Some(Change {
-            addresses,
-            former,
-            present: tenant,
-        })
+        let present = tenant.clone();
+        Some(Change { former, present })
     }
 
     /// The number up to which everything is known, if the registry waits to hear it.
@@ -68,26 +59,57 @@ impl Announced {
     }
 }
 
+/// Notes that a client no longer has what it had.
+pub(super) fn withdraw(directory: &mut Directory, former: &Tenant) {
+    let owner = former.owner();
+    for address in former.addresses.iter() {
+        directory.withdraw_inner(address, owner);
+    }
+    for network in &former.networks {
+        directory.withdraw_prefix(*network, owner);
+    }
+    directory.withdraw_path(&former.path.path, owner);
+}
+
+/// Notes what a client has.
+///
+/// # Errors
+/// Something of it has no room; the rest is noted.
+pub(super) fn announce(directory: &mut Directory, present: &Tenant) -> Result<(), DirectoryFull> {
+    let owner = present.owner();
+    let mut noted = Ok(());
+    for address in present.addresses.iter() {
+        noted = noted.and(directory.announce_inner(address, owner));
+    }
+    for network in &present.networks {
+        noted = noted.and(directory.announce_prefix(*network, owner));
+    }
+    noted.and(directory.announce_path(&present.path, owner))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::node::leases::Addresses;
 
-    fn announcement(after: u64, number: u64, tenant: Option<Tenant>) -> Announcement {
+    fn announcement(after: u64, number: u64, tenant: Option<Arc<Tenant>>) -> Announcement {
         Announcement {
             number,
             after,
-            slot: 7,
-            addresses: Addresses { v4: None, v6: None },
+            seat: 7,
             tenant,
         }
     }
 
-    fn at(shard: u16) -> Option<Tenant> {
-        Some(Tenant {
+    fn at(shard: u16) -> Option<Arc<Tenant>> {
+        Some(Arc::new(Tenant {
             shard,
+            session: 1,
             client_id: 1,
             path: crate::node::registry::tests::PATH,
-        })
+            addresses: Addresses { v4: None, v6: None },
+            networks: Vec::new(),
+        }))
     }
 
     #[test]

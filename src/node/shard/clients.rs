@@ -8,10 +8,10 @@ use super::dialed::DialedEvent;
 use super::registration::RegistryBusy;
 use super::{Congestion, Edges, Shard, narrate};
 use crate::node::event::{
-    AdmissionRefusal, ClientEvent, ClientTag, DataChannel, KeyAge, NodeEvent, Text,
+    AdmissionRefusal, ClientEvent, ClientTag, DataChannel, KeyAge, NodeEvent, ReleaseCause, Text,
 };
 use crate::node::leases::Addresses;
-use crate::node::registry::AdmissionRequest;
+use crate::node::registry::{AdmissionRequest, Place};
 use crate::packet::{ClientPath, InnerAddresses, NewPeer, Numbering, Path, PeerIndex, Traffic};
 use crate::session::{Admission, Farewell, LeaveReason, SessionEvent};
 use crate::time::Now;
@@ -115,7 +115,7 @@ impl<E: Edges> Shard<E> {
     }
 
     /// The registry lets a session in.
-    pub(super) fn admit(&mut self, session: u64, client_id: u64, addresses: Addresses, now: Now) {
+    pub(super) fn admit(&mut self, session: u64, client_id: u64, place: &Place, now: Now) {
         let Some(key) = self.registration.granted(session, now.monotonic) else {
             return;
         };
@@ -134,17 +134,20 @@ impl<E: Edges> Shard<E> {
             self.registration.left(session, now.monotonic);
             return self.turn_away(key, AdmissionRefusal::MaxClients { max }, now);
         };
+        let addresses = place.addresses;
         let inner = InnerAddresses {
             v4: addresses.v4,
             v6: addresses.v6,
         };
         self.peers.assign(peer, inner);
+        // The registry counts all networks of the node against the same bound.
+        let _has_room = self.peers.set_prefixes(peer, &place.networks);
         self.connections.attach(key, peer);
         let peer_id = self
             .peers
             .peer(peer)
             .map_or(PeerId::NONE, |peer| peer.peer_id());
-        let grant = self.network.grant(peer_id, addresses);
+        let grant = self.network.grant(peer_id, place);
         let client = Client {
             session,
             client_id,
@@ -155,17 +158,23 @@ impl<E: Edges> Shard<E> {
         if let Some(connection) = self.connections.get_mut(key) {
             connection.session.admit(now, &mut *self.random, &grant);
         }
-        self.tell(
-            key,
-            ClientEvent::PoolReturned {
-                v4: addresses.v4,
-                v6: addresses.v6,
-            },
-        );
-        for address in inner.iter() {
+        self.tell_place(key, place);
+        self.service(key, now);
+    }
+
+    /// Tells what leads to a client from now on.
+    fn tell_place(&mut self, key: Key, place: &Place) {
+        let Addresses { v4, v6 } = place.addresses;
+        self.tell(key, ClientEvent::PoolReturned { v4, v6 });
+        for address in place.addresses.iter() {
             self.tell(key, ClientEvent::Learned { address });
         }
-        self.service(key, now);
+        for &network in &place.networks {
+            self.tell(key, ClientEvent::NetworkLearned { network });
+        }
+        if let Some(max) = place.quota_exceeded {
+            self.tell(key, ClientEvent::RouteQuotaExceeded { max });
+        }
     }
 
     /// The registry turns a session away.
@@ -181,13 +190,17 @@ impl<E: Edges> Shard<E> {
         self.connections.stand(key, Standing::Leaving);
         if let Some(connection) = self.connections.get_mut(key) {
             let reason = narrate::refusal(refusal);
-            connection.session.refuse(now, &mut *self.random, reason);
+            match narrate::is_for_good(refusal) {
+                true => connection.session.reject(now, &mut *self.random, reason),
+                false => connection.session.refuse(now, &mut *self.random, reason),
+            }
         }
         self.service(key, now);
     }
 
-    /// A newer session has this one's name. Wire: stock drops the older one without a word.
-    pub(super) fn release(&mut self, session: u64, now: Now) {
+    /// A newer session needs what this one has. Wire: stock drops the older one of a name without a
+    /// word.
+    pub(super) fn release(&mut self, session: u64, cause: ReleaseCause, now: Now) {
         let Some(key) = self.registration.released(session, now.monotonic) else {
             return;
         };
@@ -195,7 +208,7 @@ impl<E: Edges> Shard<E> {
             connection
                 .session
                 .close(now, Farewell::Silent, LeaveReason::Replaced);
-            self.tell(key, ClientEvent::Replacing);
+            self.tell(key, ClientEvent::Replacing(cause));
             self.service(key, now);
         }
     }

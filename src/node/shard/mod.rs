@@ -34,9 +34,8 @@ use self::registration::Registration;
 pub use self::view::{ClientView, Load};
 use self::wheel::Wheel;
 use super::event::NodeEvent;
-use super::leases::Addresses;
 use super::message::{Instruction, Report};
-use super::registry::Announcement;
+use super::registry::{Announcement, Place, Tenant};
 use super::rounds::Answer;
 use super::settings::Offloads;
 use super::strangers::StrangerAllowance;
@@ -44,8 +43,8 @@ use crate::limits::{
     BATCH_PACKETS, DROP_REPORT_INTERVAL, IDLE_TURN, REPORTS_BEFORE_LOSS, STOP_GRACE,
 };
 use crate::packet::{
-    Directory, DirectoryFull, DropCounters, DropReason, InboundBatch, Merging, Mssfix,
-    OutboundBatch, PeerEvent, PeerTable, Pool, Surroundings,
+    Directory, DropCounters, DropReason, InboundBatch, Merging, Mssfix, OutboundBatch, PeerEvent,
+    PeerTable, Pool, Surroundings,
 };
 use crate::random::Random;
 use crate::session::{ContactLimits, Farewell, Grant, OpenVpn2, Steering, V4Grant, V6Grant};
@@ -81,8 +80,6 @@ pub struct Network {
     pub mssfix: Mssfix,
     /// At most so many clients at once.
     pub max_clients: u32,
-    /// Slots of the address pool.
-    pub address_slots: u32,
     /// How clients are told that the server stops.
     pub farewell: Farewell,
     /// How many strangers all shards together answer and let in.
@@ -93,9 +90,13 @@ pub struct Network {
 
 impl Network {
     /// What a client is told of its place in the network.
-    fn grant(&self, peer_id: PeerId, addresses: Addresses) -> Grant {
-        let v4 = addresses.v4.zip(self.v4_netmask);
-        let v6 = addresses.v6.zip(self.v6);
+    fn grant(&self, peer_id: PeerId, place: &Place) -> Grant {
+        let Place { addresses, own, .. } = place;
+        let v4 = addresses.v4.filter(|_| !own.withheld.v4);
+        let v4 = v4.zip(own.v4_netmask.or(self.v4_netmask));
+        let own_v6 = own.v6.map(|v6| (v6.address.prefix_len(), v6.gateway));
+        let v6 = addresses.v6.filter(|_| !own.withheld.v6);
+        let v6 = v6.zip(own_v6.or(self.v6));
         Grant {
             peer_id,
             v4: v4.map(|(address, netmask)| V4Grant { address, netmask }),
@@ -104,6 +105,7 @@ impl Network {
                 prefix,
                 server,
             }),
+            push: own.push.clone(),
         }
     }
 }
@@ -158,7 +160,7 @@ impl<E: Edges> Shard<E> {
         let surroundings = Surroundings {
             own: parts.number,
             steering: parts.steering,
-            directory: Directory::new(parts.network.address_slots, &mut *random),
+            directory: Directory::new(clients_max, &mut *random),
             client_to_client: parts.network.client_to_client,
         };
         let (number, of) = (u32::from(parts.number), u32::from(shards));
@@ -215,10 +217,10 @@ impl<E: Edges> Shard<E> {
             Instruction::Grant {
                 session,
                 client_id,
-                addresses,
-            } => self.admit(session, client_id, addresses, now),
+                place,
+            } => self.admit(session, client_id, &place, now),
             Instruction::Refuse { session, refusal } => self.refuse(session, refusal, now),
-            Instruction::Release { session } => self.release(session, now),
+            Instruction::Release { session, cause } => self.release(session, cause, now),
             Instruction::Forget { session } => self.registration.forget(session),
             Instruction::Dial(dial) => self.dial(*dial, now),
             Instruction::HangUp(hang_up) => self.hang_up(hang_up, now),
@@ -238,30 +240,38 @@ impl<E: Edges> Shard<E> {
         }
     }
 
-    /// Notes in the directory who has which addresses.
+    /// Notes in the directory who has which addresses and networks.
     fn follow(&mut self, announcement: &Announcement) {
         let Some(change) = self.registration.announced(announcement) else {
             return;
         };
-        let directory = &mut self.surroundings.directory;
-        if let Some((owner, former)) = change.former.map(|tenant| (tenant.owner(), tenant)) {
-            for address in change.addresses.iter() {
-                directory.withdraw_inner(address, owner);
-            }
-            directory.withdraw_path(&former.path.path, owner);
+        if let Some(former) = change.former {
+            announced::withdraw(&mut self.surroundings.directory, &former);
         }
-        if let Some((owner, present)) = change.present.map(|tenant| (tenant.owner(), tenant)) {
-            let inner = change.addresses.iter();
-            let inner = inner.map(|address| directory.announce_inner(address, owner));
-            let noted: Result<(), DirectoryFull> = inner.collect();
-            let path = directory.announce_path(&present.path, owner);
-            if let Err(full) = noted.and(path) {
-                // There is room for each slot, and a slot has one tenant at a time.
-                let text = format!("{full}: packets that come in on another core are lost");
-                self.publish(NodeEvent::Warned {
-                    text: text.as_str().into(),
-                });
-            }
+        let Some(present) = change.present else {
+            return;
+        };
+        if let Err(full) = announced::announce(&mut self.surroundings.directory, &present) {
+            // There is room for each client, and the registry counts the networks.
+            let text = format!("{full}: packets that come in on another core are lost");
+            let text = text.as_str().into();
+            self.publish(NodeEvent::Warned { text });
+        }
+        self.follow_networks(&present);
+    }
+
+    /// Leads networks in the own table to their client, or to nobody here if it is on another shard:
+    /// they may have led to a client of this one before.
+    fn follow_networks(&mut self, present: &Tenant) {
+        let own = present.shard == self.surroundings.own;
+        let key = self.registration.client(present.session).filter(|_| own);
+        if let Some(peer) = key.and_then(|key| self.peer_of(key)) {
+            // What has no room is told of by the directory, which has as much.
+            let _has_room = self.peers.set_prefixes(peer, &present.networks);
+            return;
+        }
+        for &network in &present.networks {
+            self.peers.remove_prefix(network);
         }
     }
 

@@ -138,7 +138,18 @@ pub(super) fn refusal(refusal: AdmissionRefusal) -> &'static str {
         AdmissionRefusal::PoolExhausted => "the server has no address left",
         AdmissionRefusal::RegistryBusy => "the server is too busy to let clients in",
         AdmissionRefusal::Replaced => "a newer connection of this client took over",
+        AdmissionRefusal::Disabled => "the server's file for this client shuts it out",
+        AdmissionRefusal::NoFile => "the server has no file for this client",
+        AdmissionRefusal::NoAddress => "the server has no address for this client",
     }
+}
+
+/// Whether asking again would lead to nothing else.
+pub(super) const fn is_for_good(refusal: AdmissionRefusal) -> bool {
+    matches!(
+        refusal,
+        AdmissionRefusal::Disabled | AdmissionRefusal::NoFile
+    )
 }
 
 /// The counter of a refused control datagram.

@@ -127,6 +127,14 @@ impl<K: Copy> Registration<K> {
         Some(key)
     }
 
+    /// What the shard calls a session that was granted.
+    pub fn client(&self, session: u64) -> Option<K> {
+        match self.sessions.get(&session)? {
+            State::Granted { key, .. } => Some(*key),
+            State::Asking { .. } | State::Leaving { .. } => None,
+        }
+    }
+
     /// The registry wants a session to go: end it, then tell [`Registration::left`]. `None` if it is
     /// gone, which the registry is told once more.
     pub fn released(&mut self, session: u64, now: Monotonic) -> Option<K> {
@@ -403,16 +411,18 @@ mod tests {
         let announcement = |shard, session, numbering| Announcement {
             number: 1,
             after: 9,
-            slot: 0,
-            addresses: crate::node::leases::Addresses { v4: None, v6: None },
-            tenant: Some(crate::node::registry::Tenant {
+            seat: 0,
+            tenant: Some(std::sync::Arc::new(crate::node::registry::Tenant {
                 shard,
+                session,
                 client_id: session + 7,
                 path: crate::packet::ClientPath {
                     numbering,
                     ..crate::node::registry::tests::PATH
                 },
-            }),
+                addresses: crate::node::leases::Addresses { v4: None, v6: None },
+                networks: Vec::new(),
+            })),
         };
         registration.announced(&announcement(3, first, Numbering::PeerId));
         registration.announced(&announcement(2, first, Numbering::FourTuple));

@@ -3,7 +3,7 @@
 use super::connections::{Connection, Standing};
 use super::{Edges, Shard};
 use crate::node::counters::{Counters, ShardCounters};
-use crate::node::status::{ClientStatus, RouteStatus};
+use crate::node::status::{ClientStatus, RouteDestination, RouteStatus};
 use crate::packet::Traffic;
 use crate::time::Now;
 use crate::wire::PeerId;
@@ -87,14 +87,15 @@ impl<E: Edges> Shard<E> {
             status.client_id = client.client_id;
             status.peer_id = peer.peer_id();
             status.cipher = client.tunnel.cipher.clone();
-            status.routes = peer
-                .addresses()
-                .iter()
-                .map(|address| RouteStatus {
-                    destination: address.into(),
-                    last_reference,
-                })
-                .collect();
+            let addresses = peer.addresses();
+            let addresses = addresses.iter().map(RouteDestination::Address);
+            let networks = peer.prefixes().iter().copied();
+            let networks = networks.map(RouteDestination::Network);
+            let route = |destination| RouteStatus {
+                destination,
+                last_reference,
+            };
+            status.routes = addresses.chain(networks).map(route).collect();
         }
         status
     }

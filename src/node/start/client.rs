@@ -80,6 +80,7 @@ impl Starting {
         let client = Client::start(rules, tunnel, &reporter, &mut SystemRandom, now);
         Ok(Assembled {
             registry: nobody(),
+            profiles: None,
             tun_steering: None,
             shards,
             reports,
@@ -103,6 +104,7 @@ fn nobody() -> Registry {
         },
         max_clients: 0,
         duplicate_cn: false,
+        client_files: false,
         shards: 1,
     })
 }

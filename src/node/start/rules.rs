@@ -87,7 +87,6 @@ pub(super) fn client_network(settings: &ClientSettings) -> Network {
         mtu: settings.node.device.mtu,
         mssfix: settings.node.mssfix,
         max_clients: TUNNELS_DIALED,
-        address_slots: 0,
         // Who it was connected to has been told before.
         farewell: Farewell::Silent,
         contact: ContactLimits::default(),
@@ -105,7 +104,6 @@ pub(super) fn network(settings: &Settings) -> Network {
         mtu: settings.node.device.mtu,
         mssfix: settings.node.mssfix,
         max_clients: settings.max_clients,
-        address_slots: settings.network.pool().slots,
         farewell: match settings.explicit_exit {
             ExplicitExit::Silent => Farewell::Silent,
             ExplicitExit::Restart => Farewell::Restart { next_remote: false },

@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 
 use ringway::node::leases::AddressPool;
 use ringway::node::message::{Instruction, Report};
-use ringway::node::registry::{NoticeContent, Order, Registry, RegistryRules, SessionAt};
+use ringway::node::registry::{NoticeContent, Order, Registry, RegistryRules, SessionAt, Steered};
 use ringway::random::{Random, SeededRandom};
 use ringway::time::Monotonic;
 use std::time::Duration;
@@ -15,6 +15,7 @@ use super::plan::{Mail, Plan, happens};
 /// The registry with its letter boxes.
 pub(crate) struct NodeThread {
     pub(crate) registry: Registry,
+    pool: AddressPool,
     random: SeededRandom,
     /// Which shard the kernel brings packets for a slot to.
     pub(crate) steered: HashMap<u32, u16>,
@@ -35,11 +36,13 @@ impl NodeThread {
             pool,
             max_clients: plan.max_clients as usize,
             duplicate_cn: false,
+            client_files: false,
             shards: plan.shards,
         });
         let shards = usize::from(plan.shards);
         Self {
             registry,
+            pool,
             random: SeededRandom::new(seed ^ 0x90de),
             steered: HashMap::new(),
             boxes: (0..shards).map(|_| VecDeque::new()).collect(),
@@ -130,7 +133,10 @@ impl NodeThread {
         while let Some(order) = self.registry.poll_order() {
             ordered(&order);
             self.keep_book(&order);
-            if let Order::Steer { slot, shard } = order {
+            if let Order::Steer { what, shard } = order {
+                let Steered::Slot(slot) = what else {
+                    panic!("nobody has a network: {what:?}");
+                };
                 match shard {
                     Some(shard) => self.steered.insert(slot, shard),
                     None => self.steered.remove(&slot),
@@ -161,9 +167,12 @@ impl NodeThread {
     /// Follows the orders without looking into the registry: a slot is granted to one session, and
     /// to the next one only when that one's shard has said that it is gone.
     fn keep_book(&mut self, order: &Order) {
-        let Order::Grant { to, slot, .. } = *order else {
+        let Order::Grant { to, place, .. } = order else {
             return;
         };
+        let (to, v4) = (*to, place.addresses.v4);
+        let slot = v4.and_then(|address| self.pool.slot_of(address.into()));
+        let slot = slot.expect("there is an IPv4 pool");
         let mut others = self.granted.iter().filter(|(other, _)| **other != to);
         let holder = others.find(|(_, taken)| **taken == slot);
         assert!(

@@ -40,7 +40,6 @@ pub(crate) fn shards(
         mtu: 1_500,
         mssfix: Mssfix::Off,
         max_clients: plan.max_clients,
-        address_slots: pool.slots,
         farewell: Farewell::Restart { next_remote: false },
         contact: ContactLimits::default(),
         client_to_client: plan.client_to_client,

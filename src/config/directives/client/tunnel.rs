@@ -11,11 +11,10 @@ use crate::config::settings::{OptionFault, ScriptCommand, TunnelOption};
 
 /// `route`, `ifconfig` and the like.
 pub(in crate::config::directives) fn tunnel(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
-    match TunnelOption::parse(&line.name, &line.arguments) {
-        Ok(Some(option)) => draft.client.options.push(option),
+    match option(line)? {
+        Some(option) => draft.client.options.push(option),
         // The table leads no other line here.
-        Ok(None) => return Err(Refusal::because("it says nothing about a tunnel")),
-        Err(fault) => return Err(refusal(&fault, line)),
+        None => return Err(Refusal::because("it says nothing about a tunnel")),
     }
     if line
         .arguments
@@ -28,6 +27,11 @@ pub(in crate::config::directives) fn tunnel(draft: &mut Draft, line: &Line) -> R
         );
     }
     Ok(())
+}
+
+/// What a line says about a tunnel; `None` if its name is not that of such a line.
+pub(in crate::config::directives) fn option(line: &Line) -> Result<Option<TunnelOption>, Refusal> {
+    TunnelOption::parse(&line.name, &line.arguments).map_err(|fault| refusal(&fault, line))
 }
 
 fn refusal(fault: &OptionFault, line: &Line) -> Refusal {

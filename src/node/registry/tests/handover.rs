@@ -146,10 +146,10 @@ fn of_ten_that_reconnect_in_a_second_the_last_one_stays() {
         assert_eq!(world.slot(ten[9]), Some(0));
         assert_eq!(world.clients[first].state, ClientState::Released);
         for former in &ten[..9] {
-            let state = world.clients[*former].state;
+            let state = &world.clients[*former].state;
             let refused = ClientState::Refused(AdmissionRefusal::Replaced);
             let expected = [refused, ClientState::Released];
-            assert!(expected.contains(&state), "{former}: {state:?}");
+            assert!(expected.contains(state), "{former}: {state:?}");
         }
     }
 }

@@ -4,11 +4,13 @@
 //! A failing seed is in the panic's message; run it alone with `SIMULATION_SEED=n cargo test --lib
 //! registry::tests::simulation`.
 
+use std::net::Ipv4Addr;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
 use super::world::{ClientState, Fate, World};
-use super::{RegistryRules, rules};
+use super::{ClientProfile, RegistryRules, rules};
+use crate::node::settings::V6Address;
 use crate::random::{Random, SeededRandom};
 
 /// Seeds; the full tier runs ten times as many.
@@ -69,6 +71,7 @@ fn play(seed: u64) -> Story {
     let names = 1 + random.below(8);
     let rules = RegistryRules {
         duplicate_cn: random.below(8) == 0,
+        client_files: random.below(3) == 0,
         ..match random.below(4) {
             0 => rules(1 + random.below(names) as u32, 100),
             1 => rules(100, 1 + random.below(names) as usize),
@@ -77,6 +80,11 @@ fn play(seed: u64) -> Story {
     };
     let lost = std::rc::Rc::new(std::cell::Cell::new(0));
     let mut world = World::new(rules, fates(&mut random, std::rc::Rc::clone(&lost)));
+    for number in 0..names {
+        world
+            .files
+            .insert(format!("name-{number}").as_str().into(), file(&mut random));
+    }
     world.overtaking = random.below(2) == 0;
     world.capacity = 1 + random.below(64) as usize;
     let pace = 1 + random.below(1_000);
@@ -100,6 +108,31 @@ fn play(seed: u64) -> Story {
         }
     }
     story
+}
+
+/// What somebody's file says: an address of the pool or of none, or an IPv6 one, or none at all, that
+/// others may have in theirs, and networks that others may have too.
+fn file(random: &mut SeededRandom) -> ClientProfile {
+    let netmask = Ipv4Addr::new(255, 255, 255, 0);
+    let last = 2 + random.below(6) as u8;
+    let v4 = match random.below(4) {
+        0 => Some(Ipv4Addr::new(10, 8, 0, last)),
+        1 => Some(Ipv4Addr::new(10, 9, 0, last)),
+        _ => None,
+    };
+    let v6 = (random.below(4) == 0).then(|| V6Address {
+        address: format!("fd00:8::100{last}/64").parse().expect("an address"),
+        gateway: "fd00:8::1".parse().expect("an address"),
+    });
+    let network = |random: &mut SeededRandom| format!("10.{}.0.0/16", 100 + random.below(4));
+    ClientProfile {
+        v4: v4.map(|address| (address, netmask)),
+        v6,
+        networks: (0..random.below(4))
+            .map(|_| network(random).parse().expect("a network"))
+            .collect(),
+        ..ClientProfile::usual(1 + random.below(6) as u32)
+    }
 }
 
 /// Something happens.

@@ -3,13 +3,15 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet, VecDeque};
-use std::net::Ipv4Addr;
 use std::time::Duration;
+
+use ipnet::IpNet;
 
 use super::super::*;
 use crate::limits::{ADMISSIONS_WAITING, ANNOUNCEMENTS_IN_FLIGHT};
+use crate::node::leases::Addresses;
 use crate::node::shard::registration::Registration;
-use crate::packet::ClientPath;
+use crate::packet::{ClientPath, Owner};
 
 /// How a message fares: after how long it arrives, never, once or twice.
 pub(super) type Fate = Vec<Duration>;
@@ -20,8 +22,8 @@ pub(super) struct World {
     pub(super) registry: Registry,
     pub(super) shards: Vec<Side>,
     pub(super) clients: Vec<Client>,
-    /// What the kernel's map says.
-    steering: HashMap<u32, u16>,
+    /// What the kernel's maps say.
+    steering: HashMap<Steered, u16>,
     /// Decides on each message, by its number.
     fate: Box<dyn FnMut(usize) -> Fate>,
     /// Whether a message may overtake another on the same way.
@@ -35,8 +37,10 @@ pub(super) struct World {
     /// The last arrival on each way: up is even, down is odd.
     arrivals: HashMap<u16, Monotonic>,
     /// The slot of each name, where there is one for each.
-    slots_of_names: HashMap<Text, u32>,
+    slots_of_names: HashMap<Text, Option<u32>>,
     client_ids: HashSet<u64>,
+    /// What the files of clients say, by their names.
+    pub(super) files: HashMap<Text, ClientProfile>,
 }
 
 /// One shard.
@@ -47,7 +51,9 @@ pub(super) struct Side {
     pub(super) ended: bool,
     mailbox: VecDeque<Order>,
     /// What its directory says.
-    directory: BTreeMap<Ipv4Addr, Tenant>,
+    directory: BTreeMap<IpNet, Owner>,
+    /// Whom networks lead to in its own table.
+    own: BTreeMap<IpNet, usize>,
 }
 
 /// One session of somebody.
@@ -61,10 +67,10 @@ pub(super) struct Client {
     numbered: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum ClientState {
     Asking,
-    Admitted { slot: u32, client_id: u64 },
+    Admitted { place: Arc<Place>, client_id: u64 },
     Refused(AdmissionRefusal),
     Released,
     Dead,
@@ -80,6 +86,8 @@ struct Flying {
 enum Message {
     Up(Notice),
     Down(u16, Order),
+    /// A client's file has been read.
+    Read(SessionAt),
 }
 
 impl World {
@@ -91,6 +99,7 @@ impl World {
             ended: false,
             mailbox: VecDeque::new(),
             directory: BTreeMap::new(),
+            own: BTreeMap::new(),
         };
         Self {
             now: Monotonic::ZERO,
@@ -108,6 +117,7 @@ impl World {
             arrivals: HashMap::new(),
             slots_of_names: HashMap::new(),
             client_ids: HashSet::new(),
+            files: HashMap::new(),
         }
     }
 
@@ -203,9 +213,14 @@ impl World {
 
     pub(super) fn slot(&self, client: usize) -> Option<u32> {
         match self.clients[client].state {
-            ClientState::Admitted { slot, .. } => Some(slot),
+            ClientState::Admitted { ref place, .. } => self.slot_of(place.addresses),
             _ => None,
         }
+    }
+
+    /// The slot of the IPv4 address.
+    fn slot_of(&self, addresses: Addresses) -> Option<u32> {
+        self.registry.rules.pool.slot_of(addresses.v4?.into())
     }
 
     /// Lets time pass.
@@ -292,6 +307,14 @@ impl World {
                 }
             }
             Message::Up(_) => {}
+            Message::Read(session) => {
+                let client = self.clients.iter().find(|client| client.at == session);
+                let file = client.and_then(|client| self.files.get(&client.name));
+                let file = file.cloned().unwrap_or(ClientProfile::usual(16));
+                self.registry
+                    .profile_read(session, Ok(Arc::new(file)), self.now);
+                self.carry_out();
+            }
         }
     }
 
@@ -331,23 +354,27 @@ impl World {
     fn carry_out(&mut self) {
         while let Some(order) = self.registry.poll_order() {
             let to = match &order {
-                Order::Steer { slot, shard } => {
+                Order::ReadProfile { of, .. } => {
+                    self.send(READER, Message::Read(*of));
+                    continue;
+                }
+                Order::Steer { what, shard } => {
                     match shard {
-                        Some(shard) => self.steering.insert(*slot, *shard),
-                        None => self.steering.remove(slot),
+                        Some(shard) => self.steering.insert(*what, *shard),
+                        None => self.steering.remove(what),
                     };
                     continue;
                 }
                 Order::Announce { to, .. } => *to,
-                Order::Grant { to, slot, .. } => {
-                    assert_eq!(self.steering.get(slot), Some(&to.shard), "steered too late");
+                Order::Grant { to, place, .. } => {
+                    self.check_steering(place, to.shard);
                     to.shard
                 }
                 Order::Refuse { to, refusal } => {
                     self.check_refusal(*refusal);
                     to.shard
                 }
-                Order::Release { to } | Order::Forget { to } => to.shard,
+                Order::Release { to, .. } | Order::Forget { to } => to.shard,
             };
             self.send(to * 2 + 1, Message::Down(to, order));
         }
@@ -360,9 +387,14 @@ impl World {
         let granted = self.registry.len();
         match refusal {
             AdmissionRefusal::MaxClients { max } => assert_eq!((granted, max), (max, max_clients)),
-            AdmissionRefusal::PoolExhausted => assert_eq!(granted, pool.slots as usize),
+            AdmissionRefusal::PoolExhausted => {
+                assert!(self.registry.rules.client_files || granted == pool.slots as usize);
+            }
             AdmissionRefusal::Replaced => assert!(!self.registry.rules.duplicate_cn),
-            AdmissionRefusal::RegistryBusy => panic!("the registry never says so"),
+            AdmissionRefusal::RegistryBusy
+            | AdmissionRefusal::Disabled
+            | AdmissionRefusal::NoFile
+            | AdmissionRefusal::NoAddress => panic!("never here"),
         }
     }
 
@@ -373,12 +405,13 @@ impl World {
             Order::Grant {
                 to,
                 client_id,
-                slot,
-                addresses,
+                place,
             } => {
-                assert_eq!(addresses, self.registry.rules.pool.addresses(slot));
                 if let Some(client) = side.registration.granted(to.session, now) {
-                    self.admitted(client, slot, client_id);
+                    for network in &place.networks {
+                        side.own.insert(*network, client);
+                    }
+                    self.admitted(client, place, client_id);
                 }
             }
             Order::Refuse { to, refusal } => {
@@ -386,7 +419,7 @@ impl World {
                     self.clients[client].state = ClientState::Refused(refusal);
                 }
             }
-            Order::Release { to } => {
+            Order::Release { to, .. } => {
                 if let Some(client) = side.registration.released(to.session, now) {
                     self.clients[client].state = ClientState::Released;
                     side.registration.left(to.session, now);
@@ -395,24 +428,29 @@ impl World {
             Order::Forget { to } => side.registration.forget(to.session),
             Order::Announce { announcement, .. } => {
                 if let Some(change) = side.registration.announced(&announcement) {
-                    let address = change.addresses.v4.expect("there is an IPv4 pool");
-                    assert_eq!(side.directory.remove(&address), change.former);
-                    side.directory
-                        .extend(change.present.map(|tenant| (address, tenant)));
+                    side.follow(change.former.as_deref(), change.present.as_deref());
                 }
             }
-            Order::Steer { .. } => unreachable!("no shard is told of it"),
+            Order::Steer { .. } | Order::ReadProfile { .. } => {
+                unreachable!("no shard is told of it")
+            }
         }
     }
 
-    fn admitted(&mut self, client: usize, slot: u32, client_id: u64) {
-        let former = self.clients[client].state;
-        assert_eq!(former, ClientState::Asking, "let in without asking");
+    fn admitted(&mut self, client: usize, place: Arc<Place>, client_id: u64) {
+        let former = &self.clients[client].state;
+        assert_eq!(former, &ClientState::Asking, "let in without asking");
         assert!(self.client_ids.insert(client_id), "a number used twice");
-        self.clients[client].state = ClientState::Admitted { slot, client_id };
+        let slot = self.slot_of(place.addresses);
+        let own = self.files.get(&self.clients[client].name);
+        let own = own.filter(|_| self.registry.rules.client_files);
+        if let Some((v4, _)) = own.and_then(|own| own.v4) {
+            assert_eq!(place.addresses.v4, Some(v4), "not what its file says");
+        }
+        self.clients[client].state = ClientState::Admitted { place, client_id };
         let name = &self.clients[client].name;
         let rules = self.registry.rules;
-        if !rules.duplicate_cn && self.names() <= rules.pool.slots as usize {
+        if !rules.duplicate_cn && !rules.client_files && self.names() <= rules.pool.slots as usize {
             let kept = *self.slots_of_names.entry(name.clone()).or_insert(slot);
             assert_eq!(slot, kept, "{name} came back to another address");
         }
@@ -430,36 +468,26 @@ impl World {
 
     /// What must be true at any moment.
     fn check(&self) {
-        let (mut slots, mut names) = (HashSet::new(), HashSet::new());
+        let (mut addresses, mut names) = (HashSet::new(), HashSet::new());
         let rules = self.registry.rules;
         for client in &self.clients {
-            let ClientState::Admitted { slot, client_id } = client.state else {
+            let ClientState::Admitted { place, client_id } = &client.state else {
                 continue;
             };
-            assert!(slots.insert(slot), "slot {slot} has two owners");
+            for address in place.addresses.iter() {
+                assert!(addresses.insert(address), "{address} has two owners");
+            }
             let alone = names.insert(&client.name) || rules.duplicate_cn;
             assert!(alone, "{} is there twice", client.name);
+            let granted = self.registry.granted_to(client.at);
+            let granted = granted.map(|it| (it.holding.place.addresses, it.client_id));
             assert_eq!(
-                self.registry.place_of(client.at),
-                Some((slot, client_id)),
+                granted,
+                Some((place.addresses, *client_id)),
                 "a shard believes in a place that the registry has taken back"
             );
         }
-        let registry = &self.registry;
-        let granted = registry.sessions.values().filter(|session| {
-            matches!(session.state, Admission::Granted { slot, .. } if slot < rules.pool.slots)
-        });
-        let granted = granted.count();
-        assert_eq!(registry.len(), granted);
-        assert_eq!(self.steering.len(), granted);
-        assert!(granted <= rules.max_clients);
-        assert!(
-            registry.sessions.len() <= 2 * granted,
-            "who waits for whom?"
-        );
-        assert!(registry.names.len() == granted || rules.duplicate_cn);
-        assert!(registry.releases.len() <= granted);
-        assert!(registry.orders.is_empty());
+        self.check_registry();
         let most = rules.max_clients + ADMISSIONS_WAITING;
         for side in &self.shards {
             assert!(side.registration.len() <= most);
@@ -473,37 +501,113 @@ impl World {
         assert!(self.flying.iter().filter(announced).count() as u64 <= 8 * ANNOUNCEMENTS_IN_FLIGHT);
     }
 
+    /// The registry's books, and what it has told the kernel.
+    fn check_registry(&self) {
+        let (registry, rules) = (&self.registry, self.registry.rules);
+        let (mut steered, mut addresses, mut networks) = (Vec::new(), 0, 0);
+        let mut granted = 0;
+        for (at, session) in &registry.sessions {
+            let Admission::Granted(it) = &session.state else {
+                continue;
+            };
+            granted += 1;
+            let holdings = &registry.holdings;
+            steered.extend(
+                holdings
+                    .steered(&it.holding)
+                    .into_iter()
+                    .map(|it| (it, at.shard)),
+            );
+            addresses += it.holding.place.addresses.iter().count();
+            networks += it.holding.place.networks.len();
+        }
+        assert_eq!(registry.len(), granted);
+        let what: HashSet<_> = steered.iter().map(|(what, _)| *what).collect();
+        assert_eq!(self.steering.keys().copied().collect::<HashSet<_>>(), what);
+        for (what, shard) in &self.steering {
+            // Two clients may have an address of a slot each.
+            assert!(steered.contains(&(*what, *shard)), "{what:?} to {shard}");
+        }
+        assert_eq!(registry.holdings.count(), (addresses, networks));
+        assert!(granted <= rules.max_clients);
+        assert!(
+            rules.client_files || registry.sessions.len() <= 2 * granted,
+            "who waits for whom?"
+        );
+        assert!(registry.names.len() == granted || rules.duplicate_cn);
+        assert!(registry.releases.len() <= granted);
+        assert!(registry.claims.len() <= granted);
+        assert!(registry.orders.is_empty());
+        assert_eq!(registry.handed_down, None);
+    }
+
+    fn check_steering(&self, place: &Place, shard: u16) {
+        let network = |network: &IpNet| Steered::Network(*network);
+        let slot = self.slot_of(place.addresses).map(Steered::Slot);
+        for what in place.networks.iter().map(network).chain(slot) {
+            let steered = self.steering.get(&what);
+            // Of two clients with an address of a slot each, one is brought its packets.
+            let shared = self.registry.rules.client_files && steered.is_some();
+            assert!(steered == Some(&shard) || shared, "steered too late");
+        }
+    }
+
     /// What must be true when nobody has anything to say any more.
     fn check_settled(&self) {
         let registry = &self.registry;
-        let mut tenants = BTreeMap::new();
+        let (mut owners, mut clients) = (BTreeMap::new(), 0);
         for client in &self.clients {
             assert_ne!(client.state, ClientState::Asking, "never answered");
-            if let ClientState::Admitted { slot, client_id } = client.state {
-                let address = registry.rules.pool.addresses(slot).v4;
-                let tenant = Tenant {
-                    shard: client.at.shard,
-                    client_id,
-                    path: if client.numbered {
-                        numbered()
-                    } else {
-                        super::PATH
-                    },
+            if let ClientState::Admitted { client_id, .. } = client.state {
+                clients += 1;
+                let granted = registry.granted_to(client.at);
+                let place = &granted.expect("the registry knows it").holding.place;
+                let (shard, owner) = (client.at.shard, client_id);
+                let owner = Owner {
+                    shard,
+                    client_id: owner,
                 };
-                tenants.insert(address.expect("there is an IPv4 pool"), tenant);
-                assert_eq!(self.steering.get(&slot), Some(&client.at.shard));
+                owners.extend(leads(place.addresses, &place.networks).map(|it| (it, owner)));
             }
         }
-        assert_eq!(registry.len(), tenants.len(), "a lease of nobody");
-        assert_eq!(registry.sessions.len(), tenants.len());
+        assert_eq!(registry.len(), clients, "a lease of nobody");
+        assert_eq!(registry.sessions.len(), clients);
         assert!(registry.releases.is_empty());
+        assert!(registry.claims.is_empty());
         for side in self.shards.iter().filter(|side| !side.ended) {
-            assert_eq!(side.directory, tenants, "the directory of {}", side.number);
-            let own = tenants.values();
-            let own = own.filter(|tenant| tenant.shard == side.number).count();
+            assert_eq!(side.directory, owners, "the directory of {}", side.number);
+            let admitted = self.clients.iter().filter(|client| {
+                let admitted = matches!(client.state, ClientState::Admitted { .. });
+                admitted && client.at.shard == side.number
+            });
+            let own = admitted.count();
             assert_eq!(side.registration.len(), own, "goodbyes that nobody heard");
+            self.check_own(side);
         }
         self.check_newest();
+    }
+
+    /// Networks lead to a client of the shard as the registry says it. Only where no message overtakes
+    /// another, as it is in a node.
+    fn check_own(&self, side: &Side) {
+        if self.overtaking {
+            return;
+        }
+        for (at, client) in self.clients.iter().enumerate() {
+            if client.at.shard != side.number
+                || !matches!(client.state, ClientState::Admitted { .. })
+            {
+                continue;
+            }
+            let own = side.own.iter().filter(|(_, owner)| **owner == at);
+            let own: HashSet<_> = own.map(|(network, _)| *network).collect();
+            let place = self
+                .registry
+                .granted_to(client.at)
+                .map(|it| &it.holding.place);
+            let wanted = place.map(|place| place.networks.iter().copied().collect());
+            assert_eq!(Some(own), wanted, "the table of {}", side.number);
+        }
     }
 
     /// Of each name's sessions the last that came is there, unless it died or found no room.
@@ -523,9 +627,47 @@ impl World {
                 ClientState::Released,
                 ClientState::Refused(AdmissionRefusal::Replaced),
             ];
-            assert!(!wrong.contains(&client.state), "{client:?} was the last");
+            let displaced = self.registry.rules.client_files;
+            let wrong = wrong.contains(&client.state) && !displaced;
+            assert!(!wrong, "{client:?} was the last");
         }
     }
+}
+
+impl Side {
+    /// As a shard does it.
+    fn follow(&mut self, former: Option<&Tenant>, present: Option<&Tenant>) {
+        if let Some(former) = former {
+            for lead in leads(former.addresses, &former.networks) {
+                if self.directory.get(&lead) == Some(&former.owner()) {
+                    self.directory.remove(&lead);
+                }
+            }
+        }
+        let Some(present) = present else {
+            return;
+        };
+        for lead in leads(present.addresses, &present.networks) {
+            self.directory.insert(lead, present.owner());
+        }
+        let own = present.shard == self.number;
+        let client = self.registration.client(present.session).filter(|_| own);
+        if let Some(client) = client {
+            self.own.retain(|_, owner| *owner != client);
+        }
+        for network in &present.networks {
+            match client {
+                Some(client) => self.own.insert(*network, client),
+                None => self.own.remove(network),
+            };
+        }
+    }
+}
+
+/// All that leads to a client.
+fn leads(addresses: Addresses, networks: &[IpNet]) -> impl Iterator<Item = IpNet> {
+    let addresses: Vec<IpNet> = addresses.iter().map(IpNet::from).collect();
+    addresses.into_iter().chain(networks.iter().copied())
 }
 
 fn numbered() -> ClientPath {
@@ -554,3 +696,6 @@ impl Ord for Flying {
         (self.arrives, self.number).cmp(&(other.arrives, other.number))
     }
 }
+
+/// The way to the thread that reads files, beyond those to and from shards.
+const READER: u16 = u16::MAX;

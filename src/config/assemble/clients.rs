@@ -1,0 +1,86 @@
+//! What a server does for single clients: their files, and the routes to what is behind them.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::config::client_file;
+use crate::config::diagnostics::Severity;
+use crate::config::draft::Draft;
+use crate::config::pki::reason;
+use crate::config::settings::{
+    ClientFiles, NetworkSettings, ProfileBasis, RouteTarget, TunnelRoute,
+};
+
+/// The directory with clients' files, as the process will see it; `None` if there is none.
+pub(super) fn files_directory(draft: &mut Draft) -> Option<PathBuf> {
+    let exclusive = draft.network.files_exclusive.clone();
+    let Some(written) = draft.network.client_files.clone() else {
+        if let Some(exclusive) = exclusive {
+            let why = "--ccd-exclusive must be used with --client-config-dir";
+            let instead = Some("add `client-config-dir DIRECTORY`".to_owned());
+            draft.remark_at(
+                Severity::Error,
+                "ccd-exclusive",
+                &exclusive.at,
+                why,
+                instead,
+            );
+        }
+        return None;
+    };
+    let (here, inside) = match &draft.process.chroot {
+        // Wire: as in 2.6 the name is one inside of the new root, and relative ones start there.
+        Some(root) => {
+            let inside = Path::new("/").join(&written.value);
+            let below = inside.strip_prefix("/").unwrap_or(&inside);
+            (root.value.join(below), inside)
+        }
+        None => (draft.path(&written.value), draft.path(&written.value)),
+    };
+    if let Err(error) = std::fs::read_dir(&here) {
+        let why = format!("fails with '{}': {}", here.display(), reason(&error));
+        let directive = "client-config-dir";
+        draft.remark_at(Severity::Error, directive, &written.at, &why, None);
+        return None;
+    }
+    Some(inside)
+}
+
+/// The files in it.
+pub(super) fn files(
+    draft: &Draft,
+    directory: PathBuf,
+    network: &NetworkSettings,
+    push: &[String],
+) -> ClientFiles {
+    let start = match &draft.process.chroot {
+        Some(_) => PathBuf::from("/"),
+        None => draft.directory.clone(),
+    };
+    ClientFiles {
+        directory,
+        exclusive: draft.network.files_exclusive.is_some(),
+        basis: ProfileBasis {
+            push: Arc::from(push),
+            network: network.clone(),
+            routes_max: draft.network.routes_per_client,
+            directory: start,
+        },
+        reader: client_file::read,
+    }
+}
+
+/// The server's own routes, in the order of their lines.
+pub(super) fn routes(draft: &mut Draft) -> Vec<TunnelRoute> {
+    let metric = draft.network.route_metric;
+    let lines = std::mem::take(&mut draft.network.routes);
+    let routes = lines.into_iter().filter_map(|line| match line.target {
+        RouteTarget::Known(destination) => Some(TunnelRoute {
+            destination,
+            via: line.via,
+            metric: line.metric.or(metric),
+        }),
+        RouteTarget::TunnelGateway => None,
+    });
+    routes.collect()
+}

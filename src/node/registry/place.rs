@@ -1,0 +1,35 @@
+//! What a client is given: its addresses, the networks behind it, and what it is told.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use crate::node::leases::Addresses;
+use crate::node::settings::{V6Address, Withheld};
+
+/// A client's place in the network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Its addresses: no other client has them.
+    pub addresses: Addresses,
+    /// The networks behind it: they lead to no other client.
+    pub networks: Vec<IpNet>,
+    /// What it is told instead of what every client is told.
+    pub own: OwnTerms,
+    /// If networks were left out: how many addresses and networks could lead to it.
+    pub quota_exceeded: Option<u32>,
+}
+
+/// What a client is told instead of what every client is told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OwnTerms {
+    /// The mask that goes with its IPv4 address.
+    pub v4_netmask: Option<Ipv4Addr>,
+    /// Its IPv6 address with the length of the prefix, and the server's.
+    pub v6: Option<V6Address>,
+    /// The options.
+    pub push: Option<Arc<[String]>>,
+    /// Which of its addresses it is not told.
+    pub withheld: Withheld,
+}
