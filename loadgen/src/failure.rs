@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use loadgen::lan::LanFault;
+use loadgen::merge::Unmergeable;
 use loadgen::plan::PlanFault;
 use loadgen::result::ReportFault;
 
@@ -39,7 +41,24 @@ pub(crate) enum Failure {
     /// The plan is none.
     #[error(transparent)]
     Plan(#[from] PlanFault),
-    /// The report can't be written.
+    /// A report can't be read or written.
     #[error(transparent)]
     Report(#[from] ReportFault),
+    /// The far side did not run.
+    #[error(transparent)]
+    Lan(#[from] LanFault),
+    /// Reports are not parts of one measurement.
+    #[error(transparent)]
+    Merge(#[from] Unmergeable),
+    /// What was made can't be written.
+    #[error("{}: {source}", path.display())]
+    Output {
+        /// Where to.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Signals would end the program without a report.
+    #[error("watching for signals: {0}")]
+    Signals(std::io::Error),
 }

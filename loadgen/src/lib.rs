@@ -4,7 +4,13 @@
 //! Invariant: nothing here speaks a VPN's protocol. Packets are inner ones.
 
 pub mod arrivals;
+pub mod clock;
+pub mod compare;
+pub mod html;
+pub mod lan;
 pub mod limits;
+pub mod live;
+pub mod merge;
 pub mod pace;
 pub mod payload;
 pub mod plan;

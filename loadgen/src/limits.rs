@@ -26,3 +26,6 @@ pub const REASONS_MAX: usize = 64;
 
 /// Bytes of a report that is read.
 pub const REPORT_FILE_MAX: u64 = 1 << 30;
+
+/// Threads of a LAN host for each address.
+pub const LAN_THREADS_MAX: usize = 64;

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use loadgen::plan::Plan;
@@ -10,7 +10,6 @@ use loadgen::result::{self, Ending, Machine, Report, SessionNumbers, unix_second
 use loadgen::scenario::Scenario;
 use ringway::node::settings::usable_cores;
 use ringway::random::{Random, SeededRandom};
-use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::crowd::Crowd;
 use crate::descriptors;
@@ -49,11 +48,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
     let visitors = visitors(&plan);
     let sessions = held(&plan) + visitors;
     descriptors::allow(sessions, cores.len())?;
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(&stop))
-            .map_err(|error| Failure::Core(error.to_string()))?;
-    }
+    let stop = crate::signals()?;
     let crowd = Crowd::new(profiles, options, sessions)?;
     let mut random = SeededRandom::new(options.seed ^ u64::from(std::process::id()) << 32);
     let started = unix_seconds();
@@ -88,10 +83,10 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
         machine,
         seed: options.seed,
         server_address: server.to_string(),
-        sessions: SessionNumbers {
+        sessions: vec![SessionNumbers {
             first: options.first,
             count: sessions,
-        },
+        }],
         faults: told_faults(options),
         shared_sockets: false,
         plan,

@@ -1,13 +1,14 @@
 //! Everything that a run leaves behind: read again, it can be drawn, compared and merged.
 
-use std::fs::File;
-use std::io::{self, BufWriter, Read, Write};
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::{Machine, OwnCore, Tally, Traffic};
 use crate::arrivals::Delivery;
+use crate::lan::order::Counts;
 use crate::limits::REPORT_FILE_MAX;
 use crate::plan::Plan;
 use crate::server_process::{Done, ServerUse};
@@ -31,8 +32,8 @@ pub struct Report {
     pub seed: u64,
     /// The server's address and port.
     pub server_address: String,
-    /// Which sessions it had.
-    pub sessions: SessionNumbers,
+    /// Which sessions it had; several ranges in a merged report.
+    pub sessions: Vec<SessionNumbers>,
     /// What was done on purpose on the way, as it was asked for; empty if nothing was.
     #[serde(default)]
     pub faults: String,
@@ -107,8 +108,8 @@ pub struct FarSide {
     pub echoes: u64,
     /// What it sent to the clients by itself.
     pub down: Traffic,
-    /// Datagrams that its own socket had no room for: lost, and not by the tunnel.
-    pub socket_drops: u64,
+    /// What it should have sent and did not, because it was too far behind.
+    pub down_missed: u64,
 }
 
 impl Report {
@@ -154,18 +155,20 @@ impl Report {
         serde_json::from_str(text).map_err(|fault| fault.to_string())
     }
 
+    /// All of it, for programs.
+    pub fn to_json(&self) -> String {
+        // No key of a map is anything but text, which is all that could be refused.
+        let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
+        text.push('\n');
+        text
+    }
+
     /// Writes it to a file, as JSON.
     ///
     /// # Errors
     /// If the file can't be written.
     pub fn write(&self, path: &Path) -> Result<(), ReportFault> {
-        let write = || -> io::Result<()> {
-            let mut file = BufWriter::new(File::create(path)?);
-            serde_json::to_writer_pretty(&mut file, self)?;
-            file.write_all(b"\n")?;
-            file.flush()
-        };
-        write().map_err(|source| ReportFault::File {
+        fs::write(path, self.to_json()).map_err(|source| ReportFault::File {
             path: path.to_owned(),
             source,
         })
@@ -189,6 +192,35 @@ impl Report {
             bytes: self.up_traffic().bytes + self.tally.down.bytes,
             sessions: sessions.unwrap_or(0),
         }
+    }
+}
+
+impl FarSide {
+    /// Adds one session, which sent `sent` packets up and whose down packets are counted elsewhere.
+    pub fn add_session(&mut self, sent: u64, counts: &Counts) {
+        self.sessions += 1;
+        self.up += counts.delivery(sent);
+        self.up_traffic += Traffic {
+            packets: counts.received,
+            bytes: counts.bytes,
+        };
+        self.echoes += counts.echoes;
+        self.down += Traffic {
+            packets: counts.down_packets,
+            bytes: counts.down_bytes,
+        };
+        self.down_missed += counts.down_missed;
+    }
+
+    /// Adds what it saw of other sessions.
+    pub fn add(&mut self, other: &Self) {
+        self.sessions += other.sessions;
+        self.silent += other.silent;
+        self.up += other.up;
+        self.up_traffic += other.up_traffic;
+        self.echoes += other.echoes;
+        self.down += other.down;
+        self.down_missed += other.down_missed;
     }
 }
 
@@ -273,10 +305,10 @@ pub(crate) mod tests {
             },
             seed: 7,
             server_address: "192.0.2.1:1194".to_owned(),
-            sessions: SessionNumbers {
+            sessions: vec![SessionNumbers {
                 first: 0,
                 count: 10,
-            },
+            }],
             faults: String::new(),
             shared_sockets: false,
             plan,
@@ -384,6 +416,31 @@ pub(crate) mod tests {
         let error = Report::read(Path::new("/nonexistent/a.json")).unwrap_err();
         assert!(error.to_string().starts_with("/nonexistent/a.json: "));
         assert!(sample().write(Path::new("/nonexistent/a.json")).is_err());
+    }
+
+    #[test]
+    fn the_far_side_is_the_sum_of_its_sessions() {
+        let counts = Counts {
+            received: 90,
+            bytes: 9000,
+            duplicated: 1,
+            reordered: 2,
+            echoes: 3,
+            down_packets: 4,
+            down_bytes: 400,
+            down_missed: 5,
+            ..Counts::default()
+        };
+        let mut far = FarSide::default();
+        far.add_session(100, &counts);
+        far.add_session(90, &counts);
+        assert_eq!((far.sessions, far.up.sent, far.up.lost), (2, 190, 10));
+        assert_eq!((far.up_traffic.bytes, far.down.bytes), (18_000, 800));
+        far.silent = 1;
+        let other = far;
+        far.add(&other);
+        assert_eq!((far.sessions, far.silent, far.up.lost), (4, 2, 20));
+        assert_eq!((far.echoes, far.down_missed), (12, 20));
     }
 
     #[test]
