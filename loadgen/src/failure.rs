@@ -6,6 +6,7 @@ use loadgen::lan::LanFault;
 use loadgen::merge::Unmergeable;
 use loadgen::plan::PlanFault;
 use loadgen::result::ReportFault;
+use loadgen::server_process::NotThere;
 
 /// Why there is no result.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +59,9 @@ pub(crate) enum Failure {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The server's process can't be looked at.
+    #[error(transparent)]
+    Server(#[from] NotThere),
     /// Signals would end the program without a report.
     #[error("watching for signals: {0}")]
     Signals(std::io::Error),

@@ -19,3 +19,4 @@ pub mod result;
 pub mod scenario;
 pub mod server_process;
 pub mod span;
+pub mod summary;

@@ -18,9 +18,7 @@ pub struct Live {
 
 /// Where a run is.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Progress<'a> {
-    /// The phase that is under way.
-    pub phase: &'a str,
+pub struct Progress {
     /// Since the run began.
     pub elapsed: Duration,
     /// Established sessions now.
@@ -47,7 +45,7 @@ impl Live {
     }
 
     /// Shows where the run is; call it about once a second.
-    pub fn show(&mut self, progress: &Progress<'_>) {
+    pub fn show(&mut self, progress: &Progress) {
         let line = progress.line();
         if let Some(bar) = &self.bar {
             bar.set_position(progress.elapsed.as_millis() as u64);
@@ -76,12 +74,9 @@ impl Live {
     }
 }
 
-impl Progress<'_> {
+impl Progress {
     fn line(&self) -> String {
-        let mut parts = vec![
-            self.phase.to_owned(),
-            format!("{} of {} sessions", self.sessions, self.wanted),
-        ];
+        let mut parts = vec![format!("{} of {} sessions", self.sessions, self.wanted)];
         let rate = |count: u64| three_digits(count as f64 / self.seconds.max(f64::MIN_POSITIVE));
         if self.last.handshakes > 0 {
             parts.push(format!("{} handshakes/s", rate(self.last.handshakes)));
@@ -128,9 +123,8 @@ const PLAIN_EVERY: u64 = 5;
 mod tests {
     use super::*;
 
-    fn progress(last: Moment) -> Progress<'static> {
+    fn progress(last: Moment) -> Progress {
         Progress {
-            phase: "busy",
             elapsed: Duration::from_secs(3),
             sessions: 10,
             wanted: 12,
@@ -142,10 +136,7 @@ mod tests {
 
     #[test]
     fn a_line_has_what_happened() {
-        assert_eq!(
-            progress(Moment::default()).line(),
-            "busy | 10 of 12 sessions"
-        );
+        assert_eq!(progress(Moment::default()).line(), "10 of 12 sessions");
         let last = Moment {
             handshakes: 5,
             up: Traffic {
@@ -159,7 +150,7 @@ mod tests {
         };
         let mut progress = progress(last);
         progress.failures = 7;
-        let expected = "busy | 10 of 12 sessions | 2.50 handshakes/s | up 10.0 Mbit/s, 1000 packets/s | \
+        let expected = "10 of 12 sessions | 2.50 handshakes/s | up 10.0 Mbit/s, 1000 packets/s | \
                         round trip 2.00 ms, at most 3.50 | 7 failed";
         assert_eq!(progress.line(), expected);
     }

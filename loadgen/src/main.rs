@@ -110,7 +110,7 @@ fn do_other(other: &Other) -> Result<ExitCode, Failure> {
 }
 
 /// Writes to a file, or to standard output if there is none.
-fn print(file: Option<&Path>, text: &str) -> Result<(), Failure> {
+pub(crate) fn print(file: Option<&Path>, text: &str) -> Result<(), Failure> {
     let (path, done) = match file {
         Some(path) => (path, fs::write(path, text)),
         None => (

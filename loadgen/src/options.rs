@@ -78,6 +78,18 @@ pub(crate) struct Options {
     /// Write the report to this file
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+    /// Draw the report as a page in this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+    /// The server's process on this machine: its processor time and memory are measured, too
+    #[arg(long, value_name = "PID")]
+    pub(crate) server_pid: Option<u32>,
+    /// The server's cores, such as 0 or 0-3 [default: those on which its process may run]
+    #[arg(long, value_name = "LIST", requires = "server_pid")]
+    pub(crate) server_cores: Option<String>,
+    /// Say nothing before the result
+    #[arg(long)]
+    pub(crate) quiet: bool,
 }
 
 fn part(text: &str) -> Result<f64, String> {

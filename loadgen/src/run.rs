@@ -5,15 +5,19 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use loadgen::html::page;
+use loadgen::live::{self, Live};
 use loadgen::plan::Plan;
 use loadgen::result::{self, Ending, Machine, Report, SessionNumbers, unix_seconds};
 use loadgen::scenario::Scenario;
+use loadgen::server_process::{Sampler, cores_of_list};
+use loadgen::summary::summary;
 use ringway::node::settings::usable_cores;
 use ringway::random::{Random, SeededRandom};
 
 use crate::crowd::Crowd;
 use crate::descriptors;
-use crate::engine::{FaultRules, Outcome, Progress, Run, RunParts, Seen};
+use crate::engine::{FaultRules, Progress, Run, RunParts, Seen};
 use crate::failure::Failure;
 use crate::options::{self, Options};
 use crate::profile::Profile;
@@ -68,13 +72,16 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
         stop: Arc::clone(&stop),
     });
     eprintln!("{sessions} sessions to {server} for {:?}", plan.duration());
-    let outcome = run.work_off(watcher())?;
+    let sampler = sampler(options)?;
+    let live = Live::new(plan.duration(), options.quiet);
+    let outcome = run.work_off(watcher(live, sessions))?;
+    let server_use = sampler.map(Sampler::stop);
     let ending = match (&outcome.given_up, stop.load(Ordering::Relaxed)) {
         (Some(why), _) => Ending::Failed(why.clone()),
         (None, true) => Ending::Interrupted,
         (None, false) => Ending::Complete,
     };
-    let report = Report {
+    let mut report = Report {
         format: Report::FORMAT,
         command: std::env::args().collect::<Vec<_>>().join(" "),
         started,
@@ -93,14 +100,18 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
         phases: outcome.phases.clone(),
         limits: result::limits(&outcome.own, &outcome.tally),
         own: outcome.own.clone(),
-        server: None,
+        server: server_use,
         far_side: None,
         tally: outcome.tally.clone(),
     };
+    report.relate_server();
     if let Some(file) = &options.json {
         report.write(file)?;
     }
-    print(&report, &outcome);
+    if let Some(file) = &options.html {
+        crate::print(Some(file), &page(&report))?;
+    }
+    print!("{}", summary(&report));
     Ok(match report.ending {
         Ending::Failed(_) => ExitCode::FAILURE,
         Ending::Complete | Ending::Interrupted => ExitCode::SUCCESS,
@@ -158,58 +169,39 @@ fn told_faults(options: &Options) -> String {
     parts.chain(delay).collect::<Vec<_>>().join(" ")
 }
 
-/// Says once a second how far it is.
-fn watcher() -> impl FnMut(&Progress) {
-    let mut last = Instant::now();
+/// Looks at the server's process, if it is known.
+fn sampler(options: &Options) -> Result<Option<Sampler>, Failure> {
+    let Some(pid) = options.server_pid else {
+        return Ok(None);
+    };
+    let cores = options.server_cores.as_deref().map(|list| {
+        let why = || Failure::Option(format!("--server-cores {list}: write 0 or 0-3"));
+        cores_of_list(list).ok_or_else(why)
+    });
+    Ok(Some(Sampler::start(pid, cores.transpose()?.as_deref())?))
+}
+
+/// Shows once a second how far it is.
+fn watcher(mut live: Live, wanted: u32) -> impl FnMut(&Progress) {
+    let began = Instant::now();
+    let mut last = began;
     let mut before = Seen::default();
     move |progress| {
-        if last.elapsed() < Duration::from_secs(1) {
+        let seconds = last.elapsed();
+        if seconds < Duration::from_secs(1) {
             return;
         }
         last = Instant::now();
         let seen = progress.seen();
-        eprintln!(
-            "{} sessions, {} handshakes (+{}), {} failures, {} packets up, {} down",
-            seen.sessions,
-            seen.handshakes,
-            seen.handshakes - before.handshakes,
-            seen.failures,
-            seen.up - before.up,
-            seen.down - before.down,
-        );
+        live.show(&live::Progress {
+            elapsed: began.elapsed(),
+            sessions: seen.sessions,
+            wanted: wanted.into(),
+            failures: seen.failures,
+            last: seen.since(&before),
+            seconds: seconds.as_secs_f64(),
+        });
         before = seen;
-    }
-}
-
-fn print(report: &Report, outcome: &Outcome) {
-    let tally = &report.tally;
-    let millis = |nanos: Option<u64>| nanos.map_or(0.0, |nanos| nanos as f64 / 1e6);
-    println!(
-        "{:?}: {} handshakes of {} attempts in {:.1} s, p50 {:.1} ms, p99 {:.1} ms, max {:.1} ms",
-        report.ending,
-        tally.handshakes,
-        tally.attempts,
-        outcome.seconds,
-        millis(tally.handshake.quantile(0.5)),
-        millis(tally.handshake.quantile(0.99)),
-        millis(tally.handshake.max()),
-    );
-    println!("up {:?}, down {:?}", tally.up, tally.down);
-    println!("down {:?}, echoes {:?}", tally.down_delivery, tally.echoes);
-    println!(
-        "round trip p50 {:.3} ms, p99 {:.3} ms, max {:.3} ms",
-        millis(tally.round_trip.quantile(0.5)),
-        millis(tally.round_trip.quantile(0.99)),
-        millis(tally.round_trip.max()),
-    );
-    for (reason, count) in &tally.failures {
-        println!("failed: {count} {reason}");
-    }
-    for (reason, count) in &tally.drops {
-        println!("dropped: {count} {reason}");
-    }
-    for limit in &report.limits {
-        println!("limit: {limit}");
     }
 }
 

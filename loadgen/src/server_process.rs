@@ -91,6 +91,10 @@ pub struct ServerUse {
     pub process_ms_per_gigabit: Option<f64>,
     /// Non-idle time of its cores for the same.
     pub core_ms_per_gigabit: Option<f64>,
+    /// Processor time of the process for each inner packet, both ways together.
+    pub process_us_per_packet: Option<f64>,
+    /// Non-idle time of its cores for the same.
+    pub core_us_per_packet: Option<f64>,
     /// Processor time of the process for each session that was established.
     pub process_us_per_handshake: Option<f64>,
     /// Non-idle time of its cores for the same.
@@ -133,31 +137,62 @@ impl ServerCore {
 }
 
 impl ServerUse {
-    /// Works out what a session, a gigabit and a handshake cost.
-    pub fn relate(&mut self, done: Done) {
-        let cores: f64 = self.cores.iter().map(|it| it.busy_seconds).sum();
-        let each =
-            |seconds: f64, units: f64, scale: f64| (units > 0.0).then(|| seconds * scale / units);
-        let gigabits = done.bytes as f64 * 8.0 / 1e9;
-        let handshakes = done.handshakes as f64;
-        self.process_ms_per_gigabit = each(self.process_cpu_seconds, gigabits, 1e3);
+    /// Works out what a gigabit, a handshake and a session cost.
+    ///
+    /// `work` is what was done in `windows` of the run, in seconds since it began, and only what was used in
+    /// them counts: what came before, such as bringing up sessions, is not part of a gigabit's cost. Of
+    /// a run too short for that all counts.
+    pub fn relate(&mut self, windows: &[(f64, f64)], work: Work) {
+        let used = windows.iter().map(|window| self.used_in(*window));
+        let (process, cores) = used.fold((0.0, 0.0), |sum, it| (sum.0 + it.0, sum.1 + it.1));
+        let (process, cores) = match process + cores > 0.0 {
+            true => (process, cores),
+            false => {
+                let cores = self.cores.iter().map(|it| it.busy_seconds).sum();
+                (self.process_cpu_seconds, cores)
+            }
+        };
+        let each = |cost: f64, units: f64, scale: f64| (units > 0.0).then(|| cost * scale / units);
+        let gigabits = work.bytes * 8.0 / 1e9;
+        self.process_ms_per_gigabit = each(process, gigabits, 1e3);
         self.core_ms_per_gigabit = each(cores, gigabits, 1e3);
-        self.process_us_per_handshake = each(self.process_cpu_seconds, handshakes, 1e6);
-        self.core_us_per_handshake = each(cores, handshakes, 1e6);
+        self.process_us_per_packet = each(process, work.packets, 1e6);
+        self.core_us_per_packet = each(cores, work.packets, 1e6);
+        self.process_us_per_handshake = each(process, work.handshakes, 1e6);
+        self.core_us_per_handshake = each(cores, work.handshakes, 1e6);
         let grown = self.peak_bytes.saturating_sub(self.rest_bytes) as f64;
-        self.bytes_per_session = each(grown, done.sessions as f64, 1.0);
+        self.bytes_per_session = each(grown, work.sessions, 1.0);
+    }
+
+    /// Seconds of processor time of the process, and of its cores, within a window.
+    fn used_in(&self, window: (f64, f64)) -> (f64, f64) {
+        let (mut process, mut cores, mut began) = (0.0, 0.0, 0.0);
+        for sample in &self.samples {
+            let inside = overlap(window, (began, sample.at_seconds));
+            process += sample.process * inside;
+            cores += sample.cores.iter().sum::<f64>() * inside;
+            began = sample.at_seconds;
+        }
+        (process, cores)
     }
 }
 
-/// What a server did in a run, as the generator counted it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Done {
+/// How long two stretches of time have in common.
+pub(crate) const fn overlap(one: (f64, f64), other: (f64, f64)) -> f64 {
+    (one.1.min(other.1) - one.0.max(other.0)).max(0.0)
+}
+
+/// What a server did, as the generator counted it. Parts of intervals make it a fraction.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Work {
     /// Sessions that were established.
-    pub handshakes: u64,
-    /// Bytes of inner packets that went through it, both ways.
-    pub bytes: u64,
+    pub handshakes: f64,
+    /// Inner packets that went through it, both ways.
+    pub packets: f64,
+    /// Bytes of them.
+    pub bytes: f64,
     /// The most sessions that were held at once.
-    pub sessions: u64,
+    pub sessions: f64,
 }
 
 /// A process and cores that are being looked at.
@@ -253,7 +288,7 @@ impl Process {
         let list = status
             .lines()
             .find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
-        cores_of_list(list.unwrap_or_default().trim())
+        cores_of_list(list.unwrap_or_default().trim()).unwrap_or_default()
     }
 }
 
@@ -299,13 +334,18 @@ fn of_core(stat: &str, core: usize) -> Option<f64> {
     }
 }
 
-/// A list as `0-2,5`.
-fn cores_of_list(list: &str) -> Vec<usize> {
-    let ranges = list.split(',').filter_map(|range| {
+/// The cores of a list as `0-2,5`; `None` if it is none.
+pub fn cores_of_list(list: &str) -> Option<Vec<usize>> {
+    let mut cores = Vec::new();
+    for range in list.split(',') {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
-        Some(first.parse::<usize>().ok()?..=last.parse().ok()?)
-    });
-    ranges.flatten().collect()
+        let (first, last): (usize, usize) = (first.parse().ok()?, last.parse().ok()?);
+        if last >= CORES_MAX {
+            return None;
+        }
+        cores.extend(first..=last);
+    }
+    Some(cores)
 }
 
 fn seconds(ticks: u64) -> f64 {
@@ -330,6 +370,8 @@ pub enum NotThere {
     Core(usize),
 }
 
+/// More than any machine has.
+const CORES_MAX: usize = 4_096;
 const EVERY: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
@@ -352,8 +394,14 @@ mod tests {
         let stat = "cpu  9 9 9 9 9 9 9 9 0 0\ncpu1 100 20 3000 77 88 400 50000 99 55 66\nintr 1\n";
         assert_eq!(of_core(stat, 1), Some(seconds(53_520)));
         assert_eq!(of_core(stat, 0), None);
-        for (list, cores) in [("0-2,5", &[0, 1, 2, 5][..]), ("7", &[7]), ("", &[])] {
-            assert_eq!(cores_of_list(list), cores);
+        for (list, cores) in [
+            ("0-2,5", Some(&[0, 1, 2, 5][..])),
+            ("7", Some(&[7])),
+            ("", None),
+            ("1,x", None),
+            ("0-99999999", None),
+        ] {
+            assert_eq!(cores_of_list(list).as_deref(), cores);
         }
     }
 
@@ -375,7 +423,7 @@ mod tests {
                 memory.extend_from_slice(&[1; 1 << 20]);
             }
         }
-        let mut server = sampler.stop();
+        let server = sampler.stop();
         assert!(memory.len() >= 32 << 20);
         assert!(!server.ended && server.seconds >= 1.0, "{server:?}");
         assert!(server.process_cpu_seconds > 0.0);
@@ -384,30 +432,56 @@ mod tests {
         assert!(server.peak_bytes >= server.rest_bytes && server.rest_bytes > 0);
         assert!(!server.samples.is_empty());
         assert_eq!(server.samples[0].cores.len(), server.cores.len());
+    }
 
-        server.process_cpu_seconds = 2.0;
-        server.cores = vec![ServerCore {
-            core: 0,
-            busy_seconds: 3.0,
-        }];
-        server.rest_bytes = 1_000_000;
-        server.peak_bytes = 3_000_000;
-        server.relate(Done {
-            handshakes: 100,
-            bytes: 500_000_000,
-            sessions: 50,
-        });
-        assert_eq!(server.process_ms_per_gigabit, Some(500.0));
-        assert_eq!(server.core_ms_per_gigabit, Some(750.0));
-        assert_eq!(server.process_us_per_handshake, Some(20_000.0));
-        assert_eq!(server.core_us_per_handshake, Some(30_000.0));
-        assert_eq!(server.bytes_per_session, Some(40_000.0));
-        server.relate(Done {
-            handshakes: 0,
-            bytes: 0,
-            sessions: 0,
-        });
-        assert_eq!(server.process_ms_per_gigabit, None);
+    #[test]
+    fn costs_are_of_what_was_done_meanwhile() {
+        let sample = |at_seconds, process, core| Sample {
+            at_seconds,
+            process,
+            cores: vec![core, 0.0],
+            resident_bytes: 0,
+        };
+        let mut server = ServerUse {
+            process_cpu_seconds: 2.0,
+            cores: vec![ServerCore {
+                core: 0,
+                busy_seconds: 3.0,
+            }],
+            rest_bytes: 1_000_000,
+            peak_bytes: 3_000_000,
+            samples: vec![
+                sample(1.0, 1.0, 1.0),
+                sample(2.0, 0.5, 0.75),
+                sample(3.0, 0.1, 0.2),
+            ],
+            ..ServerUse::default()
+        };
+        let work = Work {
+            handshakes: 100.0,
+            packets: 1000.0,
+            bytes: 500_000_000.0,
+            sessions: 50.0,
+        };
+        let close = |value: Option<f64>, expected: f64| (value.unwrap() - expected).abs() < 1e-6;
+        // The second second, and half of the third.
+        server.relate(&[(1.0, 2.5)], work);
+        assert!(close(server.process_ms_per_gigabit, 550.0 / 4.0));
+        assert!(close(server.core_ms_per_gigabit, 850.0 / 4.0));
+        assert!(close(server.process_us_per_packet, 550.0));
+        assert!(close(server.core_us_per_packet, 850.0));
+        assert!(close(server.process_us_per_handshake, 5_500.0));
+        assert!(close(server.core_us_per_handshake, 8_500.0));
+        assert!(close(server.bytes_per_session, 40_000.0));
+        // Nothing was seen meanwhile: all counts.
+        server.relate(&[(7.0, 8.0)], work);
+        assert!(close(server.process_ms_per_gigabit, 500.0));
+        assert!(close(server.core_us_per_handshake, 30_000.0));
+        server.relate(&[(0.0, 3.0)], Work::default());
+        assert_eq!(
+            (server.process_ms_per_gigabit, server.bytes_per_session),
+            (None, None)
+        );
     }
 
     #[test]

@@ -265,8 +265,8 @@ impl Core {
             sessions: self.established,
             handshakes: self.tally.handshakes,
             failures: self.tally.failures_total(),
-            up: self.tally.up.packets,
-            down: self.tally.down.packets,
+            up: self.tally.up,
+            down: self.tally.down,
         }
     }
 

@@ -2,6 +2,8 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use loadgen::result::{Moment, Traffic};
+
 /// What each core has said last; about once a second.
 #[derive(Debug)]
 pub(crate) struct Progress {
@@ -18,9 +20,31 @@ pub(crate) struct Seen {
     /// Failures.
     pub(crate) failures: u64,
     /// Inner packets to the server.
-    pub(crate) up: u64,
+    pub(crate) up: Traffic,
     /// Inner packets from it.
-    pub(crate) down: u64,
+    pub(crate) down: Traffic,
+}
+
+impl Seen {
+    /// What was counted since `earlier`.
+    pub(crate) const fn since(&self, earlier: &Self) -> Moment {
+        const fn less(now: Traffic, then: Traffic) -> Traffic {
+            Traffic {
+                packets: now.packets.saturating_sub(then.packets),
+                bytes: now.bytes.saturating_sub(then.bytes),
+            }
+        }
+        Moment {
+            handshakes: self.handshakes.saturating_sub(earlier.handshakes),
+            failures: self.failures.saturating_sub(earlier.failures),
+            sessions: self.sessions,
+            up: less(self.up, earlier.up),
+            down: less(self.down, earlier.down),
+            round_trips: 0,
+            round_trip_max_ns: 0,
+            round_trip_sum_ns: 0,
+        }
+    }
 }
 
 impl Progress {
@@ -55,6 +79,27 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_happened_since_is_the_difference() {
+        let traffic = |packets| Traffic {
+            packets,
+            bytes: 100 * packets,
+        };
+        let seen = |count| Seen {
+            sessions: count,
+            handshakes: 2 * count,
+            failures: 3 * count,
+            up: traffic(4 * count),
+            down: traffic(5 * count),
+        };
+        let moment = seen(10).since(&seen(4));
+        assert_eq!(
+            (moment.sessions, moment.handshakes, moment.failures),
+            (10, 12, 18)
+        );
+        assert_eq!((moment.up, moment.down), (traffic(24), traffic(30)));
+    }
 
     #[test]
     fn what_was_said_last_counts_and_is_added_up() {

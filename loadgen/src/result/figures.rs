@@ -83,6 +83,12 @@ impl Report {
                 "ms",
                 server.process_ms_per_gigabit,
             ),
+            ("server's cores per packet", "us", server.core_us_per_packet),
+            (
+                "server's process per packet",
+                "us",
+                server.process_us_per_packet,
+            ),
             (
                 "server's cores per handshake",
                 "us",

@@ -11,7 +11,7 @@ use crate::arrivals::Delivery;
 use crate::lan::order::Counts;
 use crate::limits::REPORT_FILE_MAX;
 use crate::plan::Plan;
-use crate::server_process::{Done, ServerUse};
+use crate::server_process::{ServerUse, Work, overlap};
 
 /// A run: what it was, what it measured, and what may have been wrong with it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -184,14 +184,38 @@ impl Report {
         self.far_side.map(|far| far.up)
     }
 
-    /// What the server did, for what that cost.
-    pub fn done(&self) -> Done {
-        let sessions = self.tally.series.iter().map(|it| it.sessions).max();
-        Done {
-            handshakes: self.tally.handshakes,
-            bytes: self.up_traffic().bytes + self.tally.down.bytes,
-            sessions: sessions.unwrap_or(0),
+    /// Works out what the server used for each thing that it did in the phases of the plan.
+    pub fn relate_server(&mut self) {
+        let phases = self.phases.iter();
+        let windows: Vec<_> = phases.map(|it| (it.began, it.began + it.seconds)).collect();
+        let mut work = self.work_in(&windows);
+        if work.handshakes < 1.0 {
+            // All sessions were brought up before: what one costs is not in the phases.
+            work.handshakes = 0.0;
         }
+        if let Some(server) = &mut self.server {
+            server.relate(&windows, work);
+        }
+    }
+
+    /// What went through the server in some stretches of the run.
+    fn work_in(&self, windows: &[(f64, f64)]) -> Work {
+        let arrived = self.up_delivery().map_or(1.0, |it| 1.0 - it.loss());
+        let interval = self.tally.interval_seconds;
+        let mut work = Work::default();
+        for (index, moment) in self.tally.series.iter().enumerate() {
+            let begin = index as f64 * interval;
+            let inside: f64 = windows
+                .iter()
+                .map(|window| overlap(*window, (begin, begin + interval)) / interval)
+                .sum();
+            let both = |up: u64, down: u64| (up as f64 * arrived + down as f64) * inside;
+            work.packets += both(moment.up.packets, moment.down.packets);
+            work.bytes += both(moment.up.bytes, moment.down.bytes);
+            work.handshakes += moment.handshakes as f64 * inside;
+            work.sessions = work.sessions.max(moment.sessions as f64);
+        }
+        work
     }
 }
 
@@ -352,8 +376,7 @@ pub(crate) mod tests {
                 ..FarSide::default()
             }),
         };
-        let done = report.done();
-        report.server.as_mut().unwrap().relate(done);
+        report.relate_server();
         report
     }
 
@@ -371,6 +394,18 @@ pub(crate) mod tests {
             "{cost}"
         );
         assert_eq!(server.bytes_per_session, Some(200_000.0));
+    }
+
+    #[test]
+    fn what_was_done_before_a_phase_is_not_its_work() {
+        let mut report = sample();
+        report.phases[0].began = 2.5;
+        report.phases[0].seconds = 1.5;
+        let work = report.work_in(&[(2.5, 4.0)]);
+        assert_eq!((work.handshakes, work.sessions), (0.0, 10.0));
+        assert!((work.packets - 1975.0 * 1.5).abs() < 1e-6, "{work:?}");
+        report.relate_server();
+        assert_eq!(report.server.unwrap().core_us_per_handshake, None);
     }
 
     #[test]
