@@ -2,6 +2,8 @@
 //!
 //! `loadgen --config client.ovpn` reads an ordinary client profile; every session is a full client,
 //! made of the library's own session and data path. `loadgen lan` is the far side, behind the server.
+//!
+//! Under the name `ringway` it is ringway: its tests need a server of the very code that they test.
 
 mod crowd;
 mod descriptors;
@@ -74,6 +76,9 @@ enum Other {
 }
 
 fn main() -> ExitCode {
+    if is_called("ringway") {
+        return ringway::cli::main();
+    }
     let done = match CommandLine::parse() {
         CommandLine {
             other: Some(other), ..
@@ -88,6 +93,13 @@ fn main() -> ExitCode {
         eprintln!("loadgen: {failure}");
         ExitCode::FAILURE
     })
+}
+
+fn is_called(name: &str) -> bool {
+    let program = std::env::args_os().next().unwrap_or_default();
+    Path::new(&program)
+        .file_name()
+        .is_some_and(|found| found == name)
 }
 
 fn do_other(other: &Other) -> Result<ExitCode, Failure> {

@@ -9,7 +9,7 @@ use loadgen::html::page;
 use loadgen::live::{self, Live};
 use loadgen::plan::Plan;
 use loadgen::result::{self, Ending, Machine, Report, SessionNumbers, unix_seconds};
-use loadgen::scenario::Scenario;
+use loadgen::scenario::{Direction, Scenario};
 use loadgen::server_process::{Sampler, cores_of_list};
 use loadgen::summary::summary;
 use ringway::node::settings::usable_cores;
@@ -37,6 +37,15 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
              say --lan ADDRESS:PORT"
                 .to_owned(),
         ));
+    }
+    for phase in &plan.phases {
+        let elements = phase.run.iter().flat_map(Scenario::elements);
+        if elements.filter(is_downward).count() > 1 {
+            return Err(Failure::Option(format!(
+                "phase `{}` has two scenarios in which the LAN host sends: it sends each session one",
+                phase.name
+            )));
+        }
     }
     let profiles = match (&options.config, &options.profiles) {
         (Some(file), _) => vec![Profile::read(file)?],
@@ -101,7 +110,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
         limits: result::limits(&outcome.own, &outcome.tally),
         own: outcome.own.clone(),
         server: server_use,
-        far_side: None,
+        far_side: outcome.far_side,
         tally: outcome.tally.clone(),
     };
     report.relate_server();
@@ -145,6 +154,14 @@ fn visitors(plan: &Plan) -> u32 {
     match (held(plan), plan.sessions_max()) {
         (0, sessions @ 2..) => sessions,
         _ => VISITORS,
+    }
+}
+
+fn is_downward(element: &Scenario) -> bool {
+    match element {
+        Scenario::BulkDown { .. } => true,
+        Scenario::Imix { direction, .. } => *direction != Direction::Up,
+        _ => false,
     }
 }
 

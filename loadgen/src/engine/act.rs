@@ -7,6 +7,7 @@ use ringway::time::{Monotonic, Now};
 
 use super::Stage;
 use super::client::Standing;
+use super::control::{CONTROL_BUDGET, now_is_within};
 use super::core::Core;
 
 impl Core {
@@ -19,7 +20,8 @@ impl Core {
             Stage::Filling(phase) => self.fill(phase, now),
             Stage::Waiting(phase) => self.wait(phase, now),
             Stage::Running(phase, begin) => self.run_phase(phase, begin, now),
-            Stage::Settling(until) => self.settle(until, now),
+            Stage::Settling(since) => self.settle(since, now),
+            Stage::Asking(until) => self.await_answers(until, now),
             Stage::Leaving(until) => self.leave_all(until, now),
             Stage::Over => {}
         }
@@ -36,9 +38,14 @@ impl Core {
                     .next()
                     .map(|due| begin + Duration::from_nanos(due));
                 let back = self.returning.front().map(|(due, _)| *due);
-                [Some(end), due, back].into_iter().flatten().min()
+                let storm = self.held < self.work.sessions_at(Duration::ZERO);
+                let storm = storm.then_some(begin);
+                let nexts = [Some(end), due, storm, back, self.next_call()];
+                nexts.into_iter().flatten().min()
             }
-            Stage::Settling(until) | Stage::Leaving(until) => Some(until),
+            Stage::Settling(since) => Some(since + self.settle_time()),
+            Stage::Asking(until) => Some(self.next_call().map_or(until, |due| due.min(until))),
+            Stage::Leaving(until) => Some(until),
         }
     }
 
@@ -50,7 +57,7 @@ impl Core {
                 (room && !self.wanting.is_empty()) || self.is_sending_greedily()
             }
             Stage::Leaving(_) => !self.farewells.is_empty(),
-            Stage::Waiting(_) | Stage::Settling(_) => false,
+            Stage::Waiting(_) | Stage::Settling(_) | Stage::Asking(_) => false,
             Stage::Over => true,
         }
     }
@@ -64,10 +71,8 @@ impl Core {
         }
         self.hold(self.work.sessions_at(Duration::ZERO), now.monotonic);
         self.dial_wanting(now);
-        let hopeless = self.established == 0 && self.tally.failures_total() >= self.window() as u64;
-        if hopeless && self.held > 0 && self.tally.handshakes == 0 {
-            self.run.give_up("no session came up");
-            return;
+        if self.is_hopeless() {
+            return self.run.give_up("no session came up");
         }
         if self.wanting.is_empty() && self.connecting == 0 {
             self.stage = Stage::Waiting(phase);
@@ -76,14 +81,25 @@ impl Core {
         }
     }
 
+    /// Whether as many as are tried at once have failed, and none ever came up.
+    fn is_hopeless(&self) -> bool {
+        let enough = self.held.min(FILL_WINDOW) as u64;
+        let failures = self.tally.failures_total();
+        enough > 0 && self.tally.handshakes == 0 && failures >= enough
+    }
+
     /// All cores begin a phase at the same moment.
     fn wait(&mut self, phase: usize, now: Now) {
         if let Some(begin) = self.run.gates.begin(phase, now.monotonic) {
             self.stage = Stage::Running(phase, begin);
+            self.order_streams(now.monotonic);
         }
     }
 
     fn run_phase(&mut self, phase: usize, begin: Monotonic, now: Now) {
+        if now.monotonic < begin {
+            return;
+        }
         let since = now.monotonic.since(begin);
         if since >= self.work.length {
             return self.end_phase(phase, now);
@@ -104,6 +120,7 @@ impl Core {
         self.take_moves(elapsed, now);
         self.take_renewals(elapsed, now);
         self.send_streams(begin, elapsed, now.monotonic);
+        self.serve_calls(now.monotonic);
     }
 
     fn end_phase(&mut self, phase: usize, now: Now) {
@@ -113,12 +130,30 @@ impl Core {
             self.stage = Stage::Filling(next);
             return;
         }
-        self.stage = Stage::Settling(now.monotonic + SETTLE_MAX);
+        self.stage = Stage::Settling(now.monotonic);
     }
 
-    /// Waits for what is still on its way.
-    fn settle(&mut self, until: Monotonic, now: Now) {
-        if now.monotonic >= until {
+    /// Waits for packets that are still on their way.
+    fn settle(&mut self, since: Monotonic, now: Now) {
+        if now.monotonic < since + self.settle_time() {
+            return;
+        }
+        if self.run.lan.is_none() {
+            return self.begin_leaving(now);
+        }
+        self.ask_for_counts(now.monotonic);
+        self.stage = Stage::Asking(now.monotonic + ASK_MAX);
+    }
+
+    fn settle_time(&self) -> Duration {
+        self.run
+            .lan
+            .map_or(Duration::ZERO, |_| SETTLE + 2 * self.run.faults.delay)
+    }
+
+    fn await_answers(&mut self, until: Monotonic, now: Now) {
+        self.serve_calls(now.monotonic);
+        if now.monotonic >= until || !self.awaits_answers() {
             self.begin_leaving(now);
         }
     }
@@ -177,7 +212,7 @@ impl Core {
         while let Some(key) = self.farewells.pop() {
             self.leave(key, now);
         }
-        for _ in 0..DIALS_A_TURN {
+        while now_is_within(now, CONTROL_BUDGET) {
             if self.connecting >= self.window() {
                 return;
             }
@@ -204,7 +239,7 @@ impl Core {
     }
 
     fn take_arrivals(&mut self, begin: Monotonic, elapsed: u64, now: Now) {
-        for _ in 0..DIALS_A_TURN {
+        while now_is_within(now, CONTROL_BUDGET) {
             let Some(due) = self
                 .work
                 .arrivals
@@ -320,13 +355,13 @@ impl Core {
 
 /// Handshakes that a core has at once while it brings up what a phase begins with.
 const FILL_WINDOW: usize = 64;
-/// Sessions that are begun before the ring turns again.
-const DIALS_A_TURN: usize = 32;
 /// Goodbyes that are said before the ring turns again.
 const LEAVES_A_TURN: usize = 128;
 /// The pause before a session that was lost is begun anew. Wire: `connect-retry` of clients.
 const RETURN_PAUSE: Duration = Duration::from_secs(1);
 /// How long packets may be on their way.
-const SETTLE_MAX: Duration = Duration::from_millis(500);
+const SETTLE: Duration = Duration::from_millis(300);
+/// How long the LAN host may take to say what it has seen.
+const ASK_MAX: Duration = Duration::from_secs(5);
 /// How long goodbyes may take.
 const LEAVE_MAX: Duration = Duration::from_secs(3);

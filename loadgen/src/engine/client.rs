@@ -45,6 +45,11 @@ pub(super) struct Tunnel {
 }
 
 impl Client {
+    /// Whether it is among those that carry data.
+    pub(super) fn carries(&self) -> bool {
+        self.tunnel.is_some_and(|tunnel| tunnel.place.is_some())
+    }
+
     /// Its inner address of the same family as `other`.
     pub(super) fn address_towards(&self, other: IpAddr) -> Option<IpAddr> {
         let addresses = self.tunnel?.addresses;

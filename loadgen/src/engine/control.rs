@@ -56,9 +56,11 @@ impl Core {
         Ok(key)
     }
 
-    /// Takes what came in on the control channel.
+    /// Takes what came in on the control channel, for a bounded time: data comes first.
     pub(super) fn serve_control(&mut self, now: Now) {
-        while let Some((socket, mut datagram)) = self.control.pop_front() {
+        while now_is_within(now, CONTROL_BUDGET)
+            && let Some((socket, mut datagram)) = self.control.pop_front()
+        {
             let Some(key) = self.client_on(socket) else {
                 continue;
             };
@@ -305,6 +307,7 @@ impl Core {
         if self.is_held(user) {
             self.carries(key);
             self.greet_lan(key, intended, now);
+            self.order_stream(user, now.monotonic);
         } else {
             self.leave(key, now);
         }
@@ -409,5 +412,12 @@ impl Core {
     }
 }
 
+/// Whether no more than `budget` has passed since a turn began to work.
+pub(super) fn now_is_within(began: Now, budget: Duration) -> bool {
+    Now::read().monotonic.since(began.monotonic) < budget
+}
+
+/// How long handshakes may take before packets are looked at again. A step of one takes less.
+pub(super) const CONTROL_BUDGET: Duration = Duration::from_millis(1);
 /// How long a client that has said goodbye stays to hear that it was heard.
 const LINGER: Duration = Duration::from_secs(1);

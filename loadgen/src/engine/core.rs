@@ -9,8 +9,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use loadgen::arrivals::Arrivals;
+use loadgen::lan::caller::Caller;
+use loadgen::limits::PACKET_MAX;
 use loadgen::pace::Share;
-use loadgen::result::{OwnCore, Tally, Traffic};
+use loadgen::result::{FarSide, OwnCore, Tally, Traffic};
 use ringway::limits::BATCH_PACKETS;
 use ringway::node::shard::wheel::Wheel;
 use ringway::packet::{
@@ -63,10 +65,18 @@ pub(super) struct Core {
     pub(super) control: VecDeque<(usize, Vec<u8>)>,
     pub(super) tally: Tally,
     pub(super) scratch: Vec<u8>,
+    /// The inner packet that is put together.
+    pub(super) packet: Vec<u8>,
     pub(super) stage: Stage,
     pub(super) work: Work,
     /// Clients that are about to leave.
     pub(super) farewells: Vec<usize>,
+    /// Users with an order that has no answer yet, and when the first of them asks again.
+    pub(super) calling: Vec<usize>,
+    pub(super) next_call: Option<Monotonic>,
+    /// When the LAN host is told of a rate that has changed.
+    pub(super) reorder: Option<Monotonic>,
+    pub(super) far: FarSide,
     /// Inner packets that were sealed since they were last counted.
     pub(super) sent: Traffic,
     events: Vec<LinkEvent>,
@@ -89,12 +99,16 @@ pub(super) struct User {
     pub(super) replies: Arrivals,
     /// Since when its first packet is awaited.
     pub(super) first_packet: Option<Monotonic>,
+    /// Its talk with the LAN host, and what that says it has sent.
+    pub(super) caller: Option<Box<Caller>>,
+    pub(super) down_sent: Option<u64>,
 }
 
 /// What a core leaves behind.
 pub(super) struct CoreEnd {
     pub(super) tally: Tally,
     pub(super) own: OwnCore,
+    pub(super) far: FarSide,
 }
 
 impl Core {
@@ -149,10 +163,15 @@ impl Core {
             wheel: Wheel::new(now),
             control: VecDeque::new(),
             tally: Tally::new(run.plan.duration()),
-            scratch: vec![0; usize::from(u16::MAX)],
+            scratch: Vec::new(),
+            packet: vec![0; usize::from(PACKET_MAX)],
             stage: Stage::Filling(0),
             work,
             farewells: Vec::new(),
+            calling: Vec::new(),
+            next_call: None,
+            reorder: None,
+            far: FarSide::default(),
             sent: Traffic::default(),
             events: Vec::new(),
             due: Vec::new(),
@@ -176,8 +195,9 @@ impl Core {
                 break;
             }
         }
+        self.far.silent += self.calling.len() as u64;
         for user in &self.users {
-            self.tally.down_delivery += user.down.delivery(None);
+            self.tally.down_delivery += user.down.delivery(user.down_sent);
             self.tally.echoes += user.replies.delivery(Some(user.requests));
         }
         for (reason, packets) in self.drops.iter().filter(|(_, packets)| *packets > 0) {
@@ -188,6 +208,7 @@ impl Core {
         }
         let end = CoreEnd {
             tally: self.tally,
+            far: self.far,
             own: self.own_time.finish(Now::read().monotonic),
         };
         (end, result)

@@ -2,6 +2,7 @@
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use loadgen::plan::Plan;
 use loadgen::result::PhaseTime;
@@ -36,13 +37,13 @@ impl Gates {
         }
     }
 
-    /// When the phase began, once all cores are ready.
+    /// When the phase begins, once all cores are ready: so much later that all have seen it.
     pub(super) fn begin(&self, phase: usize, now: Monotonic) -> Option<Monotonic> {
         let gate = self.gates.get(phase)?;
         if gate.ready.load(Ordering::Acquire) < self.cores {
             return None;
         }
-        Some(*gate.begun.get_or_init(|| now))
+        Some(*gate.begun.get_or_init(|| now + NOTICE))
     }
 
     /// When the phases of a plan were, as far as they began, in a run from `begin` to `end`.
@@ -62,10 +63,11 @@ impl Gates {
     }
 }
 
+/// Longer than any core sleeps.
+const NOTICE: Duration = Duration::from_millis(100);
+
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
@@ -77,14 +79,14 @@ mod tests {
         gates.filled(0);
         assert_eq!(gates.begin(0, first), None);
         gates.filled(0);
-        assert_eq!(gates.begin(0, second), Some(second));
-        assert_eq!(gates.begin(0, third), Some(second));
+        assert_eq!(gates.begin(0, second), Some(second + NOTICE));
+        assert_eq!(gates.begin(0, third), Some(second + NOTICE));
         assert_eq!((gates.begin(1, third), gates.begin(2, third)), (None, None));
 
         let length = "10s".parse().unwrap();
         let plan = Plan::from_words("idle", 1, length).unwrap();
-        let phases = gates.phases(&plan, first, third + Duration::from_secs(1));
+        let phases = gates.phases(&plan, first, third + NOTICE);
         assert_eq!(phases.len(), 1);
-        assert_eq!((phases[0].began, phases[0].seconds), (1.0, 2.0));
+        assert_eq!((phases[0].began, phases[0].seconds), (1.1, 1.0));
     }
 }

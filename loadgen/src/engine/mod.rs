@@ -1,6 +1,7 @@
 //! The engine: the clients of a plan, on a ring and a thread for each core.
 
 mod act;
+mod calls;
 mod client;
 mod control;
 mod core;
@@ -20,7 +21,7 @@ use std::time::Duration;
 
 use loadgen::pace::Share;
 use loadgen::plan::Plan;
-use loadgen::result::{OwnCore, PhaseTime, Tally};
+use loadgen::result::{FarSide, OwnCore, PhaseTime, Tally};
 use loadgen::scenario::Scenario;
 use ringway::time::{Monotonic, Now};
 use rustix::thread::{CpuSet, sched_setaffinity};
@@ -73,8 +74,10 @@ enum Stage {
     Waiting(usize),
     /// The phase has begun then.
     Running(usize, Monotonic),
-    /// All phases are over; until then it waits for what is on its way.
+    /// All phases are over since then; it waits for what is on its way.
     Settling(Monotonic),
+    /// Until then it waits for the LAN host to say what it has seen.
+    Asking(Monotonic),
     /// Its clients say goodbye, at most until then.
     Leaving(Monotonic),
     Over,
@@ -84,6 +87,8 @@ enum Stage {
 pub(crate) struct Outcome {
     pub(crate) tally: Tally,
     pub(crate) own: Vec<OwnCore>,
+    /// What the LAN host saw, if there is one.
+    pub(crate) far_side: Option<FarSide>,
     pub(crate) phases: Vec<PhaseTime>,
     pub(crate) seconds: f64,
     /// Why it ended before its time, if it did so by itself.
@@ -157,6 +162,7 @@ impl Run {
         }
         let mut tally = Tally::new(run.plan.duration());
         let mut own = Vec::new();
+        let mut far_side = run.lan.map(|_| FarSide::default());
         for thread in threads {
             let thread = thread.map_err(|error| Failure::Core(error.to_string()))?;
             let ended = thread.join();
@@ -164,12 +170,16 @@ impl Run {
             let end = ended?;
             tally.add(&end.tally, 0);
             own.push(end.own);
+            if let Some(far_side) = &mut far_side {
+                far_side.add(&end.far);
+            }
         }
         let now = Now::read().monotonic;
         let given_up = run.given_up.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(Outcome {
             tally,
             own,
+            far_side,
             phases: run.gates.phases(&run.plan, run.begin, now),
             seconds: now.since(run.begin).as_secs_f64(),
             given_up: given_up.clone(),

@@ -5,11 +5,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use loadgen::arrivals::Arrival;
+use loadgen::lan::caller::Outcome;
+use loadgen::lan::order::Answer;
 use loadgen::payload::{Datagram, Ends, Flow, Payload, headers};
 use loadgen::result::{Tally, Traffic};
 use ringway::packet::{self, DropReason, PeerEvent};
 use ringway::time::{Monotonic, Now};
 
+use super::client::Client;
 use super::core::{Core, User};
 use super::work::Size;
 
@@ -24,6 +27,8 @@ struct Inbox<'c> {
     now: Now,
     clock: u64,
     traffic: Traffic,
+    /// Whose order was answered, and how it ended if it did.
+    answered: Vec<(usize, Option<Outcome>)>,
 }
 
 impl Inbox<'_> {
@@ -33,12 +38,20 @@ impl Inbox<'_> {
                 .tally
                 .dropped("inner packets that no run sends, or broken ones");
         };
-        let user = self.by_address.get(&datagram.ends.destination.ip());
-        let Some(user) = user.and_then(|user| self.users.get_mut(*user)) else {
+        let number = self.by_address.get(&datagram.ends.destination.ip());
+        let Some((number, user)) = number.and_then(|at| Some((*at, self.users.get_mut(*at)?)))
+        else {
             return self
                 .tally
                 .dropped("inner packets for no address of a session");
         };
+        if Answer::read(datagram.body).is_some() {
+            if let Some(caller) = &mut user.caller {
+                let outcome = caller.handle(datagram.body, self.now.monotonic.as_nanos());
+                self.answered.push((number, outcome));
+            }
+            return;
+        }
         let payload = Payload::read(datagram.body).filter(|payload| payload.run == self.run);
         let Some(payload) = payload else {
             return self.tally.dropped("inner packets of another run");
@@ -104,6 +117,7 @@ impl Core {
             now,
             clock: self.run.clock_of(now.monotonic),
             traffic: Traffic::default(),
+            answered: Vec::new(),
         };
         let pool = &mut self.link.pool;
         self.inbound.write_tun(|buffer, packets, pieces| {
@@ -115,7 +129,12 @@ impl Core {
             }
             pool.give(buffer);
         });
-        let traffic = inbox.traffic;
+        let Inbox {
+            traffic, answered, ..
+        } = inbox;
+        for (user, outcome) in answered {
+            self.answered(user, outcome, now.monotonic);
+        }
         if traffic.packets > 0 {
             self.tally.received(at, traffic);
         }
@@ -194,7 +213,6 @@ impl Core {
     }
 
     fn send_up(&mut self, number: usize, begin: Monotonic, elapsed: u64, now: Monotonic) {
-        let (mut carrier, mut left) = (None, 0);
         for _ in 0..PACKETS_A_TURN {
             let Some(stream) = self.work.up.get_mut(number) else {
                 return;
@@ -209,21 +227,33 @@ impl Core {
                 }
                 None => now,
             };
-            // Bulk comes in bursts of one client; a mix has all of them interleaved.
-            let burst = match stream.size {
-                Size::Fixed(_) => BURST,
-                Size::Imix => 1,
-            };
             let size = stream.next_size();
-            if left == 0 {
-                (carrier, left) = (self.next_carrier(), burst);
-            }
-            left -= 1;
-            match carrier {
+            match self.carrier_of(number) {
                 Some(key) => self.send_packet(key, Flow::Up, size, intended, now),
                 None => self.tally.missed += 1,
             }
         }
+    }
+
+    /// Whose turn it is in a stream: bulk comes in bursts of one client, a mix has all of them
+    /// interleaved.
+    fn carrier_of(&mut self, number: usize) -> Option<usize> {
+        let stream = self.work.up.get_mut(number)?;
+        let burst = match stream.size {
+            Size::Fixed(_) => BURST,
+            Size::Imix => 1,
+        };
+        if let Some((key, left)) = &mut stream.turn
+            && *left > 0
+            && self.clients.get(*key).is_some_and(Client::carries)
+        {
+            *left -= 1;
+            return Some(*key);
+        }
+        let key = self.next_carrier()?;
+        let stream = self.work.up.get_mut(number)?;
+        stream.turn = Some((key, burst - 1));
+        Some(key)
     }
 
     /// Whether there are sessions that send as fast as it goes.
@@ -273,7 +303,7 @@ impl Core {
             destination: lan,
         };
         let size = size.max(headers(lan.ip()) + Payload::LENGTH);
-        if payload.write_packet(&mut self.scratch, ends, size).is_err() {
+        if payload.write_packet(&mut self.packet, ends, size).is_err() {
             return self.tally.dropped("not sent: no packet can be so long");
         }
         if let Err(reason) = self.seal(tunnel.peer, size, now) {
@@ -289,8 +319,8 @@ impl Core {
         self.sent += Traffic::packet(size);
     }
 
-    /// Seals the packet that stands in the scratch.
-    fn seal(
+    /// Seals the packet that was put together.
+    pub(super) fn seal(
         &mut self,
         peer: packet::PeerIndex,
         size: usize,
@@ -312,7 +342,7 @@ impl Core {
         size: usize,
         now: Monotonic,
     ) -> Result<(), DropReason> {
-        let bytes = self.scratch.get(..size).unwrap_or_default();
+        let bytes = self.packet.get(..size).unwrap_or_default();
         let pool = &mut self.link.pool;
         self.outbound
             .seal_for(&mut self.peers, peer, bytes, pool, now)
@@ -341,7 +371,7 @@ impl Core {
 }
 
 /// The port that sessions have inside their tunnels.
-const CLIENT_PORT: u16 = 40_000;
+pub(super) const CLIENT_PORT: u16 = 40_000;
 /// Of the first packet of a session.
 const FIRST_SIZE: usize = 64;
 /// Packets of a stream before the ring turns again.

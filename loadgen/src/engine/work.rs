@@ -26,8 +26,19 @@ pub(super) struct Work {
     pub(super) up: Vec<Stream>,
     /// Requests to it.
     pub(super) echo: Vec<Stream>,
+    /// Packets from it.
+    pub(super) down: Option<Down>,
     sessions: Option<Ramp>,
     share: Share,
+}
+
+/// What the LAN host is to send to all sessions together.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Down {
+    /// Length of each packet; `None` for IMIX.
+    pub(super) size: Option<u16>,
+    /// Packets a second; as fast as it sends without one.
+    rate: Option<Ramp>,
 }
 
 /// Packets that go out one after the other, over all sessions in turn.
@@ -38,6 +49,8 @@ pub(super) struct Stream {
     pub(super) size: Size,
     /// Packets so far.
     pub(super) sent: u64,
+    /// The client whose turn it is, and for how many packets more.
+    pub(super) turn: Option<(usize, usize)>,
 }
 
 /// How long packets are, headers included.
@@ -60,6 +73,7 @@ impl Work {
             renewals: None,
             up: Vec::new(),
             echo: Vec::new(),
+            down: None,
             sessions: holds.then_some(phase.sessions),
             share,
         };
@@ -92,20 +106,26 @@ impl Work {
                 let stream = self.stream(*rate, Size::Fixed(*size));
                 self.up.push(stream);
             }
-            Scenario::Imix { direction, rate } if *direction != Direction::Down => {
-                let stream = self.stream(*rate, Size::Imix);
-                self.up.push(stream);
+            Scenario::Imix { direction, rate } => {
+                if *direction != Direction::Down {
+                    let stream = self.stream(*rate, Size::Imix);
+                    self.up.push(stream);
+                }
+                if *direction != Direction::Up {
+                    let (size, rate) = (None, *rate);
+                    self.down = Some(Down { size, rate });
+                }
+            }
+            Scenario::BulkDown { size, rate } => {
+                let (size, rate) = (Some(*size), *rate);
+                self.down = Some(Down { size, rate });
             }
             Scenario::Latency { rate, size } => {
                 let stream = self.stream(Some(*rate), Size::Fixed(*size));
                 self.echo.push(stream);
             }
-            // What the LAN host sends, it sends; these are names for others, or nothing to do.
-            Scenario::Imix { .. }
-            | Scenario::BulkDown { .. }
-            | Scenario::Bidirectional { .. }
-            | Scenario::Soak { .. }
-            | Scenario::Idle {} => {}
+            // Names for others, which are here beside them, and nothing to do.
+            Scenario::Bidirectional { .. } | Scenario::Soak { .. } | Scenario::Idle {} => {}
         }
     }
 
@@ -114,6 +134,15 @@ impl Work {
         let part = since.as_secs_f64() / self.length.as_secs_f64();
         let all = self.sessions.map_or(0, |ramp| ramp.at(part).round() as u32);
         own_part(all, self.share)
+    }
+
+    /// Packets in 1,000 seconds that the LAN host is to send to each session now; 0 for as fast as it
+    /// can.
+    pub(super) fn down_rate_milli(&self, since: Duration) -> u64 {
+        let part = since.as_secs_f64() / self.length.as_secs_f64();
+        let rate = self.down.and_then(|down| down.rate);
+        let sessions = self.sessions.map_or(1.0, |ramp| ramp.at(part).max(1.0));
+        rate.map_or(0, |rate| (rate.at(part) * 1000.0 / sessions).ceil() as u64)
     }
 
     /// The moments at which this core has something to do next.
@@ -144,7 +173,15 @@ impl Work {
             pace: rate.map(|rate| self.pace(rate, Spacing::Even)),
             size,
             sent: 0,
+            turn: None,
         }
+    }
+}
+
+impl Down {
+    /// Whether the rate is another one later.
+    pub(super) fn changes(&self) -> bool {
+        self.rate.is_some_and(|rate| rate.from != rate.to)
     }
 }
 
@@ -216,6 +253,18 @@ mod tests {
         let sizes: Vec<usize> = (0..12).map(|_| stream.next_size()).collect();
         assert_eq!(sizes.iter().sum::<usize>(), 7 * 64 + 4 * 576 + 1400);
         let down = Work::new(&phase("imix:direction=down", 6), Share::WHOLE, 1);
-        assert!(down.up.is_empty());
+        assert!(down.up.is_empty() && down.down.is_some());
+    }
+
+    #[test]
+    fn each_session_is_to_get_its_part_of_the_rate() {
+        let rate = |words: &str, seconds| {
+            let work = Work::new(&phase(words, 4), Share::WHOLE, 1);
+            let changes = work.down.is_some_and(|down| down.changes());
+            (work.down_rate_milli(Duration::from_secs(seconds)), changes)
+        };
+        assert_eq!(rate("bulk-down", 0), (0, false));
+        assert_eq!(rate("bulk-down:rate=100", 9), (25_000, false));
+        assert_eq!(rate("imix:rate=0..100", 5), (12_500, true));
     }
 }
