@@ -135,7 +135,7 @@ fn an_interrupted_comparison_leaves_nothing_behind() {
         .unwrap();
     let pid = child.id();
     let server = PathBuf::from(format!("/run/netns/rw{pid}-bench-server"));
-    eventually("the namespaces", || namespaces_of(pid).len() == 3);
+    eventually("the namespaces", || namespaces_of(pid).len() == 4);
     eventually("the namespace's file", || is_mounted(&server));
     let inode = std::fs::metadata(&server).unwrap().ino();
     eventually("a server", || !processes_in(inode).is_empty());

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::network::{LAN_HOST, LAN_NETWORK, SERVER_OUTER};
+use super::network::{BRANCH_NETWORK, CLIENT_OUTER, LAN_HOST, LAN_NETWORK, SERVER_OUTER};
 use super::process::Process;
 use super::programs::Programs;
 use super::site::{
@@ -138,8 +138,9 @@ impl Tunnel {
             // The client first: it says goodbye.
             Some([server, client]) => [client, server].map(Process::stop).into_iter().collect(),
             None => {
-                // The namespace is about to go if this fails.
+                // The namespaces are about to go if this fails.
                 let _gone = bench.network.client.ip(&["route", "del", LAN_NETWORK]);
+                let _gone = bench.network.server.ip(&["route", "del", BRANCH_NETWORK]);
             }
         }
     }
@@ -169,6 +170,9 @@ fn no_vpn(bench: &Bench<'_>) -> Result<Tunnel, Failure> {
     let via = SERVER_OUTER.to_string();
     let client = &bench.network.client;
     client.ip(&["route", "replace", LAN_NETWORK, "via", &via])?;
+    let via = CLIENT_OUTER.to_string();
+    let server = &bench.network.server;
+    server.ip(&["route", "replace", BRANCH_NETWORK, "via", &via])?;
     Ok(Tunnel {
         programs: None,
         server_control: None,
@@ -225,7 +229,7 @@ fn wireguard(bench: &Bench<'_>, peer: Peer, program: &Path) -> Result<Tunnel, Fa
         "server",
         &keys.server,
         &listen,
-        ["10.8.0.1/24", "10.8.0.2/32"],
+        ["10.8.0.1/24", &format!("10.8.0.2/32,{BRANCH_NETWORK}")],
     )?;
     let client = end.start("client", &keys.client, &dial, ["10.8.0.2/24", "0.0.0.0/0"])?;
     Ok(Tunnel {
@@ -279,12 +283,22 @@ impl WireguardEnd<'_> {
             interrupt.sleep(TURN)?;
         }
         let own = ["wg", "set", &device, "private-key", &key.file];
-        namespace.run(&[&own[..], other, &["allowed-ips", allowed]].concat())?;
+        let set = [&own[..], other, &["allowed-ips", allowed]].concat();
+        // The socket is there before the device answers on it.
+        while let Err(failure) = namespace.run(&set) {
+            process.check_running()?;
+            if Instant::now() > end {
+                return Err(failure);
+            }
+            interrupt.sleep(TURN)?;
+        }
         namespace.ip(&["address", "add", address, "dev", &device])?;
         namespace.ip(&["link", "set", &device, "mtu", WIREGUARD_MTU, "up"])?;
-        if name == "client" {
-            namespace.ip(&["route", "add", LAN_NETWORK, "dev", &device])?;
-        }
+        let behind = match name {
+            "server" => BRANCH_NETWORK,
+            _ => LAN_NETWORK,
+        };
+        namespace.ip(&["route", "add", behind, "dev", &device])?;
         Ok(process)
     }
 }

@@ -6,17 +6,27 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::interrupt::Interrupt;
-use super::network::{LAN_HOST, Network};
+use super::network::{LAN_HOST, Namespace, Network};
 use super::process::Process;
 use crate::failure::Failure;
 
 /// Which way the bytes go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Direction {
-    /// From the client to the LAN.
+    /// From the client's side to the LAN.
     Up,
-    /// From the LAN to the client.
+    /// From the LAN to the client's side.
     Down,
+}
+
+/// What flows.
+#[derive(Clone, Copy)]
+pub(super) struct Streams<'a> {
+    /// The end on the client's side.
+    pub(super) near: &'a Namespace,
+    pub(super) count: usize,
+    pub(super) direction: Direction,
+    pub(super) duration: Duration,
 }
 
 /// An iperf3 that is sending.
@@ -34,12 +44,10 @@ pub(super) struct Received {
 }
 
 impl Iperf {
-    /// Starts so many streams between client and LAN.
+    /// Starts streams to or from the LAN.
     pub(super) fn start(
         network: &Network,
-        streams: usize,
-        direction: Direction,
-        duration: Duration,
+        streams: Streams<'_>,
         directory: &Path,
         interrupt: &Interrupt,
     ) -> Result<Self, Failure> {
@@ -48,16 +56,17 @@ impl Iperf {
         let place = network.lan.place();
         let mut server = Process::spawn(place, "iperf3-server", &words, directory, interrupt)?;
         server.wait_for("Server listening")?;
-        let (seconds, streams) = (duration.as_secs().to_string(), streams.to_string());
-        let words = ["iperf3", "-c", &host, "-t", &seconds, "-P", &streams, "-J"];
-        let reverse: &[&str] = match direction {
+        let (seconds, count) = (streams.duration.as_secs(), streams.count);
+        let (seconds, count) = (seconds.to_string(), count.to_string());
+        let words = ["iperf3", "-c", &host, "-t", &seconds, "-P", &count, "-J"];
+        let reverse: &[&str] = match streams.direction {
             Direction::Up => &[],
             Direction::Down => &["-R"],
         };
         let words = [&words[..], &CONNECT[..], &CONGESTION_CONTROL[..], reverse].concat();
-        let place = network.client.place();
+        let place = streams.near.place();
         let client = Process::spawn(place, "iperf3-client", &words, directory, interrupt)?;
-        let limit = duration + PATIENCE;
+        let limit = streams.duration + PATIENCE;
         Ok(Self {
             server,
             client,

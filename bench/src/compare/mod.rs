@@ -1,4 +1,4 @@
-//! `bench compare`: ringway beside its peers, in three network namespaces on two cores.
+//! `bench compare`: ringway beside its peers, in four network namespaces on two cores.
 //!
 //! Each round brings up one contender after the other and measures all work through it, so that a
 //! drift of the machine hits all alike; ratios are taken within a round. Contenders stand in another

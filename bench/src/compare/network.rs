@@ -1,15 +1,15 @@
 //! The network of a comparison.
 //!
 //! ```text
-//!   client namespace          server namespace              LAN namespace
-//!   client's core             server's core                 server's core
-//!   +----------------+        +----------------------+      +-------------+
-//!   |  out 10.80.0.2 |--------| out 10.80.0.1        |      |             |
-//!   |                |  outer |        lan 10.90.0.1 |------| lan  .0.2   |
-//!   +----------------+  link  +----------------------+      +-------------+
+//!   branch namespace     client namespace         server namespace          LAN namespace
+//!   client's core        client's core            server's core             server's core
+//!   +------------+      +-----------------+      +-----------------+      +------------+
+//!   |            |      |  out 10.80.0.2  |------| out 10.80.0.1   |      |            |
+//!   | branch .2  |------| branch 10.91.0.1|outer | lan  10.90.0.1  |------| lan .2     |
+//!   +------------+      +-----------------+ link +-----------------+      +------------+
 //! ```
 //!
-//! Both links are virtual Ethernet pairs. What arrives at an end of one is worked on by the core of
+//! The branch is a network behind the client, as the LAN is one behind the server. All links are virtual Ethernet pairs. What arrives at an end of one is worked on by the core of
 //! the side that owns the end (RPS): without that the sender's core would do the receiver's work.
 
 use std::net::Ipv4Addr;
@@ -22,8 +22,9 @@ use rustix::thread::{CpuSet, LinkNameSpaceType, move_into_link_name_space, sched
 use super::process::{Place, run};
 use crate::failure::Failure;
 
-/// Three namespaces, removed when this is dropped.
+/// Four namespaces, removed when this is dropped.
 pub(super) struct Network {
+    pub(super) branch: Namespace,
     pub(super) client: Namespace,
     pub(super) server: Namespace,
     pub(super) lan: Namespace,
@@ -56,6 +57,7 @@ impl Network {
         sweep();
         let name = |side: &str| format!("rw{}-bench-{side}", std::process::id());
         let network = Self {
+            branch: Namespace::new(name("branch"), cores.client)?,
             client: Namespace::new(name("client"), cores.client)?,
             server: Namespace::new(name("server"), cores.server)?,
             lan: Namespace::new(name("lan"), cores.server)?,
@@ -66,34 +68,38 @@ impl Network {
 
     fn join(&self) -> Result<(), Failure> {
         let Self {
+            branch,
             client,
             server,
             lan,
         } = self;
-        server.run(&["sysctl", "-q", "-w", "net.ipv4.ip_forward=1"])?;
-        for namespace in [client, server, lan] {
+        for router in [client, server] {
+            router.run(&["sysctl", "-q", "-w", "net.ipv4.ip_forward=1"])?;
+        }
+        for namespace in [branch, client, server, lan] {
             // iperf3 chooses its congestion control after it has connected. Where the machine's default
             // paces (bbr), the timer would stay and be measured; this one every namespace may choose.
             let reno = "net.ipv4.tcp_congestion_control=reno";
             namespace.run(&["sysctl", "-q", "-w", reno])?;
         }
-        for (device, other) in [(OUTER, client), (LAN, lan)] {
+        for (device, [(one, own), (other, others)]) in [
+            (OUTER, [(server, SERVER_OUTER), (client, CLIENT_OUTER)]),
+            (LAN, [(server, SERVER_LAN), (lan, LAN_HOST)]),
+            (BRANCH, [(client, CLIENT_BRANCH), (branch, BRANCH_HOST)]),
+        ] {
             let pair = ["link", "add", device, "type", "veth"];
             let peer = ["peer", "name", device, "netns", &other.name];
-            server.ip(&[&pair[..], &peer[..]].concat())?;
+            one.ip(&[&pair[..], &peer[..]].concat())?;
+            for (namespace, address) in [(one, own), (other, others)] {
+                let address = format!("{address}/24");
+                namespace.ip(&["address", "add", &address, "dev", device])?;
+                namespace.ip(&["link", "set", device, "up"])?;
+                namespace.receive_on_own_core(device)?;
+            }
         }
-        for (namespace, device, address) in [
-            (client, OUTER, CLIENT_OUTER),
-            (server, OUTER, SERVER_OUTER),
-            (server, LAN, SERVER_LAN),
-            (lan, LAN, LAN_HOST),
-        ] {
-            let address = format!("{address}/24");
-            namespace.ip(&["address", "add", &address, "dev", device])?;
-            namespace.ip(&["link", "set", device, "up"])?;
-            namespace.receive_on_own_core(device)?;
+        for (host, router) in [(lan, SERVER_LAN), (branch, CLIENT_BRANCH)] {
+            host.ip(&["route", "add", "default", "via", &router.to_string()])?;
         }
-        lan.ip(&["route", "add", "default", "via", &SERVER_LAN.to_string()])?;
         Ok(())
     }
 
@@ -241,8 +247,13 @@ fn owner(name: &str) -> Option<u32> {
     rest.starts_with("bench-").then(|| pid.parse().ok())?
 }
 
-/// The client's end of the outer link.
-const CLIENT_OUTER: Ipv4Addr = Ipv4Addr::new(10, 80, 0, 2);
+const CLIENT_BRANCH: Ipv4Addr = Ipv4Addr::new(10, 91, 0, 1);
+/// The host behind the client.
+const BRANCH_HOST: Ipv4Addr = Ipv4Addr::new(10, 91, 0, 2);
+/// Its network.
+pub(super) const BRANCH_NETWORK: &str = "10.91.0.0/24";
+/// Where the client can be reached without a VPN.
+pub(super) const CLIENT_OUTER: Ipv4Addr = Ipv4Addr::new(10, 80, 0, 2);
 /// Where VPN servers listen.
 pub(super) const SERVER_OUTER: Ipv4Addr = Ipv4Addr::new(10, 80, 0, 1);
 const SERVER_LAN: Ipv4Addr = Ipv4Addr::new(10, 90, 0, 1);
@@ -253,6 +264,7 @@ pub(super) const LAN_NETWORK: &str = "10.90.0.0/24";
 
 const OUTER: &str = "out";
 const LAN: &str = "lan";
+const BRANCH: &str = "branch";
 const NAMESPACES: &str = "/run/netns";
 
 #[cfg(test)]

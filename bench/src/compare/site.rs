@@ -9,7 +9,7 @@ use ringway::cli::quickstart::{QuickstartOptions, prepare};
 use ringway::random::SystemRandom;
 use ringway::time::Now;
 
-use super::network::{Cores, LAN_NETWORK, SERVER_OUTER};
+use super::network::{BRANCH_NETWORK, Cores, LAN_NETWORK, SERVER_OUTER};
 use super::process::run;
 use crate::failure::Failure;
 
@@ -25,14 +25,19 @@ pub(super) fn write_configurations(directory: &Path, cores: Cores) -> Result<(),
     let today = day(Now::read().unix);
     prepare(&options, today, &mut SystemRandom, &mut io::sink())
         .map_err(|error| impossible(&error))?;
-    let lan: ipnet::Ipv4Net = LAN_NETWORK.parse().map_err(|_| impossible(&LAN_NETWORK))?;
-    let (network, mask) = (lan.network(), lan.netmask());
+    let lan = network_and_mask(LAN_NETWORK)?;
+    let branch = network_and_mask(BRANCH_NETWORK)?;
+    let clients = directory.join(CLIENTS);
+    fs::create_dir(&clients).map_err(|source| Failure::file(&clients, source))?;
+    let path = clients.join("DEFAULT");
+    fs::write(&path, format!("iroute {branch}\n"))
+        .map_err(|source| Failure::file(&path, source))?;
     for (file, core, socket, more) in [
         (
             SERVER_CONFIGURATION,
             cores.server,
             SERVER_SOCKET,
-            format!("push \"route {network} {mask}\"\n"),
+            format!("push \"route {lan}\"\nroute {branch}\nclient-config-dir {CLIENTS}\n"),
         ),
         (
             CLIENT_CONFIGURATION,
@@ -49,6 +54,12 @@ pub(super) fn write_configurations(directory: &Path, cores: Cores) -> Result<(),
         fs::write(&path, text).map_err(|source| Failure::file(&path, source))?;
     }
     Ok(())
+}
+
+/// As a `route` has it.
+fn network_and_mask(network: &str) -> Result<String, Failure> {
+    let network: ipnet::Ipv4Net = network.parse().map_err(|_| impossible(&network))?;
+    Ok(format!("{} {}", network.network(), network.netmask()))
 }
 
 /// A key of each end.
@@ -88,6 +99,8 @@ fn impossible(error: &dyn std::fmt::Display) -> Failure {
 pub(super) const SERVER_CONFIGURATION: &str = "server.conf";
 /// The client's.
 pub(super) const CLIENT_CONFIGURATION: &str = "client.ovpn";
+/// The files of its clients.
+const CLIENTS: &str = "sites";
 /// Where the server answers.
 pub(super) const SERVER_SOCKET: &str = "server.sock";
 /// Where the client answers.

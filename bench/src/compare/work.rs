@@ -8,8 +8,8 @@ use super::contender::Tunnel;
 use super::counters::{Counters, Segments};
 use super::flood::flood;
 use super::interrupt::Interrupt;
-use super::iperf::{Direction, Iperf};
-use super::network::{LAN_HOST, Network};
+use super::iperf::{Direction, Iperf, Streams};
+use super::network::{LAN_HOST, Namespace, Network};
 use super::round_trip::round_trips;
 use super::usage::Usage;
 use crate::failure::Failure;
@@ -23,6 +23,8 @@ pub(super) enum Work {
         streams: usize,
         direction: Direction,
     },
+    /// TCP between the networks behind the two ends, one connection.
+    Sites { direction: Direction },
     /// UDP, faster than it goes.
     Udp {
         /// Bytes of content.
@@ -75,13 +77,14 @@ impl Work {
             .into_iter()
             .flat_map(move |size| both.map(|direction| Self::Udp { size, direction }));
         let round_trips = [false, true].map(|loaded| Self::RoundTrip { loaded });
-        tcp.chain(udp).chain(round_trips).collect()
+        let sites = both.map(|direction| Self::Sites { direction });
+        tcp.chain(sites).chain(udp).chain(round_trips).collect()
     }
 
     /// The unit of its values.
     pub(super) const fn unit(self) -> &'static str {
         match self {
-            Self::Tcp { .. } => "Gbit/s",
+            Self::Tcp { .. } | Self::Sites { .. } => "Gbit/s",
             Self::Udp { .. } => "kpps",
             Self::RoundTrip { .. } => "µs",
         }
@@ -117,7 +120,10 @@ impl Work {
     /// Measures it, without what it cost.
     fn run(self, bench: &Bench<'_>) -> Result<Sample, Failure> {
         match self {
-            Self::Tcp { streams, direction } => tcp(bench, streams, direction),
+            Self::Tcp { streams, direction } => {
+                tcp(bench, &bench.network.client, streams, direction)
+            }
+            Self::Sites { direction } => tcp(bench, &bench.network.branch, 1, direction),
             Self::Udp { size, direction } => udp(bench, size, direction),
             Self::RoundTrip { loaded } => round_trip(bench, loaded),
         }
@@ -135,6 +141,7 @@ impl fmt::Display for Work {
             Self::Tcp { streams, direction } => {
                 write!(formatter, "tcp{streams}-{}", way(direction))
             }
+            Self::Sites { direction } => write!(formatter, "sites-{}", way(direction)),
             Self::Udp { size, direction } => write!(formatter, "udp{size}-{}", way(direction)),
             Self::RoundTrip { loaded: false } => write!(formatter, "rtt-idle"),
             Self::RoundTrip { loaded: true } => write!(formatter, "rtt-loaded"),
@@ -156,18 +163,20 @@ impl Sample {
     }
 }
 
-fn start(bench: &Bench<'_>, streams: usize, direction: Direction) -> Result<Iperf, Failure> {
-    let Bench {
-        network,
-        directory,
-        duration,
-        interrupt,
-    } = *bench;
-    Iperf::start(network, streams, direction, duration, directory, interrupt)
-}
-
-fn tcp(bench: &Bench<'_>, streams: usize, direction: Direction) -> Result<Sample, Failure> {
-    let received = start(bench, streams, direction)?.finish()?;
+fn tcp(
+    bench: &Bench<'_>,
+    near: &Namespace,
+    count: usize,
+    direction: Direction,
+) -> Result<Sample, Failure> {
+    let streams = Streams {
+        near,
+        count,
+        direction,
+        duration: bench.duration,
+    };
+    let iperf = Iperf::start(bench.network, streams, bench.directory, bench.interrupt)?;
+    let received = iperf.finish()?;
     let gigabits = received.bytes * 8.0 / 1e9;
     Ok(Sample::of(gigabits / received.seconds, gigabits))
 }
@@ -192,14 +201,16 @@ fn round_trip(bench: &Bench<'_>, loaded: bool) -> Result<Sample, Failure> {
     let Network { client, lan, .. } = bench.network;
     let load = match loaded {
         // The load begins before the first round trip, and ends after the last.
-        true => Some(Iperf::start(
-            bench.network,
-            1,
-            Direction::Up,
-            bench.duration + 2 * LEAD,
-            bench.directory,
-            bench.interrupt,
-        )?),
+        true => {
+            let streams = Streams {
+                near: client,
+                count: 1,
+                direction: Direction::Up,
+                duration: bench.duration + 2 * LEAD,
+            };
+            let iperf = Iperf::start(bench.network, streams, bench.directory, bench.interrupt)?;
+            Some(iperf)
+        }
         false => None,
     };
     if loaded {
@@ -231,6 +242,8 @@ mod tests {
                 "tcp1-down",
                 "tcp4-up",
                 "tcp4-down",
+                "sites-up",
+                "sites-down",
                 "udp64-up",
                 "udp64-down",
                 "udp512-up",
