@@ -60,6 +60,10 @@ pub(crate) struct Options {
     /// The names of those certificates
     #[arg(long, value_name = "PATTERN", default_value = "load%d")]
     pub(crate) name: String,
+    /// So many sessions on one socket, which the server has to tell apart by their ids (the stock
+    /// daemon does not); never for figures that are published
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(crate) share_sockets: u32,
     /// From which everything random is drawn that is not a secret
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,

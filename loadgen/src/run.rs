@@ -31,22 +31,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
         Some(file) => Plan::from_file(file)?,
         None => Plan::from_words(&options.scenario, options.sessions, options.duration)?,
     };
-    if plan.needs_lan() && options.lan.is_none() {
-        return Err(Failure::Option(
-            "the scenario sends packets to a host behind the server: run `loadgen lan` there and \
-             say --lan ADDRESS:PORT"
-                .to_owned(),
-        ));
-    }
-    for phase in &plan.phases {
-        let elements = phase.run.iter().flat_map(Scenario::elements);
-        if elements.filter(is_downward).count() > 1 {
-            return Err(Failure::Option(format!(
-                "phase `{}` has two scenarios in which the LAN host sends: it sends each session one",
-                phase.name
-            )));
-        }
-    }
+    check(&plan, options)?;
     let profiles = match (&options.config, &options.profiles) {
         (Some(file), _) => vec![Profile::read(file)?],
         (None, Some(directory)) => Profile::read_all(directory)?,
@@ -60,7 +45,8 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
     let cores = cores(options)?;
     let visitors = visitors(&plan);
     let sessions = held(&plan) + visitors;
-    descriptors::allow(sessions, cores.len())?;
+    let sockets = sessions.div_ceil(options.share_sockets);
+    descriptors::allow(sockets, cores.len())?;
     let stop = crate::signals()?;
     let crowd = Crowd::new(profiles, options, sessions)?;
     let mut random = SeededRandom::new(options.seed ^ u64::from(std::process::id()) << 32);
@@ -74,6 +60,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
         sources: options.from.clone(),
         first: options.first,
         visitors,
+        sharing: options.share_sockets,
         faults: faults(options),
         seed: options.seed,
         number: random.next_u64() as u32,
@@ -104,7 +91,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
             count: sessions,
         }],
         faults: told_faults(options),
-        shared_sockets: false,
+        shared_sockets: options.share_sockets > 1,
         plan,
         phases: outcome.phases.clone(),
         limits: result::limits(&outcome.own, &outcome.tally),
@@ -125,6 +112,35 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
         Ending::Failed(_) => ExitCode::FAILURE,
         Ending::Complete | Ending::Interrupted => ExitCode::SUCCESS,
     })
+}
+
+/// What a plan needs that the options do not give, or that does not go together.
+fn check(plan: &Plan, options: &Options) -> Result<(), Failure> {
+    if plan.needs_lan() && options.lan.is_none() {
+        return Err(Failure::Option(
+            "the scenario sends packets to a host behind the server: run `loadgen lan` there and \
+             say --lan ADDRESS:PORT"
+                .to_owned(),
+        ));
+    }
+    for phase in &plan.phases {
+        let mut elements = phase.run.iter().flat_map(Scenario::elements);
+        let roams = elements.any(|element| matches!(element, Scenario::Roam { .. }));
+        if roams && options.share_sockets > 1 {
+            return Err(Failure::Option(format!(
+                "--share-sockets: phase `{}` has sessions roam, which need a socket of their own",
+                phase.name
+            )));
+        }
+        let elements = phase.run.iter().flat_map(Scenario::elements);
+        if elements.filter(is_downward).count() > 1 {
+            return Err(Failure::Option(format!(
+                "phase `{}` has two scenarios in which the LAN host sends: it sends each session one",
+                phase.name
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn cores(options: &Options) -> Result<Vec<usize>, Failure> {

@@ -322,6 +322,25 @@ fn carry(server: Server, further: &str) {
 }
 
 #[test]
+fn sessions_that_share_a_socket_are_told_apart_by_ringway() {
+    let site = Site::new();
+    let (_server, _lan) = (site.serve(Server::Ringway, ""), site.serve_lan());
+    let (_, report) = site.load(
+        "--config client.ovpn --sessions 24 --share-sockets 8 --duration 2s --lan 10.90.0.2:5201 \
+         --scenario bidirectional:size=200,rate=500+latency:rate=100",
+    );
+    let (tally, far) = (&report.tally, report.far_side.unwrap());
+    assert!(report.shared_sockets);
+    assert_eq!((tally.handshakes, tally.failures_total()), (24, 0));
+    assert_eq!((far.sessions, far.silent), (24, 0), "{:?}", tally.drops);
+    assert_eq!(tally.left, 24);
+    for delivery in [far.up, tally.down_delivery, tally.echoes] {
+        assert!(delivery.received > 150, "{delivery:?}");
+        assert!(delivery.loss() < 0.1, "{delivery:?}");
+    }
+}
+
+#[test]
 fn an_absent_server_ends_the_run_with_reasons() {
     let site = Site::new();
     let (output, report) =

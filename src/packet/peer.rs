@@ -47,6 +47,7 @@ impl Peer {
                 Numbering::PeerId => Recognised::NotYet,
                 Numbering::FourTuple => Recognised::ByPath,
                 Numbering::Dialed(_) => Recognised::BySocket,
+                Numbering::DialedShared(_) => Recognised::BySocketAndId,
             },
             mssfix: new.mssfix,
             run: None,
@@ -77,7 +78,10 @@ impl Peer {
 
     /// Whether this side has dialed it.
     pub(super) const fn is_dialed(&self) -> bool {
-        matches!(self.recognised, Recognised::BySocket)
+        matches!(
+            self.recognised,
+            Recognised::BySocket | Recognised::BySocketAndId
+        )
     }
 
     /// The largest inner packet that is sent to it, in bytes.
@@ -188,6 +192,9 @@ pub enum Numbering {
     /// By the socket that they come in by: this side has dialed, on a socket of its own. Packets to
     /// the peer carry the number that it has given us; [`PeerId::NONE`] if it has given none.
     Dialed(PeerId),
+    /// By this number, which the server has given us, among those that share the socket on which this
+    /// side has dialed.
+    DialedShared(PeerId),
 }
 
 /// By what a peer's data packets have been told apart so far.
@@ -201,6 +208,8 @@ pub(super) enum Recognised {
     ByPeerId,
     /// By its socket, which is nobody else's: it is where it was dialed, and never moves.
     BySocket,
+    /// By its socket and the number that it has given us: it never moves either.
+    BySocketAndId,
 }
 
 /// The inner addresses assigned to a peer.

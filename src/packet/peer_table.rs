@@ -31,6 +31,8 @@ pub struct PeerTable {
     by_path: HashMap<FourTuple, PeerIndex, KeyedHash>,
     /// By the number of the socket that it was dialed on. Entries outlive their peer.
     dialed: Vec<Option<PeerIndex>>,
+    /// By the number of the socket that it was dialed on, which it shares, and what it has given us.
+    dialed_shared: HashMap<(u16, PeerId), PeerIndex, KeyedHash>,
     routes: Routes<PeerIndex>,
 }
 
@@ -49,6 +51,7 @@ impl PeerTable {
             // Twice the room: removals then never make the map grow on the data path.
             by_path: HashMap::with_capacity_and_hasher(2 * room, KeyedHash::new(random)),
             dialed: Vec::new(),
+            dialed_shared: HashMap::with_hasher(KeyedHash::new(random)),
             routes: Routes::new(room, limits::INNER_PREFIXES_MAX),
         }
     }
@@ -65,11 +68,15 @@ impl PeerTable {
         let peer_id = match new.numbering {
             Numbering::PeerId => self.peer_ids.take(now).ok_or(TableFull)?,
             Numbering::FourTuple => PeerId::NONE,
-            Numbering::Dialed(theirs) => theirs,
+            Numbering::Dialed(theirs) | Numbering::DialedShared(theirs) => theirs,
         };
         let index = self.occupy(Peer::new(new, peer_id, now));
         if let Numbering::Dialed(_) = new.numbering {
             self.note_dialed(new.path.socket, index);
+            return Ok(index);
+        }
+        if let Numbering::DialedShared(theirs) = new.numbering {
+            self.dialed_shared.insert((new.path.socket, theirs), index);
             return Ok(index);
         }
         if let Some(slot) = self.peer_ids.slot(peer_id) {
@@ -94,6 +101,10 @@ impl PeerTable {
         self.vacant.push(index.place() as u32);
         if !peer.is_dialed() {
             self.peer_ids.release(peer.peer_id(), now);
+        }
+        let shared = (peer.path.socket, peer.peer_id());
+        if self.dialed_shared.get(&shared) == Some(&index) {
+            self.dialed_shared.remove(&shared);
         }
         self.forget_path(&peer.path, index);
         for address in peer.addresses.iter() {
@@ -138,7 +149,16 @@ impl PeerTable {
         self.peer(index).map(|_| index)
     }
 
-    /// The same, with how well it matches.
+    /// The peer that was dialed on this socket, which others share, and has given us this number.
+    pub(super) fn dialed_as(&self, socket: u16, theirs: PeerId) -> Option<PeerIndex> {
+        // Nobody shares one in a node: its packets do not pay for a look.
+        if self.dialed_shared.is_empty() {
+            return None;
+        }
+        self.dialed_shared.get(&(socket, theirs)).copied()
+    }
+
+    /// Who has an inner address, and how well that matches.
     pub(super) fn route(&self, address: IpAddr) -> Option<Route<PeerIndex>> {
         self.routes.find(address)
     }
@@ -224,9 +244,10 @@ impl PeerTable {
         }
     }
 
-    /// Moves a peer that was dialed to another socket; what comes in on the former one is nobody's.
+    /// Moves a peer that was dialed on a socket of its own to another one; what comes in on the former one is nobody's.
     pub fn redial(&mut self, index: PeerIndex, to: Path) {
-        let Some(peer) = self.peer_mut(index).filter(|peer| peer.is_dialed()) else {
+        let own = |peer: &&mut Peer| peer.recognised == Recognised::BySocket;
+        let Some(peer) = self.peer_mut(index).filter(own) else {
             return;
         };
         let former = std::mem::replace(&mut peer.path, to).socket;

@@ -11,6 +11,7 @@ use ringway::wire::{OccMessage, PING, PeerId};
 use super::client::{Client, Standing, Tunnel, reason};
 use super::core::Core;
 use super::link::path;
+use super::sockets::Addressee;
 
 impl Core {
     /// Begins a user's session, which was due at `intended`.
@@ -35,9 +36,14 @@ impl Core {
             Some(credentials) => session.with_credentials(credentials),
             None => session,
         };
-        let from = self.run.source_of(number, 0);
-        let socket = self.link.open(self.run.server, from);
-        let socket = socket.map_err(|error| format!("no socket: {error}"))?;
+        let socket = match self.sockets.with_room() {
+            Some(socket) => socket,
+            None => {
+                let from = self.run.source_of(number, 0);
+                let opened = self.link.open(self.run.server, from);
+                opened.map_err(|error| format!("no socket: {error}"))?
+            }
+        };
         let key = self.clients.insert(Client {
             user,
             session,
@@ -48,7 +54,7 @@ impl Core {
             alarm: None,
             moves: 0,
         });
-        self.note_socket(socket, key);
+        self.sockets.add(socket, key);
         self.connecting += 1;
         if let Some(user) = self.users.get_mut(user) {
             user.client = Some(key);
@@ -61,8 +67,13 @@ impl Core {
         while now_is_within(now, CONTROL_BUDGET)
             && let Some((socket, mut datagram)) = self.control.pop_front()
         {
-            let Some(key) = self.client_on(socket) else {
-                continue;
+            let key = match self.sockets.addressee(socket, &datagram) {
+                None => continue,
+                Some(Addressee::Known(key)) => key,
+                Some(Addressee::OneOf(keys)) => {
+                    self.hear_first(&keys, socket, &datagram, now);
+                    continue;
+                }
             };
             let Some(client) = self.clients.get_mut(key) else {
                 continue;
@@ -77,19 +88,33 @@ impl Core {
         }
     }
 
+    /// A first answer of the server to one of those that share a socket: it echoes whom it means.
+    fn hear_first(&mut self, keys: &[usize], socket: usize, datagram: &[u8], now: Now) {
+        for &key in keys {
+            let Some(client) = self.clients.get_mut(key) else {
+                continue;
+            };
+            let mut copy = datagram.to_vec();
+            let handled = client
+                .session
+                .handle_datagram(now, &mut self.random, &mut copy);
+            if handled.is_ok() {
+                self.sockets.met(socket, datagram, key);
+                return self.service(key, now);
+            }
+        }
+        self.tally.dropped("control datagrams that were refused");
+    }
+
     /// Somebody answered that nobody listens at the server's port. Who was heard by it before goes on,
     /// as any client does: it may come back.
     pub(super) fn refused(&mut self, socket: usize, now: Now) {
-        let Some(key) = self.client_on(socket) else {
-            return;
-        };
-        let client = self.clients.get(key);
-        if client.is_some_and(|client| !client.session.has_been_answered()) {
-            self.give_up(
-                key,
-                "connection refused: nobody listens at the server's port",
-                now,
-            );
+        for key in self.sockets.clients_on(socket).to_vec() {
+            let client = self.clients.get(key);
+            if client.is_some_and(|client| !client.session.has_been_answered()) {
+                let why = "connection refused: nobody listens at the server's port";
+                self.give_up(key, why, now);
+            }
         }
     }
 
@@ -137,9 +162,9 @@ impl Core {
                 return self.tally.dropped(format!("roaming: no socket: {error}"));
             }
         };
-        self.link.close(former);
-        self.forget_socket(former);
-        self.note_socket(socket, key);
+        self.flush(now.monotonic);
+        self.leave_socket(former, key);
+        self.sockets.add(socket, key);
         if let Some(client) = self.clients.get_mut(key) {
             client.socket = socket;
             if let Some(tunnel) = client.tunnel {
@@ -264,9 +289,18 @@ impl Core {
                 return self.give_up(key, &format!("what the server pushes: {refused}"), now);
             }
         };
+        let theirs = pushed.peer_id.unwrap_or(PeerId::NONE);
+        let numbering = match self.sockets.are_shared() {
+            false => Numbering::Dialed(theirs),
+            true if theirs == PeerId::NONE => {
+                let why = "--share-sockets: the server gives no peer ids";
+                return self.give_up(key, why, now);
+            }
+            true => Numbering::DialedShared(theirs),
+        };
         let new = NewPeer {
             path: path(client.socket, self.run.server),
-            numbering: Numbering::Dialed(pushed.peer_id.unwrap_or(PeerId::NONE)),
+            numbering,
             mtu: pushed.tunnel.mtu,
             mssfix: Mssfix::Off,
         };
@@ -361,8 +395,7 @@ impl Core {
         let Some(client) = self.clients.try_remove(key) else {
             return;
         };
-        self.link.close(client.socket);
-        self.forget_socket(client.socket);
+        self.leave_socket(client.socket, key);
         self.went(client.user, now);
     }
 
@@ -394,20 +427,15 @@ impl Core {
         }
     }
 
-    fn peer_of(&mut self, key: usize) -> Option<&mut ringway::packet::Peer> {
+    pub(super) fn peer_of(&mut self, key: usize) -> Option<&mut ringway::packet::Peer> {
         let tunnel = self.clients.get(key)?.tunnel?;
         self.peers.peer_mut(tunnel.peer)
     }
 
-    fn note_socket(&mut self, socket: usize, key: usize) {
-        if let Some(place) = self.by_socket.get_mut(socket) {
-            *place = Some(key);
-        }
-    }
-
-    fn forget_socket(&mut self, socket: usize) {
-        if let Some(place) = self.by_socket.get_mut(socket) {
-            *place = None;
+    /// A client has no use for a socket any more; the last one closes it.
+    fn leave_socket(&mut self, socket: usize, key: usize) {
+        if self.sockets.remove(socket, key) {
+            self.link.close(socket);
         }
     }
 }

@@ -29,6 +29,7 @@ use super::client::Client;
 use super::link::{Link, LinkEvent};
 use super::own_time::OwnTime;
 use super::progress::Seen;
+use super::sockets::Sockets;
 use super::work::{Work, own_part};
 use super::{Run, Stage};
 
@@ -44,8 +45,8 @@ pub(super) struct Core {
     pub(super) surroundings: Surroundings,
     pub(super) random: SystemRandom,
     pub(super) clients: Slab<Client>,
-    /// By the number of the socket, and by what the data path knows.
-    pub(super) by_socket: Vec<Option<usize>>,
+    /// Who they are by their sockets, and by what the data path knows.
+    pub(super) sockets: Sockets,
     pub(super) by_peer: HashMap<PeerIndex, usize>,
     pub(super) by_address: HashMap<IpAddr, usize>,
     /// Those that carry data, in the order in which it is their turn.
@@ -123,7 +124,8 @@ impl Core {
         let now = Now::read().monotonic;
         let mut random = SystemRandom;
         let seed = run.seed ^ (u64::from(share.index) + 1).wrapping_mul(SEEDS);
-        let link = Link::new(users + SOCKETS_SPARE, run.faults, seed)?;
+        let places = users.div_ceil(run.sharing as usize) + SOCKETS_SPARE;
+        let link = Link::new(places, run.faults, seed)?;
         let merging = Merging {
             tcp: false,
             udp: false,
@@ -147,7 +149,7 @@ impl Core {
             },
             random,
             clients: Slab::with_capacity(users),
-            by_socket: vec![None; users + SOCKETS_SPARE],
+            sockets: Sockets::new(places, run.sharing as usize),
             by_peer: HashMap::new(),
             by_address: HashMap::new(),
             carriers: Vec::new(),
@@ -241,12 +243,14 @@ impl Core {
             LinkEvent::Received(received) => self.take_received(received, now),
             LinkEvent::Refused(socket) => self.refused(socket, now),
             LinkEvent::RunRefused(socket) => {
-                if let Some(peer) = self.peer_on(socket) {
-                    peer.refuse_runs(now.monotonic);
+                for key in self.sockets.clients_on(socket).to_vec() {
+                    if let Some(peer) = self.peer_of(key) {
+                        peer.refuse_runs(now.monotonic);
+                    }
                 }
             }
             LinkEvent::Lost(socket, error) => {
-                if let Some(key) = self.client_on(socket) {
+                for key in self.sockets.clients_on(socket).to_vec() {
                     self.give_up(key, &format!("socket lost: {error}"), now);
                 }
             }
@@ -300,15 +304,6 @@ impl Core {
     pub(super) fn number(&self, user: usize) -> u32 {
         let (of, index) = (self.share.of, self.share.index);
         self.run.first + user as u32 * of + index
-    }
-
-    pub(super) fn client_on(&self, socket: usize) -> Option<usize> {
-        *self.by_socket.get(socket)?
-    }
-
-    fn peer_on(&mut self, socket: usize) -> Option<&mut ringway::packet::Peer> {
-        let client = self.clients.get(self.client_on(socket)?)?;
-        self.peers.peer_mut(client.tunnel?.peer)
     }
 }
 

@@ -10,6 +10,7 @@ mod gates;
 mod link;
 mod own_time;
 mod progress;
+mod sockets;
 mod traffic;
 mod work;
 
@@ -49,6 +50,8 @@ pub(crate) struct Run {
     pub(crate) first: u32,
     /// Clients that come and leave, at most so many at once.
     pub(crate) visitors: u32,
+    /// Sessions that share a socket, at most; 1 for each its own.
+    pub(crate) sharing: u32,
     pub(crate) faults: FaultRules,
     pub(crate) seed: u64,
     /// Tells this run's packets from others'.
@@ -104,6 +107,7 @@ pub(crate) struct RunParts {
     pub(crate) sources: Vec<IpAddr>,
     pub(crate) first: u32,
     pub(crate) visitors: u32,
+    pub(crate) sharing: u32,
     pub(crate) faults: FaultRules,
     pub(crate) seed: u64,
     pub(crate) number: u32,
@@ -128,6 +132,7 @@ impl Run {
             sources: parts.sources,
             first: parts.first,
             visitors: parts.visitors,
+            sharing: parts.sharing,
             faults: parts.faults,
             seed: parts.seed,
             number: parts.number,

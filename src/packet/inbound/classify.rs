@@ -143,7 +143,10 @@ fn claim(
 ) -> Result<Option<Claim>, DropReason> {
     claim_of(datagram, |header| match header {
         DataHeader::V2 { peer_id, .. } if peer_id != PeerId::NONE => {
-            Some((peers.by_peer_id(peer_id)?, true))
+            match peers.dialed_as(received.path.socket, peer_id) {
+                Some(peer) => Some((peer, false)),
+                None => Some((peers.by_peer_id(peer_id)?, true)),
+            }
         }
         _ => Some((peers.by_path(&received.path)?, false)),
     })

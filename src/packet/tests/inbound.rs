@@ -1,5 +1,5 @@
 use super::*;
-use crate::wire::{OccMessage, PING, PeerId};
+use crate::wire::{DataHeader, OccMessage, PING, PeerId};
 use proptest::prelude::*;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -20,7 +20,7 @@ fn every_cipher_and_header_carries_both_families_both_ways() {
     {
         let mut pair = Pair::new(cipher, numbering);
         let header = match numbering {
-            Numbering::PeerId | Numbering::Dialed(_) => 4,
+            Numbering::PeerId | Numbering::Dialed(_) | Numbering::DialedShared(_) => 4,
             Numbering::FourTuple => 1,
         };
         for (client, lan) in [
@@ -248,6 +248,46 @@ fn a_dialed_peer_is_found_by_its_socket_whatever_its_packets_say() {
     assert!(pair.client.peers.remove(index, now).is_some());
     assert!(pair.client.receive(&datagram, SERVER).is_empty());
     pair.client.assert_drops(&[(DropReason::UnknownPeer, 1)]);
+}
+
+#[test]
+fn peers_that_share_a_socket_are_told_apart_by_what_they_were_given() {
+    let [one, other] = [7, 8].map(|id| PeerId::new(id).unwrap());
+    let mut pair = Pair::aes();
+    pair.client = End::new(Numbering::DialedShared(one), SERVER);
+    pair.install(DataCipher::Aes256Gcm, KeyId::FIRST);
+    pair.server.peer().keys.send_with(KeyId::FIRST).unwrap();
+    let datagram = pair.server.sealed(&ip(LAN_V4, CLIENT_V4, b"down"));
+    // The server's end gave out a number of its own, which its seal is over.
+    let theirs = DataHeader::parse(&datagram).unwrap();
+    let DataHeader::V2 { peer_id, .. } = theirs else {
+        panic!("{theirs:?}");
+    };
+    assert_ne!(peer_id, one);
+    assert!(pair.client.receive(&datagram, SERVER).is_empty());
+    pair.client.assert_drops(&[(DropReason::UnknownPeer, 1)]);
+
+    let (now, first) = (pair.client.now, pair.client.peer);
+    let new = |theirs| NewPeer {
+        path: SERVER,
+        numbering: Numbering::DialedShared(theirs),
+        mtu: 1500,
+        mssfix: Mssfix::Off,
+    };
+    let peers = &mut pair.client.peers;
+    let second = peers.insert(new(other), now).unwrap();
+    let third = peers.insert(new(peer_id), now).unwrap();
+    assert_eq!(peers.dialed_as(SERVER.socket, one), Some(first));
+    assert_eq!(peers.dialed_as(SERVER.socket, other), Some(second));
+    assert_eq!(peers.dialed_as(SERVER.socket + 1, other), None);
+    peers.remove(second, now).unwrap();
+    assert_eq!(peers.dialed_as(SERVER.socket, other), None);
+
+    pair.client.peer = third;
+    pair.install(DataCipher::Aes256Gcm, KeyId::FIRST);
+    let down = ip(LAN_V4, CLIENT_V4, b"again");
+    let datagram = pair.server.sealed(&down);
+    assert_eq!(pair.client.receive(&datagram, SERVER), [down]);
 }
 
 #[test]
