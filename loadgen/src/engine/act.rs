@@ -6,7 +6,7 @@ use std::time::Duration;
 use ringway::time::{Monotonic, Now};
 
 use super::Stage;
-use super::client::Standing;
+use super::client::{Client, Standing};
 use super::control::{CONTROL_BUDGET, now_is_within};
 use super::core::Core;
 
@@ -162,7 +162,9 @@ impl Core {
         self.wanting.clear();
         self.returning.clear();
         self.held = 0;
-        self.farewells = self.clients.iter().map(|(key, _)| key).collect();
+        // Who is on the way up may still come to its end, and leaves then.
+        let up = |(key, client): (usize, &Client)| (client.standing == Standing::Up).then_some(key);
+        self.farewells = self.clients.iter().filter_map(up).collect();
         self.stage = Stage::Leaving(now.monotonic + LEAVE_MAX);
     }
 
@@ -174,6 +176,10 @@ impl Core {
             self.leave(key, now);
         }
         if self.clients.is_empty() || now.monotonic >= until {
+            let unfinished = "handshake not finished when the run was over";
+            for _ in 0..self.connecting {
+                self.tally.failed(self.at(now.monotonic), unfinished);
+            }
             self.stage = Stage::Over;
         }
     }
