@@ -128,8 +128,8 @@ mod tests {
     #[test]
     fn ratios_say_who_is_better() {
         let (first, mut second) = (sample(), sample());
-        second.tally.handshakes = 30;
-        second.seconds = 8.0;
+        second.tally.series[3].handshakes += 20;
+        second.phases[0].seconds = 8.0;
         second.tally.echoes.sent = 10;
         second.tally.echoes.lost = 1;
         let text = compare(&first, &second);

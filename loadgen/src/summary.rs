@@ -34,6 +34,13 @@ pub fn summary(report: &Report) -> String {
         let silent = far.silent;
         let _infallible = writeln!(text, "the LAN host did not answer {silent} sessions");
     }
+    if let Some(far) = report.far_side.filter(|it| it.down_missed > 0) {
+        let missed = far.down_missed;
+        let _infallible = writeln!(
+            text,
+            "LIMIT: the LAN host left out {missed} packets that were due"
+        );
+    }
     if report.server.as_ref().is_some_and(|it| it.ended) {
         text.push_str("the server's process ended during the run\n");
     }
@@ -62,19 +69,21 @@ mod tests {
         report.tally.failed(0, "AUTH_FAILED: \u{1b}[2J");
         report.tally.failed(0, "AUTH_FAILED: \u{1b}[2J");
         report.tally.dropped("replay");
-        report.far_side.as_mut().unwrap().silent = 3;
+        let far = report.far_side.as_mut().unwrap();
+        (far.silent, far.down_missed) = (3, 4);
         report.server.as_mut().unwrap().ended = true;
         report.limits = vec!["full".to_owned()];
         let text = summary(&report);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "done in 4.0 s");
         let handshakes = "  handshakes                           2.50 /s";
-        assert_eq!(lines[1], handshakes);
+        assert!(lines.contains(&handshakes), "{text}");
         let tail = [
             "sessions failed: 2 AUTH_FAILED: \u{fffd}[2J",
             "sessions failed: 1 server refused <the login> & \"more\"",
             "packets dropped: 1 replay",
             "the LAN host did not answer 3 sessions",
+            "LIMIT: the LAN host left out 4 packets that were due",
             "the server's process ended during the run",
             "LIMIT: the generator itself: full",
         ];

@@ -88,6 +88,12 @@ fn notes(html: &mut String, report: &Report) {
             "The LAN host did not answer {silent} sessions: their packets are not in its counts."
         ));
     }
+    if let Some(far) = report.far_side.filter(|it| it.down_missed > 0) {
+        let missed = far.down_missed;
+        notes.push(format!(
+            "The LAN host was a limit: it left out {missed} packets that were due."
+        ));
+    }
     if notes.is_empty() {
         return;
     }

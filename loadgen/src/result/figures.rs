@@ -29,25 +29,32 @@ impl Report {
     pub fn figures(&self) -> Vec<Figure> {
         use Better::{Less, More};
         let mut found = Found(Vec::new());
-        let tally = &self.tally;
-        let a_second = |count: f64| (self.seconds > 0.0).then(|| count / self.seconds);
+        let (tally, done) = (&self.tally, self.done());
+        let a_second = |count: f64| (done.seconds > 0.0).then(|| count / done.seconds);
 
         if tally.attempts > 0 {
-            found.some("handshakes", "/s", More, a_second(tally.handshakes as f64));
+            found.one("sessions established", "", More, tally.handshakes as f64);
             found.one("sessions failed", "", Less, tally.failures_total() as f64);
+        }
+        if done.handshakes > 0.0 {
+            found.some("handshakes", "/s", More, a_second(done.handshakes));
         }
         found.durations("handshake", &tally.handshake);
         found.durations("first packet", &tally.first_packet);
         let ways = [
-            ("up", self.up_traffic(), self.up_delivery()),
-            ("down", tally.down, Some(tally.down_delivery)),
+            ("up", done.up_packets, done.up_bytes, self.up_delivery()),
+            (
+                "down",
+                done.down_packets,
+                done.down_bytes,
+                Some(tally.down_delivery),
+            ),
         ];
-        for (way, traffic, delivery) in ways {
-            if traffic.packets > 0 {
-                let megabits = a_second(traffic.bytes as f64 * 8.0 / 1e6);
+        for (way, packets, bytes, delivery) in ways {
+            if packets > 0.0 {
+                let megabits = a_second(bytes * 8.0 / 1e6);
                 found.some(&format!("goodput {way}"), "Mbit/s", More, megabits);
-                let packets = a_second(traffic.packets as f64);
-                found.some(&format!("packets {way}"), "/s", More, packets);
+                found.some(&format!("packets {way}"), "/s", More, a_second(packets));
             }
             if let Some(delivery) = delivery.filter(|it| it.sent > 0) {
                 found.one(&format!("lost {way}"), "%", Less, delivery.loss() * 100.0);
@@ -137,7 +144,9 @@ impl Found {
 
     /// Percentiles, in milliseconds.
     fn durations(&mut self, name: &str, durations: &Durations) {
-        for (part, percentile) in PERCENTILES {
+        // Of ten there is a p90, of a hundred a p99: what is beyond is the maximum by another name.
+        let enough = |part: f64| durations.count() as f64 * (1.0 - part) > 0.999;
+        for (part, percentile) in PERCENTILES.into_iter().filter(|it| enough(it.0)) {
             if let Some(nanos) = durations.quantile(part) {
                 let name = format!("{name} {percentile}");
                 self.one(&name, "ms", Better::Less, nanos as f64 / 1e6);
@@ -187,6 +196,7 @@ mod tests {
         let figures = sample().figures();
         for (name, expected) in [
             ("handshakes", 2.5),
+            ("sessions established", 10.0),
             ("sessions failed", 1.0),
             ("goodput up", 5.46 * 8.0 / 4.0),
             ("goodput down", 5.6 * 8.0 / 4.0),
@@ -210,7 +220,9 @@ mod tests {
             let found = value(&figures, name).unwrap();
             assert!((found / expected - 1.0).abs() < 2e-3, "{name}: {found}");
         }
-        assert_eq!(value(&figures, "first packet p50"), None);
+        for absent in ["first packet p50", "handshake p99", "round trip p99.9"] {
+            assert_eq!(value(&figures, absent), None);
+        }
         assert_eq!(value(&figures, "round trips lost"), None);
     }
 
@@ -221,6 +233,7 @@ mod tests {
         report.server = None;
         report.far_side = None;
         report.seconds = 0.0;
+        report.phases.clear();
         assert_eq!(report.figures(), []);
     }
 

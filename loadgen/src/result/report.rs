@@ -186,37 +186,79 @@ impl Report {
 
     /// Works out what the server used for each thing that it did in the phases of the plan.
     pub fn relate_server(&mut self) {
-        let phases = self.phases.iter();
-        let windows: Vec<_> = phases.map(|it| (it.began, it.began + it.seconds)).collect();
-        let mut work = self.work_in(&windows);
-        if work.handshakes < 1.0 {
-            // All sessions were brought up before: what one costs is not in the phases.
-            work.handshakes = 0.0;
-        }
+        let windows = self.windows();
+        let done = self.done();
+        let work = Work {
+            handshakes: done.handshakes,
+            packets: done.up_packets + done.down_packets,
+            bytes: done.up_bytes + done.down_bytes,
+            sessions: done.sessions,
+        };
         if let Some(server) = &mut self.server {
             server.relate(&windows, work);
         }
     }
 
-    /// What went through the server in some stretches of the run.
-    fn work_in(&self, windows: &[(f64, f64)]) -> Work {
+    /// When the phases were, from and to; all of the run, if it came to none.
+    ///
+    /// Only whole intervals of the series count, as long as there are any: what happened just before a phase
+    /// is in the interval in which it began.
+    fn windows(&self) -> Vec<(f64, f64)> {
+        let interval = self.tally.interval_seconds;
+        let phases = self.phases.iter();
+        let windows: Vec<_> = phases.map(|it| (it.began, it.began + it.seconds)).collect();
+        let whole = windows.iter().map(|(from, to)| {
+            let from = (from / interval).ceil() * interval;
+            (from, ((to / interval).floor() * interval).max(from))
+        });
+        let whole: Vec<_> = whole.filter(|(from, to)| to > from).collect();
+        match (whole.is_empty(), windows.is_empty()) {
+            (false, _) => whole,
+            (true, false) => windows,
+            (true, true) => vec![(0.0, self.seconds)],
+        }
+    }
+
+    /// What was done in the phases: bringing up sessions before one, and leaving behind it, is not part of
+    /// its rates.
+    pub(super) fn done(&self) -> Done {
+        let windows = self.windows();
         let arrived = self.up_delivery().map_or(1.0, |it| 1.0 - it.loss());
         let interval = self.tally.interval_seconds;
-        let mut work = Work::default();
+        let mut done = Done {
+            seconds: windows.iter().map(|it| it.1 - it.0).sum(),
+            ..Done::default()
+        };
         for (index, moment) in self.tally.series.iter().enumerate() {
             let begin = index as f64 * interval;
             let inside: f64 = windows
                 .iter()
                 .map(|window| overlap(*window, (begin, begin + interval)) / interval)
                 .sum();
-            let both = |up: u64, down: u64| (up as f64 * arrived + down as f64) * inside;
-            work.packets += both(moment.up.packets, moment.down.packets);
-            work.bytes += both(moment.up.bytes, moment.down.bytes);
-            work.handshakes += moment.handshakes as f64 * inside;
-            work.sessions = work.sessions.max(moment.sessions as f64);
+            done.up_packets += moment.up.packets as f64 * arrived * inside;
+            done.up_bytes += moment.up.bytes as f64 * arrived * inside;
+            done.down_packets += moment.down.packets as f64 * inside;
+            done.down_bytes += moment.down.bytes as f64 * inside;
+            done.handshakes += moment.handshakes as f64 * inside;
+            done.sessions = done.sessions.max(moment.sessions as f64);
         }
-        work
+        done
     }
+}
+
+/// What was done in the phases of a run. Parts of intervals make it fractions.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Done {
+    /// How long they were.
+    pub(super) seconds: f64,
+    pub(super) handshakes: f64,
+    /// Packets that arrived behind the server; that were sent, if nobody was there to count.
+    pub(super) up_packets: f64,
+    pub(super) up_bytes: f64,
+    pub(super) down_packets: f64,
+    pub(super) down_bytes: f64,
+    /// The most sessions that were held at once, before the phases, too.
+    pub(super) sessions: f64,
 }
 
 impl FarSide {
@@ -399,13 +441,27 @@ pub(crate) mod tests {
     #[test]
     fn what_was_done_before_a_phase_is_not_its_work() {
         let mut report = sample();
-        report.phases[0].began = 2.5;
-        report.phases[0].seconds = 1.5;
-        let work = report.work_in(&[(2.5, 4.0)]);
-        assert_eq!((work.handshakes, work.sessions), (0.0, 10.0));
-        assert!((work.packets - 1975.0 * 1.5).abs() < 1e-6, "{work:?}");
+        report.phases[0].began = 1.25;
+        report.phases[0].seconds = 2.5;
+        // Of 1.25 to 3.75 one interval is whole.
+        let done = report.done();
+        assert_eq!(
+            (done.seconds, done.handshakes, done.sessions),
+            (1.0, 0.0, 10.0)
+        );
+        assert_eq!((done.up_packets, done.down_packets), (975.0, 1000.0));
+        report.phases[0].seconds = 0.5;
+        let done = report.done();
+        assert_eq!((done.seconds, done.down_packets), (0.5, 500.0));
         report.relate_server();
         assert_eq!(report.server.unwrap().core_us_per_handshake, None);
+    }
+
+    #[test]
+    fn a_run_that_came_to_no_phase_is_taken_whole() {
+        let mut report = sample();
+        report.phases.clear();
+        assert_eq!(report.done(), sample().done());
     }
 
     #[test]
