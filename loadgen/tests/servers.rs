@@ -341,6 +341,34 @@ fn sessions_that_share_a_socket_are_told_apart_by_ringway() {
 }
 
 #[test]
+fn sessions_roam_renew_their_keys_and_return_at_ringway() {
+    move_about(Server::Ringway);
+}
+
+#[test]
+fn sessions_roam_renew_their_keys_and_return_at_the_stock_daemon() {
+    move_about(Server::OpenVpn);
+}
+
+fn move_about(server: Server) {
+    let site = Site::new();
+    let (_server, _lan) = (site.serve(server, ""), site.serve_lan());
+    let (_, report) = site.load(
+        "--config client.ovpn --sessions 10 --duration 5s --lan 10.90.0.2:5201 \
+         --scenario roam:interval=1s+reneg:interval=2s+churn:rate=3+latency:rate=100",
+    );
+    let tally = &report.tally;
+    assert_eq!(tally.failures_total(), 0, "{:?}", tally.failures);
+    assert!(tally.roams >= 30, "{}", tally.roams);
+    assert!(tally.renegotiations >= 10, "{}", tally.renegotiations);
+    assert!(tally.handshakes > 10, "{}", tally.handshakes);
+    assert_eq!(tally.left, tally.handshakes);
+    // What is on its way to a session that leaves, or to the port that it has left, is lost.
+    assert!(tally.echoes.received > 300, "{:?}", tally.echoes);
+    assert!(tally.echoes.loss() < 0.2, "{:?}", tally.echoes);
+}
+
+#[test]
 fn an_absent_server_ends_the_run_with_reasons() {
     let site = Site::new();
     let (output, report) =
