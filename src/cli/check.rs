@@ -1,6 +1,7 @@
 //! `ringway check FILE`: all that is wrong with a server's or a client's configuration, what it
 //! would do, and what this machine offers.
 
+mod clients;
 mod served;
 
 use std::fmt::Write as _;
@@ -87,6 +88,7 @@ fn text(loaded: &Loaded, machine: &Report) -> String {
     let _ = writeln!(text, "Configuration: {}", summary(&loaded.diagnostics));
     if let Some(configuration) = &loaded.configuration {
         text.push_str(&served::served(configuration, machine));
+        text.push_str(&clients::files(configuration));
     }
     let _ = writeln!(
         text,
@@ -147,7 +149,7 @@ fn feature_line(feature: &Feature) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use nix::unistd::{Gid, Group};
 
     use super::*;
@@ -174,12 +176,16 @@ mod tests {
 
     fn load(text: &str) -> Loaded {
         let directory = tempfile::tempdir().unwrap();
-        std::fs::write(directory.path().join("server.conf"), text).unwrap();
-        let words = ["server.conf".to_owned()];
-        config::load_on(vec![0, 1, 2, 3, 8], &words, directory.path())
+        load_in(directory.path(), text)
     }
 
-    fn pki() -> String {
+    pub(super) fn load_in(directory: &std::path::Path, text: &str) -> Loaded {
+        std::fs::write(directory.join("server.conf"), text).unwrap();
+        let words = ["server.conf".to_owned()];
+        config::load_on(vec![0, 1, 2, 3, 8], &words, directory)
+    }
+
+    pub(super) fn pki() -> String {
         let key = rcgen::KeyPair::generate().unwrap();
         let mut params = rcgen::CertificateParams::new(vec![]).unwrap();
         params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];

@@ -39,13 +39,13 @@ pub(super) fn assemble(mut draft: Draft) -> (Option<Configuration>, Diagnostics)
 
 fn server(draft: &mut Draft) -> Option<Settings> {
     // Each of these looks at its own part, so that all problems are found at once.
+    let files = clients::files_directory(draft);
     let listeners = network::listeners(draft);
     let network = addresses::network(draft);
     let keepalive = keepalive(draft);
     let node = node(draft);
     let identity = identity(draft);
     check_push(draft);
-    let files = clients::files_directory(draft);
     let network = network?;
     let push = push(draft, &network, keepalive);
     let client_files = files.map(|files| clients::files(draft, files, &network, &push));

@@ -59,6 +59,9 @@ struct ClientFile<'b> {
 
 impl ClientFile<'_> {
     fn take(&mut self, line: &Line) {
+        if line.name == "setenv" && line.argument(0) == Some("opt") {
+            return self.optional(line);
+        }
         let Some(directive) = directives::find(&line.name) else {
             let reason = Reason::Unrecognized("no such directive".to_owned());
             return self.remark(Severity::Error, line, reason, None);
@@ -98,7 +101,6 @@ impl ClientFile<'_> {
             }
             // Replaced by the lines of that file.
             "config" => Ok(()),
-            "setenv" if line.argument(0) == Some("opt") => self.optional(line),
             name if OF_ONE_CLIENT.contains(&name) => Err(Refusal::because(
                 "has no effect: it is not served for a single client yet",
             )
@@ -111,14 +113,16 @@ impl ClientFile<'_> {
     }
 
     /// `setenv opt X ...`: the line `X ...`, which may be unknown.
-    fn optional(&mut self, line: &Line) -> Result<(), Refusal> {
+    fn optional(&mut self, line: &Line) {
         let words = line.arguments.iter().skip(1).cloned().collect();
         match Line::from_words(line.at.clone(), words) {
             Some(inner) if directives::find(&inner.name).is_some() => self.take(&inner),
             Some(_) => {}
-            None => return Err(Refusal::because("`setenv opt` needs a directive")),
+            None => {
+                let reason = Reason::Unrecognized("`setenv opt` needs a directive".to_owned());
+                self.remark(Severity::Error, line, reason, None);
+            }
         }
-        Ok(())
     }
 
     fn ifconfig_push(&mut self, line: &Line) -> Result<(), Refusal> {
@@ -354,3 +358,6 @@ const OF_ONE_CLIENT: [&str; 17] = [
     "session-timeout",
     "vlan-pvid",
 ];
+
+#[cfg(test)]
+mod tests;

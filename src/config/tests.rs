@@ -2,6 +2,7 @@
 
 mod addresses;
 mod client;
+mod clients;
 mod files;
 mod process;
 mod shards;

@@ -7,6 +7,7 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -17,7 +18,7 @@ use super::event::{AdmissionRefusal, ClientEvent, ClientTag};
 use super::message::Report;
 use super::registry::SessionAt;
 use super::settings::{ClientFiles, ClientProfile};
-use crate::limits::PROFILES_WAITING;
+use crate::limits::{ADDRESS_SLOTS_MAX, PROFILES_WAITING};
 
 /// The way to the thread that reads the files.
 #[derive(Debug)]
@@ -53,9 +54,17 @@ impl Profiles {
     /// There is no thread to be had.
     pub(super) fn start(files: ClientFiles, reports: Sender<Report>) -> io::Result<Self> {
         let (questions, asked) = channel::bounded(PROFILES_WAITING);
+        let (all, named) = (files.clone(), reports.clone());
         thread::Builder::new()
             .name("client-files".to_owned())
             .spawn(move || serve(&files, &asked, &reports))?;
+        // Nobody waits for it, so it is not in the way of those who come.
+        thread::Builder::new()
+            .name("client-files".to_owned())
+            .spawn(move || {
+                let report = Report::AddressesNamed(addresses_named(&all));
+                let _nobody_listens = named.send(report);
+            })?;
         Ok(Self {
             questions,
             asked: HashSet::new(),
@@ -90,6 +99,23 @@ fn serve(files: &ClientFiles, asked: &Receiver<Question>, reports: &Sender<Repor
             return;
         }
     }
+}
+
+/// The addresses that clients' files name, so that nobody else is given one of them meanwhile.
+fn addresses_named(files: &ClientFiles) -> Vec<IpAddr> {
+    let Ok(entries) = std::fs::read_dir(&files.directory) else {
+        return Vec::new();
+    };
+    let mut named = Vec::new();
+    for entry in entries.filter_map(Result::ok) {
+        let is_file = entry.path().is_file();
+        if is_file && entry.file_name() != DEFAULT && named.len() < ADDRESS_SLOTS_MAX as usize {
+            let profile = (files.reader)(&entry.path(), &files.basis).profile;
+            named.extend(profile.v4.map(|(address, _)| IpAddr::from(address)));
+            named.extend(profile.v6.map(|v6| IpAddr::from(v6.address.addr())));
+        }
+    }
+    named
 }
 
 /// A client's profile: what its own file says, or that of all who have none.
@@ -130,11 +156,10 @@ fn read(
 /// character that a file's name can't have is an underscore in it.
 pub(crate) fn own_file(directory: &Path, name: &str) -> Option<PathBuf> {
     let safe: String = name
-        .chars()
-        .map(|c| match c {
-            '/' => '_',
-            c if c.is_control() => '_',
-            c => c,
+        .bytes()
+        .map(|byte| match byte {
+            b' '..=b'~' if byte != b'/' => char::from(byte),
+            _ => '_',
         })
         .collect();
     let leads_elsewhere = matches!(safe.as_str(), "" | "." | "..");
@@ -159,3 +184,157 @@ fn is_there(path: &Path, told: &mut Vec<ClientEvent>) -> bool {
 
 /// The file of clients that have none of their own.
 pub(crate) const DEFAULT: &str = "DEFAULT";
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::node::settings::{NetworkSettings, ProfileBasis, ProfileRead};
+
+    /// Says how long the file is, in place of what it says.
+    fn length(path: &Path, _: &ProfileBasis) -> ProfileRead {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        ProfileRead {
+            profile: ClientProfile {
+                v4: Some(([10, 8, 0, text.len() as u8].into(), [255; 4].into())),
+                ..ClientProfile::usual(text.len() as u32)
+            },
+            faults: vec!["a fault".to_owned()],
+            removed: Vec::new(),
+            own_networks: Vec::new(),
+        }
+    }
+
+    /// A disk that takes its time.
+    fn when_the_gate_opens(path: &Path, basis: &ProfileBasis) -> ProfileRead {
+        let _open = GATE.lock().unwrap();
+        length(path, basis)
+    }
+
+    static GATE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
+    fn files(directory: &Path, exclusive: bool) -> ClientFiles {
+        ClientFiles {
+            directory: directory.to_owned(),
+            exclusive,
+            basis: ProfileBasis {
+                push: [].into(),
+                network: NetworkSettings { v4: None, v6: None },
+                routes_max: 256,
+                directory: directory.to_owned(),
+            },
+            reader: length,
+        }
+    }
+
+    fn lengths(files: &ClientFiles, names: &[&str]) -> Vec<Result<u32, AdmissionRefusal>> {
+        let read = |name: &&str| read(files, name, &mut Vec::new()).map(|it| it.routes_max);
+        names.iter().map(read).collect()
+    }
+
+    #[test]
+    fn a_clients_own_file_is_read_else_that_of_all_others() {
+        let directory = tempfile::tempdir().unwrap();
+        let write = |name: &str, text| std::fs::write(directory.path().join(name), text).unwrap();
+        write("alice", "1");
+        write("a_b", "22");
+        write("gr__n", "333");
+        let names = ["alice", "a/b", "grün", "bob", "..", ".", ""];
+        let open = files(directory.path(), false);
+        let no_default = [1, 2, 3, 256, 256, 256, 256].map(Ok);
+        assert_eq!(lengths(&open, &names), no_default);
+        write("DEFAULT", "4444");
+        assert_eq!(lengths(&open, &names), [1, 2, 3, 4, 4, 4, 4].map(Ok));
+        let refused = Err(AdmissionRefusal::NoFile);
+        let exclusive = files(directory.path(), true);
+        assert_eq!(
+            lengths(&exclusive, &names),
+            [Ok(1), Ok(2), Ok(3), refused, refused, refused, refused],
+            "the file of all others is nobody's own"
+        );
+        write("alice", "55555");
+        assert_eq!(lengths(&open, &["alice"]), [Ok(5)], "anew each time");
+    }
+
+    #[test]
+    fn what_was_read_is_told_and_what_was_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("alice"), "").unwrap();
+        let exclusive = files(directory.path(), true);
+        let (mut alice, mut bob) = (Vec::new(), Vec::new());
+        assert!(read(&exclusive, "alice", &mut alice).is_ok());
+        assert!(read(&exclusive, "bob", &mut bob).is_err());
+        let at = |name| directory.path().join(name).display().to_string();
+        let file = at("alice").as_str().into();
+        let line = "a fault".into();
+        let told = [
+            ClientEvent::ProfileRead { file },
+            ClientEvent::ProfileFault { line },
+        ];
+        assert_eq!(alice, told);
+        let reason = format!(
+            "--client-config-dir authentication failed for common name 'bob' file='{}'",
+            at("bob")
+        );
+        let reason = reason.as_str().into();
+        assert_eq!(bob, [ClientEvent::AuthFailed { reason }]);
+    }
+
+    #[test]
+    fn addresses_of_all_files_are_told_at_the_start() {
+        let directory = tempfile::tempdir().unwrap();
+        for (name, text) in [("alice", "1"), ("bob", "22"), ("DEFAULT", "333")] {
+            std::fs::write(directory.path().join(name), text).unwrap();
+        }
+        std::fs::create_dir(directory.path().join("directory")).unwrap();
+        let mut named = addresses_named(&files(directory.path(), false));
+        named.sort();
+        let expected = ["10.8.0.1", "10.8.0.2"].map(|it| it.parse::<IpAddr>().unwrap());
+        assert_eq!(named, expected);
+        assert_eq!(
+            addresses_named(&files(Path::new("/absent"), false)),
+            [] as [IpAddr; 0]
+        );
+    }
+
+    #[test]
+    fn a_question_waits_once_and_is_answered_by_a_report() {
+        let (answers, heard) = channel::bounded(8);
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("DEFAULT"), "").unwrap();
+        let slow = ClientFiles {
+            reader: when_the_gate_opens,
+            ..files(directory.path(), false)
+        };
+        let shut = GATE.lock().unwrap();
+        let mut profiles = Profiles::start(slow, answers).unwrap();
+        let at = |session| SessionAt { shard: 0, session };
+        let client = |name: &str| ClientTag::named(([192, 0, 2, 1], 7).into(), name.into());
+        for _ in 0..3 {
+            profiles.ask(at(1), client("alice"));
+            profiles.ask(at(2), client("bob"));
+        }
+        assert_eq!(profiles.asked.len(), 2);
+        let patience = Duration::from_secs(60);
+        drop(shut);
+        let mut answered = Vec::new();
+        while answered.len() < 2 {
+            match heard.recv_timeout(patience).unwrap() {
+                Report::Profile(answer) => answered.push(answer.of),
+                Report::AddressesNamed(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(answered, [at(1), at(2)], "each once");
+        assert!(
+            heard
+                .try_iter()
+                .all(|report| matches!(report, Report::AddressesNamed(_)))
+        );
+        profiles.answered(at(1));
+        profiles.ask(at(1), client("bob"));
+        let again = heard.iter().find(|it| matches!(it, Report::Profile(_)));
+        assert!(again.is_some());
+    }
+}

@@ -297,6 +297,67 @@ mod tests {
     }
 
     #[test]
+    fn a_named_slot_is_nobody_elses_as_long_as_there_are_others() {
+        let mut leases = Leases::new(4);
+        leases.reserve(1);
+        leases.reserve(9);
+        assert_eq!(take(&mut leases, "a"), Some(0));
+        assert_eq!(take(&mut leases, "b"), Some(2), "1 is kept");
+        leases.take_named(3);
+        assert_eq!(take(&mut leases, "c"), Some(1), "there is no other");
+        assert_eq!(take(&mut leases, "d"), None);
+        leases.release(1);
+        leases.release(2);
+        assert_eq!(
+            take(&mut leases, "c"),
+            Some(2),
+            "1 was its own, but is kept"
+        );
+        leases.release(3);
+        leases.release(2);
+        leases.take_named(2);
+        assert_eq!(take(&mut leases, "b"), Some(1), "2 is somebody's now");
+    }
+
+    #[test]
+    fn a_slot_that_two_have_an_address_of_is_free_when_both_are_gone() {
+        let mut leases = Leases::new(1);
+        leases.take_named(0);
+        leases.take_named(0);
+        leases.release(0);
+        assert!(leases.is_taken(0));
+        assert_eq!(take(&mut leases, "a"), None);
+        leases.release(0);
+        assert!(!leases.is_taken(0));
+        leases.release(0);
+        assert_eq!(take(&mut leases, "a"), Some(0));
+    }
+
+    #[test]
+    fn an_address_belongs_to_its_slot_or_to_none() {
+        let pool = AddressPool {
+            v4: Some("10.8.0.2".parse().unwrap()),
+            v6: Some("fd00::1000".parse().unwrap()),
+            slots: 3,
+        };
+        for (address, slot) in [
+            ("10.8.0.1", None),
+            ("10.8.0.2", Some(0)),
+            ("10.8.0.4", Some(2)),
+            ("10.8.0.5", None),
+            ("fd00::fff", None),
+            ("fd00::1002", Some(2)),
+            ("fd00::1003", None),
+            ("fd01::1000", None),
+            ("::1", None),
+        ] {
+            assert_eq!(pool.slot_of(address.parse().unwrap()), slot, "{address}");
+        }
+        let none = AddressPool { v6: None, ..pool };
+        assert_eq!(none.slot_of("fd00::1000".parse().unwrap()), None);
+    }
+
+    #[test]
     fn the_nameless_are_not_remembered() {
         let mut leases = Leases::new(2);
         assert_eq!(leases.take(None), Some(0));

@@ -1,5 +1,6 @@
 //! What shards and the node thread tell one another.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::client::{Resolved, TunnelReport};
@@ -42,6 +43,8 @@ pub enum Report {
     Tunnel(TunnelReport),
     /// What a client's file says.
     Profile(Box<ProfileAnswer>),
+    /// Addresses that clients' files name.
+    AddressesNamed(Vec<IpAddr>),
     /// The shard is ready to serve.
     Ready,
     /// The shard has ended; with a sentence if it was not told to.

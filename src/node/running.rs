@@ -150,6 +150,11 @@ impl Node {
                 self.carry_out_orders();
             }
             Report::Profile(answer) => self.profile_read(*answer),
+            Report::AddressesNamed(named) => {
+                for address in named {
+                    self.registry.reserve(address);
+                }
+            }
             Report::Status { shard, answer } => self.reporting.answered(shard, *answer),
             Report::Asked { asker } => self.reporting.want(asker),
             Report::Dialed { attempt, event } => {

@@ -122,3 +122,39 @@ fn networks_behind_stock_clients_are_reached_from_everywhere() {
     });
     assert_eq!(ping(&site.topology.lan, branch_host(0)[0], 2).received, 0);
 }
+
+/// Routes of the server are set with their gateway and metric, and one that is there already keeps
+/// nobody from starting.
+#[test]
+fn a_server_sets_its_routes_and_starts_without_one_that_is_refused() {
+    let site = Site::new(1);
+    let machine = &site.topology.server;
+    machine.ip(&["route", "add", "10.94.0.0/16", "dev", "lan"]);
+    let config = site
+        .server_config()
+        .line("route 10.92.0.0 255.255.0.0")
+        .line("route 10.93.0.0 255.255.0.0 10.8.0.7 5")
+        .line("route 10.94.0.0 255.255.0.0")
+        .line("route-ipv6 fd92::/64");
+    let mut server = Server::start(&site, &config);
+    let routes = machine.ip(&["route", "show"]);
+    for route in [
+        "10.92.0.0/16 ",
+        "10.93.0.0/16 via 10.8.0.7 ",
+        "10.94.0.0/16 dev lan ",
+    ] {
+        assert!(routes.contains(route), "{routes}");
+    }
+    assert!(
+        machine
+            .ip(&["-6", "route", "show"])
+            .contains("fd92::/64 dev tun0 ")
+    );
+    assert!(server.process.count("net_route_v4_add: 10.92.0.0/16 via ") > 0);
+    server.stop();
+    let routes = machine.ip(&["route", "show"]);
+    assert!(
+        !routes.contains("tun0") && routes.contains("10.94.0.0/16"),
+        "{routes}"
+    );
+}

@@ -47,6 +47,7 @@ mod traffic;
 mod addresses;
 mod capture;
 mod certificates;
+mod client_files;
 mod client_to_client;
 mod command_line;
 mod confined;

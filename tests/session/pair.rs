@@ -45,6 +45,7 @@ pub(crate) struct Pair {
 pub(crate) enum Verdict {
     Admit(Grant),
     Refuse(&'static str),
+    Reject(&'static str),
     Later,
 }
 
@@ -208,6 +209,7 @@ impl Pair {
                 match &self.verdict {
                     Verdict::Admit(grant) => server.admit(now, &mut self.random, grant),
                     Verdict::Refuse(reason) => server.refuse(now, &mut self.random, reason),
+                    Verdict::Reject(reason) => server.reject(now, &mut self.random, reason),
                     Verdict::Later => {}
                 }
             }

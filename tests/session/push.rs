@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ringway::crypto::DataKeys;
 use ringway::limits::PUSH_MESSAGES_MAX;
-use ringway::session::{ExitChannel, LeaveReason, SessionEvent};
+use ringway::session::{ExitChannel, Grant, LeaveReason, SessionEvent};
 use ringway::wire::{DataHeader, OptionsString, PeerId, Role};
 
 use crate::pair::{
@@ -277,6 +277,35 @@ fn a_refused_client_is_told_why_and_both_ends_are_over_soon() {
     for events in [&pair.client_events, &pair.server_events] {
         assert_eq!(events.last().map(name), Some("Finished"));
     }
+}
+
+/// Stock's words for a client whose file says `disable`: those for a bad password.
+#[test]
+fn a_client_that_is_shut_out_is_told_that_its_login_failed() {
+    let mut pair = Pair::new(client(Wrap::Plain, V2_6), server(Wrap::Plain));
+    pair.verdict = Verdict::Reject("shut out");
+    pair.settle();
+    assert!(was_said(&pair, b"AUTH_FAILED\0"));
+    assert_eq!(
+        left(&pair.server_events),
+        Some(&LeaveReason::Refused("shut out"))
+    );
+    let told = LeaveReason::AuthFailed(String::new());
+    assert_eq!(left(&pair.client_events), Some(&told));
+}
+
+#[test]
+fn a_client_is_sent_its_own_options_in_place_of_the_common_ones() {
+    let mut pair = Pair::new(client(Wrap::Plain, V2_6), server(Wrap::Plain));
+    pair.verdict = Verdict::Admit(Grant {
+        push: Some(["ping 7".to_owned(), "route 10.1.0.0".to_owned()].into()),
+        v4: None,
+        ..grant()
+    });
+    pair.settle();
+    let said = pushed(&pair.server_events).and_then(|said| said.first());
+    let own = "PUSH_REPLY,ping 7,route 10.1.0.0,peer-id 7,";
+    assert!(said.is_some_and(|it| it.starts_with(own)), "{said:?}");
 }
 
 #[test]

@@ -6,8 +6,9 @@ use std::fmt::Write as _;
 
 use crate::config::Configuration;
 use crate::config::settings::{
-    Bind, ContactLimits, CoreList, DeviceName, ListenerSettings, NodeSettings, Offloads,
-    OffloadsInUse, ProcessSettings, Rate, Settings, ShardSettings, WrappingSettings,
+    Bind, ContactLimits, CoreList, Destination, DeviceName, ListenerSettings, NodeSettings,
+    Offloads, OffloadsInUse, ProcessSettings, Rate, Settings, ShardSettings, TunnelRoute,
+    WrappingSettings,
 };
 use crate::reactor::Report;
 
@@ -46,6 +47,11 @@ fn server(settings: &Settings, machine: &Report) -> Vec<Row> {
         ("ciphers", ciphers(node)),
         ("strangers", strangers(settings.contact)),
     ]);
+    let route = |route: &TunnelRoute| match route.destination {
+        Destination::Network(network) => network.to_string(),
+        Destination::Remote => String::new(),
+    };
+    rows.extend(settings.routes.iter().map(|it| ("routes", route(it))));
     rows.extend(
         settings
             .push

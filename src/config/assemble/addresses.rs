@@ -54,7 +54,7 @@ fn ifconfig_v4(
     let written = interface.value;
     let range = match pool {
         Some(pool) => Some(range(draft, pool, written)?),
-        None if with_v6 => None,
+        None if with_v6 || draft.network.client_files.is_some() => None,
         None => {
             if !draft.diagnostics.mentions("ifconfig-pool") {
                 let why = "no client would get an address";
@@ -102,6 +102,8 @@ fn server_pool(draft: &mut Draft) -> Option<Option<V4Pool>> {
             draft.remark_at(Severity::Error, "server", &server.at, why, instead);
             None
         }
+        // Each client's own file has one for it.
+        (false, None) if draft.network.client_files.is_some() => Some(None),
         (false, None) => {
             let why = "no client would get an address";
             let instead = Some("remove `nopool`, or add `ifconfig-pool FIRST LAST`".into());

@@ -11,8 +11,15 @@ use crate::config::settings::{
     ClientFiles, NetworkSettings, ProfileBasis, RouteTarget, TunnelRoute,
 };
 
-/// The directory with clients' files, as the process will see it; `None` if there is none.
-pub(super) fn files_directory(draft: &mut Draft) -> Option<PathBuf> {
+/// Where clients' files are, as the process will see it.
+pub(super) struct FilesDirectory {
+    directory: PathBuf,
+    /// Where relative names in them start.
+    start: PathBuf,
+}
+
+/// The directory with clients' files; `None` if there is none.
+pub(super) fn files_directory(draft: &mut Draft) -> Option<FilesDirectory> {
     let exclusive = draft.network.files_exclusive.clone();
     let Some(written) = draft.network.client_files.clone() else {
         if let Some(exclusive) = exclusive {
@@ -28,14 +35,17 @@ pub(super) fn files_directory(draft: &mut Draft) -> Option<PathBuf> {
         }
         return None;
     };
-    let (here, inside) = match &draft.process.chroot {
+    let (here, directory, start) = match &draft.process.chroot {
         // Wire: as in 2.6 the name is one inside of the new root, and relative ones start there.
         Some(root) => {
             let inside = Path::new("/").join(&written.value);
             let below = inside.strip_prefix("/").unwrap_or(&inside);
-            (root.value.join(below), inside)
+            (root.value.join(below), inside, PathBuf::from("/"))
         }
-        None => (draft.path(&written.value), draft.path(&written.value)),
+        None => {
+            let directory = draft.path(&written.value);
+            (directory.clone(), directory, draft.directory.clone())
+        }
     };
     if let Err(error) = std::fs::read_dir(&here) {
         let why = format!("fails with '{}': {}", here.display(), reason(&error));
@@ -43,28 +53,24 @@ pub(super) fn files_directory(draft: &mut Draft) -> Option<PathBuf> {
         draft.remark_at(Severity::Error, directive, &written.at, &why, None);
         return None;
     }
-    Some(inside)
+    Some(FilesDirectory { directory, start })
 }
 
 /// The files in it.
 pub(super) fn files(
     draft: &Draft,
-    directory: PathBuf,
+    files: FilesDirectory,
     network: &NetworkSettings,
     push: &[String],
 ) -> ClientFiles {
-    let start = match &draft.process.chroot {
-        Some(_) => PathBuf::from("/"),
-        None => draft.directory.clone(),
-    };
     ClientFiles {
-        directory,
+        directory: files.directory,
         exclusive: draft.network.files_exclusive.is_some(),
         basis: ProfileBasis {
             push: Arc::from(push),
             network: network.clone(),
             routes_max: draft.network.routes_per_client,
-            directory: start,
+            directory: files.start,
         },
         reader: client_file::read,
     }

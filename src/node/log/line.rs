@@ -3,6 +3,7 @@
 //! The words and the `verb` at which each appears are those of OpenVPN 2.6.14, observed; a line
 //! that it does not have is worded freely.
 
+mod profile;
 mod tunnel;
 
 use std::fmt;
@@ -13,7 +14,7 @@ use crate::limits::FAREWELL;
 use crate::node::event::{
     AdmissionRefusal, ClientEvent, ClientTag, ControlChannel, DataChannel, DataRefusal, Direction,
     ExitChannel, FamilyAddress, HandshakeFailure, KeyAge, LeaveReason, NodeEvent, Printable,
-    RealAddress, ReleaseCause, SteeredBy, StopSignal, StrangerRefusal,
+    RealAddress, SteeredBy, StopSignal, StrangerRefusal,
 };
 use crate::node::title::title;
 use crate::session::ContactNotice;
@@ -498,71 +499,6 @@ impl<'a> Page<'a> {
             LEARN,
             format_args!("MULTI: primary virtual {family} for {client}: {address}"),
         );
-    }
-
-    fn profile(&mut self, event: &ClientEvent) {
-        use ClientEvent as E;
-        match event {
-            E::ProfileRead { file } => self.say(
-                PUSH,
-                format_args!(
-                    "OPTIONS IMPORT: reading client specific options from: {}",
-                    Printable(file)
-                ),
-            ),
-            E::ProfileFault { line } => self.say(WARNING, format_args!("{}", Printable(line))),
-            E::PushRemoved { option } => {
-                self.say(PUSH, format_args!("PUSH_REMOVE '{}'", Printable(option)));
-            }
-            E::OwnRouteOmitted { option } => self.say(
-                PUSH,
-                format_args!("REMOVE PUSH ROUTE: '{}'", Printable(option)),
-            ),
-            _ => {}
-        }
-    }
-
-    fn network(&mut self, client: &ClientTag, event: &ClientEvent) {
-        match event {
-            ClientEvent::NetworkLearned { network } => {
-                self.say(
-                    LEARN,
-                    format_args!("MULTI: internal route {network} -> {client}"),
-                );
-                self.say(LEARN, format_args!("MULTI: Learn: {network} -> {client}"));
-            }
-            ClientEvent::RouteQuotaExceeded { max } => self.say(
-                MULTI_ERROR,
-                format_args!(
-                    "MULTI ROUTE: route quota ({max}) exceeded for {client} \
-                     (see --max-routes-per-client option)"
-                ),
-            ),
-            _ => {}
-        }
-    }
-
-    fn replacing(&mut self, client: &ClientTag, cause: ReleaseCause) {
-        match cause {
-            ReleaseCause::Name => self.say(
-                LEARN,
-                format_args!(
-                    "MULTI: new connection by client '{}' will cause previous active sessions by \
-                     this client to be dropped.  Remember to use the --duplicate-cn option if you \
-                     want multiple clients using the same certificate or username to concurrently \
-                     connect.",
-                    name(client)
-                ),
-            ),
-            ReleaseCause::Address => self.say(
-                MULTI_ERROR,
-                format_args!(
-                    "MULTI: the file of a client that connects now (--ifconfig-push or \
-                     --ifconfig-ipv6-push) has the address of '{}', which is dropped",
-                    name(client)
-                ),
-            ),
-        }
     }
 
     fn data_channel(&mut self, channel: &DataChannel) {

@@ -1,6 +1,7 @@
 //! Tables of what the registry answers. Whole hand-overs with their shards are in `handover`, worlds
 //! of them in `simulation`.
 
+mod files;
 mod handover;
 mod simulation;
 mod world;

@@ -204,10 +204,15 @@ impl<E: Edges> Shard<E> {
         let Some(key) = self.registration.released(session, now.monotonic) else {
             return;
         };
+        let farewell = match cause {
+            ReleaseCause::Name => Farewell::Silent,
+            // It is somebody else, who can't know that it has to come again.
+            ReleaseCause::Address => Farewell::Restart { next_remote: false },
+        };
         if let Some(connection) = self.connections.get_mut(key) {
             connection
                 .session
-                .close(now, Farewell::Silent, LeaveReason::Replaced);
+                .close(now, farewell, LeaveReason::Replaced);
             self.tell(key, ClientEvent::Replacing(cause));
             self.service(key, now);
         }

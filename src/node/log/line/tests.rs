@@ -7,6 +7,7 @@ use jiff::tz::TimeZone;
 
 use super::*;
 use crate::node::counters::{Counters, NodeReport};
+use crate::node::event::ReleaseCause;
 use crate::node::status::{StatusFormat, StatusSnapshot};
 use crate::session::Rate;
 use std::time::Duration;
@@ -408,6 +409,93 @@ fn refusals_are_told_in_the_words_that_fail2ban_matches() {
             vec![(
                 1,
                 "client1/10.77.0.2:39048 MULTI: no free --ifconfig-pool addresses are available",
+            )],
+        ),
+        (
+            named(ClientEvent::AdmissionRefused(AdmissionRefusal::Disabled)),
+            vec![(
+                1,
+                "client1/10.77.0.2:39048 MULTI: client has been rejected due to 'disable' directive",
+            )],
+        ),
+        (
+            named(ClientEvent::AdmissionRefused(AdmissionRefusal::NoFile)),
+            vec![],
+        ),
+        (
+            named(ClientEvent::AdmissionRefused(AdmissionRefusal::NoAddress)),
+            vec![(
+                1,
+                "client1/10.77.0.2:39048 MULTI: no dynamic or static remote --ifconfig address is available",
+            )],
+        ),
+    ]);
+}
+
+/// As OpenVPN 2.6.14 printed them for a client with a file in `client-config-dir`.
+#[test]
+fn a_clients_file_is_told_in_the_words_of_openvpn() {
+    check(vec![
+        (
+            named(ClientEvent::ProfileRead {
+                file: "ccd/client1".into(),
+            }),
+            vec![(
+                3,
+                "client1/10.77.0.2:39048 OPTIONS IMPORT: reading client specific options from: ccd/client1",
+            )],
+        ),
+        (
+            named(ClientEvent::ProfileFault {
+                line: "Options error: ccd/client1:1: foo".into(),
+            }),
+            vec![(
+                1,
+                "client1/10.77.0.2:39048 Options error: ccd/client1:1: foo",
+            )],
+        ),
+        (
+            named(ClientEvent::PushRemoved {
+                option: "route 10.98".into(),
+            }),
+            vec![(3, "client1/10.77.0.2:39048 PUSH_REMOVE 'route 10.98'")],
+        ),
+        (
+            named(ClientEvent::OwnRouteOmitted {
+                option: "route 10.91.0.0 255.255.0.0".into(),
+            }),
+            vec![(
+                3,
+                "client1/10.77.0.2:39048 REMOVE PUSH ROUTE: 'route 10.91.0.0 255.255.0.0'",
+            )],
+        ),
+        (
+            named(ClientEvent::NetworkLearned {
+                network: "10.91.0.0/16".parse().unwrap(),
+            }),
+            vec![
+                (
+                    3,
+                    "client1/10.77.0.2:39048 MULTI: internal route 10.91.0.0/16 -> client1/10.77.0.2:39048",
+                ),
+                (
+                    3,
+                    "client1/10.77.0.2:39048 MULTI: Learn: 10.91.0.0/16 -> client1/10.77.0.2:39048",
+                ),
+            ],
+        ),
+        (
+            named(ClientEvent::RouteQuotaExceeded { max: 1 }),
+            vec![(
+                1,
+                "client1/10.77.0.2:39048 MULTI ROUTE: route quota (1) exceeded for client1/10.77.0.2:39048 (see --max-routes-per-client option)",
+            )],
+        ),
+        (
+            named(ClientEvent::Replacing(ReleaseCause::Address)),
+            vec![(
+                1,
+                "client1/10.77.0.2:39048 MULTI: the file of a client that connects now (--ifconfig-push or --ifconfig-ipv6-push) has the address of 'client1', which is dropped",
             )],
         ),
     ]);
