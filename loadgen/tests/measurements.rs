@@ -1,0 +1,68 @@
+//! `bench/load` makes its networks and measures: tiny here, so that it cannot rot.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test ends at the first surprise"
+)]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use loadgen::result::{Ending, Report};
+
+#[test]
+fn both_servers_are_measured_in_turns() {
+    let directory = tempfile::tempdir().unwrap();
+    let into = directory.path().to_str().unwrap();
+    let options = ["--rounds", "1", "--seconds", "1", "--into", into];
+    let output = load(&[&options[..], &["handshakes", "imix-up"]].concat());
+    assert!(output.status.success(), "{output:?}");
+    let said = String::from_utf8(output.stdout).unwrap();
+    let names = [
+        "handshakes-ringway",
+        "handshakes-openvpn",
+        "imix-up-ringway",
+        "imix-up-openvpn",
+    ];
+    let files = names.map(|name| directory.path().join(format!("{name}-ec-1.json")));
+    let files_said: Vec<&Path> = said.lines().map(Path::new).collect();
+    assert_eq!(files_said, files.each_ref().map(AsRef::<Path>::as_ref));
+    for file in &files {
+        let report = Report::read(file).unwrap();
+        assert_eq!(report.ending, Ending::Complete);
+        assert!(report.tally.handshakes > 0);
+        let server = report.server.expect("the server's process was looked at");
+        assert!(
+            file.to_str().unwrap().contains(&server.name),
+            "{}",
+            server.name
+        );
+        assert!(server.process_cpu_seconds > 0.0);
+    }
+}
+
+#[test]
+fn what_it_does_not_know_it_says() {
+    for (words, part) in [
+        (
+            &["--rounds", "1", "--seconds", "1", "dance"][..],
+            "no work is called 'dance'",
+        ),
+        (&["--fast", "1", "storm-10"], "--fast is no option"),
+        (&["--rounds"], "--rounds needs a value"),
+        (&["--rounds", "1"], "what is to be measured?"),
+    ] {
+        let output = load(words);
+        assert!(!output.status.success());
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains(part), "{said}");
+    }
+}
+
+fn load(words: &[&str]) -> Output {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../bench/load");
+    let mut command = Command::new(script);
+    command.env("LOADGEN", env!("CARGO_BIN_EXE_loadgen"));
+    command.args(words).output().unwrap()
+}
