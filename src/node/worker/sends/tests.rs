@@ -312,6 +312,10 @@ struct FarEnd {
 impl FarEnd {
     /// A link from this network to another, and perhaps a route over it.
     fn join(route: &[&str]) -> Self {
+        // As a shard is: what a thread sends from two cores the link delivers by two backlogs, of which
+        // either may be the quicker.
+        let core = core_affinity::get_core_ids().unwrap().pop().unwrap();
+        assert!(core_affinity::set_for_current(core));
         let (ready, is_ready) = mpsc::channel();
         let (joined, is_joined) = mpsc::channel();
         let (arrives, arrived) = mpsc::channel();
