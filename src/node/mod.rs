@@ -11,6 +11,7 @@ pub mod event;
 pub mod leases;
 pub mod local_time;
 pub mod log;
+mod machine;
 pub mod message;
 mod privileges;
 pub mod registry;

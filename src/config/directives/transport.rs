@@ -67,7 +67,7 @@ pub(super) const ROWS: &[Directive] = &[
         "sndbuf",
         "BYTES",
         (1, 1),
-        "send buffer of a shard's socket, 0 for 4 MiB or the kernel's if larger; a client that fills it alone gets a smaller one of its own",
+        "send buffer of a shard's socket, 0 for 4 MiB or the kernel's if larger; a client that fills it gets a smaller one of its own",
         sndbuf,
     ),
     Directive::served(

@@ -5,10 +5,8 @@
 //! [`Dialer`], and a shard has the session.
 
 mod causes;
-mod changes;
 pub mod dialer;
 mod environment;
-mod netlink;
 mod peer_info;
 mod plan;
 mod resolver;
@@ -24,9 +22,7 @@ use std::sync::Arc;
 use crossbeam::channel::Sender;
 
 use self::causes::{After, Consequence};
-pub(super) use self::changes::{Change, Leads};
 use self::dialer::{Attempt, DialRules, Dialer, Next, RemoteRules, Step};
-pub(super) use self::netlink::Netlink;
 pub(super) use self::peer_info::peer_info;
 pub use self::resolver::Resolved;
 use self::resolver::Resolver;

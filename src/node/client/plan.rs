@@ -7,8 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::IpNet;
 use netlink_packet_route::AddressFamily;
 
-use super::changes::{Change, Leads};
-use super::netlink::{Netlink, Way, device_of, gateway_of};
+use crate::node::machine::{Change, Leads, Netlink, Way, device_of, family_of, gateway_of};
 use crate::node::settings::{
     Bypass, DefaultRoute, Destination, Redirect, TunnelRoute, TunnelSettings, Via,
 };
@@ -89,7 +88,7 @@ fn one(
         Via::Tunnel => into_tunnel(destination, settings.block_ipv6, device),
         Via::Gateway(gateway) => Leads::To(gateway, None),
         Via::Machine => {
-            let family = super::netlink::family_of(destination.addr()).0;
+            let family = family_of(destination.addr()).0;
             let default = netlink.default_route(family)?;
             let gateway = default.as_ref().and_then(gateway_of);
             let gateway = gateway.ok_or(PlanError::NoGateway(destination))?;

@@ -10,12 +10,11 @@ use std::thread::{self, JoinHandle};
 use crossbeam::channel::{self, Receiver, Sender};
 use netlink_packet_route::AddressFamily;
 
-use super::changes::Change;
 use super::environment::{self, Occasion};
-use super::netlink::{Netlink, gateway_of};
 use super::{plan, scripts};
 use crate::limits::TUNNEL_JOBS;
 use crate::node::event::{NodeEvent, Text, TunnelEvent};
+use crate::node::machine::{Change, Netlink, gateway_of};
 use crate::node::message::Report;
 use crate::node::privileges::{keep_for_network, renounce_all_but_network};
 use crate::node::settings::{ClientSettings, ScriptCommand, ScriptSettings, TunnelSettings};

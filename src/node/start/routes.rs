@@ -2,8 +2,8 @@
 //! device.
 
 use super::Starting;
-use crate::node::client::{Change, Leads, Netlink};
 use crate::node::event::{NodeEvent, TunnelEvent};
+use crate::node::machine::{Change, Leads, Netlink};
 use crate::node::settings::{Destination, TunnelRoute, Via};
 
 impl Starting {
