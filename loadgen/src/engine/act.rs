@@ -13,8 +13,13 @@ use super::core::Core;
 impl Core {
     /// Does what is due.
     pub(super) fn act(&mut self, now: Now) {
-        if self.run.stop.load(Ordering::Relaxed) && self.stage < Stage::Leaving(Monotonic::ZERO) {
-            self.begin_leaving(now);
+        if self.run.stop.load(Ordering::Relaxed) {
+            let soon = now.monotonic + LEAVE_WHEN_STOPPED;
+            match self.stage {
+                Stage::Over => {}
+                Stage::Leaving(until) => self.stage = Stage::Leaving(until.min(soon)),
+                _ => self.begin_leaving(now),
+            }
         }
         match self.stage {
             Stage::Filling(phase) => self.fill(phase, now),
@@ -369,5 +374,8 @@ const RETURN_PAUSE: Duration = Duration::from_secs(1);
 const SETTLE: Duration = Duration::from_millis(300);
 /// How long the LAN host may take to say what it has seen.
 const ASK_MAX: Duration = Duration::from_secs(5);
-/// How long goodbyes may take.
-const LEAVE_MAX: Duration = Duration::from_secs(3);
+/// How long goodbyes may take, and handshakes that are under way: as long as a client whose packet is lost
+/// twice, which it sends again after two seconds and after four more.
+const LEAVE_MAX: Duration = Duration::from_secs(10);
+/// The same for somebody who waits for the end.
+const LEAVE_WHEN_STOPPED: Duration = Duration::from_secs(3);
