@@ -94,7 +94,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
         shared_sockets: options.share_sockets > 1,
         plan,
         phases: outcome.phases.clone(),
-        limits: result::limits(&outcome.own, &outcome.tally),
+        limits: result::limits(&outcome.own, &outcome.tally, outcome.hurried_ports),
         own: outcome.own.clone(),
         server: server_use,
         far_side: outcome.far_side,

@@ -10,7 +10,7 @@ use ringway::wire::{OccMessage, PING, PeerId};
 
 use super::client::{Client, Standing, Tunnel, reason};
 use super::core::Core;
-use super::link::path;
+use super::link::{OpenError, path};
 use super::sockets::Addressee;
 
 impl Core {
@@ -39,8 +39,7 @@ impl Core {
         let socket = match self.sockets.with_room() {
             Some(socket) => socket,
             None => {
-                let from = self.run.source_of(number, 0);
-                let opened = self.link.open(self.run.server, from);
+                let opened = self.open_socket(number, 0, now.monotonic);
                 opened.map_err(|error| format!("no socket: {error}"))?
             }
         };
@@ -60,6 +59,13 @@ impl Core {
             user.client = Some(key);
         }
         Ok(key)
+    }
+
+    /// A socket for the session of this number, which has changed its own so often.
+    fn open_socket(&mut self, number: u32, moves: u32, now: Monotonic) -> Result<usize, OpenError> {
+        let from = self.run.source_of(number, moves);
+        let (server, ports) = (self.run.server, &self.run.ports);
+        self.link.open(server, from, ports, now)
     }
 
     /// Takes what came in on the control channel, for a bounded time: data comes first.
@@ -155,15 +161,14 @@ impl Core {
         };
         client.moves += 1;
         let (user, moves, former) = (client.user, client.moves, client.socket);
-        let from = self.run.source_of(self.number(user), moves);
-        let socket = match self.link.open(self.run.server, from) {
+        let socket = match self.open_socket(self.number(user), moves, now.monotonic) {
             Ok(socket) => socket,
             Err(error) => {
                 return self.tally.dropped(format!("roaming: no socket: {error}"));
             }
         };
         self.flush(now.monotonic);
-        self.leave_socket(former, key);
+        self.leave_socket(former, key, now.monotonic);
         self.sockets.add(socket, key);
         if let Some(client) = self.clients.get_mut(key) {
             client.socket = socket;
@@ -395,7 +400,7 @@ impl Core {
         let Some(client) = self.clients.try_remove(key) else {
             return;
         };
-        self.leave_socket(client.socket, key);
+        self.leave_socket(client.socket, key, now.monotonic);
         self.went(client.user, now);
     }
 
@@ -433,9 +438,9 @@ impl Core {
     }
 
     /// A client has no use for a socket any more; the last one closes it.
-    fn leave_socket(&mut self, socket: usize, key: usize) {
+    fn leave_socket(&mut self, socket: usize, key: usize, now: Monotonic) {
         if self.sockets.remove(socket, key) {
-            self.link.close(socket);
+            self.link.close(socket, &self.run.ports, now);
         }
     }
 }

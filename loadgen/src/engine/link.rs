@@ -13,6 +13,7 @@ use ringway::reactor::{
 use ringway::time::{Monotonic, Now};
 
 use super::faults::{FaultRules, Faults};
+use super::ports::{Ports, Source};
 
 /// Sockets and buffers of one core.
 pub(super) struct Link {
@@ -21,7 +22,7 @@ pub(super) struct Link {
     pub(super) pool: Pool,
     receive: Lending,
     /// By the number of the socket.
-    sockets: Vec<Option<SocketId>>,
+    sockets: Vec<Option<Opened>>,
     faults: Option<Faults<Underway>>,
     completions: Vec<Completion>,
     /// What has come in and was not asked for yet.
@@ -41,6 +42,13 @@ pub(super) enum LinkEvent {
     RunRefused(usize),
     /// The socket of that number receives no more.
     Lost(usize, io::Error),
+}
+
+/// A socket, and what it is bound to.
+#[derive(Clone, Copy, Debug)]
+struct Opened {
+    id: SocketId,
+    source: Source,
 }
 
 /// A datagram on a way with faults.
@@ -96,8 +104,10 @@ impl Link {
         &mut self,
         server: SocketAddr,
         from: Option<IpAddr>,
+        ports: &Ports,
+        now: Monotonic,
     ) -> Result<usize, OpenError> {
-        let mut socket = UdpSocket::bind(&Listen {
+        let mut listen = Listen {
             family: match server {
                 SocketAddr::V4(_) => Family::V4,
                 SocketAddr::V6(_) => Family::V6,
@@ -107,21 +117,32 @@ impl Link {
             send_buffer: 0,
             receive_buffer: 0,
             receive_offload: self.faults.is_none(),
-        })?;
+        };
+        let bound = ports.try_each(from, now, |port| {
+            listen.port = port;
+            match UdpSocket::bind(&listen) {
+                Err(error) if error.is_in_use() && port != 0 => None,
+                bound => Some(bound),
+            }
+        });
+        let mut socket = bound.ok_or(OpenError::Ports)??;
+        let port = socket.local_address().map_or(listen.port, |it| it.port());
         socket.widen_receive_buffer(RECEIVE_BUFFER)?;
         socket.widen_send_buffer(SEND_BUFFER)?;
         socket.connect(server)?;
         let id = self.reactor.add_socket(socket)?;
         if let Some(place) = self.sockets.get_mut(id.index()) {
-            *place = Some(id);
+            let source = (from, port);
+            *place = Some(Opened { id, source });
         }
         Ok(id.index())
     }
 
     /// Closes a socket, when what is queued is sent.
-    pub(super) fn close(&mut self, socket: usize) {
-        let id = self.sockets.get_mut(socket).and_then(Option::take);
-        if let Some(id) = id {
+    pub(super) fn close(&mut self, socket: usize, ports: &Ports, now: Monotonic) {
+        let opened = self.sockets.get_mut(socket).and_then(Option::take);
+        if let Some(Opened { id, source }) = opened {
+            ports.leave(source, now);
             // One that the reactor does not know is closed already.
             let _unknown = self.reactor.remove_socket(id);
         }
@@ -145,7 +166,7 @@ impl Link {
 
     /// Sends a datagram, or several equal ones.
     pub(super) fn send(&mut self, socket: usize, packet: Packet, now: Monotonic) {
-        let Some(&Some(id)) = self.sockets.get(socket) else {
+        let Some(&Some(Opened { id, .. })) = self.sockets.get(socket) else {
             self.unsent += packet.segments() as u64;
             return self.pool.give(packet.buffer);
         };
@@ -282,7 +303,8 @@ impl Link {
 
     /// What the network says of the server, if the socket is still the one that asked.
     fn refused(&mut self, socket: SocketId, error: &io::Error) {
-        let present = self.sockets.get(socket.index()) == Some(&Some(socket));
+        let present = self.sockets.get(socket.index()).copied().flatten();
+        let present = present.is_some_and(|opened| opened.id == socket);
         if present && error.kind() == io::ErrorKind::ConnectionRefused {
             self.events.push(LinkEvent::Refused(socket.index()));
         }
@@ -344,6 +366,9 @@ pub(super) enum OpenError {
     /// The system did not give or connect one.
     #[error(transparent)]
     Socket(#[from] UdpError),
+    /// Others have all ports.
+    #[error("no source port is free")]
+    Ports,
     /// The ring has no place.
     #[error(transparent)]
     Ring(#[from] RingError),

@@ -9,6 +9,7 @@ mod faults;
 mod gates;
 mod link;
 mod own_time;
+mod ports;
 mod progress;
 mod sockets;
 mod traffic;
@@ -31,6 +32,7 @@ use rustix::time::{ClockId, clock_gettime};
 use self::core::{Core, CoreEnd};
 pub(crate) use self::faults::FaultRules;
 use self::gates::Gates;
+use self::ports::Ports;
 pub(crate) use self::progress::{Progress, Seen};
 use self::work::Work;
 use crate::crowd::Crowd;
@@ -61,6 +63,7 @@ pub(crate) struct Run {
     /// Set to end it before its time.
     pub(crate) stop: Arc<AtomicBool>,
     pub(crate) progress: Progress,
+    ports: Ports,
     begin: Monotonic,
     /// From the library's clock to the one that all processes of the machine share.
     clock: u64,
@@ -94,6 +97,8 @@ pub(crate) struct Outcome {
     pub(crate) far_side: Option<FarSide>,
     pub(crate) phases: Vec<PhaseTime>,
     pub(crate) seconds: f64,
+    /// How often a source port was used that somebody had left shortly before.
+    pub(crate) hurried_ports: u64,
     /// Why it ended before its time, if it did so by itself.
     pub(crate) given_up: Option<String>,
 }
@@ -125,6 +130,7 @@ impl Run {
         Self {
             gates: Gates::new(parts.plan.phases.len(), cores),
             progress: Progress::new(cores),
+            ports: Ports::of_system(parts.number),
             plan: parts.plan,
             crowd: parts.crowd,
             server: parts.server,
@@ -187,6 +193,7 @@ impl Run {
             far_side,
             phases: run.gates.phases(&run.plan, run.begin, now),
             seconds: now.since(run.begin).as_secs_f64(),
+            hurried_ports: run.ports.hurried(),
             given_up: given_up.clone(),
         })
     }

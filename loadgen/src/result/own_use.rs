@@ -24,7 +24,8 @@ impl OwnCore {
 }
 
 /// Why the generator was itself the limit, a sentence each; none if it was not.
-pub fn limits(cores: &[OwnCore], tally: &Tally) -> Vec<String> {
+/// `hurried_ports` is how often a source port was used that somebody had left shortly before.
+pub fn limits(cores: &[OwnCore], tally: &Tally, hurried_ports: u64) -> Vec<String> {
     let mut found = Vec::new();
     for core in cores {
         let full = core.shares.iter().filter(|it| **it > SHARE_MAX).count();
@@ -40,6 +41,12 @@ pub fn limits(cores: &[OwnCore], tally: &Tally) -> Vec<String> {
     }
     if tally.missed > 0 {
         found.push(format!("it left out {} sends that were due", tally.missed));
+    }
+    if hurried_ports > 0 {
+        found.push(format!(
+            "{hurried_ports} sockets had to use a source port that was left less than a minute before, where a server may \
+             still have the client of then: send from more addresses (--from)"
+        ));
     }
     let late = tally.lateness.above(LATE_NANOS);
     if late > LATE_PART {
@@ -73,7 +80,7 @@ mod tests {
             shares: vec![0.9, 0.1],
             ..OwnCore::default()
         };
-        assert_eq!(limits(&[core], &tally), [""; 0]);
+        assert_eq!(limits(&[core], &tally, 0), [""; 0]);
     }
 
     #[test]
@@ -87,10 +94,12 @@ mod tests {
             cpu_seconds: 2.0,
             shares: vec![0.5, 0.93, 0.97],
         };
-        let found = limits(&[core], &tally);
+        let found = limits(&[core], &tally, 9);
         let expected = [
             "its thread on core 3 was running more than 90 % of 2 of 3 intervals, at most 97 %",
             "it left out 7 sends that were due",
+            "9 sockets had to use a source port that was left less than a minute before, where a server may \
+             still have the client of then: send from more addresses (--from)",
             "2.0 % of its sends were more than 1 ms late, the worst 20.0 ms",
         ];
         assert_eq!(found, expected);
