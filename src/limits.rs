@@ -145,6 +145,13 @@ pub const OPEN_FLOWS_MAX: usize = 8;
 /// Addresses in the pool of a node. Wire: 2.6 ends a pool at 65,536.
 pub const ADDRESS_SLOTS_MAX: u32 = 65_536;
 
+/// The most that is read of the file of `ifconfig-pool-persist`, in bytes: a line of the longest name and
+/// both addresses for each slot.
+pub const LEASE_FILE_MAX: u64 = ADDRESS_SLOTS_MAX as u64 * (COMMON_NAME_MAX as u64 + 58);
+
+/// Lines of log about that file.
+pub const LEASE_FAULTS_TOLD: usize = 64;
+
 /// Clients served at the same time when `max-clients` is not written.
 pub const MAX_CLIENTS_DEFAULT: u32 = 1024;
 /// Addresses and networks that lead to one client when `max-routes-per-client` is not written. Wire:

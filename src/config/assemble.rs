@@ -54,6 +54,7 @@ fn server(draft: &mut Draft) -> Option<Settings> {
         identity: identity?,
         listeners: listeners?,
         push,
+        leases: clients::leases(draft),
         client_files,
         routes: clients::routes(draft),
         keepalive: keepalive.server,

@@ -105,6 +105,8 @@ pub(super) struct NetworkDraft {
     pub(super) max_clients: u32,
     pub(super) duplicate_cn: bool,
     pub(super) client_to_client: bool,
+    /// The file of address leases and how often it is written, `None` for never.
+    pub(super) leases: Option<Written<(String, Option<Duration>)>>,
     pub(super) client_files: Option<Written<String>>,
     pub(super) files_exclusive: Option<Written<()>>,
     pub(super) routes_per_client: u32,
@@ -290,6 +292,7 @@ impl Default for NetworkDraft {
             max_clients: limits::MAX_CLIENTS_DEFAULT,
             duplicate_cn: false,
             client_to_client: false,
+            leases: None,
             client_files: None,
             files_exclusive: None,
             routes_per_client: limits::ROUTES_PER_CLIENT,

@@ -4,6 +4,7 @@ mod addresses;
 mod client;
 mod clients;
 mod files;
+mod leases;
 mod process;
 mod shards;
 

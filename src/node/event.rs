@@ -68,6 +68,13 @@ pub enum NodeEvent {
         /// First address, number of addresses and bits of the network.
         v6: Option<(Ipv6Addr, u32, u8)>,
     },
+    /// The file of address leases was read.
+    LeasesRead {
+        /// How many names have their addresses from it.
+        names: usize,
+        /// What is wrong with lines of it, in OpenVPN's words; the first ones.
+        faults: Arc<[Text]>,
+    },
     /// The process has given up its privileges; no other capability is left.
     Confined {
         /// Its root directory from now on, `None` if it is unchanged.

@@ -7,6 +7,8 @@
 //!
 //! A slot may be named instead, for a client whose file has one of its addresses. Such slots are kept
 //! for those who name them, as long as there are others.
+//!
+//! What a name had before the server started may be told (`ifconfig-pool-persist`).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -28,6 +30,8 @@ pub struct Leases {
     /// The slot that a name has or had last.
     remembered: HashMap<Text, u32>,
     releases: u64,
+    /// How often a slot got another name.
+    changes: u64,
 }
 
 /// The first address of each family; `None` for a family without a pool.
@@ -62,6 +66,8 @@ impl Addresses {
 struct Use {
     name: Option<Text>,
     state: State,
+    /// Nobody else's than its name's, ever.
+    fixed: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -83,7 +89,41 @@ impl Leases {
             rested: BTreeMap::new(),
             remembered: HashMap::new(),
             releases: 0,
+            changes: 0,
         }
+    }
+
+    /// Notes, before anybody has come, that `name` had a slot: it gets it again. If it is `fixed`,
+    /// nobody else does, not even when there is no other. Of two names for a slot the later one counts,
+    /// of two slots for a name the lower one. Wire: as in 2.6.
+    pub fn remember(&mut self, name: Text, slot: u32, fixed: bool) {
+        let known = self.remembered.get(&name);
+        if slot >= self.slots || self.is_taken(slot) || known.is_some_and(|known| *known < slot) {
+            return;
+        }
+        if let Some(higher) = self.remembered.remove(&name)
+            && let Some(State::Released(place)) = self.used.remove(&higher).map(|it| it.state)
+        {
+            self.rested.remove(&place);
+        }
+        self.occupy(slot, Some(name));
+        if let Some(entry) = self.used.get_mut(&slot) {
+            entry.fixed = fixed;
+        }
+        self.release(slot);
+    }
+
+    /// Names with the slots that they have or had, in the order of the slots.
+    pub fn names(&self) -> Vec<(Text, u32)> {
+        let named = self.remembered.iter();
+        let mut named: Vec<_> = named.map(|(name, slot)| (name.clone(), *slot)).collect();
+        named.sort_unstable_by_key(|(_, slot)| *slot);
+        named
+    }
+
+    /// How often [`names`](Self::names) has changed.
+    pub const fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// Takes a slot for `name`, or for nobody in particular, who is not remembered. `None` when
@@ -137,7 +177,7 @@ impl Leases {
             State::Taken { tenants } if *tenants > 1 => *tenants -= 1,
             State::Taken { .. } => {
                 entry.state = State::Released(self.releases);
-                if !self.reserved.contains(&slot) {
+                if !self.reserved.contains(&slot) && !entry.fixed {
                     self.rested.insert(self.releases, slot);
                 }
                 self.releases += 1;
@@ -156,7 +196,10 @@ impl Leases {
 
     fn free_among_the_reserved(&self) -> Option<u32> {
         let mut reserved = self.reserved.iter().copied();
-        reserved.find(|slot| !self.is_taken(*slot))
+        reserved.find(|slot| {
+            let entry = self.used.get(slot);
+            !entry.is_some_and(|it| it.fixed || matches!(it.state, State::Taken { .. }))
+        })
     }
 
     /// The slot that `name` had, if it is free.
@@ -167,23 +210,34 @@ impl Leases {
     }
 
     fn occupy(&mut self, slot: u32, name: Option<Text>) {
-        let entry = Use {
-            name: name.clone(),
-            state: State::Taken { tenants: 1 },
-        };
-        if let Some(before) = self.used.insert(slot, entry) {
+        let before = self.used.remove(&slot);
+        let fixed = before.as_ref().is_some_and(|before| before.fixed);
+        let mut name = name;
+        let mut former = None;
+        if let Some(before) = before {
             if let State::Released(place) = before.state {
                 self.rested.remove(&place);
             }
-            if let Some(former) = before.name
-                && self.remembered.get(&former) == Some(&slot)
-            {
-                self.remembered.remove(&former);
+            match fixed {
+                true => name = before.name,
+                false => former = before.name,
             }
         }
-        if let Some(name) = name {
-            self.remembered.insert(name, slot);
+        if let Some(former) = former
+            && self.remembered.get(&former) == Some(&slot)
+            && Some(&former) != name.as_ref()
+        {
+            self.remembered.remove(&former);
+            self.changes += 1;
         }
+        if let Some(name) = &name
+            && self.remembered.insert(name.clone(), slot) != Some(slot)
+        {
+            self.changes += 1;
+        }
+        let state = State::Taken { tenants: 1 };
+        let entry = Use { name, state, fixed };
+        self.used.insert(slot, entry);
     }
 }
 
@@ -331,6 +385,53 @@ mod tests {
         assert!(!leases.is_taken(0));
         leases.release(0);
         assert_eq!(take(&mut leases, "a"), Some(0));
+    }
+
+    /// Wire: as OpenVPN 2.6.14 reads a file that was changed by hand.
+    #[test]
+    fn a_name_that_is_remembered_gets_its_slot_and_others_get_it_last() {
+        let mut leases = Leases::new(4);
+        for (name, slot) in [("a", 3), ("b", 1), ("c", 1), ("a", 2), ("a", 3), ("far", 9)] {
+            leases.remember(name.into(), slot, false);
+        }
+        let names = |of: &[(&str, u32)]| -> Vec<(Text, u32)> {
+            of.iter()
+                .map(|(name, slot)| ((*name).into(), *slot))
+                .collect()
+        };
+        assert_eq!(leases.names(), names(&[("c", 1), ("a", 2)]));
+        let before = leases.changes();
+        assert_eq!(take(&mut leases, "a"), Some(2));
+        assert_eq!(leases.changes(), before, "it had that before");
+        assert_eq!(take(&mut leases, "b"), Some(0));
+        assert_eq!(take(&mut leases, "x"), Some(3));
+        assert_eq!(take(&mut leases, "y"), Some(1), "c's, as there is no other");
+        assert_eq!(take(&mut leases, "c"), None);
+        assert_eq!(
+            leases.names(),
+            names(&[("b", 0), ("y", 1), ("a", 2), ("x", 3)])
+        );
+        assert_ne!(leases.changes(), before);
+    }
+
+    #[test]
+    fn a_fixed_slot_is_never_anybody_elses() {
+        let mut leases = Leases::new(3);
+        leases.remember("a".into(), 0, true);
+        leases.remember("b".into(), 2, true);
+        leases.reserve(2);
+        assert_eq!(take(&mut leases, "x"), Some(1));
+        assert_eq!(take(&mut leases, "y"), None);
+        assert_eq!(take(&mut leases, "a"), Some(0));
+        leases.release(0);
+        assert_eq!(take(&mut leases, "y"), None, "also when it was given back");
+        leases.take_named(0);
+        leases.release(0);
+        assert_eq!(
+            take(&mut leases, "y"),
+            None,
+            "also when a file has named it"
+        );
     }
 
     #[test]

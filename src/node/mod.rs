@@ -8,6 +8,7 @@ pub mod client_files;
 pub mod control_socket;
 pub mod counters;
 pub mod event;
+mod lease_file;
 pub mod leases;
 pub mod local_time;
 pub mod log;

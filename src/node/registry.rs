@@ -36,7 +36,7 @@ pub use self::notice::{AdmissionRequest, Notice, NoticeContent, SessionAt};
 pub use self::order::{Order, Steered};
 pub use self::place::{OwnTerms, Place};
 use super::event::{AdmissionRefusal, ClientTag, ReleaseCause, Text};
-use super::leases::AddressPool;
+use super::leases::{AddressPool, Leases};
 use super::settings::{Access, ClientProfile};
 use crate::limits::{REGISTRY_REPEAT, RELEASES_AT_ONCE, ROUTES_PER_CLIENT};
 use crate::packet::Numbering;
@@ -152,6 +152,17 @@ impl Registry {
     /// there are others.
     pub fn reserve(&mut self, address: IpAddr) {
         self.holdings.reserve(address);
+    }
+
+    /// Notes which slot of the pool a name had before the server started. If that is `fixed`, nobody else
+    /// ever gets it.
+    pub fn remember(&mut self, name: Text, slot: u32, fixed: bool) {
+        self.holdings.remember(name, slot, fixed);
+    }
+
+    /// Which slot of the pool is or was whose.
+    pub fn leases(&self) -> &Leases {
+        self.holdings.leases()
     }
 
     /// Takes what a shard has said. A notice that a later one has overtaken is not heard.

@@ -12,6 +12,7 @@ use super::client::{Client, Ending, Errand};
 use super::client_files::{ProfileAnswer, Profiles};
 use super::counters::Counters;
 use super::event::{NodeEvent, StopSignal, TunnelEvent};
+use super::lease_file::LeaseWriter;
 use super::log::Log;
 use super::message::{Instruction, Report};
 use super::registry::{Order, Registry, Steered};
@@ -28,6 +29,8 @@ pub struct Node {
     registry: Registry,
     /// For a server whose clients have files of their own.
     profiles: Option<Profiles>,
+    /// For a server that keeps addresses over a restart.
+    leases: Option<LeaseWriter>,
     /// Where the kernel brings inner packets by a program of ours.
     tun_steering: Option<TunSteering>,
     /// Before the shards, as fields are dropped in their order: a shard's last report then waits
@@ -45,6 +48,7 @@ pub struct Node {
 pub(super) struct Assembled {
     pub(super) registry: Registry,
     pub(super) profiles: Option<Profiles>,
+    pub(super) leases: Option<LeaseWriter>,
     pub(super) tun_steering: Option<TunSteering>,
     pub(super) shards: Vec<ShardHandle>,
     pub(super) reports: Receiver<Report>,
@@ -74,6 +78,7 @@ impl Node {
         let Assembled {
             registry,
             profiles,
+            leases,
             tun_steering,
             shards,
             reports,
@@ -87,6 +92,7 @@ impl Node {
             log,
             registry,
             profiles,
+            leases,
             tun_steering,
             shards,
             reports,
@@ -120,6 +126,7 @@ impl Node {
             }
             self.serve_registry();
             self.serve_client();
+            self.keep_leases();
             self.flush();
             self.tell_of_itself();
         }
@@ -137,9 +144,10 @@ impl Node {
         let timers = self.registry.next_timeout().into_iter().chain(client);
         let timer = timers.min().map(|at| at.since(now));
         let soon = Instant::now();
-        let reporting = self.reporting.next_timeout();
-        let reporting = reporting.map(|at| at.saturating_duration_since(soon));
-        timer.into_iter().chain(reporting).min().unwrap_or(IDLE)
+        let leases = self.leases.as_ref().map(LeaseWriter::next_timeout);
+        let files = self.reporting.next_timeout().into_iter().chain(leases);
+        let files = files.min().map(|at| at.saturating_duration_since(soon));
+        timer.into_iter().chain(files).min().unwrap_or(IDLE)
     }
 
     fn take(&mut self, report: Report) {
@@ -184,6 +192,14 @@ impl Node {
         if self.registry.next_timeout().is_some_and(|at| at <= now) {
             self.registry.handle_timeout(now);
             self.carry_out_orders();
+        }
+    }
+
+    /// Has the leases written, when it is time.
+    fn keep_leases(&mut self) {
+        if let Some(file) = &mut self.leases {
+            let leases = self.registry.leases();
+            file.keep(Instant::now(), leases.changes(), || leases.names());
         }
     }
 
@@ -346,6 +362,9 @@ impl Node {
     fn end(mut self) -> Result<(), StartError> {
         self.shards.clear();
         self.reporting.finish();
+        if let Some(file) = self.leases.take() {
+            file.finish(self.registry.leases().names());
+        }
         let ending = self.client.as_ref().and_then(Client::ending).cloned();
         let result = match self.state.clone() {
             State::Failed(failure) => Err(StartError::Shard(failure)),

@@ -73,6 +73,8 @@ pub struct Settings {
     pub contact: ContactLimits,
     /// What clients are told when the server stops.
     pub explicit_exit: ExplicitExit,
+    /// The file of address leases, if there is one.
+    pub leases: Option<LeaseSettings>,
     /// The files of single clients, if there are some.
     pub client_files: Option<ClientFiles>,
     /// Routes of this machine into the tunnel, in order.
@@ -241,6 +243,15 @@ pub enum ExplicitExit {
     Restart,
     /// Connect to the next server of the client's list (`RESTART,[N]`).
     RestartNext,
+}
+
+/// The file of address leases.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseSettings {
+    /// The file.
+    pub path: PathBuf,
+    /// How often it is written; `None` if it is only read, and its addresses nobody else's ever.
+    pub interval: Option<Duration>,
 }
 
 /// The status file.

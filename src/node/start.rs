@@ -24,13 +24,15 @@ use super::bus::Bus;
 use super::client_files::Profiles;
 use super::control_socket::{ControlSocket, ControlSocketError};
 use super::event::{Direction, NodeEvent, SteeredBy, Text};
+use super::lease_file::{LeaseFile, Remembered};
+use super::leases::AddressPool;
 use super::log::{Log, LogOptions, LogTarget};
 use super::privileges::{Confinement, PrivilegesError, allow_locked_memory};
 use super::registry::{Registry, RegistryRules};
 use super::reporting::Unstarted;
 use super::running::{Assembled, Node};
 use super::settings::{
-    ClientSettings, DeviceName, NodeSettings, Offloads, Settings, StatusSettings,
+    ClientSettings, DeviceName, LeaseSettings, NodeSettings, Offloads, Settings, StatusSettings,
 };
 use super::status::{StatusFormat, StatusWriter};
 use crate::crypto::CookieKey;
@@ -56,6 +58,14 @@ pub enum StartError {
     /// The status file can't be written.
     #[error("the status file '{}' can't be written: {error}", path.display())]
     Status {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The file of address leases can't be read or written.
+    #[error("the file of addresses '{}' can't be opened: {error}", path.display())]
+    Leases {
         /// The file.
         path: std::path::PathBuf,
         /// What the system said.
@@ -168,6 +178,7 @@ impl Starting {
         self.publish(NodeEvent::ShardsPlaced { cores });
         let confinement = Confinement::of(&settings.node.process)?;
         let reporting = open_reporting(&settings.node, settings.status.as_ref())?;
+        let lease_file = self.open_leases(settings.leases.as_ref())?;
         let session = Arc::new(rules::session_settings(settings)?);
         let steering = Steering::new(shards(&settings.node), &mut SystemRandom);
         let wanted = offloads::wanted(&settings.node);
@@ -188,6 +199,7 @@ impl Starting {
                 .v6
                 .map(|v6| (v6.pool_first, pool.slots, v6.network.prefix_len())),
         });
+        let remembered = lease_file.as_ref().map(|file| self.remembered(file, &pool));
         let ring = ReactorConfig::default().locked_memory();
         allow_locked_memory(locked_memory(settings.node.shards.cores.len(), ring));
         if let Some(confinement) = confinement {
@@ -210,21 +222,27 @@ impl Starting {
             &common,
             sockets::share_out(sockets, queues, &settings.node.shards.cores),
         )?;
-        let registry = Registry::new(RegistryRules {
+        let mut registry = Registry::new(RegistryRules {
             pool,
             max_clients: settings.max_clients as usize,
             duplicate_cn: settings.duplicate_cn,
             client_files: settings.client_files.is_some(),
             shards: shards.len() as u16,
         });
+        let fixed = lease_file.as_ref().is_some_and(LeaseFile::is_fixed);
+        for (name, slot) in remembered.into_iter().flatten() {
+            registry.remember(name, slot, fixed);
+        }
         shards::wait_until_ready(&reports, shards.len(), |event| self.publish(event))?;
         let steered = std::mem::take(&mut self.steered);
         let reporting = reporting.start(shards.len(), steered, &reporter);
         let profiles = settings.client_files.clone();
         let profiles = profiles.map(|files| Profiles::start(files, reporter.clone()));
+        let leases = lease_file.map(|file| file.start(pool)).transpose();
         Ok(Assembled {
             registry,
             profiles: profiles.transpose().map_err(StartError::Thread)?,
+            leases: leases.map_err(StartError::Thread)?.flatten(),
             tun_steering,
             shards,
             reports,
@@ -232,6 +250,38 @@ impl Starting {
             reporting: reporting.map_err(StartError::Thread)?,
             client: None,
         })
+    }
+
+    /// The file of address leases. One that is only read need not be there.
+    fn open_leases(
+        &mut self,
+        settings: Option<&LeaseSettings>,
+    ) -> Result<Option<LeaseFile>, StartError> {
+        let Some(settings) = settings else {
+            return Ok(None);
+        };
+        match LeaseFile::open(settings) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if settings.interval.is_none() => {
+                let path = settings.path.display();
+                let text = format!("cannot open {path} for READ: {error}").into();
+                self.publish(NodeEvent::Warned { text });
+                Ok(None)
+            }
+            Err(error) => {
+                let path = settings.path.clone();
+                Err(StartError::Leases { path, error })
+            }
+        }
+    }
+
+    /// What the file of address leases says.
+    fn remembered(&mut self, file: &LeaseFile, pool: &AddressPool) -> Vec<(Text, u32)> {
+        let Remembered { leases, faults } = file.remembered(pool);
+        let faults = faults.into();
+        let names = leases.len();
+        self.publish(NodeEvent::LeasesRead { names, faults });
+        leases
     }
 
     /// The tun device, one queue a shard.

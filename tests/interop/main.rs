@@ -57,6 +57,7 @@ mod inner_networks;
 mod lifecycle;
 mod machine;
 mod matrix;
+mod moved;
 mod options;
 mod outgoing;
 mod own_directives;

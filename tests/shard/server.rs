@@ -250,6 +250,7 @@ fn settings(authority: &CertifiedIssuer<'static, KeyPair>, status: PathBuf) -> S
         keepalive: Keepalive::default(),
         max_clients: 1024,
         duplicate_cn: false,
+        leases: None,
         client_files: None,
         routes: Vec::new(),
         client_to_client: false,

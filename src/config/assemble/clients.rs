@@ -1,14 +1,16 @@
 //! What a server does for single clients: their files, and the routes to what is behind them.
 
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::client_file;
 use crate::config::diagnostics::Severity;
-use crate::config::draft::Draft;
+use crate::config::draft::{Draft, Written};
 use crate::config::pki::reason;
 use crate::config::settings::{
-    ClientFiles, NetworkSettings, ProfileBasis, RouteTarget, TunnelRoute,
+    ClientFiles, LeaseSettings, NetworkSettings, ProfileBasis, RouteTarget, TunnelRoute,
 };
 
 /// Where clients' files are, as the process will see it.
@@ -73,6 +75,38 @@ pub(super) fn files(
             directory: files.start,
         },
         reader: client_file::read,
+    }
+}
+
+/// The file of address leases; `None` if there is none, or no use for it.
+pub(super) fn leases(draft: &mut Draft) -> Option<LeaseSettings> {
+    let Written { value, at } = draft.network.leases.clone()?;
+    let directive = "ifconfig-pool-persist";
+    if draft.network.duplicate_cn {
+        let why = "has no effect: under `duplicate-cn` a name does not say which client it is";
+        draft.remark_at(Severity::Warning, directive, &at, why, None);
+        return None;
+    }
+    let (name, interval) = value;
+    let path = draft.path(name);
+    if let Err(error) = try_file(&path, interval.is_some()) {
+        let why = format!("fails with '{}': {}", path.display(), reason(&error));
+        draft.remark_at(Severity::Error, directive, &at, &why, None);
+    }
+    Some(LeaseSettings { path, interval })
+}
+
+/// Whether a file can be opened as the server will, without making it.
+fn try_file(path: &Path, written: bool) -> io::Result<()> {
+    match File::options().read(true).write(written).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let directory = path.parent().unwrap_or(path);
+            match written {
+                true => std::fs::read_dir(directory).map(drop),
+                false => Ok(()),
+            }
+        }
+        opened => opened.map(drop),
     }
 }
 

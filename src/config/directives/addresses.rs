@@ -1,11 +1,13 @@
 //! The addresses inside the tunnel: the server's own and those of its clients.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use ipnet::{Ipv4Net, Ipv6Net};
 
 use super::client;
-use super::values::ipv4;
+use super::logging::file;
+use super::values::{YEAR, ipv4, optional};
 use crate::config::directive::{Directive, Refusal, Support};
 use crate::config::draft::{Draft, PoolLine, ServerLine, Written};
 use crate::config::lexer::Line;
@@ -76,12 +78,13 @@ pub(super) const ROWS: &[Directive] = &[
         "no warning about a peer's ifconfig",
         "there is no such warning",
     ),
-    Directive::later(
+    Directive::served(
         "ifconfig-pool-persist",
         "FILE [SECONDS]",
         (1, 2),
-        "keep addresses over a restart",
-        "remove the line; a client keeps its address while the server runs",
+        "keep addresses over a restart in a file, written every 600 seconds if not written otherwise; \
+         with 0 it is only read, and its addresses are nobody else's",
+        ifconfig_pool_persist,
     )
     .of_servers(),
     Directive::later(
@@ -100,6 +103,14 @@ pub(super) const ROWS: &[Directive] = &[
     )
     .of_servers(),
 ];
+
+fn ifconfig_pool_persist(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    let name = file(line)?.to_owned();
+    let seconds = optional(line, 1, 0..=YEAR)?.unwrap_or(PERSIST_SECONDS);
+    let interval = (seconds > 0).then(|| Duration::from_secs(seconds.into()));
+    draft.network.leases = Written::new((name, interval), line);
+    Ok(())
+}
 
 fn mode(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
     match line.argument(0) {
@@ -254,3 +265,6 @@ fn pool_bits(network: Ipv6Net) -> Result<(), Refusal> {
 /// The largest and the smallest IPv4 network. Wire: the bounds of 2.6.
 const SERVER_BITS_MIN: u8 = 16;
 const SERVER_BITS_MAX: u8 = 29;
+
+/// Wire: the default of 2.6.
+const PERSIST_SECONDS: u32 = 600;

@@ -114,6 +114,15 @@ impl<'a> Page<'a> {
                 self.say(INFO, format_args!("{family} link local (bound): {address}"));
             }
             NodeEvent::PoolOpened { v4, v6 } => self.pool_opened(*v4, *v6),
+            NodeEvent::LeasesRead { names, faults } => {
+                for fault in faults.iter() {
+                    self.say(INFO, format_args!("{}", Printable(fault)));
+                }
+                self.say(
+                    INFO,
+                    format_args!("ifconfig_pool_read(), {names} clients have their addresses"),
+                );
+            }
             NodeEvent::Confined {
                 root,
                 user,

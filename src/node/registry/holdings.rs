@@ -83,6 +83,16 @@ impl Holdings {
         }
     }
 
+    /// Notes what a name had before the server started. See [`Leases::remember`].
+    pub(super) fn remember(&mut self, name: Text, slot: u32, fixed: bool) {
+        self.leases.remember(name, slot, fixed);
+    }
+
+    /// Which slot of the pool is or was whose.
+    pub(super) const fn leases(&self) -> &Leases {
+        &self.leases
+    }
+
     /// Keeps the addresses that a client's file names.
     pub(super) fn reserve_named(&mut self, profile: &ClientProfile) {
         for address in named(profile) {

@@ -81,6 +81,7 @@ impl Starting {
         Ok(Assembled {
             registry: nobody(),
             profiles: None,
+            leases: None,
             tun_steering: None,
             shards,
             reports,

@@ -542,6 +542,16 @@ fn the_life_of_the_node_is_told_in_the_words_of_openvpn() {
             ],
         ),
         (
+            NodeEvent::LeasesRead {
+                names: 2,
+                faults: ["pool: invalid IPv4 (x) for CN=eve".into()].into(),
+            },
+            vec![
+                (1, "pool: invalid IPv4 (x) for CN=eve"),
+                (1, "ifconfig_pool_read(), 2 clients have their addresses"),
+            ],
+        ),
+        (
             NodeEvent::Confined {
                 root: Some("/srv/vpn".into()),
                 user: Some("nobody".into()),
