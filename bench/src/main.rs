@@ -1,6 +1,7 @@
 //! Measurements of ringway.
 //!
 //! - `bench compare`: beside its peers, through the kernel, in network namespaces
+//! - `bench handshake`: a TLS handshake at the server, by the library alone
 //! - `bench micro`: the parts of the data path alone, on one core
 //! - `bench peers`: what is installed to compare with, and how to install the rest
 //!
@@ -8,6 +9,7 @@
 
 mod compare;
 mod failure;
+mod handshake;
 mod micro;
 mod peers;
 mod spread;
@@ -26,6 +28,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 enum Command {
     /// Measure ringway beside its peers; needs root.
     Compare(compare::CompareOptions),
+    /// Measure what a TLS handshake costs a server.
+    Handshake(handshake::HandshakeOptions),
     /// Measure the parts of the data path alone.
     Micro(micro::MicroOptions),
     /// Say what is installed to compare with, and how to install the rest.
@@ -38,6 +42,7 @@ fn main() -> ExitCode {
     }
     let done = match Command::parse() {
         Command::Compare(options) => compare::run(&options),
+        Command::Handshake(options) => handshake::run(&options),
         Command::Micro(options) => micro::run(&options),
         Command::Peers => {
             peers::print();
