@@ -158,6 +158,11 @@ impl PeerTable {
         self.dialed_shared.get(&(socket, theirs)).copied()
     }
 
+    /// The peer that an inner address leads to.
+    pub fn by_inner(&self, address: IpAddr) -> Option<PeerIndex> {
+        self.route(address).map(|route| route.owner)
+    }
+
     /// Who has an inner address, and how well that matches.
     pub(super) fn route(&self, address: IpAddr) -> Option<Route<PeerIndex>> {
         self.routes.find(address)

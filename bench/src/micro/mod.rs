@@ -1,13 +1,17 @@
 //! `bench micro`: the parts of the data path alone, on one core, without a kernel.
 
 mod configuration;
+mod crowd;
 mod crypto;
 mod data_path;
 mod segments;
 mod tables;
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
+
+use serde_json::json;
 
 use crate::failure::Failure;
 use crate::spread::Spread;
@@ -24,6 +28,9 @@ pub(crate) struct MicroOptions {
     /// These parts alone, as in crypto,split.
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     only: Vec<Part>,
+    /// Write the figures to this file, too.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
 }
 
 /// What can be measured alone.
@@ -33,6 +40,8 @@ enum Part {
     Crypto,
     /// The paths of a packet from the tun device to a datagram and back.
     Path,
+    /// The same at a server with few and with many sessions.
+    Crowd,
     /// Splitting a super-packet.
     Split,
     /// Merging packets.
@@ -61,10 +70,17 @@ pub(crate) fn run(options: &MicroOptions) -> Result<(), Failure> {
     );
     println!("| what | bytes | ns each | Gbit/s |\n|---|---|---|---|");
     let all = <Part as clap::ValueEnum>::value_variants();
+    let mut rows = Vec::new();
     let only = options.only.as_slice();
     for part in if only.is_empty() { all } else { only } {
         let figures = part.measure(&rounds).map_err(Failure::Impossible)?;
         figures.iter().for_each(|figure| println!("{figure}"));
+        rows.extend(figures.iter().map(Figure::to_json));
+    }
+    if let Some(file) = &options.json {
+        let (rounds, items) = (rounds.rounds, rounds.items);
+        let all = json!({ "rounds": rounds, "items": items, "figures": rows });
+        std::fs::write(file, format!("{all:#}\n")).map_err(|source| Failure::file(file, source))?;
     }
     Ok(())
 }
@@ -74,6 +90,7 @@ impl Part {
         match self {
             Self::Crypto => crypto::measure(rounds),
             Self::Path => data_path::measure(rounds),
+            Self::Crowd => crowd::measure(rounds),
             Self::Split => segments::split(rounds),
             Self::Merge => segments::merge(rounds),
             Self::Routes => tables::routes(rounds),
@@ -146,6 +163,12 @@ impl Figure {
             spread,
         }
     }
+
+    fn to_json(&self) -> serde_json::Value {
+        let Spread { min, median, max } = self.spread;
+        let nanoseconds = json!({"min": min, "median": median, "max": max});
+        json!({"what": self.what, "bytes": self.bytes, "ns": nanoseconds})
+    }
 }
 
 impl std::fmt::Display for Figure {
@@ -202,5 +225,7 @@ mod tests {
         assert_eq!(figure.to_string(), expected);
         let figure = Figure::new("replay".to_owned(), None, vec![1.25]);
         assert_eq!(figure.to_string(), "| replay | - | 1.2 / 1.2 / 1.2 | - |");
+        let json = r#"{"what":"replay","bytes":null,"ns":{"min":1.25,"median":1.25,"max":1.25}}"#;
+        assert_eq!(figure.to_json().to_string(), json);
     }
 }
