@@ -145,6 +145,11 @@ impl Scenario {
         !matches!(self, Self::Handshake { .. })
     }
 
+    /// True if it is the coming up of all sessions at once.
+    pub const fn is_storm(&self) -> bool {
+        matches!(self, Self::Storm {})
+    }
+
     /// True if the LAN host has to run.
     pub const fn needs_lan(&self) -> bool {
         matches!(

@@ -110,12 +110,15 @@ impl Core {
             return self.end_phase(phase, now);
         }
         self.hold(self.work.sessions_at(since), begin);
+        if self.is_storm_over(phase, now) {
+            return self.end_phase(phase, now);
+        }
         while let Some((due, user)) = self.returning.front().copied()
             && due <= now.monotonic
         {
             self.returning.pop_front();
             if user < self.held {
-                self.wanting.push_back(user);
+                self.wanting.push_back((user, None));
             }
         }
         self.dial_wanting(now);
@@ -126,6 +129,18 @@ impl Core {
         self.take_renewals(elapsed, now);
         self.send_streams(begin, elapsed, now.monotonic);
         self.serve_calls(now.monotonic);
+    }
+
+    /// Whether the phase is a storm and nothing else, and all sessions of all cores have come up.
+    fn is_storm_over(&mut self, phase: usize, now: Now) -> bool {
+        if !self.work.ends_when_up {
+            return false;
+        }
+        if self.done_with != Some(phase) && self.established >= self.held as u64 {
+            self.done_with = Some(phase);
+            self.run.gates.done(phase);
+        }
+        self.run.gates.is_over(phase, now.monotonic)
     }
 
     fn end_phase(&mut self, phase: usize, now: Now) {
@@ -192,18 +207,14 @@ impl Core {
     /// Holds so many users from now on; who is new was due at `due`.
     fn hold(&mut self, target: usize, due: Monotonic) {
         let target = target.min(self.held_max);
-        for user in self.held..target {
-            if let Some(user) = self.users.get_mut(user)
-                && self.work.storm
-            {
-                user.since = Some(due);
-            }
-            if self
-                .users
-                .get(user)
-                .is_some_and(|user| user.client.is_none())
-            {
-                self.wanting.push_back(user);
+        let due = self.work.storm.then_some(due);
+        for number in self.held..target {
+            let Some(user) = self.users.get_mut(number) else {
+                continue;
+            };
+            user.since = due.or(user.since);
+            if user.client.is_none() {
+                self.wanting.push_back((number, due));
             }
         }
         for user in target..self.held {
@@ -227,7 +238,7 @@ impl Core {
             if self.connecting >= self.window() {
                 return;
             }
-            let Some(user) = self.wanting.pop_front() else {
+            let Some((user, due)) = self.wanting.pop_front() else {
                 return;
             };
             let Some(known) = self.users.get_mut(user) else {
@@ -237,6 +248,10 @@ impl Core {
                 continue;
             }
             let intended = *known.since.get_or_insert(now.monotonic);
+            if let Some(due) = due {
+                let late = Now::read().monotonic.since(due);
+                self.tally.lateness.record(late.as_nanos() as u64);
+            }
             self.dial(user, intended, now);
         }
     }

@@ -57,7 +57,8 @@ pub(super) struct Core {
     pub(super) held_max: usize,
     /// Users below this number are held at present.
     pub(super) held: usize,
-    pub(super) wanting: VecDeque<usize>,
+    /// Those to be dialed, and when, if that moment is one that a plan names.
+    pub(super) wanting: VecDeque<(usize, Option<Monotonic>)>,
     pub(super) returning: VecDeque<(Monotonic, usize)>,
     pub(super) visitors: VecDeque<usize>,
     pub(super) connecting: usize,
@@ -69,6 +70,8 @@ pub(super) struct Core {
     /// The inner packet that is put together.
     pub(super) packet: Vec<u8>,
     pub(super) stage: Stage,
+    /// The phase in which this core has nothing left to do.
+    pub(super) done_with: Option<usize>,
     pub(super) work: Work,
     /// Clients that are about to leave.
     pub(super) farewells: Vec<usize>,
@@ -168,6 +171,7 @@ impl Core {
             scratch: Vec::new(),
             packet: vec![0; usize::from(PACKET_MAX)],
             stage: Stage::Filling(0),
+            done_with: None,
             work,
             farewells: Vec::new(),
             calling: Vec::new(),

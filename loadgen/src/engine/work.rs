@@ -14,6 +14,8 @@ pub(super) struct Work {
     pub(super) length: Duration,
     /// Whether all sessions begin at once.
     pub(super) storm: bool,
+    /// Whether the phase is over when all sessions are up.
+    pub(super) ends_when_up: bool,
     /// Clients that come and leave.
     pub(super) arrivals: Option<Pace>,
     /// Sessions that leave and return.
@@ -67,6 +69,7 @@ impl Work {
         let mut work = Self {
             length: phase.duration.duration(),
             storm: false,
+            ends_when_up: phase.run.iter().all(Scenario::is_storm),
             arrivals: None,
             departures: None,
             moves: None,
@@ -235,6 +238,14 @@ mod tests {
         let both = Work::new(&phase("handshake+latency", 50), Share::WHOLE, 1);
         assert_eq!(both.sessions_at(Duration::ZERO), 50);
         assert_eq!((both.echo.len(), both.up.len()), (1, 0));
+    }
+
+    #[test]
+    fn a_storm_alone_is_over_when_all_are_up() {
+        for (words, expected) in [("storm", true), ("storm+latency", false), ("idle", false)] {
+            let work = Work::new(&phase(words, 3), Share::WHOLE, 1);
+            assert_eq!(work.ends_when_up, expected, "{words}");
+        }
     }
 
     #[test]
