@@ -20,3 +20,4 @@ pub mod scenario;
 pub mod server_process;
 pub mod span;
 pub mod summary;
+pub mod table;

@@ -26,6 +26,7 @@ use loadgen::html::page;
 use loadgen::lan::{self, LanOptions};
 use loadgen::merge::merge;
 use loadgen::result::Report;
+use loadgen::table::Measurements;
 
 use self::failure::Failure;
 use self::options::Options;
@@ -64,6 +65,14 @@ enum Other {
         /// Where to write it; else it is printed
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
+    },
+    /// Print the figures of all measurements that bench/load has left in a directory, as Markdown tables
+    Table {
+        /// The directory
+        directory: PathBuf,
+        /// The server that the others are divided by
+        #[arg(long, value_name = "NAME", default_value = "openvpn")]
+        against: String,
     },
     /// Draw a report as a page that stands alone
     Html {
@@ -113,6 +122,9 @@ fn do_other(other: &Other) -> Result<ExitCode, Failure> {
             let reports: Result<_, _> = reports.iter().map(|it| Report::read(it)).collect();
             let merged = merge(reports?)?;
             print(output.as_deref(), &merged.to_json())?;
+        }
+        Other::Table { directory, against } => {
+            print(None, &Measurements::read(directory)?.table(against))?;
         }
         Other::Html { report, output } => {
             print(output.as_deref(), &page(&Report::read(report)?))?;
