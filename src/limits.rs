@@ -152,6 +152,20 @@ pub const LEASE_FILE_MAX: u64 = ADDRESS_SLOTS_MAX as u64 * (COMMON_NAME_MAX as u
 /// Lines of log about that file.
 pub const LEASE_FAULTS_TOLD: usize = 64;
 
+/// The most that is read of a certificate revocation list, in bytes.
+pub const REVOCATION_FILE_MAX: u64 = 64 << 20;
+
+/// Revoked certificates in a directory of `crl-verify`.
+pub const REVOKED_FILES_MAX: usize = 1 << 20;
+
+/// How often it is looked whether a revocation list has changed.
+pub const REVOCATION_POLL: Duration = Duration::from_secs(1);
+
+/// How long before its end a revocation list is announced to end, and how often that is said again.
+pub const REVOCATIONS_ANNOUNCED: Duration = Duration::from_secs(14 * 24 * 3600);
+/// See [`REVOCATIONS_ANNOUNCED`].
+pub const REVOCATIONS_REPEATED: Duration = Duration::from_secs(24 * 3600);
+
 /// Clients served at the same time when `max-clients` is not written.
 pub const MAX_CLIENTS_DEFAULT: u32 = 1024;
 /// Addresses and networks that lead to one client when `max-routes-per-client` is not written. Wire:

@@ -241,6 +241,9 @@ fn tls(draft: &mut Draft) -> Option<TlsSettings> {
     };
     let ca = opened(draft, "ca", false, ca);
     let authorities = ca.and_then(|ca| pki::authorities(draft, &ca));
+    let revocations = draft.tls.revocations.clone();
+    let revocations =
+        revocations.map(|line| pki::revocations(draft, &line, authorities.as_deref()));
     let oldest = draft.tls.oldest.unwrap_or(TlsVersion::V1_2);
     let newest = draft.tls.newest.clone();
     if let Some(newest) = newest.as_ref().filter(|newest| newest.value < oldest) {
@@ -254,6 +257,10 @@ fn tls(draft: &mut Draft) -> Option<TlsSettings> {
         groups: draft.tls.groups.clone(),
         peer_usage: draft.tls.peer_usage,
         peer_name: draft.tls.peer_name.clone(),
+        revocations: match revocations {
+            None => None,
+            Some(read) => Some(read?),
+        },
     })
 }
 

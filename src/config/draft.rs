@@ -161,6 +161,14 @@ pub(super) struct TlsDraft {
     pub(super) groups: Option<Vec<&'static dyn SupportedKxGroup>>,
     pub(super) peer_usage: bool,
     pub(super) peer_name: Option<NameRule>,
+    pub(super) revocations: Option<Written<RevocationLine>>,
+}
+
+/// A `crl-verify` line.
+#[derive(Clone, Debug)]
+pub(super) struct RevocationLine {
+    pub(super) source: Source,
+    pub(super) directory: bool,
 }
 
 /// Where the content of a file option is.
@@ -261,6 +269,19 @@ impl Draft {
     /// A file's path, from the directory that the lines so far lead to.
     pub(super) fn path(&self, name: impl AsRef<Path>) -> PathBuf {
         self.directory.join(name)
+    }
+
+    /// The path of a file that is read while the server runs: as it is now, and as it is by then. Wire: as
+    /// in 2.6, with `chroot` the name is one inside of the new root, and relative ones start there.
+    pub(super) fn path_when_running(&self, name: impl AsRef<Path>) -> (PathBuf, PathBuf) {
+        match &self.process.chroot {
+            Some(root) => {
+                let inside = Path::new("/").join(name);
+                let below = inside.strip_prefix("/").unwrap_or(&inside);
+                (root.value.join(below), inside)
+            }
+            None => (self.path(&name), self.path(name)),
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustls::pki_types::pem::PemObject;
@@ -14,12 +15,14 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use zeroize::Zeroizing;
 
 use super::diagnostics::{Diagnostic, Reason, Severity};
-use super::draft::{Draft, Source, Written};
+use super::draft::{Draft, RevocationLine, Source, Written};
 use super::lexer::Location;
+use super::settings::{RevocationSettings, RevocationSource};
 use crate::crypto::StaticKey;
 use crate::crypto::tls::rustls::Identity;
-use crate::crypto::tls::{PeerPolicy, PeerPurpose};
+use crate::crypto::tls::{PeerPolicy, PeerPurpose, Revocations, SharedRevocations};
 use crate::limits;
+use crate::node::revocations::{self, RevocationFault, algorithms};
 use crate::wire::Role;
 
 /// A file option whose content is at hand.
@@ -145,6 +148,65 @@ pub(super) fn authorities(draft: &mut Draft, ca: &Opened) -> Option<Vec<Certific
             ca.remark(draft, Severity::Error, why, None);
             None
         }
+    }
+}
+
+/// What `crl-verify` names; `None` for an error. Lists of `authorities` are held against them.
+pub(super) fn revocations(
+    draft: &mut Draft,
+    line: &Written<RevocationLine>,
+    authorities: Option<&[CertificateDer<'static>]>,
+) -> Option<RevocationSettings> {
+    let directive = "crl-verify";
+    let RevocationLine { source, directory } = &line.value;
+    let (origin, read, source) = match source {
+        Source::Block(text) => {
+            let authorities = authorities.unwrap_or_default();
+            let read = Revocations::from_pem(text.as_bytes(), authorities, algorithms());
+            let origin = format!("<{directive}> at {}", line.at);
+            (origin, read, RevocationSource::Inline)
+        }
+        Source::File(name) => {
+            let (here, then) = draft.path_when_running(name);
+            let source = match directory {
+                true => RevocationSource::Directory,
+                false => RevocationSource::File,
+            };
+            let read = revocations::read(&source(here), authorities?, algorithms());
+            let read = read.map_err(|fault| match fault {
+                RevocationFault::System(error) => reason(&error),
+                RevocationFault::Content(why) => why,
+            });
+            (name.clone(), read, source(then))
+        }
+    };
+    match read {
+        Ok(read) => {
+            if let Some(why) = read.end().and_then(near_end) {
+                let why = format!("{origin}: {why}");
+                draft.remark_at(Severity::Warning, directive, &line.at, why, None);
+            }
+            let known = Arc::new(SharedRevocations::new(read));
+            Some(RevocationSettings { source, known })
+        }
+        Err(why) => {
+            let why = format!("{origin}: {why}");
+            draft.remark_at(Severity::Error, directive, &line.at, why, None);
+            None
+        }
+    }
+}
+
+/// What there is to say about the end of a revocation list, in Unix seconds.
+fn near_end(end: u64) -> Option<&'static str> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.map_or(0, |age| age.as_secs());
+    match end.checked_sub(now) {
+        None => Some("the revocation list has expired: nobody is let in until there is a new one"),
+        Some(left) if left <= limits::REVOCATIONS_ANNOUNCED.as_secs() => {
+            Some("the revocation list expires within 14 days: nobody is let in from then on")
+        }
+        Some(_) => None,
     }
 }
 

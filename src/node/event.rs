@@ -8,6 +8,7 @@ mod tunnel;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
@@ -74,6 +75,29 @@ pub enum NodeEvent {
         names: usize,
         /// What is wrong with lines of it, in OpenVPN's words; the first ones.
         faults: Arc<[Text]>,
+    },
+    /// Revoked certificates are known anew.
+    RevocationsRead {
+        /// Where from.
+        file: Text,
+        /// How many lists, or how many certificates in a directory.
+        count: usize,
+        /// Whether it is a directory.
+        is_directory: bool,
+    },
+    /// There is a file of revocation lists with none in it that can be used: nobody is let in.
+    RevocationsUnreadable {
+        /// The file.
+        file: Text,
+        /// What is wrong with it.
+        why: Text,
+    },
+    /// Revocation lists are soon out of date, or are.
+    RevocationsEnd {
+        /// The file.
+        file: Text,
+        /// How long they are good, `None` if they no longer are.
+        left: Option<Duration>,
     },
     /// The process has given up its privileges; no other capability is left.
     Confined {

@@ -17,6 +17,7 @@ pub mod message;
 mod privileges;
 pub mod registry;
 mod reporting;
+pub mod revocations;
 pub mod rounds;
 mod running;
 pub mod settings;

@@ -17,6 +17,7 @@ use super::log::Log;
 use super::message::{Instruction, Report};
 use super::registry::{Order, Registry, Steered};
 use super::reporting::Reporting;
+use super::revocations::RevocationWatch;
 use super::start::StartError;
 use crate::limits::INSTRUCTIONS_WAITING;
 use crate::reactor::{self, TunSteering};
@@ -31,6 +32,8 @@ pub struct Node {
     profiles: Option<Profiles>,
     /// For a server that keeps addresses over a restart.
     leases: Option<LeaseWriter>,
+    /// Ends with the node.
+    _revocations: Option<RevocationWatch>,
     /// Where the kernel brings inner packets by a program of ours.
     tun_steering: Option<TunSteering>,
     /// Before the shards, as fields are dropped in their order: a shard's last report then waits
@@ -49,6 +52,7 @@ pub(super) struct Assembled {
     pub(super) registry: Registry,
     pub(super) profiles: Option<Profiles>,
     pub(super) leases: Option<LeaseWriter>,
+    pub(super) revocations: Option<RevocationWatch>,
     pub(super) tun_steering: Option<TunSteering>,
     pub(super) shards: Vec<ShardHandle>,
     pub(super) reports: Receiver<Report>,
@@ -79,6 +83,7 @@ impl Node {
             registry,
             profiles,
             leases,
+            revocations,
             tun_steering,
             shards,
             reports,
@@ -93,6 +98,7 @@ impl Node {
             registry,
             profiles,
             leases,
+            _revocations: revocations,
             tun_steering,
             shards,
             reports,

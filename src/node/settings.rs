@@ -26,7 +26,7 @@ pub use client::{
 use ipnet::{Ipv4Net, Ipv6Net};
 pub use node::{
     Account, DeviceName, DeviceSettings, HandshakeSettings, NodeSettings, ProcessSettings,
-    ReplayWindow, TlsSettings, WrappingSettings,
+    ReplayWindow, RevocationSettings, RevocationSource, TlsSettings, WrappingSettings,
 };
 pub use offloads::{OffloadName, Offloads, OffloadsInUse};
 pub use profile::{

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam::channel;
+use crossbeam::channel::{self, Sender};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::bus::Bus;
@@ -27,9 +27,11 @@ use super::event::{Direction, NodeEvent, SteeredBy, Text};
 use super::lease_file::{LeaseFile, Remembered};
 use super::leases::AddressPool;
 use super::log::{Log, LogOptions, LogTarget};
+use super::message::Report;
 use super::privileges::{Confinement, PrivilegesError, allow_locked_memory};
 use super::registry::{Registry, RegistryRules};
 use super::reporting::Unstarted;
+use super::revocations::RevocationWatch;
 use super::running::{Assembled, Node};
 use super::settings::{
     ClientSettings, DeviceName, LeaseSettings, NodeSettings, Offloads, Settings, StatusSettings,
@@ -243,6 +245,7 @@ impl Starting {
             registry,
             profiles: profiles.transpose().map_err(StartError::Thread)?,
             leases: leases.map_err(StartError::Thread)?.flatten(),
+            revocations: watch_revocations(&settings.node, &reporter)?,
             tun_steering,
             shards,
             reports,
@@ -356,6 +359,17 @@ fn open_reporting(
         control: control.transpose()?,
         format: format.unwrap_or(StatusFormat::V1),
     })
+}
+
+/// Looks after the revoked certificates from now on.
+fn watch_revocations(
+    node: &NodeSettings,
+    reports: &Sender<Report>,
+) -> Result<Option<RevocationWatch>, StartError> {
+    let watch = node.tls.revocations.as_ref().map(|revocations| {
+        RevocationWatch::start(revocations, &node.tls.authorities, reports.clone())
+    });
+    watch.transpose().map_err(StartError::Thread)
 }
 
 fn open_status(status: &StatusSettings) -> Result<(StatusWriter, Duration), StartError> {

@@ -64,6 +64,7 @@ mod own_directives;
 mod reconnects;
 mod redirected;
 mod renegotiation;
+mod revoked;
 mod roaming;
 mod runtime;
 mod sizes;

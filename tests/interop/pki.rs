@@ -1,10 +1,15 @@
 //! Certificates for the tests: good ones, and each way in which one can be wrong.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ED25519,
-    PKCS_RSA_SHA256, RsaKeySize, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer,
+    DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PKCS_RSA_SHA256, RevokedCertParams,
+    RsaKeySize, SerialNumber, date_time_ymd,
 };
+use x509_parser::num_bigint::BigUint;
+use x509_parser::pem::parse_x509_pem;
 
 /// A certificate authority.
 pub(crate) struct Authority {
@@ -64,6 +69,31 @@ impl Authority {
         self.issue(&params, Kind::Ec)
     }
 
+    /// A list of certificates that this authority has revoked, good for some days from now; of the past
+    /// with less than none.
+    pub(crate) fn revocation_list(&self, revoked: &[&Identity], days: i64) -> String {
+        let today = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let day = |days: i64| {
+            let seconds = today.as_secs().checked_add_signed(days * 24 * 3600);
+            date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds.unwrap())
+        };
+        let revoked = revoked.iter().map(|identity| RevokedCertParams {
+            serial_number: SerialNumber::from_slice(&identity.serial().to_bytes_be()),
+            revocation_time: day(-1),
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let params = CertificateRevocationListParams {
+            this_update: day(-30),
+            next_update: day(days),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        params.signed_by(&self.issuer).unwrap().pem().unwrap()
+    }
+
     fn issue(&self, params: &CertificateParams, kind: Kind) -> Identity {
         let key = kind.generate();
         let leaf = params.signed_by(&key, &self.issuer).unwrap();
@@ -80,6 +110,14 @@ pub(crate) struct Identity {
     pub(crate) certificate: String,
     /// PKCS #8.
     pub(crate) key: String,
+}
+
+impl Identity {
+    /// The serial number of the certificate.
+    pub(crate) fn serial(&self) -> BigUint {
+        let (_, pem) = parse_x509_pem(self.certificate.as_bytes()).unwrap();
+        pem.parse_x509().unwrap().serial.clone()
+    }
 }
 
 /// The kinds of key that are served.

@@ -205,6 +205,7 @@ fn settings(authority: &CertifiedIssuer<'static, KeyPair>, status: PathBuf) -> S
                 groups: None,
                 peer_usage: false,
                 peer_name: None,
+                revocations: None,
             },
             wrapping: WrappingSettings::Plain,
             ciphers: vec![DataCipher::Aes256Gcm],

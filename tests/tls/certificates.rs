@@ -369,6 +369,7 @@ fn a_refusal_reads_as_administrators_know_it() {
     let refused = CertificateRefused {
         depth: 1,
         subject: "CN=middle".to_owned(),
+        serial: "4711".to_owned(),
         reason: RefusalReason::Expired,
     };
     assert_eq!(

@@ -37,17 +37,10 @@ pub(super) fn files_directory(draft: &mut Draft) -> Option<FilesDirectory> {
         }
         return None;
     };
-    let (here, directory, start) = match &draft.process.chroot {
-        // Wire: as in 2.6 the name is one inside of the new root, and relative ones start there.
-        Some(root) => {
-            let inside = Path::new("/").join(&written.value);
-            let below = inside.strip_prefix("/").unwrap_or(&inside);
-            (root.value.join(below), inside, PathBuf::from("/"))
-        }
-        None => {
-            let directory = draft.path(&written.value);
-            (directory.clone(), directory, draft.directory.clone())
-        }
+    let (here, directory) = draft.path_when_running(&written.value);
+    let start = match &draft.process.chroot {
+        Some(_) => PathBuf::from("/"),
+        None => draft.directory.clone(),
     };
     if let Err(error) = std::fs::read_dir(&here) {
         let why = format!("fails with '{}': {}", here.display(), reason(&error));

@@ -4,7 +4,7 @@ use rustls::crypto::SupportedKxGroup;
 
 use super::values::source;
 use crate::config::directive::{Directive, MANY, Refusal, Support};
-use crate::config::draft::{Draft, Written};
+use crate::config::draft::{Draft, RevocationLine, Written};
 use crate::config::lexer::Line;
 use crate::crypto::tls::NameRule;
 use crate::crypto::tls::rustls::{TlsVersion, group_by_name};
@@ -152,15 +152,15 @@ pub(super) const ROWS: &[Directive] = &[
         "authorities in a directory",
         "put them into one file and write `ca`",
     ),
-    Directive::later(
+    Directive::served(
         "crl-verify",
         "FILE [dir]",
         (1, 2),
-        "refuse revoked certificates",
-        "without it revoked clients would be let in, so ringway does not start",
+        "refuse revoked certificates: lists of authorities, or a directory with a file for each, named by \
+         its serial number; looked at every second",
+        crl_verify,
     )
-    .or_block()
-    .on_client(Support::Later("without it a server with a revoked certificate would be trusted, so ringway does not start")),
+    .or_block(),
     Directive::later(
         "peer-fingerprint",
         "FINGERPRINT",
@@ -287,6 +287,20 @@ pub(super) const ROWS: &[Directive] = &[
 fn ca(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
     if let Some(source) = source(line) {
         draft.tls.ca = Written::new(source, line);
+    }
+    Ok(())
+}
+
+fn crl_verify(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    let directory = match line.argument(1) {
+        None => false,
+        Some("dir") => true,
+        Some(other) => {
+            return Err(Refusal::because(format!("`{other}` is not `dir`")));
+        }
+    };
+    if let Some(source) = source(line) {
+        draft.tls.revocations = Written::new(RevocationLine { source, directory }, line);
     }
     Ok(())
 }

@@ -3,10 +3,12 @@
 //! Bytes in, bytes out, messages in, messages out; no socket. [`rustls`] is the one in production,
 //! [`stand_in`] a deterministic replacement for simulations, which has no secrets at all.
 
+mod revocation;
 pub mod rustls;
 pub mod stand_in;
 mod verify;
 
+pub use revocation::{RevocationList, Revocations, SharedRevocations};
 pub use verify::{CertificateRefused, NameRule, PeerPolicy, PeerPurpose, RefusalReason};
 
 use crate::random::Random;

@@ -4,6 +4,7 @@
 //! carry only a CN; what OpenVPN's directives demand beyond the path is checked here.
 
 use std::fmt;
+use std::sync::Arc;
 
 use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use rustls::{CertificateError, crypto::WebPkiSupportedAlgorithms};
@@ -12,7 +13,7 @@ use x509_parser::oid_registry::{OID_EC_P256, OID_NIST_EC_P384, OID_NIST_EC_P521}
 use x509_parser::prelude::{FromDer, X509Certificate, X509Name};
 use x509_parser::public_key::PublicKey;
 
-use super::PeerCertificate;
+use super::{PeerCertificate, SharedRevocations};
 use crate::limits::{CHAIN_DEPTH_MAX, COMMON_NAME_MAX};
 
 /// The rules that a peer's chain is held to.
@@ -23,12 +24,13 @@ pub struct PeerPolicy {
     purpose: PeerPurpose,
     demand_purpose: bool,
     name: Option<NameRule>,
+    revocations: Option<Arc<SharedRevocations>>,
 }
 
 /// How a peer's certificate leads to an authority. What else the peer sent is not in it.
 struct Path<'a> {
-    /// Subjects of the certificates in between, from the peer's side.
-    between: Vec<String>,
+    /// The certificates in between, from the peer's side.
+    between: Vec<CertificateDer<'static>>,
     authority: &'a CertificateDer<'static>,
 }
 
@@ -60,6 +62,8 @@ pub struct CertificateRefused {
     pub depth: usize,
     /// The subject of the certificate at that depth.
     pub subject: String,
+    /// Its serial number, in decimal.
+    pub serial: String,
     /// What is wrong with it.
     pub reason: RefusalReason,
 }
@@ -98,6 +102,24 @@ pub enum RefusalReason {
     /// More certificates than a chain may have.
     #[error("certificate chain too long")]
     ChainTooLong,
+    /// `crl-verify`: its authority has revoked it.
+    #[error("certificate revoked")]
+    Revoked,
+    /// `crl-verify`: its serial number is in the directory.
+    #[error("certificate revoked by its serial number")]
+    SerialRevoked,
+    /// `crl-verify`: the list of its authority is out of date.
+    #[error("CRL has expired")]
+    CrlExpired,
+    /// `crl-verify`: the list of its authority is of the future.
+    #[error("CRL is not yet valid")]
+    CrlNotYetValid,
+    /// `crl-verify`: the list of its authority is not that authority's.
+    #[error("CRL signature failure")]
+    CrlSignature,
+    /// `crl-verify`: there is no list that can be read.
+    #[error("CRL not loaded")]
+    CrlUnreadable,
     /// Anything else that the path check found.
     #[error("{0}")]
     Other(String),
@@ -123,6 +145,7 @@ impl PeerPolicy {
             purpose,
             demand_purpose: false,
             name: None,
+            revocations: None,
         })
     }
 
@@ -140,6 +163,13 @@ impl PeerPolicy {
         self
     }
 
+    /// `crl-verify`.
+    #[must_use]
+    pub fn with_revocations(mut self, revocations: Arc<SharedRevocations>) -> Self {
+        self.revocations = Some(revocations);
+        self
+    }
+
     /// Checks a chain as the peer sent it.
     ///
     /// # Errors
@@ -151,23 +181,20 @@ impl PeerPolicy {
         now: UnixTime,
         algorithms: &WebPkiSupportedAlgorithms,
     ) -> Result<PeerCertificate, CertificateRefused> {
-        let subject = subject_of(leaf);
-        let refuse = |depth, subject: &str, reason| {
+        let refuse = |depth, certificate: &CertificateDer<'_>, reason| {
             Err(CertificateRefused {
                 depth,
-                subject: subject.to_owned(),
+                subject: subject_of(certificate),
+                serial: serial_of(certificate),
                 reason,
             })
         };
         if intermediates.len() >= CHAIN_DEPTH_MAX {
-            return refuse(0, &subject, RefusalReason::ChainTooLong);
+            return refuse(0, leaf, RefusalReason::ChainTooLong);
         }
         let Ok((_, parsed)) = X509Certificate::from_der(leaf) else {
-            return refuse(
-                0,
-                &subject,
-                RefusalReason::Other("malformed certificate".to_owned()),
-            );
+            let malformed = RefusalReason::Other("malformed certificate".to_owned());
+            return refuse(0, leaf, malformed);
         };
         let path = match self.path(leaf, intermediates, now, algorithms) {
             Ok(path) => path,
@@ -177,24 +204,27 @@ impl PeerPolicy {
                 let depth = chain.position(|certificate| check_dates(certificate, now).is_err());
                 let certificate = depth.and_then(|depth| depth.checked_sub(1));
                 let certificate = certificate.and_then(|index| intermediates.get(index));
-                let subject = subject_of(certificate.unwrap_or(leaf));
-                return refuse(depth.unwrap_or(0), &subject, reason);
+                return refuse(depth.unwrap_or(0), certificate.unwrap_or(leaf), reason);
             }
-            Err(reason) => return refuse(0, &subject, reason),
+            Err(reason) => return refuse(0, leaf, reason),
         };
         // OpenSSL checks the dates of the authority itself too.
         if let Err(reason) = check_dates(path.authority, now) {
-            return refuse(path.between.len() + 1, &subject_of(path.authority), reason);
+            return refuse(path.between.len() + 1, path.authority, reason);
+        }
+        let chain = path.chain(leaf);
+        if let Some(revocations) = &self.revocations
+            && let Err((depth, reason)) = revocations.now().check(&chain, now, algorithms)
+        {
+            return refuse(depth, chain.get(depth).unwrap_or(leaf), reason);
         }
         let Some(common_name) = common_name(parsed.subject()) else {
-            return refuse(0, &subject, RefusalReason::NoCommonName);
+            return refuse(0, leaf, RefusalReason::NoCommonName);
         };
-        if let Err(reason) = self.check_directives(&parsed, &subject, &common_name) {
-            return refuse(0, &subject, reason);
+        if let Err(reason) = self.check_directives(&parsed, &subject_of(leaf), &common_name) {
+            return refuse(0, leaf, reason);
         }
-        let mut subjects = vec![subject];
-        subjects.extend(path.between);
-        subjects.push(subject_of(path.authority));
+        let mut subjects: Vec<_> = chain.iter().map(subject_of).collect();
         subjects.dedup();
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, leaf);
         let mut fingerprint = [0; 32];
@@ -234,7 +264,7 @@ impl PeerPolicy {
         let anchor = path.anchor();
         let between = path
             .intermediate_certificates()
-            .map(|certificate| subject_of(&certificate.der()))
+            .map(|certificate| certificate.der().into_owned())
             .collect();
         self.anchors
             .iter()
@@ -279,6 +309,15 @@ impl PeerPolicy {
     }
 }
 
+impl Path<'_> {
+    /// The peer's certificate, those in between, and the authority's.
+    fn chain<'a>(&'a self, leaf: &'a CertificateDer<'_>) -> Vec<CertificateDer<'a>> {
+        let between = self.between.iter();
+        let chain = std::iter::once(leaf).chain(between).chain([self.authority]);
+        chain.map(|it| CertificateDer::from(it.as_ref())).collect()
+    }
+}
+
 impl NameRule {
     fn accepts(&self, subject: &str, common_name: &str) -> bool {
         match self {
@@ -307,6 +346,10 @@ impl RefusalReason {
             Self::Expired => CertificateError::Expired,
             Self::NotYetValid => CertificateError::NotValidYet,
             Self::UnknownIssuer => CertificateError::UnknownIssuer,
+            Self::Revoked | Self::SerialRevoked => CertificateError::Revoked,
+            Self::CrlExpired | Self::CrlNotYetValid | Self::CrlSignature | Self::CrlUnreadable => {
+                CertificateError::UnknownRevocationStatus
+            }
             Self::BadSignature => CertificateError::BadSignature,
             Self::Purpose | Self::KeyUsageMissing | Self::ExtendedKeyUsageMissing(_) => {
                 CertificateError::InvalidPurpose
@@ -347,6 +390,14 @@ fn subject_of(certificate: &CertificateDer<'_>) -> String {
     match X509Certificate::from_der(certificate) {
         Ok((_, parsed)) => printable(&parsed.subject().to_string(), SUBJECT_MAX),
         Err(_) => "(malformed)".to_owned(),
+    }
+}
+
+/// The serial number, in decimal.
+fn serial_of(certificate: &CertificateDer<'_>) -> String {
+    match X509Certificate::from_der(certificate) {
+        Ok((_, parsed)) => printable(&parsed.serial.to_string(), SUBJECT_MAX),
+        Err(_) => String::new(),
     }
 }
 

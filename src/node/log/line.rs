@@ -3,6 +3,7 @@
 //! The words and the `verb` at which each appears are those of OpenVPN 2.6.14, observed; a line
 //! that it does not have is worded freely.
 
+mod files;
 mod profile;
 mod tunnel;
 
@@ -114,15 +115,10 @@ impl<'a> Page<'a> {
                 self.say(INFO, format_args!("{family} link local (bound): {address}"));
             }
             NodeEvent::PoolOpened { v4, v6 } => self.pool_opened(*v4, *v6),
-            NodeEvent::LeasesRead { names, faults } => {
-                for fault in faults.iter() {
-                    self.say(INFO, format_args!("{}", Printable(fault)));
-                }
-                self.say(
-                    INFO,
-                    format_args!("ifconfig_pool_read(), {names} clients have their addresses"),
-                );
-            }
+            NodeEvent::LeasesRead { .. }
+            | NodeEvent::RevocationsRead { .. }
+            | NodeEvent::RevocationsUnreadable { .. }
+            | NodeEvent::RevocationsEnd { .. } => self.file(event),
             NodeEvent::Confined {
                 root,
                 user,
@@ -322,6 +318,7 @@ impl<'a> Page<'a> {
         let CertificateRefused {
             depth,
             subject,
+            serial,
             reason,
         } = refused;
         let subject = Printable(subject);
@@ -344,12 +341,19 @@ impl<'a> Page<'a> {
                 );
                 self.say(HANDSHAKE_ERROR, format_args!("VERIFY EKU ERROR"));
             }
+            RefusalReason::CrlUnreadable => {
+                self.say(TLS_ERROR, format_args!("VERIFY ERROR: CRL not loaded"));
+            }
+            RefusalReason::SerialRevoked => self.say(
+                HANDSHAKE_ERROR,
+                format_args!("VERIFY CRL: depth={depth}, {subject}, serial={serial} is revoked"),
+            ),
             other => {
                 let why = other.to_string();
                 self.say(
                     TLS_ERROR,
                     format_args!(
-                        "VERIFY ERROR: depth={depth}, error={}: {subject}",
+                        "VERIFY ERROR: depth={depth}, error={}: {subject}, serial={serial}",
                         Printable(&why)
                     ),
                 );

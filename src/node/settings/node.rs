@@ -1,7 +1,8 @@
 //! What a node is told whichever its role: the device, the control channel, the log, the process.
 
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::crypto::SupportedKxGroup;
@@ -9,7 +10,7 @@ use rustls::pki_types::CertificateDer;
 
 use super::{Offloads, ShardSettings};
 use crate::crypto::tls::rustls::{Identity, RustlsEngine, TlsVersion};
-use crate::crypto::tls::{NameRule, PeerPolicy, PeerPurpose};
+use crate::crypto::tls::{NameRule, PeerPolicy, PeerPurpose, SharedRevocations};
 use crate::crypto::{DataCipher, Digest, KeyDirection, Role, StaticKey, Wrapping};
 use crate::node::log::LogOptions;
 use crate::packet::Mssfix;
@@ -82,6 +83,38 @@ pub struct TlsSettings {
     pub peer_usage: bool,
     /// What a peer's certificate must be named, if it is asked (`verify-x509-name`).
     pub peer_name: Option<NameRule>,
+    /// Which certificates are revoked, if it is asked (`crl-verify`).
+    pub revocations: Option<RevocationSettings>,
+}
+
+/// Revoked certificates: what is known of them, and where more is to be learnt.
+#[derive(Clone, Debug)]
+pub struct RevocationSettings {
+    /// Where they are told.
+    pub source: RevocationSource,
+    /// What was there at the start, and later what is there by then.
+    pub known: Arc<SharedRevocations>,
+}
+
+/// Where revoked certificates are told, as the process sees it when it serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RevocationSource {
+    /// In the configuration.
+    Inline,
+    /// A file with lists of authorities.
+    File(PathBuf),
+    /// A directory with a file for each, named by its serial number.
+    Directory(PathBuf),
+}
+
+impl RevocationSource {
+    /// What is to be looked at.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Inline => None,
+            Self::File(path) | Self::Directory(path) => Some(path),
+        }
+    }
 }
 
 impl TlsSettings {
@@ -102,6 +135,9 @@ impl TlsSettings {
         }
         if let Some(name) = &self.peer_name {
             policy = policy.with_name(name.clone());
+        }
+        if let Some(revocations) = &self.revocations {
+            policy = policy.with_revocations(Arc::clone(&revocations.known));
         }
         let identity = identity.map(|identity| Identity {
             chain: identity.chain.clone(),

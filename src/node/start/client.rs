@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crossbeam::channel;
 
-use super::{Starting, offloads, open_reporting, rules, shards, sockets};
+use super::{Starting, offloads, open_reporting, rules, shards, sockets, watch_revocations};
 use crate::limits::{NODE_REPORTS, locked_memory};
 use crate::node::client::{Client, ClientRules, Tunnel, TunnelRules};
 use crate::node::event::NodeEvent;
@@ -71,6 +71,7 @@ impl Starting {
         let shards = shards::start(&common, owns)?;
         shards::wait_until_ready(&reports, shards.len(), |event| self.publish(event))?;
         let reporting = reporting.start(shards.len(), Vec::new(), &reporter);
+        let revocations = watch_revocations(&settings.node, &reporter)?;
         let now = Now::read().monotonic;
         let rules = ClientRules {
             settings,
@@ -82,6 +83,7 @@ impl Starting {
             registry: nobody(),
             profiles: None,
             leases: None,
+            revocations,
             tun_steering: None,
             shards,
             reports,

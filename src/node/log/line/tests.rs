@@ -29,6 +29,7 @@ fn refused(depth: usize, subject: &str, reason: RefusalReason) -> NodeEvent {
         CertificateRefused {
             depth,
             subject: subject.to_owned(),
+            serial: "4711".to_owned(),
             reason,
         },
     )))
@@ -316,14 +317,14 @@ fn refusals_are_told_in_the_words_that_fail2ban_matches() {
             refused(0, "CN=expired", RefusalReason::Expired),
             vec![(
                 1,
-                "10.77.0.2:39048 VERIFY ERROR: depth=0, error=certificate has expired: CN=expired",
+                "10.77.0.2:39048 VERIFY ERROR: depth=0, error=certificate has expired: CN=expired, serial=4711",
             )],
         ),
         (
             refused(0, "CN=alien", RefusalReason::UnknownIssuer),
             vec![(
                 1,
-                "10.77.0.2:39048 VERIFY ERROR: depth=0, error=unable to get local issuer certificate: CN=alien",
+                "10.77.0.2:39048 VERIFY ERROR: depth=0, error=unable to get local issuer certificate: CN=alien, serial=4711",
             )],
         ),
         (
@@ -550,6 +551,21 @@ fn the_life_of_the_node_is_told_in_the_words_of_openvpn() {
                 (1, "pool: invalid IPv4 (x) for CN=eve"),
                 (1, "ifconfig_pool_read(), 2 clients have their addresses"),
             ],
+        ),
+        (
+            NodeEvent::RevocationsRead {
+                file: "crl.pem".into(),
+                count: 2,
+                is_directory: false,
+            },
+            vec![(1, "CRL: loaded 2 CRLs from file crl.pem")],
+        ),
+        (
+            NodeEvent::RevocationsUnreadable {
+                file: "crl.pem".into(),
+                why: "why".into(),
+            },
+            vec![(1, "CRL: cannot read CRL from file crl.pem: why")],
         ),
         (
             NodeEvent::Confined {

@@ -30,6 +30,7 @@ fn node() -> NodeSettings {
             groups: None,
             peer_usage: true,
             peer_name: None,
+            revocations: None,
         },
         wrapping: WrappingSettings::Plain,
         ciphers: vec![DataCipher::Aes256Gcm],
