@@ -3,6 +3,7 @@
 mod addresses;
 mod client;
 mod clients;
+mod compression;
 mod network;
 mod shards;
 
@@ -45,6 +46,7 @@ fn server(draft: &mut Draft) -> Option<Settings> {
     let keepalive = keepalive(draft);
     let node = node(draft);
     let identity = identity(draft);
+    let compression = compression::compression(draft);
     check_push(draft);
     let network = network?;
     let push = push(draft, &network, keepalive);
@@ -61,6 +63,7 @@ fn server(draft: &mut Draft) -> Option<Settings> {
         max_clients: draft.network.max_clients,
         duplicate_cn: draft.network.duplicate_cn,
         client_to_client: draft.network.client_to_client,
+        compression,
         contact: draft.network.contact,
         explicit_exit: draft.network.explicit_exit,
         status: status(draft),

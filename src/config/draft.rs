@@ -15,7 +15,8 @@ use zeroize::Zeroizing;
 use super::diagnostics::Diagnostics;
 use super::lexer::{Line, Location};
 use super::settings::{
-    Account, ContactLimits, ExplicitExit, Offloads, ReplayWindow, RouteLine, SteeringChoice,
+    Account, Compression, ContactLimits, ExplicitExit, Offloads, ReplayWindow, RouteLine,
+    SteeringChoice,
 };
 use crate::crypto::tls::NameRule;
 use crate::crypto::tls::rustls::TlsVersion;
@@ -202,6 +203,8 @@ pub(super) struct ControlDraft {
     pub(super) tls_timeout: Duration,
     pub(super) renegotiate: (u32, Option<u32>),
     pub(super) replay: ReplayWindow,
+    /// Framing for compression, and whether LZO was meant.
+    pub(super) compression: Option<Written<Compression>>,
 }
 
 /// Log, status, daemon.
@@ -342,6 +345,7 @@ impl Default for ControlDraft {
                 packets: limits::REPLAY_WINDOW,
                 time: Duration::from_secs(15),
             },
+            compression: None,
         }
     }
 }

@@ -3,6 +3,7 @@
 mod addresses;
 mod client;
 mod clients;
+mod compression;
 mod files;
 mod leases;
 mod process;
@@ -558,7 +559,7 @@ fn unknown_lines_may_be_passed_over() {
         "setenv opt banana\nbanana\n",
         "setenv opt crl-verify crl.pem\n",
         "ignore-unknown-option management\nmanagement 127.0.0.1 7505\n",
-        "setenv FORWARD_COMPATIBLE 1\ncomp-lzo\n",
+        "setenv FORWARD_COMPATIBLE 1\nfragment 1300\n",
     ] {
         assert!(
             files

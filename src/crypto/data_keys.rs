@@ -44,13 +44,48 @@ impl SealKey {
         plaintext: &[u8],
         out: &mut [u8],
     ) -> Result<usize, SealError> {
-        if plaintext.is_empty() {
+        self.seal_with(header, plaintext.len(), out, |aead, nonce, aad, place| {
+            aead.seal(nonce, aad, plaintext, place.ciphertext, place.tag)
+        })
+    }
+
+    /// As [`seal`](Self::seal), with a plaintext that is in parts.
+    ///
+    /// # Errors
+    /// As of [`seal`](Self::seal).
+    pub fn seal_parts(
+        &mut self,
+        header: DataHeader,
+        parts: [&[u8]; 3],
+        out: &mut [u8],
+    ) -> Result<usize, SealError> {
+        let length = parts.iter().map(|part| part.len()).sum();
+        self.seal_with(header, length, out, |aead, nonce, aad, place| {
+            let mut rest = &mut *place.ciphertext;
+            for part in parts {
+                let (start, end) = rest.split_at_mut_checked(part.len()).ok_or(Unspecified)?;
+                start.copy_from_slice(part);
+                rest = end;
+            }
+            aead.seal_in_place(nonce, aad, place.ciphertext, place.tag)
+        })
+    }
+
+    /// Writes what stands before a ciphertext of so many bytes, and has `seal` do the rest.
+    fn seal_with(
+        &mut self,
+        header: DataHeader,
+        plaintext: usize,
+        out: &mut [u8],
+        seal: impl FnOnce(&DirectionKey, Nonce, &[u8], Place<'_>) -> Result<(), Unspecified>,
+    ) -> Result<usize, SealError> {
+        if plaintext == 0 {
             return Err(SealError::Empty);
         }
         let clear_len = header.len() + ID_LEN;
-        let length = Self::sealed_len(header, plaintext.len());
+        let length = Self::sealed_len(header, plaintext);
         let out = out.get_mut(..length).ok_or(SealError::TooSmall)?;
-        let usage = self.aead.usage_after(plaintext.len());
+        let usage = self.aead.usage_after(plaintext);
         let id = match self.last_id.checked_add(1) {
             Some(id) if usage <= self.aead.usage_max => id,
             _ => return Err(SealError::Exhausted),
@@ -58,6 +93,7 @@ impl SealKey {
         let id_bytes = id.to_be_bytes();
         let nonce = self.aead.nonce(id_bytes);
         let clear = clear_part(header, id_bytes);
+
         // All of it whatever the header: the tag follows, over what a short one leaves behind.
         *out.first_chunk_mut().ok_or(SealError::TooSmall)? = clear;
         let (tag, ciphertext) = out
@@ -66,9 +102,8 @@ impl SealKey {
             .ok_or(SealError::TooSmall)?;
         let clear = clear.get(..clear_len).unwrap_or_default();
         let aad = associated_data(header, clear);
-        self.aead
-            .seal(nonce, aad, plaintext, ciphertext, tag)
-            // It refuses only lengths, which are right here, and plaintexts of gigabytes.
+        // It refuses only lengths, which are right here, and plaintexts of gigabytes.
+        seal(&self.aead, nonce, aad, Place { ciphertext, tag })
             .map_err(|_| SealError::Exhausted)?;
         self.last_id = id;
         self.aead.usage = usage;
@@ -84,6 +119,12 @@ impl SealKey {
     pub const fn packets(&self) -> u32 {
         self.last_id
     }
+}
+
+/// Where the two parts of what is sealed go.
+struct Place<'a> {
+    ciphertext: &'a mut [u8],
+    tag: &'a mut [u8],
 }
 
 /// Why a packet was not sealed.
@@ -244,6 +285,25 @@ impl DirectionKey {
         }
         self.key
             .seal_out_of_place_scatter(nonce, Aad::from(aad), plaintext, ciphertext, &[], tag)
+    }
+
+    /// Seals what stands in `bytes` to where it is, and into `tag`.
+    fn seal_in_place(
+        &self,
+        nonce: Nonce,
+        aad: &[u8],
+        bytes: &mut [u8],
+        tag: &mut [u8],
+    ) -> Result<(), Unspecified> {
+        if NULL_CIPHER {
+            tag.fill(0);
+            return Ok(());
+        }
+        let made = self
+            .key
+            .seal_in_place_separate_tag(nonce, Aad::from(aad), bytes)?;
+        tag.copy_from_slice(made.as_ref());
+        Ok(())
     }
 
     /// Opens `ciphertext` into `plaintext`, which is as long.

@@ -423,6 +423,10 @@ pub enum ReleaseCause {
 /// Why a data packet was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DataRefusal {
+    /// It is compressed by LZO, which is not opened.
+    Compressed,
+    /// It is not framed for compression as the server frames.
+    Framing,
     /// The tag is wrong.
     NotAuthentic,
     /// The packet id was seen before or is too old.

@@ -8,6 +8,7 @@
 //! can fill it in without writing a file.
 
 mod client;
+mod compression;
 mod node;
 mod offloads;
 mod profile;
@@ -23,6 +24,7 @@ pub use client::{
     AddressFamily, AfterRefusal, ClientSettings, FilterAction, Login, PullFilter, PullRules,
     RemoteSettings, RetryPause, ScriptCommand, ScriptSettings,
 };
+pub use compression::Compression;
 use ipnet::{Ipv4Net, Ipv6Net};
 pub use node::{
     Account, DeviceName, DeviceSettings, HandshakeSettings, NodeSettings, ProcessSettings,
@@ -69,6 +71,8 @@ pub struct Settings {
     pub duplicate_cn: bool,
     /// Whether packets between clients stay inside the server.
     pub client_to_client: bool,
+    /// How packets are framed for compression, which the server itself never does.
+    pub compression: Compression,
     /// How many strangers are answered and let in.
     pub contact: ContactLimits,
     /// What clients are told when the server stops.

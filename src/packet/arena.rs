@@ -22,6 +22,15 @@ pub(super) struct Arenas {
     spare: Vec<Merge>,
 }
 
+/// Why a packet was not made out of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum InflateError {
+    /// There is no buffer.
+    NoRoom,
+    /// It is not what it should be.
+    Unusable,
+}
+
 impl Arena {
     /// All bytes of its buffer.
     pub(super) fn bytes(&self) -> &[u8] {
@@ -101,6 +110,37 @@ impl Arenas {
         let arena = self.filled.get_mut(number)?;
         let place = arena.place(len)?;
         Some((number, arena, place))
+    }
+
+    /// Has `inflate` make a packet of up to `room` bytes out of the one at `piece` in arena `number`. It
+    /// gives its length. Nothing when it can't, or when there is no buffer.
+    pub(super) fn inflate(
+        &mut self,
+        number: usize,
+        piece: Range<usize>,
+        room: usize,
+        pool: &mut Pool,
+        inflate: impl FnOnce(&[u8], &mut [u8]) -> Option<usize>,
+    ) -> Result<(usize, Range<usize>), InflateError> {
+        let (to, _, place) = self.with_room(room, pool).ok_or(InflateError::NoRoom)?;
+        let start = place.start;
+        let (before, from) = self.filled.split_at_mut(to);
+        let target = from.first_mut().ok_or(InflateError::NoRoom)?;
+        let len = match before.get(number) {
+            Some(source) => {
+                let packet = source.bytes().get(piece).unwrap_or_default();
+                let out = target.bytes_mut().get_mut(place).unwrap_or_default();
+                inflate(packet, out)
+            }
+            None => {
+                let (packets, out) = target.bytes_mut().split_at_mut(start);
+                let out = out.get_mut(..room).unwrap_or_default();
+                inflate(packets.get(piece).unwrap_or_default(), out)
+            }
+        };
+        let len = len.ok_or(InflateError::Unusable)?;
+        target.keep(start + len);
+        Ok((to, start..start + len))
     }
 
     /// Writes the headers of what was merged. Arenas without anything for the tun device are empty

@@ -126,6 +126,10 @@ drop_reasons! {
     Replay "replay"
     /// Authentic, but no IP packet and no special payload.
     InnerMalformed "inner_malformed"
+    /// Authentic, but compressed by LZO, which is not opened.
+    Compressed "compressed"
+    /// Authentic, but not framed for compression as it should be, or LZ4 that can't be opened.
+    Framing "framing"
     /// The inner source is neither assigned to the peer nor routed to it. Wire: "bad source address".
     SourceAddress "source_address"
     /// Authentic, but from an address where a client is that is known by it: the peer may not move there.

@@ -60,6 +60,10 @@ pub enum Refusal {
         /// The packet id.
         packet_id: u32,
     },
+    /// Authentic, but compressed by LZO, which is not opened.
+    Compressed,
+    /// Authentic, but not framed as what this peer sends should be.
+    Framing,
     /// Authentic, but from an inner address that is not the peer's.
     Source(IpAddr),
     /// Authentic, but from a new address that another client is known by.

@@ -8,7 +8,7 @@ use super::{DropReason, KeySlots, Mssfix, Path};
 use crate::crypto::{SealError, SealKey};
 use crate::limits;
 use crate::time::Monotonic;
-use crate::wire::{self, DataHeader, KeyId, PeerId};
+use crate::wire::{self, DataHeader, Framing, KeyId, PeerId};
 
 /// A peer of the data path. What every packet touches stands first.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub struct Peer {
     mtu: u16,
     pub(super) recognised: Recognised,
     pub(super) mssfix: Mssfix,
+    /// What stands around its payloads.
+    framing: Framing,
     /// The place of its open run among those of the batch that is worked on.
     pub(super) run: Option<u16>,
     /// Until then each of its datagrams leaves by itself: the kernel has refused a send of several.
@@ -50,6 +52,7 @@ impl Peer {
                 Numbering::DialedShared(_) => Recognised::BySocketAndId,
             },
             mssfix: new.mssfix,
+            framing: Framing::None,
             run: None,
             one_by_one_until: None,
             last_sent: now,
@@ -74,6 +77,16 @@ impl Peer {
     /// The peer id in data packets to it; [`PeerId::NONE`] if there is none.
     pub const fn peer_id(&self) -> PeerId {
         self.peer_id
+    }
+
+    /// What stands around the payloads from and to it.
+    pub const fn framing(&self) -> Framing {
+        self.framing
+    }
+
+    /// From now on this stands around the payloads from and to it; nothing does at first.
+    pub const fn set_framing(&mut self, framing: Framing) {
+        self.framing = framing;
     }
 
     /// Whether this side has dialed it.
@@ -108,7 +121,8 @@ impl Peer {
     /// [`DropReason::NotConnected`] while no key seals.
     pub(super) fn sealed_len(&self, payload: usize) -> Result<usize, DropReason> {
         let key_id = self.keys.sending().ok_or(DropReason::NotConnected)?;
-        Ok(SealKey::sealed_len(self.header(key_id), payload))
+        let plaintext = payload + self.framing.overhead();
+        Ok(SealKey::sealed_len(self.header(key_id), plaintext))
     }
 
     /// Seals a payload with the sending key to the start of `out`; gives the datagram's length.
@@ -124,7 +138,10 @@ impl Peer {
         let key_id = self.keys.sending().ok_or(DropReason::NotConnected)?;
         let header = self.header(key_id);
         let slot = self.keys.opening(key_id).ok_or(DropReason::NotConnected)?;
-        let sealed = slot.keys.seal.seal(header, payload, out);
+        let sealed = match self.framing.parts(payload) {
+            None => slot.keys.seal.seal(header, payload, out),
+            Some(parts) => slot.keys.seal.seal_parts(header, parts, out),
+        };
         let length = sealed.map_err(|error| match error {
             SealError::Exhausted => DropReason::KeyExhausted,
             SealError::TooSmall => DropReason::TooLarge,
@@ -139,7 +156,8 @@ impl Peer {
     /// Lowers what a SYN announces, so that a TCP connection through the tunnel makes no packets
     /// that are too large on the way.
     pub(super) fn clamp_segments(&self, packet: &mut [u8]) {
-        let overhead = SealKey::OVERHEAD - DataHeader::LEN_MAX + self.header(KeyId::FIRST).len();
+        let header = self.header(KeyId::FIRST).len() + self.framing.overhead();
+        let overhead = SealKey::OVERHEAD - DataHeader::LEN_MAX + header;
         let Some(max) = self.mssfix.inner_packet_max(&self.path, overhead as u16) else {
             return;
         };

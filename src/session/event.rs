@@ -71,6 +71,8 @@ pub struct Admission {
     pub identity: PeerIdentity,
     /// What it says of itself.
     pub peer_info: PeerInfo,
+    /// Whether its own configuration frames packets for compression.
+    pub framed: bool,
 }
 
 /// What an admitted client gets.

@@ -9,7 +9,7 @@ use super::push;
 use super::state::{Phase, Session};
 use crate::random::Random;
 use crate::time::Now;
-use crate::wire::{ClientKeyMessage, ControlMessage, PeerInfo, ServerKeyMessage};
+use crate::wire::{ClientKeyMessage, ControlMessage, PeerInfo, ServerKeyMessage, options_compress};
 
 /// A client that waits to be admitted.
 pub(super) struct Candidate {
@@ -185,6 +185,7 @@ impl Session {
             // Decided when the client is admitted.
             dynamic_tls_crypt: false,
         };
+        let framed = options_compress(&source.client.options);
         let capabilities = Capabilities {
             proto,
             negotiates_cipher: peer_info.ciphers().take_push(),
@@ -200,6 +201,7 @@ impl Session {
         self.emit(SessionEvent::Authenticated(Box::new(Admission {
             identity,
             peer_info,
+            framed,
         })));
     }
 

@@ -4,6 +4,7 @@
 
 mod control;
 mod data;
+mod framing;
 mod inner;
 mod key_method2;
 mod message;
@@ -17,6 +18,7 @@ mod words;
 
 pub use control::{Acks, ControlBody, ControlHeader};
 pub use data::{DataHeader, OCC_MAGIC, OccMessage, PING};
+pub use framing::{Framed, Framing, FramingError};
 pub use inner::{InnerPacket, Transport};
 pub use key_method2::{ClientKeyMessage, ServerKeyMessage};
 pub use message::ControlMessage;

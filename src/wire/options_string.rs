@@ -16,6 +16,8 @@ pub struct OptionsString<'a> {
     pub tcp: bool,
     /// The MTU of the tunnel interface.
     pub tun_mtu: u32,
+    /// Whether packets are framed for compression, in whatever way.
+    pub framed: bool,
     /// The cipher, or `None` to leave it to negotiation as 2.6 does.
     pub cipher: Option<&'a str>,
     /// Key bits of the cipher.
@@ -33,6 +35,7 @@ impl OptionsString<'_> {
             role,
             tcp: false,
             tun_mtu: 1500,
+            framed: false,
             cipher: None,
             keysize: 128,
             auth: "SHA1",
@@ -49,11 +52,15 @@ impl fmt::Display for OptionsString<'_> {
             (true, Role::Client) => "TCPv4_CLIENT",
         };
         let link_mtu = self.tun_mtu + LINK_OVERHEAD + if self.tcp { 2 } else { 0 };
+        let link_mtu = link_mtu + u32::from(self.framed);
         write!(
             formatter,
             "V4,dev-type tun,link-mtu {link_mtu},tun-mtu {},proto {proto}",
             self.tun_mtu
         )?;
+        if self.framed {
+            formatter.write_str(",comp-lzo")?;
+        }
         if let Some(Some(direction)) = self.tls_auth {
             write!(formatter, ",keydir {direction}")?;
         }
@@ -114,6 +121,7 @@ mod tests {
         let options = OptionsString {
             tcp: true,
             tun_mtu: 1400,
+            framed: true,
             cipher: Some("AES-256-GCM"),
             keysize: 256,
             auth: "SHA256",
@@ -122,7 +130,7 @@ mod tests {
         };
         assert_eq!(
             options.to_string(),
-            "V4,dev-type tun,link-mtu 1443,tun-mtu 1400,proto TCPv4_CLIENT,keydir 1,\
+            "V4,dev-type tun,link-mtu 1444,tun-mtu 1400,proto TCPv4_CLIENT,comp-lzo,keydir 1,\
              cipher AES-256-GCM,auth SHA256,keysize 256,tls-auth,key-method 2,tls-client"
         );
         let undirected = OptionsString {

@@ -50,6 +50,7 @@ mod certificates;
 mod client_files;
 mod client_to_client;
 mod command_line;
+mod compression;
 mod confined;
 mod crowd;
 mod every_shard;

@@ -255,6 +255,7 @@ fn settings(authority: &CertifiedIssuer<'static, KeyPair>, status: PathBuf) -> S
         client_files: None,
         routes: Vec::new(),
         client_to_client: false,
+        compression: Default::default(),
         contact: ContactLimits::default(),
         explicit_exit: ExplicitExit::Restart,
         status: Some(StatusSettings {

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use super::compression;
 use super::values::{YEAR, number, optional, seconds, source};
-use crate::config::directive::{Directive, MANY, Refusal};
+use crate::config::directive::{Directive, MANY, Refusal, Support};
 use crate::config::draft::{Draft, Written};
 use crate::config::lexer::Line;
 use crate::config::settings::ReplayWindow;
@@ -191,26 +192,28 @@ pub(super) const ROWS: &[Directive] = &[
         "keep replay state over a restart",
         "remove the line",
     ),
-    Directive::later(
+    Directive::served(
         "comp-lzo",
         "[yes|no|adaptive]",
         (0, 1),
-        "compression",
-        COMPRESSION,
-    ),
-    Directive::later(
+        "framing for compression; nothing is ever compressed, and clients are told not to",
+        compression::comp_lzo,
+    )
+    .on_client(Support::Later(COMPRESSION)),
+    Directive::served(
         "compress",
-        "[ALGORITHM]",
+        "[stub|stub-v2|lz4|lz4-v2|lzo|migrate]",
         (0, 1),
-        "compression",
-        COMPRESSION,
-    ),
+        "framing for compression; nothing is ever compressed, and what comes compressed by LZ4 is opened",
+        compression::compress,
+    )
+    .on_client(Support::Later(COMPRESSION)),
     Directive::served(
         "allow-compression",
-        "no",
+        "no|asym|yes",
         (1, 1),
-        "whether packets may be compressed",
-        allow_compression,
+        "whether packets may be compressed; they may come so, and never leave so",
+        compression::allow_compression,
     ),
     Directive::refused(
         "comp-noadapt",
@@ -420,20 +423,6 @@ fn replay_window(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
         time: Duration::from_secs(time),
     };
     Ok(())
-}
-
-fn allow_compression(_: &mut Draft, line: &Line) -> Result<(), Refusal> {
-    match line.argument(0) {
-        Some("no") => Ok(()),
-        Some(yes @ ("yes" | "asym")) => Err(Refusal::because(format!(
-            "`{yes}` is not served: compression is not supported yet"
-        ))
-        .instead("write `allow-compression no`")),
-        other => Err(
-            Refusal::because(format!("`{}` is no choice", other.unwrap_or_default()))
-                .instead("write `allow-compression no`"),
-        ),
-    }
 }
 
 const CIPHER_FAMILIES: [&str; 11] = [

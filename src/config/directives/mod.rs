@@ -4,6 +4,7 @@
 mod access;
 mod addresses;
 mod client;
+mod compression;
 mod control;
 mod logging;
 mod management;
@@ -21,6 +22,7 @@ mod transport;
 mod values;
 
 pub(super) use access::routes_per_client;
+pub(super) use compression::meant as compression_meant;
 pub(super) use push::pushed_option;
 
 use super::directive::Directive;

@@ -1,5 +1,6 @@
 //! Options that are sent to clients.
 
+use super::compression::meant as compression_meant;
 use crate::config::directive::{Directive, Refusal, Support};
 use crate::config::draft::{Draft, Written};
 use crate::config::lexer::Line;
@@ -74,6 +75,14 @@ pub(super) const ROWS: &[Directive] = &[
 ];
 
 fn push(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    let written = line.argument(0).unwrap_or_default().trim();
+    let mut words = written.split_whitespace();
+    if let Some(name @ ("comp-lzo" | "compress")) = words.next() {
+        // Whether it goes with the server's own framing is known when all lines are.
+        compression_meant(name, words.next())?;
+        draft.push.extend(Written::new(written.to_owned(), line));
+        return Ok(());
+    }
     match pushed_option(line.argument(0).unwrap_or_default())? {
         Some(option) => draft.push.extend(Written::new(option.to_owned(), line)),
         None => draft.warn(line, "an empty option is not sent"),
@@ -100,9 +109,9 @@ pub(in crate::config) fn pushed_option(written: &str) -> Result<Option<&str>, Re
     }
     match (name, words.next()) {
         ("comp-lzo" | "compress", _) => Err(Refusal::because(
-            "it adds a byte to every packet of the client, which ringway does not expect yet",
+            "it would change how this client's packets are framed, and not how the server frames them",
         )
-        .instead("remove the line; clients do not need it")),
+        .instead("remove the line, and push it to all clients")),
         ("topology", Some("net30" | "p2p")) => Err(Refusal::because(
             "addresses are given out for `topology subnet`",
         )

@@ -614,6 +614,20 @@ impl<'a> Page<'a> {
                      silence this warning with --mute-replay-warnings"
                 ),
             ),
+            DataRefusal::Compressed => self.say(
+                DATA_ERROR,
+                format_args!(
+                    "Bad LZO decompression: packets that a client compresses with LZO are not opened; \
+                     push \"comp-lzo no\" to it"
+                ),
+            ),
+            DataRefusal::Framing => self.say(
+                DATA_ERROR,
+                format_args!(
+                    "Bad compression stub decompression header byte: the client's compress or comp-lzo \
+                     line differs from the server's"
+                ),
+            ),
             DataRefusal::AddressTaken { to } => {
                 let to = RealAddress(to);
                 self.say(

@@ -94,6 +94,8 @@ impl<E: Edges> Shard<E> {
             true => Numbering::PeerId,
             false => Numbering::FourTuple,
         };
+        let compression = self.network.compression;
+        let (framing, option) = compression.of_client(admission.framed, &admission.peer_info);
         let request = AdmissionRequest {
             name,
             since: now.monotonic,
@@ -107,7 +109,12 @@ impl<E: Edges> Shard<E> {
         self.tell(key, ClientEvent::PeerInitiated);
         match self.registration.ask(key, request, now.monotonic) {
             Ok(session) => {
-                let admitting = Admitting { session, numbering };
+                let admitting = Admitting {
+                    session,
+                    numbering,
+                    framing,
+                    option,
+                };
                 self.connections.stand(key, Standing::Admitting(admitting));
             }
             Err(RegistryBusy) => self.turn_away(key, AdmissionRefusal::RegistryBusy, now),
@@ -143,11 +150,11 @@ impl<E: Edges> Shard<E> {
         // The registry counts all networks of the node against the same bound.
         let _has_room = self.peers.set_prefixes(peer, &place.networks);
         self.connections.attach(key, peer);
-        let peer_id = self
-            .peers
-            .peer(peer)
-            .map_or(PeerId::NONE, |peer| peer.peer_id());
-        let grant = self.network.grant(peer_id, place);
+        let peer_id = self.peers.peer_mut(peer).map_or(PeerId::NONE, |peer| {
+            peer.set_framing(admitting.framing);
+            peer.peer_id()
+        });
+        let mut grant = self.network.grant(peer_id, place);
         let client = Client {
             session,
             client_id,
@@ -156,6 +163,12 @@ impl<E: Edges> Shard<E> {
         };
         self.connections.stand(key, Standing::Client(client));
         if let Some(connection) = self.connections.get_mut(key) {
+            if let Some(option) = admitting.option {
+                let usual = &connection.session.settings().push;
+                let mut push = grant.push.as_deref().unwrap_or(usual).to_vec();
+                push.push(option.to_owned());
+                grant.push = Some(push.into());
+            }
             connection.session.admit(now, &mut *self.random, &grant);
         }
         self.tell_place(key, place);

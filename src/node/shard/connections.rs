@@ -13,7 +13,7 @@ use crate::node::leases::Addresses;
 use crate::packet::{Numbering, Path, PeerIndex, Traffic};
 use crate::session::{Class, OpenVpn2, Session};
 use crate::time::{Monotonic, Now};
-use crate::wire::SessionId;
+use crate::wire::{Framing, SessionId};
 
 /// All sessions of a shard.
 pub(super) struct Connections {
@@ -79,6 +79,10 @@ pub(super) struct Admitting {
     pub(super) session: u64,
     /// By what its data packets will be told apart.
     pub(super) numbering: Numbering,
+    /// What will stand around its payloads.
+    pub(super) framing: Framing,
+    /// What it is told for that, beside what all are told.
+    pub(super) option: Option<&'static str>,
 }
 
 /// An admitted client.

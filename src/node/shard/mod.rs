@@ -37,7 +37,7 @@ use super::event::NodeEvent;
 use super::message::{Instruction, Report};
 use super::registry::{Announcement, Place, Tenant};
 use super::rounds::Answer;
-use super::settings::Offloads;
+use super::settings::{Compression, Offloads};
 use super::strangers::StrangerAllowance;
 use crate::limits::{
     BATCH_PACKETS, DROP_REPORT_INTERVAL, IDLE_TURN, REPORTS_BEFORE_LOSS, STOP_GRACE,
@@ -86,6 +86,8 @@ pub struct Network {
     pub contact: ContactLimits,
     /// Whether packets between clients stay inside the server.
     pub client_to_client: bool,
+    /// How packets are framed for compression.
+    pub compression: Compression,
 }
 
 impl Network {

@@ -126,6 +126,8 @@ pub(super) fn data_refusal(refusal: Refusal) -> ClientEvent {
         Refusal::Replay { packet_id } => {
             ClientEvent::DataRefused(DataRefusal::Replay { packet_id })
         }
+        Refusal::Compressed => ClientEvent::DataRefused(DataRefusal::Compressed),
+        Refusal::Framing => ClientEvent::DataRefused(DataRefusal::Framing),
         Refusal::Source(source) => ClientEvent::BadSource { source },
         Refusal::Taken(to) => ClientEvent::DataRefused(DataRefusal::AddressTaken { to }),
     }

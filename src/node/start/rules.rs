@@ -7,17 +7,28 @@ use crate::crypto::{Digest, KeyDirection, ReplayWindow};
 use crate::limits::TUNNELS_DIALED;
 use crate::node::client::peer_info;
 use crate::node::settings::{
-    ClientSettings, ExplicitExit, Keepalive, NodeSettings, Settings, WrappingSettings,
+    ClientSettings, Compression, ExplicitExit, Keepalive, NodeSettings, Settings, WrappingSettings,
 };
 use crate::node::shard::Network;
 use crate::node::start::StartError;
 use crate::session::{ContactLimits, Farewell, SessionSettings, Timing};
-use crate::wire::{OptionsString, Role};
+use crate::wire::{Framing, OptionsString, Role};
 
 /// The rules of a server's sessions.
 pub(super) fn session_settings(settings: &Settings) -> Result<SessionSettings, StartError> {
     let tls = settings.tls_engine().map_err(StartError::Tls)?;
-    let common = in_common(&settings.node, Role::Server, tls, settings.keepalive);
+    let framed = match settings.compression {
+        Compression::Framed(framing) => framing != Framing::None,
+        // Those whose configuration frames will know better from what they are told.
+        Compression::Migrate => false,
+    };
+    let common = in_common(
+        &settings.node,
+        Role::Server,
+        tls,
+        settings.keepalive,
+        framed,
+    );
     Ok(SessionSettings {
         push: settings.push.clone(),
         ..common
@@ -30,7 +41,7 @@ pub(super) fn session_settings(settings: &Settings) -> Result<SessionSettings, S
 /// [`StartError::Tls`] for a key or an authority that can't be used.
 pub fn client_session_settings(settings: &ClientSettings) -> Result<SessionSettings, StartError> {
     let tls = settings.tls_engine().map_err(StartError::Tls)?;
-    let common = in_common(&settings.node, Role::Client, tls, settings.keepalive);
+    let common = in_common(&settings.node, Role::Client, tls, settings.keepalive, false);
     Ok(SessionSettings {
         peer_info: peer_info(&settings.node.ciphers, settings.mtu_max),
         ..common
@@ -42,9 +53,11 @@ fn in_common(
     role: Role,
     tls: RustlsEngine,
     keepalive: Keepalive,
+    framed: bool,
 ) -> SessionSettings {
     let options = OptionsString {
         tun_mtu: u32::from(node.device.mtu),
+        framed,
         auth: node.auth.map_or("[null-digest]", Digest::name),
         tls_auth: match &node.wrapping {
             WrappingSettings::TlsAuth { direction, .. } => Some(match direction {
@@ -91,6 +104,7 @@ pub(super) fn client_network(settings: &ClientSettings) -> Network {
         farewell: Farewell::Silent,
         contact: ContactLimits::default(),
         client_to_client: false,
+        compression: Compression::default(),
     }
 }
 
@@ -111,5 +125,6 @@ pub(super) fn network(settings: &Settings) -> Network {
         },
         contact: settings.contact,
         client_to_client: settings.client_to_client,
+        compression: settings.compression,
     }
 }

@@ -1,13 +1,17 @@
 //! The second stage: what is authentic, and what that changes on its peer.
 
+use lz4_flex::block::decompress_into;
+
 use super::{Addressed, Arenas, Claim, InboundBatch, Opened};
 use crate::crypto::OpenError;
+use crate::packet::arena::InflateError;
 use crate::packet::peer::Recognised;
 use crate::packet::{
-    Batch, DropCounters, DropReason, Path, PeerEvent, PeerTable, Piece, Pool, Refusal, Surroundings,
+    Batch, DropCounters, DropReason, Path, Peer, PeerEvent, PeerTable, Piece, Pool, Refusal,
+    Surroundings,
 };
 use crate::time::Monotonic;
-use crate::wire::DataHeader;
+use crate::wire::{DataHeader, Framed, Framing, FramingError};
 
 /// Opens each datagram into its place in an arena, and notes on its peer that it spoke, and from where.
 pub(super) fn open(
@@ -33,7 +37,10 @@ pub(super) fn open(
             .and_then(|(opened, newest)| {
                 datagram.note_received(peers, events, now);
                 datagram.follow(newest, peers, surroundings, events)?;
-                Ok(opened)
+                match peers.peer(claim.peer).map(Peer::framing) {
+                    None | Some(Framing::None) => Ok(opened),
+                    Some(framing) => unframe(opened, framing, peers, &mut batch.arenas, pool),
+                }
             });
         match opened {
             Ok(opened) => batch.opened.put(opened),
@@ -46,6 +53,43 @@ pub(super) fn open(
             }
         }
     }
+}
+
+/// Takes a payload out of its frame.
+fn unframe(
+    opened: Opened,
+    framing: Framing,
+    peers: &PeerTable,
+    arenas: &mut Arenas,
+    pool: &mut Pool,
+) -> Result<Opened, DropReason> {
+    let framed = framing.open(opened.bytes_mut(arenas));
+    let framed = framed.map_err(|error| match error {
+        FramingError::Lzo => DropReason::Compressed,
+        FramingError::Unknown => DropReason::Framing,
+    })?;
+    let start = opened.piece.start as usize;
+    let (arena, place) = match framed {
+        Framed::Plain(inside) => (opened.arena, start + inside.start..start + inside.end),
+        Framed::Lz4(inside) => {
+            let inside = start + inside.start..start + inside.end;
+            let room = peers
+                .peer(opened.peer)
+                .map_or(0, |peer| usize::from(peer.mtu()));
+            let inflate = |block: &[u8], out: &mut [u8]| decompress_into(block, out).ok();
+            let inflated = arenas.inflate(opened.arena, inside, room, pool, inflate);
+            inflated.map_err(|error| match error {
+                InflateError::NoRoom => DropReason::PoolEmpty,
+                InflateError::Unusable => DropReason::Framing,
+            })?
+        }
+    };
+    let piece = Piece {
+        start: place.start as u32,
+        len: place.len() as u32,
+    };
+    let peer = opened.peer;
+    Ok(Opened { arena, piece, peer })
 }
 
 /// A data datagram, where it came from, and whose it claims to be.
@@ -154,6 +198,8 @@ impl Claimed<'_> {
     fn refusal(&self, reason: DropReason) -> Option<Refusal> {
         match reason {
             DropReason::Authentication => Some(Refusal::NotAuthentic),
+            DropReason::Compressed => Some(Refusal::Compressed),
+            DropReason::Framing => Some(Refusal::Framing),
             DropReason::FloatTaken => Some(Refusal::Taken(self.path.remote)),
             DropReason::Replay => {
                 let header = DataHeader::parse(self.bytes).ok()?;

@@ -9,7 +9,7 @@ use ringway::crypto::{
 };
 use ringway::limits::REPLAY_WINDOW_MAX;
 use ringway::node::leases::AddressPool;
-use ringway::node::settings::Offloads;
+use ringway::node::settings::{Compression, Offloads};
 use ringway::node::shard::{Network, ShardParts};
 use ringway::packet::Mssfix;
 use ringway::random::{Random, SeededRandom};
@@ -43,6 +43,7 @@ pub(crate) fn shards(
         farewell: Farewell::Restart { next_remote: false },
         contact: ContactLimits::default(),
         client_to_client: plan.client_to_client,
+        compression: Compression::default(),
     };
     (0..plan.shards)
         .map(|number| ShardParts {

@@ -58,8 +58,9 @@ fn what_a_client_is_not() {
         ),
         (
             "comp-lzo no\n",
-            "t.conf:8: error: comp-lzo: not supported yet (compression); remove the line on both \
-             sides: even `no` adds a byte to every packet",
+            "t.conf:8: error: comp-lzo: not supported yet (framing for compression; nothing is \
+             ever compressed, and clients are told not to); remove the line on both sides: even `no` \
+             adds a byte to every packet",
         ),
         (
             "block-outside-dns\n",

@@ -1,0 +1,75 @@
+//! Compression lines, as a third of all servers has them: framed as they say, never compressed.
+
+use crate::client::{Client, ClientConfig};
+use crate::network::LAN_V4;
+use crate::server::{Server, Site};
+use crate::traffic::{ping_with, transfer_both_ways};
+
+/// A client connects, and packets of all kinds go both ways.
+fn assert_serves(site: &Site, client: &Client) {
+    client.assert_reaches_all(site);
+    let whole = ["-M", "do", "-s", "1472"];
+    ping_with(client.namespace(site), LAN_V4, 5, &whole).assert_all_received();
+    transfer_both_ways(client.namespace(site), &site.topology.lan, LAN_V4);
+}
+
+/// A server with these lines, and a client with those; the last push that the client got.
+fn connected(server: &[&str], client: &[&str]) -> String {
+    let site = Site::new(1);
+    let config = server
+        .iter()
+        .fold(site.server_config(), |config, line| config.line(*line));
+    let _server = Server::start(&site, &config);
+    let config = ClientConfig::new(&site, 0, "alice");
+    let config = client
+        .iter()
+        .fold(config, |config, line| config.line(*line));
+    let client = Client::connect(&site, &config);
+    assert_serves(&site, &client);
+    client.process.wait_for("PUSH_REPLY")
+}
+
+#[test]
+fn comp_lzo_no() {
+    connected(&["comp-lzo no"], &["comp-lzo no"]);
+    connected(
+        &["comp-lzo no", "push \"comp-lzo no\""],
+        &["allow-compression asym"],
+    );
+}
+
+/// The client compresses as soon as it may, and is told not to.
+#[test]
+fn comp_lzo_adaptive() {
+    connected(
+        &["comp-lzo adaptive", "push \"comp-lzo no\""],
+        &["comp-lzo adaptive", "allow-compression yes"],
+    );
+}
+
+#[test]
+fn compress_stub() {
+    connected(&["compress"], &["compress"]);
+    connected(&["compress stub-v2"], &["compress stub-v2"]);
+    connected(&["push \"compress stub-v2\""], &[]);
+}
+
+/// The client compresses what it sends.
+#[test]
+fn compress_lz4() {
+    for algorithm in ["lz4", "lz4-v2"] {
+        let line = format!("compress {algorithm}");
+        connected(&[&line], &[&line, "allow-compression yes"]);
+    }
+}
+
+#[test]
+fn compress_migrate() {
+    let stub = connected(&["compress migrate"], &["comp-lzo no"]);
+    assert!(
+        stub.contains(",compress stub-v2,") || stub.contains(",compress stub-v2'"),
+        "{stub}"
+    );
+    let none = connected(&["compress migrate"], &[]);
+    assert!(!none.contains("comp"), "{none}");
+}
