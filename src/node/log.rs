@@ -9,6 +9,7 @@ mod target;
 
 use std::io;
 use std::num::NonZeroU32;
+use std::thread;
 use std::time::Duration;
 
 use self::line::{Level, Line, Severity, lines};
@@ -82,10 +83,17 @@ impl Scribe {
                     self.write(unix, lines(&event, self.verb));
                 }
                 Delivery::Nothing => self.report_lost(subscription),
-                Delivery::Ended => return self.report_lost(subscription),
+                Delivery::Ended => {
+                    self.report_lost(subscription);
+                    return self.sink.flush();
+                }
             }
             if subscription.is_empty() {
                 self.report_lost(subscription);
+                self.sink.flush();
+                // Whoever logs next would have to wake this thread, which costs the data path more than
+                // the line does; what is logged meanwhile is written together.
+                thread::sleep(GATHERING);
             }
         }
     }
@@ -118,6 +126,9 @@ impl Scribe {
         }
     }
 }
+
+/// How old a line can be when it is written.
+const GATHERING: Duration = Duration::from_millis(10);
 
 /// How long the thread sleeps at most before it looks for losses.
 const PATIENCE: Duration = Duration::from_secs(1);

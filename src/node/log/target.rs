@@ -63,6 +63,8 @@ pub(super) struct Stream {
     to: StreamTo,
     stamp: Stamp,
     zone: TimeZone,
+    /// Whole lines.
+    unwritten: String,
 }
 
 #[derive(Debug)]
@@ -78,6 +80,7 @@ impl Sink {
                 to,
                 stamp,
                 zone: system_zone(),
+                unwritten: String::new(),
             })
         };
         Ok(match target {
@@ -102,8 +105,7 @@ impl Sink {
         })
     }
 
-    /// Writes lines that belong together. What can't be written is gone: the log has nowhere to
-    /// complain to.
+    /// Takes lines that belong together; a stream may write them later.
     pub(super) fn write(&mut self, unix: u64, lines: &[Line]) {
         match self {
             Self::Stream(stream) => stream.write(unix, lines),
@@ -121,11 +123,29 @@ impl Sink {
             Self::Tracing => lines.iter().for_each(trace),
         }
     }
+
+    /// Writes what was taken. What can't be written is gone: the log has nowhere to complain to.
+    pub(super) fn flush(&mut self) {
+        if let Self::Stream(stream) = self {
+            stream.flush();
+        }
+    }
 }
 
 impl Stream {
     fn write(&mut self, unix: u64, lines: &[Line]) {
         let text = self.text(unix, lines);
+        self.unwritten.push_str(&text);
+        if self.unwritten.len() >= WRITE_AT_ONCE {
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
+        let text = std::mem::take(&mut self.unwritten);
+        if text.is_empty() {
+            return;
+        }
         let _unheard = match &mut self.to {
             StreamTo::Stdout => {
                 let mut stdout = io::stdout().lock();
@@ -185,6 +205,9 @@ fn trace(line: &Line) {
     }
 }
 
+/// Bytes of lines that are written even though more come: as much as a pipe takes in one piece.
+const WRITE_AT_ONCE: usize = 4096;
+
 /// The mode of a new log file, as OpenVPN makes it.
 const OWNER_ONLY: u32 = 0o600;
 
@@ -226,6 +249,7 @@ mod tests {
                 to: StreamTo::Stdout,
                 stamp,
                 zone: TimeZone::UTC,
+                unwritten: String::new(),
             };
             let two = [line(Severity::Info), line(Severity::Info)];
             assert_eq!(stream.text(1_795_309_235, &two), expected);
