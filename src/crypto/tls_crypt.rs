@@ -21,16 +21,15 @@ pub struct TlsCrypt {
 }
 
 impl TlsCrypt {
+    /// Bytes that stand before the body.
+    pub(super) const OVERHEAD: usize = CLEAR_LEN + TAG_LEN;
+
     pub(super) fn new(key: &StaticKey, role: Role) -> Self {
         let direction = KeyDirection::of(role);
         Self {
             send: DirectionKeys::new(key.half(direction.sends())),
             receive: DirectionKeys::new(key.half(direction.receives())),
         }
-    }
-
-    pub(super) const fn overhead(&self) -> usize {
-        CLEAR_LEN + TAG_LEN
     }
 
     pub(super) fn seal(

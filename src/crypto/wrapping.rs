@@ -18,6 +18,9 @@ pub enum Wrapping {
     TlsAuth(Box<TlsAuth>),
     /// By an HMAC and encryption.
     TlsCrypt(Box<TlsCrypt>),
+    /// The same with a key that one session alone has. It needs few packets: they are set up from the
+    /// key each time, because what is set up takes more than ten times the key's memory.
+    OwnTlsCrypt(StaticKey, Role),
 }
 
 impl Wrapping {
@@ -44,7 +47,7 @@ impl Wrapping {
             Some(original) => exported.xor(original),
             None => exported,
         };
-        Self::tls_crypt(&key, role)
+        Self::OwnTlsCrypt(key, role)
     }
 
     /// Bytes that stand before the body.
@@ -52,7 +55,7 @@ impl Wrapping {
         match self {
             Self::Plain => ControlHeader::LEN,
             Self::TlsAuth(keys) => keys.overhead(),
-            Self::TlsCrypt(keys) => keys.overhead(),
+            Self::TlsCrypt(_) | Self::OwnTlsCrypt(..) => TlsCrypt::OVERHEAD,
         }
     }
 
@@ -74,6 +77,10 @@ impl Wrapping {
             }
             Self::TlsCrypt(keys) => {
                 let (stamp, body) = keys.open(datagram)?;
+                (Some(stamp), body)
+            }
+            Self::OwnTlsCrypt(key, role) => {
+                let (stamp, body) = TlsCrypt::new(key, *role).open(datagram)?;
                 (Some(stamp), body)
             }
         };
@@ -99,6 +106,9 @@ impl Wrapping {
             }
             Self::TlsAuth(keys) => keys.seal(stamp, header.to_bytes(), body, out),
             Self::TlsCrypt(keys) => keys.seal(stamp, header.to_bytes(), body, out),
+            Self::OwnTlsCrypt(key, role) => {
+                TlsCrypt::new(key, *role).seal(stamp, header.to_bytes(), body, out);
+            }
         }
     }
 }
@@ -213,7 +223,7 @@ impl Wrapping {
         match self {
             Self::Plain => None,
             Self::TlsAuth(_) => Some(WrapKind::TlsAuth),
-            Self::TlsCrypt(_) => Some(WrapKind::TlsCrypt),
+            Self::TlsCrypt(_) | Self::OwnTlsCrypt(..) => Some(WrapKind::TlsCrypt),
         }
     }
 }
