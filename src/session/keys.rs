@@ -70,7 +70,7 @@ impl Session {
 
     /// True when TLS can export, so that keys need not come from the classic PRF.
     pub(super) fn can_export(&self) -> bool {
-        let mut probe = Zeroizing::new([0; KeyMaterial::LEN]);
+        let mut probe = Zeroizing::new([0; 1]);
         self.current
             .tls
             .export(DATA_KEYS_LABEL, &mut *probe)

@@ -195,6 +195,15 @@ impl Negotiation {
         self.reliable.poll(now, acks_max)
     }
 
+    /// Keeps no more than text messages need, once nothing is half said: a tunnel stays for days, and says
+    /// a few of them.
+    pub(super) fn rest(&mut self) {
+        if self.is_established() && self.is_quiet() {
+            self.tls.rest();
+            self.reliable.rest();
+        }
+    }
+
     /// When [`Negotiation::poll`] has something to repeat.
     pub(super) fn next_timeout(&self) -> Option<Monotonic> {
         self.reliable.next_timeout()

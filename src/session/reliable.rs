@@ -189,6 +189,16 @@ impl Reliable {
         })
     }
 
+    /// Gives back the memory of windows that are empty.
+    pub(super) fn rest(&mut self) {
+        if self.in_flight.is_empty() {
+            self.in_flight = VecDeque::new();
+        }
+        if self.ahead.is_empty() {
+            self.ahead = Vec::new();
+        }
+    }
+
     /// When [`Reliable::poll`] has a message to repeat.
     pub(super) fn next_timeout(&self) -> Option<Monotonic> {
         self.in_flight.iter().map(|outgoing| outgoing.due).min()

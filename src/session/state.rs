@@ -308,6 +308,7 @@ impl Session {
         }
         let (acks_max, key_id) = (self.acks_max(), self.current.key_id);
         let Some(packet) = self.current.poll(now.monotonic, acks_max) else {
+            self.body = Vec::new();
             return false;
         };
         let header = ControlHeader {
@@ -337,7 +338,12 @@ impl Session {
 
     /// What has happened since the last call.
     pub fn poll_event(&mut self) -> Option<SessionEvent> {
-        self.events.pop_front()
+        let event = self.events.pop_front();
+        if self.events.is_empty() {
+            // A tunnel has few of them in its life.
+            self.events = VecDeque::new();
+        }
+        event
     }
 
     /// When [`Session::handle_timeout`] or [`Session::poll_transmit`] has something to do.
@@ -438,6 +444,10 @@ impl Session {
         if let Err(reason) = driven.and_then(|()| self.current.check_backlog()) {
             self.fail(now, reason);
             self.fill_window(now);
+        }
+        // Until then keys are made from what TLS exports.
+        if self.is_connected() {
+            self.current.rest();
         }
     }
 

@@ -105,6 +105,10 @@ impl Tls for RecordingTls {
         Ok(())
     }
 
+    fn rest(&mut self) {
+        self.tls.rest();
+    }
+
     fn peer(&self) -> Option<&PeerCertificate> {
         self.tls.peer()
     }

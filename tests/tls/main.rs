@@ -5,6 +5,7 @@
 mod authority;
 mod certificates;
 mod openssl;
+mod resting;
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;

@@ -3,6 +3,7 @@
 //! Bytes in, bytes out, messages in, messages out; no socket. [`rustls`] is the one in production,
 //! [`stand_in`] a deterministic replacement for simulations, which has no secrets at all.
 
+mod records;
 mod revocation;
 pub mod rustls;
 pub mod stand_in;
@@ -51,6 +52,10 @@ pub trait Tls: Send {
 
     /// What was negotiated, once it is.
     fn negotiated(&self) -> Option<Negotiated>;
+
+    /// Keeps no more than messages need, as soon as nothing is half said: nothing can be exported any
+    /// more, and who the peer is and what was negotiated is forgotten. Can be called again and again.
+    fn rest(&mut self);
 }
 
 /// Starts connections of one role, with the certificates and rules of one listener or dialer.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use arrayvec::ArrayVec;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs as provider};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
@@ -18,6 +19,7 @@ use rustls::{
 };
 use zeroize::Zeroizing;
 
+use super::records::Records;
 use super::{
     CertificateRefused, Negotiated, PeerCertificate, PeerPolicy, PeerPurpose, Tls, TlsEngine,
     TlsError,
@@ -122,6 +124,7 @@ impl RustlsEngine {
         // Wire: no resumption and no tickets (wire.md section 5).
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
+        config.enable_secret_extraction = true;
         Ok(Connection::Server(ServerConnection::new(Arc::new(config))?))
     }
 
@@ -140,6 +143,7 @@ impl RustlsEngine {
             None => config.with_no_client_auth(),
         };
         config.enable_sni = false;
+        config.enable_secret_extraction = true;
         config.resumption = rustls::client::Resumption::disabled();
         // No name is sent or checked; rustls asks for one all the same.
         let name = ServerName::IpAddress(std::net::Ipv4Addr::UNSPECIFIED.into());
@@ -166,33 +170,115 @@ impl TlsEngine for RustlsEngine {
         };
         let mut connection = connection.map_err(|error| TlsError::Protocol(error.to_string()))?;
         connection.set_buffer_limit(Some(TLS_BACKLOG_MAX));
-        Ok(Box::new(RustlsTls {
+        Ok(Box::new(RustlsTls::Whole(Box::new(Whole {
             connection,
             verifier,
-        }))
+            place: RecordPlace::default(),
+        }))))
     }
 }
 
 /// One connection.
-struct RustlsTls {
+enum RustlsTls {
+    /// All of it.
+    Whole(Box<Whole>),
+    /// What is left of it after the handshake.
+    Resting(Records),
+    /// Nothing.
+    Over,
+}
+
+/// A connection of the library.
+struct Whole {
     connection: Connection,
     verifier: Arc<Verifier>,
+    /// Where in its records the peer is.
+    place: RecordPlace,
 }
 
 impl RustlsTls {
-    fn error(&self, error: rustls::Error) -> TlsError {
-        match (error, self.verifier.outcome.get()) {
-            (rustls::Error::InvalidCertificate(_), Some(Err(refused))) => {
-                TlsError::Certificate(refused.clone())
-            }
-            (rustls::Error::AlertReceived(alert), _) => TlsError::Alert(format!("{alert:?}")),
-            (error, _) => TlsError::Protocol(error.to_string()),
+    fn whole(&self) -> Option<&Whole> {
+        match self {
+            Self::Whole(whole) => Some(whole),
+            Self::Resting(_) | Self::Over => None,
         }
     }
 }
 
 impl Tls for RustlsTls {
+    fn receive(&mut self, bytes: &[u8]) -> Result<(), TlsError> {
+        match self {
+            Self::Whole(whole) => whole.receive(bytes),
+            Self::Resting(records) => records.receive(bytes),
+            Self::Over => Err(over()),
+        }
+    }
+
+    fn transmit(&mut self, out: &mut Vec<u8>) {
+        match self {
+            Self::Whole(whole) => whole.transmit(out),
+            Self::Resting(records) => records.transmit(out),
+            Self::Over => {}
+        }
+    }
+
+    fn next_message(&mut self) -> Option<Zeroizing<Vec<u8>>> {
+        match self {
+            Self::Whole(whole) => whole.next_message(),
+            Self::Resting(records) => records.next_message(),
+            Self::Over => None,
+        }
+    }
+
+    fn send_message(&mut self, message: &[u8]) -> Result<(), TlsError> {
+        match self {
+            Self::Whole(whole) => whole.send_message(message),
+            Self::Resting(records) => records.send_message(message),
+            Self::Over => Err(over()),
+        }
+    }
+
+    fn is_established(&self) -> bool {
+        match self {
+            Self::Whole(whole) => !whole.connection.is_handshaking(),
+            Self::Resting(_) => true,
+            Self::Over => false,
+        }
+    }
+
+    fn export(&self, label: &str, out: &mut [u8]) -> Result<(), TlsError> {
+        let whole = self.whole().ok_or_else(over)?;
+        whole
+            .connection
+            .export_keying_material(out, label.as_bytes(), None)
+            .map(|_| ())
+            .map_err(|error| TlsError::Unavailable(error.to_string()))
+    }
+
+    fn peer(&self) -> Option<&PeerCertificate> {
+        self.whole()?.verifier.outcome.get()?.as_ref().ok()
+    }
+
+    fn negotiated(&self) -> Option<Negotiated> {
+        self.whole()?.negotiated()
+    }
+
+    fn rest(&mut self) {
+        let can_rest = self.whole().is_some_and(Whole::can_rest);
+        if !can_rest {
+            return;
+        }
+        if let Self::Whole(whole) = std::mem::replace(self, Self::Over)
+            && let Ok(secrets) = whole.connection.dangerous_extract_secrets()
+        {
+            *self = Self::Resting(Records::new(secrets));
+        }
+    }
+}
+
+impl Whole {
     fn receive(&mut self, mut bytes: &[u8]) -> Result<(), TlsError> {
+        self.place.advance(bytes);
         while !bytes.is_empty() {
             let taken = self.connection.read_tls(&mut bytes);
             let state = self
@@ -232,7 +318,7 @@ impl Tls for RustlsTls {
     }
 
     fn send_message(&mut self, message: &[u8]) -> Result<(), TlsError> {
-        if !self.is_established() {
+        if self.connection.is_handshaking() {
             return Err(TlsError::Unavailable(
                 "the TLS handshake is not done".to_owned(),
             ));
@@ -242,21 +328,6 @@ impl Tls for RustlsTls {
             .writer()
             .write_all(message)
             .map_err(unavailable)
-    }
-
-    fn is_established(&self) -> bool {
-        !self.connection.is_handshaking()
-    }
-
-    fn export(&self, label: &str, out: &mut [u8]) -> Result<(), TlsError> {
-        self.connection
-            .export_keying_material(out, label.as_bytes(), None)
-            .map(|_| ())
-            .map_err(|error| TlsError::Unavailable(error.to_string()))
-    }
-
-    fn peer(&self) -> Option<&PeerCertificate> {
-        self.verifier.outcome.get()?.as_ref().ok()
     }
 
     fn negotiated(&self) -> Option<Negotiated> {
@@ -276,7 +347,69 @@ impl Tls for RustlsTls {
             group: group.map(|group| format!("{:?}", group.name())),
         })
     }
+
+    /// Whether nothing is under way in either direction. Of TLS 1.2 there are few connections left, and
+    /// its records are others: they stay whole.
+    fn can_rest(&self) -> bool {
+        !self.connection.is_handshaking()
+            && !self.connection.wants_write()
+            && self.place.is_between_records()
+            && self.connection.protocol_version() == Some(ProtocolVersion::TLSv1_3)
+    }
+
+    fn error(&self, error: rustls::Error) -> TlsError {
+        match (error, self.verifier.outcome.get()) {
+            (rustls::Error::InvalidCertificate(_), Some(Err(refused))) => {
+                TlsError::Certificate(refused.clone())
+            }
+            (rustls::Error::AlertReceived(alert), _) => TlsError::Alert(format!("{alert:?}")),
+            (error, _) => TlsError::Protocol(error.to_string()),
+        }
+    }
 }
+
+fn over() -> TlsError {
+    TlsError::Unavailable("the TLS connection is over".to_owned())
+}
+
+/// Follows a stream of records by their headers.
+#[derive(Debug, Default)]
+struct RecordPlace {
+    header: ArrayVec<u8, RECORD_HEADER>,
+    /// Bytes of the record that have not come.
+    missing: usize,
+}
+
+impl RecordPlace {
+    fn advance(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let content = self.missing.min(bytes.len());
+            self.missing -= content;
+            bytes = self.take_header(&bytes[content..]);
+        }
+    }
+
+    /// Takes what there is of the next header, if one is due; gives back the rest.
+    fn take_header<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        if self.missing > 0 {
+            return bytes;
+        }
+        let taken = bytes.len().min(self.header.remaining_capacity());
+        let (header, rest) = bytes.split_at(taken);
+        self.header.extend(header.iter().copied());
+        if let [_, _, _, high, low] = *self.header.as_slice() {
+            self.missing = usize::from(u16::from_be_bytes([high, low]));
+            self.header.clear();
+        }
+        rest
+    }
+
+    fn is_between_records(&self) -> bool {
+        self.header.is_empty() && self.missing == 0
+    }
+}
+
+const RECORD_HEADER: usize = 5;
 
 /// rustls asks its questions here, in either role, and finds the policy's answer.
 #[derive(Debug)]

@@ -49,6 +49,7 @@ impl TlsEngine for StandInEngine {
             unsent: Vec::new(),
             messages: std::collections::VecDeque::new(),
             peer: None,
+            resting: false,
         };
         if !tls.server {
             let hello = tls.hello;
@@ -68,6 +69,8 @@ struct StandIn {
     unsent: Vec<u8>,
     messages: std::collections::VecDeque<Vec<u8>>,
     peer: Option<PeerCertificate>,
+    /// Nothing is exported any more.
+    resting: bool,
 }
 
 /// How far the handshake is.
@@ -210,6 +213,11 @@ impl Tls for StandIn {
                 "the handshake is not done".to_owned(),
             ));
         };
+        if self.resting {
+            return Err(TlsError::Unavailable(
+                "the handshake is forgotten".to_owned(),
+            ));
+        }
         let (client, server) = if self.server {
             (peer_hello, self.hello)
         } else {
@@ -232,6 +240,10 @@ impl Tls for StandIn {
             suite: "none".to_owned(),
             group: None,
         })
+    }
+
+    fn rest(&mut self) {
+        self.resting = true;
     }
 }
 
