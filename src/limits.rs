@@ -22,6 +22,12 @@ pub const CONTROL_RECEIVE_WINDOW: usize = 12;
 /// Acknowledgements in one packet; a packet with more is malformed.
 pub const ACKS_MAX: usize = 8;
 
+/// The shortest sealed key of a tls-crypt-v2 client: tag, key and length. Wire: wire.md section 2.5.
+pub const WRAPPED_KEY_MIN: usize = 32 + 256 + 2;
+
+/// The longest one, with its metadata.
+pub const WRAPPED_KEY_MAX: usize = 1024;
+
 /// Acknowledgements that ride on a packet with a payload.
 pub const ACKS_PIGGYBACK: usize = 4;
 

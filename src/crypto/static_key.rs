@@ -65,6 +65,11 @@ impl StaticKey {
         text
     }
 
+    /// Its bytes.
+    pub(super) fn as_bytes(&self) -> &[u8; Self::LEN] {
+        &self.0
+    }
+
     /// This key with each byte XORed by `other`'s.
     pub(super) fn xor(mut self, other: &Self) -> Self {
         for (byte, other) in self.0.iter_mut().zip(other.0.iter()) {

@@ -74,13 +74,13 @@ impl TlsCrypt {
 
 /// Encryption and authentication of one direction.
 #[derive(Debug)]
-struct DirectionKeys {
+pub(super) struct DirectionKeys {
     cipher: EncryptingKey,
-    hmac: hmac::Key,
+    pub(super) hmac: hmac::Key,
 }
 
 impl DirectionKeys {
-    fn new(half: KeyHalf<'_>) -> Self {
+    pub(super) fn new(half: KeyHalf<'_>) -> Self {
         // The key's length is the cipher's, and nothing else can be wrong with it.
         #[allow(clippy::expect_used)]
         let cipher = UnboundCipherKey::new(&AES_256, &half.cipher[..CIPHER_KEY_LEN])
@@ -93,7 +93,7 @@ impl DirectionKeys {
     }
 
     /// Encrypts or decrypts `data`: in counter mode that is the same.
-    fn apply_counter(&self, tag: &[u8], data: &mut [u8]) {
+    pub(super) fn apply_counter(&self, tag: &[u8], data: &mut [u8]) {
         let mut initial = [0; 16];
         initial.copy_from_slice(&tag[..16]);
         let context = EncryptionContext::Iv128(FixedLength::from(initial));
@@ -107,4 +107,4 @@ impl DirectionKeys {
 
 const CIPHER_KEY_LEN: usize = 32;
 const CLEAR_LEN: usize = ControlHeader::LEN + ReplayStamp::LEN;
-const TAG_LEN: usize = 32;
+pub(super) const TAG_LEN: usize = 32;

@@ -283,13 +283,15 @@ impl ReplayStamp {
     }
 }
 
-/// The two wrappings that can refuse a packet.
+/// The wrappings that can refuse a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WrapKind {
     /// tls-auth.
     TlsAuth,
     /// tls-crypt, also a dynamic one.
     TlsCrypt,
+    /// The sealed key that a client of tls-crypt-v2 sends along.
+    TlsCryptV2,
 }
 
 impl WrapKind {
@@ -298,6 +300,7 @@ impl WrapKind {
         match self {
             Self::TlsAuth => "Authenticate/Decrypt packet error",
             Self::TlsCrypt => "tls-crypt unwrap error",
+            Self::TlsCryptV2 => "tls-crypt-v2 client key",
         }
     }
 }
@@ -312,7 +315,7 @@ pub enum WrapError {
     #[error(
         "{}: packet {}authentication failed",
         .0.log_prefix(),
-        match .0 { WrapKind::TlsAuth => "HMAC ", WrapKind::TlsCrypt => "" }
+        match .0 { WrapKind::TlsAuth => "HMAC ", WrapKind::TlsCrypt | WrapKind::TlsCryptV2 => "" }
     )]
     Authentication(WrapKind),
     /// Authentic, but it has arrived before, or is too late.

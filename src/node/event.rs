@@ -383,6 +383,8 @@ pub enum StrangerRefusal {
     TlsCryptFailed,
     /// `tls-crypt`: the packet id was seen before.
     TlsCryptReplay,
+    /// `tls-crypt-v2`: the key that it sent along was not sealed for this server.
+    ClientKeyRefused,
     /// The session id that is acknowledged is none of ours, or too old.
     WrongCookie,
     /// It answered as it should, and `connect-freq` allows no more sessions for now.

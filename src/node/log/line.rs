@@ -418,6 +418,15 @@ impl<'a> Page<'a> {
                     "TLS Error: tls-crypt unwrapping failed from {from}"
                 ));
             }
+            StrangerRefusal::ClientKeyRefused => {
+                say(format_args!(
+                    "tls_crypt_v2_unwrap_client_key: client key authentication error"
+                ));
+                say(format_args!("Can not unwrap tls-crypt-v2 client key"));
+                say(format_args!(
+                    "TLS Error: can not extract tls-crypt-v2 client key from {from}"
+                ));
+            }
             StrangerRefusal::WrongCookie => self.say(
                 DROPPED,
                 format_args!("Packet with invalid or missing SID from {from} or wrong packet id"),

@@ -182,12 +182,15 @@ pub(super) fn stranger_refusal(refused: ControlDrop) -> Option<StrangerRefusal> 
         ControlDrop::Wrapping(WrapError::Authentication(WrapKind::TlsCrypt)) => {
             StrangerRefusal::TlsCryptFailed
         }
+        ControlDrop::Wrapping(WrapError::Authentication(WrapKind::TlsCryptV2)) => {
+            StrangerRefusal::ClientKeyRefused
+        }
         ControlDrop::Wrapping(WrapError::Replay {
             kind: WrapKind::TlsAuth,
             ..
         }) => StrangerRefusal::TlsAuthReplay,
         ControlDrop::Wrapping(WrapError::Replay {
-            kind: WrapKind::TlsCrypt,
+            kind: WrapKind::TlsCrypt | WrapKind::TlsCryptV2,
             ..
         }) => StrangerRefusal::TlsCryptReplay,
         ControlDrop::Wrapping(WrapError::Malformed(Malformed::Truncated)) => {

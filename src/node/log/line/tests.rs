@@ -286,6 +286,20 @@ fn refusals_are_told_in_the_words_that_fail2ban_matches() {
             ],
         ),
         (
+            stranger(StrangerRefusal::ClientKeyRefused),
+            vec![
+                (
+                    1,
+                    "tls_crypt_v2_unwrap_client_key: client key authentication error",
+                ),
+                (1, "Can not unwrap tls-crypt-v2 client key"),
+                (
+                    1,
+                    "TLS Error: can not extract tls-crypt-v2 client key from [AF_INET]10.77.0.2:39048",
+                ),
+            ],
+        ),
+        (
             named(ClientEvent::WrapRefused(StrangerRefusal::TlsCryptReplay)),
             vec![
                 (
