@@ -9,6 +9,7 @@ mod check;
 pub mod client;
 mod daemon;
 pub mod directory;
+pub mod genkey;
 mod login;
 pub mod pki;
 pub mod quickstart;
@@ -20,6 +21,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::config::documentation;
+use crate::random::SystemRandom;
 
 /// Does what the words after the program's name say.
 pub fn main() -> ExitCode {
@@ -32,7 +34,10 @@ pub fn main() -> ExitCode {
             eprint!("{}", help().render_long_help());
             ExitCode::FAILURE
         }
-        Form::Directives => run::run(&words),
+        Form::Directives => match genkey::GenkeyOptions::from_directives(&words) {
+            Some(options) => make_key(options),
+            None => run::run(&words),
+        },
         Form::Subcommand => match Cli::from_arg_matches_or_exit().command {
             Command::Check { runtime, words } => match runtime {
                 true => runtime::check(&words),
@@ -42,11 +47,19 @@ pub fn main() -> ExitCode {
                 Ok(words) => run::run(&words),
                 Err(error) => run::fail(&error.to_string()),
             },
+            Command::Genkey(options) => make_key(Ok(options)),
             Command::Client(command) => match client::run(&command) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => run::fail(&error.to_string()),
             },
         },
+    }
+}
+
+fn make_key(options: Result<genkey::GenkeyOptions, genkey::GenkeyError>) -> ExitCode {
+    match options.and_then(|options| genkey::run(&options, &mut SystemRandom)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => run::fail(&error.to_string()),
     }
 }
 
@@ -76,6 +89,8 @@ enum Command {
     },
     /// Make keys, certificates and configurations in a directory, and serve it; again, just serve it.
     Quickstart(quickstart::QuickstartOptions),
+    /// Make a key of the control channel, or for tokens; `--genkey` makes it too, with OpenVPN's words.
+    Genkey(genkey::GenkeyOptions),
     /// Manage the clients of a directory that quickstart made.
     #[command(subcommand)]
     Client(client::ClientCommand),
@@ -162,6 +177,8 @@ mod tests {
             ("quickstart", Form::Subcommand),
             ("quickstart --port 1195", Form::Subcommand),
             ("client add anna", Form::Subcommand),
+            ("genkey tls-crypt ta.key", Form::Subcommand),
+            ("--genkey tls-crypt ta.key", Form::Directives),
         ] {
             let words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
             assert_eq!(Form::of(&words), form, "{words:?}");

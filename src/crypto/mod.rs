@@ -2,6 +2,7 @@
 //!
 //! Invariant: no clock, no socket, no thread.
 
+mod auth_token;
 mod cookie;
 mod data_cipher;
 mod data_keys;
@@ -20,6 +21,7 @@ mod wrapping;
 
 pub mod tls;
 
+pub use auth_token::auth_token_key_file;
 pub use cookie::CookieKey;
 pub use data_cipher::DataCipher;
 pub use data_keys::{NULL_CIPHER, OpenError, OpenKey, SealError, SealKey};
