@@ -86,6 +86,8 @@ impl fmt::Display for Profile {
             WrappingSettings::Plain => "no wrapping",
             WrappingSettings::TlsAuth { .. } => "tls-auth",
             WrappingSettings::TlsCrypt { .. } => "tls-crypt",
+            WrappingSettings::TlsCryptV2Client { .. }
+            | WrappingSettings::TlsCryptV2Server { .. } => "tls-crypt-v2",
         };
         write!(formatter, "{}, {wrapping}", self.server)
     }

@@ -6,6 +6,7 @@ mod clients;
 mod compression;
 mod network;
 mod shards;
+mod wrapping;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use super::draft::{Draft, MTU_DEFAULT, Written};
 use super::pki::{self, Opened};
 use super::settings::{
     HandshakeSettings, Keepalive, NetworkSettings, NodeSettings, ProcessSettings, Settings,
-    StatusSettings, TlsSettings, WrappingSettings,
+    StatusSettings, TlsSettings,
 };
 use crate::crypto::Digest;
 use crate::crypto::tls::rustls::{Identity, TlsVersion};
@@ -76,7 +77,7 @@ fn node(draft: &mut Draft) -> Option<NodeSettings> {
     let shards = shards::shards(draft);
     let device = network::device(draft);
     let tls = tls(draft);
-    let wrapping = wrapping(draft);
+    let wrapping = wrapping::wrapping(draft);
     remark_hidden_log(draft);
     Some(NodeSettings {
         shards: shards?,
@@ -288,47 +289,6 @@ fn opened(draft: &mut Draft, name: &'static str, secret: bool, instead: &str) ->
         return None;
     };
     Opened::new(draft, name, &source, secret)
-}
-
-fn wrapping(draft: &mut Draft) -> Option<WrappingSettings> {
-    let (tls_auth, tls_crypt) = (
-        draft.control.tls_auth.clone(),
-        draft.control.tls_crypt.clone(),
-    );
-    match (tls_auth, tls_crypt) {
-        (None, None) => Some(WrappingSettings::Plain),
-        (Some(_), Some(tls_crypt)) => {
-            let why = "it does not go with `tls-auth`";
-            let instead = Some("keep the one that the clients have".into());
-            draft.remark_at(Severity::Error, "tls-crypt", &tls_crypt.at, why, instead);
-            None
-        }
-        (None, Some(tls_crypt)) => {
-            let opened = Opened::new(draft, "tls-crypt", &tls_crypt, true)?;
-            Some(WrappingSettings::TlsCrypt {
-                key: pki::static_key(draft, &opened)?,
-            })
-        }
-        (Some(tls_auth), None) => {
-            if let Some(auth) = draft
-                .control
-                .auth
-                .clone()
-                .filter(|auth| auth.value.is_none())
-            {
-                let why = "`tls-auth` needs a digest";
-                let instead = Some("write the one that the clients have, such as SHA256".into());
-                draft.remark_at(Severity::Error, "auth", &auth.at, why, instead);
-            }
-            let opened = Opened::new(draft, "tls-auth", &tls_auth, true)?;
-            let key = pki::static_key(draft, &opened)?;
-            Some(WrappingSettings::TlsAuth {
-                key,
-                direction: draft.control.direction,
-                digest: auth(draft)?,
-            })
-        }
-    }
 }
 
 /// The digest of `auth`; SHA1 if nothing is written.

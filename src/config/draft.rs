@@ -195,6 +195,10 @@ impl std::fmt::Debug for Source {
 pub(super) struct ControlDraft {
     pub(super) tls_auth: Option<Written<Source>>,
     pub(super) tls_crypt: Option<Written<Source>>,
+    pub(super) tls_crypt_v2: Option<Written<Source>>,
+    /// Whether clients may come that bring their tls-crypt-v2 key only once.
+    pub(super) without_cookie: bool,
+    pub(super) client_key_max_age: Option<Written<Duration>>,
     pub(super) direction: KeyDirection,
     pub(super) ciphers: Vec<DataCipher>,
     pub(super) auth: Option<Written<Option<Digest>>>,
@@ -334,6 +338,9 @@ impl Default for ControlDraft {
         Self {
             tls_auth: None,
             tls_crypt: None,
+            tls_crypt_v2: None,
+            without_cookie: true,
+            client_key_max_age: None,
             direction: KeyDirection::Both,
             ciphers: DataCipher::ALL.to_vec(),
             auth: None,

@@ -18,9 +18,9 @@ use super::diagnostics::{Diagnostic, Reason, Severity};
 use super::draft::{Draft, RevocationLine, Source, Written};
 use super::lexer::Location;
 use super::settings::{RevocationSettings, RevocationSource};
-use crate::crypto::StaticKey;
 use crate::crypto::tls::rustls::Identity;
 use crate::crypto::tls::{PeerPolicy, PeerPurpose, Revocations, SharedRevocations};
+use crate::crypto::{KeyFileError, StaticKey, TlsCryptV2ClientKey, TlsCryptV2ServerKey};
 use crate::limits;
 use crate::node::revocations::{self, RevocationFault, algorithms};
 use crate::wire::Role;
@@ -304,8 +304,43 @@ pub(super) fn static_key(draft: &mut Draft, opened: &Opened) -> Option<StaticKey
                 draft,
                 Severity::Error,
                 error,
-                Some("make one: openvpn --genkey secret ta.key"),
+                Some("make one: ringway genkey tls-crypt ta.key"),
             );
+            None
+        }
+    }
+}
+
+/// A server's key of `tls-crypt-v2`.
+pub(super) fn tls_crypt_v2_server_key(
+    draft: &mut Draft,
+    opened: &Opened,
+) -> Option<TlsCryptV2ServerKey> {
+    let instead = "make one: ringway genkey tls-crypt-v2-server server.key";
+    own_format(draft, opened, TlsCryptV2ServerKey::parse, instead)
+}
+
+/// A client's key of `tls-crypt-v2`.
+pub(super) fn tls_crypt_v2_client_key(
+    draft: &mut Draft,
+    opened: &Opened,
+) -> Option<TlsCryptV2ClientKey> {
+    let instead = "make one with the server's key: \
+                   ringway --tls-crypt-v2 server.key --genkey tls-crypt-v2-client client.key";
+    own_format(draft, opened, TlsCryptV2ClientKey::parse, instead)
+}
+
+fn own_format<T>(
+    draft: &mut Draft,
+    opened: &Opened,
+    parse: fn(&str) -> Result<T, KeyFileError>,
+    instead: &str,
+) -> Option<T> {
+    let text = Zeroizing::new(String::from_utf8_lossy(&opened.bytes).into_owned());
+    match parse(&text) {
+        Ok(key) => Some(key),
+        Err(error) => {
+            opened.remark(draft, Severity::Error, error, Some(instead));
             None
         }
     }

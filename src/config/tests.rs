@@ -2,6 +2,7 @@
 
 mod addresses;
 mod client;
+mod client_keys;
 mod clients;
 mod compression;
 mod files;
@@ -477,7 +478,7 @@ fn lines_that_are_refused() {
         ),
         (
             "tls-crypt dh.pem\n",
-            "t.conf:8: error: tls-crypt: dh.pem: no line `-----BEGIN OpenVPN Static key V1-----`; make one: openvpn --genkey secret ta.key",
+            "t.conf:8: error: tls-crypt: dh.pem: no line `-----BEGIN OpenVPN Static key V1-----`; make one: ringway genkey tls-crypt ta.key",
         ),
         (
             "tls-timeout 0\n",

@@ -10,7 +10,7 @@ use aws_lc_rs::{constant_time, hmac};
 use super::static_key::KeyHalf;
 use super::tls_auth::hmac;
 use super::wrapping::{ReplayStamp, WrapError, WrapKind};
-use super::{Digest, KeyDirection, Role, StaticKey};
+use super::{Digest, KeyDirection, Role, StaticKey, TlsCryptV2ClientKey};
 use crate::wire::{ControlHeader, Malformed};
 
 /// The keys of both directions.
@@ -18,6 +18,8 @@ use crate::wire::{ControlHeader, Malformed};
 pub struct TlsCrypt {
     send: DirectionKeys,
     receive: DirectionKeys,
+    /// A tls-crypt-v2 client's copy of the key for its server.
+    sealed_key: Option<Box<[u8]>>,
 }
 
 impl TlsCrypt {
@@ -29,7 +31,19 @@ impl TlsCrypt {
         Self {
             send: DirectionKeys::new(key.half(direction.sends())),
             receive: DirectionKeys::new(key.half(direction.receives())),
+            sealed_key: None,
         }
+    }
+
+    pub(super) fn of_client(key: &TlsCryptV2ClientKey) -> Self {
+        Self {
+            sealed_key: Some(key.sealed().into()),
+            ..Self::new(key.key(), Role::Client)
+        }
+    }
+
+    pub(super) fn sealed_key(&self) -> Option<&[u8]> {
+        self.sealed_key.as_deref()
     }
 
     pub(super) fn seal(

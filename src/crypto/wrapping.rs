@@ -5,7 +5,10 @@
 
 use std::sync::Arc;
 
-use super::{Digest, KeyDirection, Replay, ReplayWindow, Role, StaticKey, TlsAuth, TlsCrypt};
+use super::{
+    Digest, KeyDirection, Replay, ReplayWindow, Role, StaticKey, TlsAuth, TlsCrypt,
+    TlsCryptV2ClientKey,
+};
 use crate::time::Now;
 use crate::wire::{ControlHeader, Malformed};
 
@@ -34,6 +37,12 @@ impl Wrapping {
         Self::TlsCrypt(Box::new(TlsCrypt::new(key, role)))
     }
 
+    /// tls-crypt-v2 of a client: tls-crypt, with a sealed copy of the key for its server. A server
+    /// that has opened the copy uses [`Wrapping::OwnTlsCrypt`].
+    pub fn tls_crypt_v2(key: &TlsCryptV2ClientKey) -> Self {
+        Self::TlsCrypt(Box::new(TlsCrypt::of_client(key)))
+    }
+
     /// The wrapping of renegotiations where it has been negotiated: tls-crypt with a key that both
     /// sides export from the first TLS session, mixed with the static key if there is one.
     /// Wire: wire.md section 2.6.
@@ -56,6 +65,23 @@ impl Wrapping {
             Self::Plain => ControlHeader::LEN,
             Self::TlsAuth(keys) => keys.overhead(),
             Self::TlsCrypt(_) | Self::OwnTlsCrypt(..) => TlsCrypt::OVERHEAD,
+        }
+    }
+
+    /// What a client sends behind the packets with [`Opcode::carries_key`](crate::wire::Opcode), if
+    /// its wrapping is tls-crypt-v2.
+    pub fn sealed_key(&self) -> Option<&[u8]> {
+        match self {
+            Self::TlsCrypt(keys) => keys.sealed_key(),
+            Self::Plain | Self::TlsAuth(_) | Self::OwnTlsCrypt(..) => None,
+        }
+    }
+
+    /// The key, if it is one that a session alone has.
+    pub const fn own_key(&self) -> Option<&StaticKey> {
+        match self {
+            Self::OwnTlsCrypt(key, _) => Some(key),
+            Self::Plain | Self::TlsAuth(_) | Self::TlsCrypt(_) => None,
         }
     }
 
@@ -156,6 +182,7 @@ impl ControlWrap {
     /// Appends the datagram of a packet to `out`. A retransmission is sealed anew.
     pub fn seal(&mut self, now: Now, header: ControlHeader, body: &[u8], out: &mut Vec<u8>) {
         let stamp = match self.sent {
+            None if self.wrapping.sealed_key().is_some() => ReplayStamp::first_early(now),
             None => ReplayStamp::first(now),
             Some(sent) => sent.next(now),
         };
@@ -249,6 +276,20 @@ impl ReplayStamp {
         }
     }
 
+    /// The same of a tls-crypt-v2 client that reads [`EarlyNegotiation`](crate::wire) lists: it says
+    /// so by its first id. Wire: wire.md section 2.5.
+    const fn first_early(now: Now) -> Self {
+        Self {
+            id: (EARLY_NEGOTIATION << 24) + 1,
+            ..Self::first(now)
+        }
+    }
+
+    /// Whether the packet is one of such a client.
+    pub const fn negotiates_early(self) -> bool {
+        self.id >> 24 == EARLY_NEGOTIATION
+    }
+
     /// The stamp after this one; the time moves on only when the ids are used up.
     const fn next(self, now: Now) -> Self {
         match self.id.checked_add(1) {
@@ -334,6 +375,9 @@ pub enum WrapError {
         reason: Replay,
     },
 }
+
+/// The first byte of the replay ids of clients that read early negotiation.
+const EARLY_NEGOTIATION: u32 = 0x0f;
 
 #[cfg(test)]
 mod captured;

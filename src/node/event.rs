@@ -385,6 +385,10 @@ pub enum StrangerRefusal {
     TlsCryptReplay,
     /// `tls-crypt-v2`: the key that it sent along was not sealed for this server.
     ClientKeyRefused,
+    /// `tls-crypt-v2`: it sent no key, and no other wrapping is served.
+    ClientKeyMissing,
+    /// `tls-crypt-v2-max-age`: its key is too old, or does not say how old it is.
+    ClientKeyTooOld,
     /// The session id that is acknowledged is none of ours, or too old.
     WrongCookie,
     /// It answered as it should, and `connect-freq` allows no more sessions for now.

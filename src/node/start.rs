@@ -213,6 +213,7 @@ impl Starting {
         let common = shards::Common {
             door: Some(shards::Door {
                 cookie: CookieKey::new(&mut SystemRandom, session.timing.hand_window),
+                client_keys: settings.node.wrapping.client_keys().cloned(),
                 session,
             }),
             network: rules::network(settings),

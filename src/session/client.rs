@@ -11,10 +11,13 @@ use super::keys::random_bytes;
 use super::negotiation::{KeySource, Stage};
 use super::state::{Phase, Session};
 use super::timer::Timer;
-use crate::crypto::DataCipher;
+use crate::crypto::{DataCipher, Wrapping};
 use crate::random::Random;
 use crate::time::Now;
-use crate::wire::{ClientKeyMessage, ControlMessage, PushAssembler, ServerKeyMessage};
+use crate::wire::{
+    ClientKeyMessage, ControlBody, ControlHeader, ControlMessage, EarlyNegotiation, Malformed,
+    Opcode, PushAssembler, ServerKeyMessage,
+};
 
 /// A client's wait for its configuration.
 pub(super) struct Request {
@@ -220,6 +223,18 @@ impl Session {
             self.set_timer(Timer::PushRequest, now.monotonic + FIRST_REQUEST);
         }
     }
+}
+
+/// Whether a server's answer to our reset asks for our tls-crypt-v2 key once more.
+pub(super) fn wants_key(
+    wrapping: &Wrapping,
+    header: &ControlHeader,
+    body: &ControlBody<'_>,
+) -> Result<bool, Malformed> {
+    if header.opcode != Opcode::HardResetServerV2 || wrapping.sealed_key().is_none() {
+        return Ok(false);
+    }
+    EarlyNegotiation::parse(body.payload).map(|said| said.resend_key)
 }
 
 /// Wire: 2.x asks after one second, then every five (wire.md section 10).

@@ -227,6 +227,12 @@ pub enum ControlDrop {
     /// A kind of packet that a stranger can't begin with.
     #[error("not a first packet")]
     Unexpected,
+    /// A first packet without a key, at a server where each client has one of its own.
+    #[error("no tls-crypt-v2 key")]
+    NoKey,
+    /// A client's key is authentic, and older than it may be.
+    #[error("tls-crypt-v2 key too old")]
+    KeyTooOld,
     /// It is longer than any control packet.
     #[error("too long for a control packet")]
     TooLong,

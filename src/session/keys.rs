@@ -62,7 +62,8 @@ impl Session {
         let tls = &self.current.tls;
         tls.export(DYNAMIC_TLS_CRYPT_LABEL, &mut *exported)
             .map_err(LeaveReason::Tls)?;
-        let original = self.settings.static_key.as_ref();
+        let own = self.wrap.wrapping().own_key();
+        let original = own.or(self.settings.static_key.as_ref());
         let wrapping = Wrapping::dynamic_tls_crypt(&exported, original, self.settings.role);
         self.later_wrap = Some(ControlWrap::new(Arc::new(wrapping)));
         Ok(())

@@ -32,5 +32,5 @@ pub use event::{
 pub use openvpn2::{
     Class, ClassicInstruction, ContactLimits, ContactNotice, Greeting, OpenVpn2, Rate, Steering,
 };
-pub use settings::{Renegotiation, SessionSettings, Timing};
+pub use settings::{ClientKeyRules, Renegotiation, SessionSettings, Timing};
 pub use state::{Activity, Session};

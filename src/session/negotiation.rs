@@ -21,6 +21,8 @@ pub(super) struct Negotiation {
     pub(super) tls: Box<dyn Tls>,
     reliable: Reliable,
     unsent: Vec<u8>,
+    /// Client: the server wants our sealed key once more, behind the next message.
+    key_wanted: bool,
 }
 
 /// How far a key generation is.
@@ -81,6 +83,7 @@ impl Negotiation {
             tls: settings.tls.start(now, random).map_err(LeaveReason::Tls)?,
             reliable: Reliable::new(first_id, first_id, settings.timing.tls_timeout),
             unsent: Vec::new(),
+            key_wanted: false,
         })
     }
 
@@ -108,6 +111,11 @@ impl Negotiation {
         settled
     }
 
+    /// Client: the server's answer to our reset asks for our key. A repeated answer asks for nothing.
+    pub(super) fn want_key(&mut self) {
+        self.key_wanted = matches!(self.stage, Stage::Opening);
+    }
+
     /// Takes the peer's acknowledgements.
     pub(super) fn acknowledge(&mut self, now: Monotonic, ids: &[u32]) {
         self.reliable.acknowledge(now, ids);
@@ -132,7 +140,7 @@ impl Negotiation {
     ) -> Result<Received, TlsError> {
         let received = self.reliable.receive(id, opcode, payload);
         while let Some(message) = self.reliable.next_in_order() {
-            if message.opcode == Opcode::ControlV1 {
+            if matches!(message.opcode, Opcode::ControlV1 | Opcode::ControlWkcV1) {
                 self.tls.receive(&message.payload)?;
             }
         }
@@ -156,17 +164,22 @@ impl Negotiation {
         self.send_message(&record)
     }
 
-    /// Moves what TLS has to say into the send window, as far as there is room.
-    pub(super) fn fill_window(&mut self, now: Monotonic, payload_max: usize) {
+    /// Moves what TLS has to say into the send window, as far as there is room. A message with our
+    /// sealed key behind it has so much less room.
+    pub(super) fn fill_window(&mut self, now: Monotonic, payload_max: usize, sealed_key: usize) {
         if matches!(self.stage, Stage::Opening) {
             return;
         }
         self.tls.transmit(&mut self.unsent);
         let mut taken = 0;
         while taken < self.unsent.len() && self.reliable.has_room() {
-            let end = self.unsent.len().min(taken + payload_max);
+            let (opcode, room) = match std::mem::take(&mut self.key_wanted) {
+                true => (Opcode::ControlWkcV1, payload_max.saturating_sub(sealed_key)),
+                false => (Opcode::ControlV1, payload_max),
+            };
+            let end = self.unsent.len().min(taken + room);
             let payload = self.unsent[taken..end].to_vec();
-            self.reliable.send(now, Opcode::ControlV1, payload);
+            self.reliable.send(now, opcode, payload);
             taken = end;
         }
         self.unsent.drain(..taken);
@@ -217,9 +230,10 @@ pub(super) fn payload_max(overhead: usize) -> usize {
     CONTROL_DATAGRAM_SENT - ControlHeader::LEN - overhead - acks - 4
 }
 
-/// The reset that begins a first generation in `role`.
-pub(super) fn first_reset(role: Role) -> Opcode {
-    match role {
+/// The reset that begins a first generation by these rules.
+pub(super) fn first_reset(settings: &SessionSettings) -> Opcode {
+    match settings.role {
+        Role::Client if settings.wrapping.sealed_key().is_some() => Opcode::HardResetClientV3,
         Role::Client => Opcode::HardResetClientV2,
         Role::Server => Opcode::HardResetServerV2,
     }

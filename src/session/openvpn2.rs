@@ -3,22 +3,25 @@
 //!
 //! Wire: wire.md sections 4 and 18.
 
+mod client_keys;
 mod contacts;
 mod steering;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use self::client_keys::Stranger;
 use self::contacts::Contacts;
 use super::event::{ControlDrop, LeaveReason};
-use super::settings::SessionSettings;
+use super::settings::{ClientKeyRules, SessionSettings};
 use super::state::Session;
 use crate::crypto::{CookieKey, ReplayStamp};
 use crate::limits::{ANSWERED_RESETS, CONTROL_DATAGRAM_MAX};
 use crate::random::Random;
 use crate::time::Now;
 use crate::wire::{
-    Acks, ControlBody, ControlHeader, KeyId, Opcode, PeerId, SessionId, parse_first_byte,
+    Acks, ControlBody, ControlHeader, EarlyNegotiation, KeyId, Opcode, PeerId, SessionId,
+    parse_first_byte,
 };
 
 pub use self::contacts::{ContactLimits, ContactNotice, Rate};
@@ -27,6 +30,8 @@ pub use self::steering::{ClassicInstruction, Steering};
 /// One listener's first contact with strangers.
 pub struct OpenVpn2 {
     settings: Arc<SessionSettings>,
+    /// How clients are dealt with that bring their own key, if they are.
+    client_keys: Option<Arc<ClientKeyRules>>,
     cookie: CookieKey,
     answered: AnsweredResets,
     contacts: Contacts,
@@ -63,6 +68,7 @@ impl OpenVpn2 {
     pub fn new(settings: Arc<SessionSettings>, cookie: CookieKey, random: &mut dyn Random) -> Self {
         Self {
             settings,
+            client_keys: None,
             cookie,
             answered: AnsweredResets::new(random.next_u64()),
             contacts: Contacts::unbounded(),
@@ -130,12 +136,7 @@ impl OpenVpn2 {
         if clear.key_id != KeyId::FIRST {
             return Err(ControlDrop::Unexpected);
         }
-        if !matches!(
-            clear.opcode,
-            Opcode::HardResetClientV2 | Opcode::ControlV1 | Opcode::AckV1
-        ) {
-            return Err(ControlDrop::Unexpected);
-        }
+        self.check_kind(clear.opcode)?;
         let mut copy = std::mem::take(&mut self.opened);
         copy.clear();
         copy.extend_from_slice(datagram);
@@ -152,11 +153,19 @@ impl OpenVpn2 {
         copy: &mut [u8],
         out: &mut Vec<u8>,
     ) -> Result<Greeting, ControlDrop> {
-        let opened = self.settings.wrapping.open_stateless(copy)?;
-        let (opcode, client) = (opened.header.opcode, opened.header.session_id);
+        let opcode = ControlHeader::parse(copy)?.opcode;
+        let (packet, wrapping) = self.wrapping_of(now, opcode, copy)?;
+        let opened = wrapping.open_stateless(packet)?;
         let body = ControlBody::parse(opcode, opened.body)?;
-        if opcode != Opcode::HardResetClientV2 {
-            return self.check_cookie(now, random, from, client, &body, out);
+        let early = opened.replay.is_some_and(ReplayStamp::negotiates_early);
+        let stranger = Stranger {
+            from,
+            client: opened.header.session_id,
+            negotiates_early: early && opcode.carries_key(),
+            wrapping: Arc::clone(&wrapping),
+        };
+        if !opcode.is_hard_reset() {
+            return self.check_cookie(now, random, stranger, &body, out);
         }
         if body.message_id != Some(0) || !body.payload.is_empty() {
             return Err(ControlDrop::Unexpected);
@@ -164,13 +173,16 @@ impl OpenVpn2 {
         if !self.contacts.may_answer(now.monotonic) {
             return Err(ControlDrop::TooManyContacts);
         }
+        if opcode.carries_key() && !stranger.negotiates_early {
+            return self.begin_without_cookie(now, random, stranger);
+        }
         // A client that repeats its reset may go on with the first answer: all are the same.
-        let slot = self.answered_slot(now, from, client).unwrap_or_else(|| {
+        let slot = self.answered_slot(now, &stranger).unwrap_or_else(|| {
             let slot = self.cookie.slot(now);
-            self.answered.remember(from, client, slot);
+            self.answered.remember(from, stranger.client, slot);
             slot
         });
-        self.answer_reset(now, from, client, slot, out);
+        self.answer_reset(now, &stranger, slot, out);
         Ok(Greeting::Answer)
     }
 
@@ -180,8 +192,7 @@ impl OpenVpn2 {
         &mut self,
         now: Now,
         random: &mut dyn Random,
-        from: SocketAddr,
-        client: SessionId,
+        stranger: Stranger,
         body: &ControlBody<'_>,
         out: &mut Vec<u8>,
     ) -> Result<Greeting, ControlDrop> {
@@ -189,19 +200,19 @@ impl OpenVpn2 {
         if !early {
             return Err(ControlDrop::Unexpected);
         }
+        let Stranger { from, client, .. } = stranger;
         let Some(presented) = body.remote else {
             // Wire: clients before 2.6 acknowledge once, then send without any acknowledgement.
             // Answered again with the same cookie, they acknowledge again (wire.md section 4.1).
             if body.message_id != Some(1) {
                 return Err(ControlDrop::Cookie);
             }
-            let slot = self
-                .answered_slot(now, from, client)
-                .ok_or(ControlDrop::Cookie)?;
+            let slot = self.answered_slot(now, &stranger);
+            let slot = slot.ok_or(ControlDrop::Cookie)?;
             if !self.contacts.may_answer(now.monotonic) {
                 return Err(ControlDrop::TooManyContacts);
             }
-            self.answer_reset(now, from, client, slot, out);
+            self.answer_reset(now, &stranger, slot, out);
             return Ok(Greeting::Answer);
         };
         if !self.cookie.verify(now, &from, client, presented) {
@@ -215,48 +226,73 @@ impl OpenVpn2 {
         if self.answered.came_back(from, client) {
             self.contacts.give_back();
         }
-        let settings = Arc::clone(&self.settings);
-        Session::after_cookie(settings, now, random, client, presented)
-            .map(|session| Greeting::Session(Box::new(session)))
-            .map_err(|_: LeaveReason| ControlDrop::Over)
+        let (settings, wrapping) = (Arc::clone(&self.settings), stranger.wrapping);
+        let session = Session::after_cookie(settings, wrapping, now, random, client, presented);
+        begun(session)
+    }
+
+    /// A client before 2.6 brings its key once: from then on somebody has to remember it.
+    fn begin_without_cookie(
+        &mut self,
+        now: Now,
+        random: &mut dyn Random,
+        stranger: Stranger,
+    ) -> Result<Greeting, ControlDrop> {
+        if !self
+            .client_keys
+            .as_ref()
+            .is_some_and(|it| it.without_cookie)
+        {
+            return Err(ControlDrop::Cookie);
+        }
+        if !self.contacts.may_begin(now.monotonic) {
+            return Err(ControlDrop::TooManySessions);
+        }
+        let (settings, wrapping) = (Arc::clone(&self.settings), stranger.wrapping);
+        let session = Session::after_reset(settings, wrapping, now, random, stranger.client);
+        begun(session)
     }
 
     /// The slot of the cookie that this client was answered with, if that cookie stays good for at
     /// least another slot.
-    fn answered_slot(&self, now: Now, from: SocketAddr, client: SessionId) -> Option<u64> {
-        let slot = self.answered.slot(from, client)?;
+    fn answered_slot(&self, now: Now, stranger: &Stranger) -> Option<u64> {
+        let slot = self.answered.slot(stranger.from, stranger.client)?;
         (self.cookie.slot(now).saturating_sub(slot) <= 1).then_some(slot)
     }
 
     /// Writes the stateless answer to a reset. Wire: replay id 1 and the time of now, which the
     /// session's packets then go on from (wire.md section 2.1).
-    fn answer_reset(
-        &mut self,
-        now: Now,
-        from: SocketAddr,
-        client: SessionId,
-        slot: u64,
-        out: &mut Vec<u8>,
-    ) {
+    fn answer_reset(&mut self, now: Now, stranger: &Stranger, slot: u64, out: &mut Vec<u8>) {
+        let Stranger { from, client, .. } = *stranger;
         let header = ControlHeader {
             opcode: Opcode::HardResetServerV2,
             key_id: KeyId::FIRST,
             session_id: self.cookie.session_id(slot, &from, client),
         };
         let acks: Acks = std::iter::once(0).collect();
+        // Nobody keeps its key until then.
+        let resend_key = stranger.negotiates_early;
+        let said = EarlyNegotiation { resend_key }.to_bytes();
         self.body.clear();
         ControlBody {
             acks,
             remote: Some(client),
             message_id: Some(0),
-            payload: &[],
+            payload: &said,
         }
         .emit(&mut self.body);
         out.clear();
-        self.settings
-            .wrapping
-            .seal_with(ReplayStamp::first(now), header, &self.body, out);
+        let stamp = ReplayStamp::first(now);
+        let wrapping = &stranger.wrapping;
+        wrapping.seal_with(stamp, header, &self.body, out);
     }
+}
+
+/// A stranger's session, if TLS can begin.
+fn begun(session: Result<Session, LeaveReason>) -> Result<Greeting, ControlDrop> {
+    session
+        .map(|session| Greeting::Session(Box::new(session)))
+        .map_err(|_: LeaveReason| ControlDrop::Over)
 }
 
 /// Which resets were answered lately, and in which time slot: a table of fixed size, where a newer

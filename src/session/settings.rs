@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::crypto::tls::TlsEngine;
-use crate::crypto::{DataCipher, ReplayWindow, StaticKey, Wrapping};
+use crate::crypto::{DataCipher, Metadata, ReplayWindow, StaticKey, TlsCryptV2ServerKey, Wrapping};
+use crate::time::Now;
 use crate::wire::Role;
 
 /// The rules of a listener's or dialer's sessions; shared, never changed.
@@ -13,7 +14,8 @@ pub struct SessionSettings {
     pub role: Role,
     /// How control packets are wrapped, with the keys for it.
     pub wrapping: Arc<Wrapping>,
-    /// The key file behind the wrapping, if there is one; dynamic tls-crypt mixes it in.
+    /// The key behind the wrapping, if there is one; dynamic tls-crypt mixes it in. A server's
+    /// sessions with clients that brought their own key use that one.
     pub static_key: Option<StaticKey>,
     /// Makes the TLS connection of each key generation.
     pub tls: Arc<dyn TlsEngine>,
@@ -31,6 +33,32 @@ pub struct SessionSettings {
     pub replay_window: ReplayWindow,
     /// The clocks.
     pub timing: Timing,
+}
+
+/// What a server of tls-crypt-v2 clients goes by. Wire: wire.md section 2.5.
+#[derive(Debug)]
+pub struct ClientKeyRules {
+    /// Opens the keys that clients bring.
+    pub key: TlsCryptV2ServerKey,
+    /// Whether clients before 2.6 are let in, which cannot bring their key twice: for each of their
+    /// first packets a session is kept before it is known that they receive at their address.
+    pub without_cookie: bool,
+    /// Keys that were made longer ago are refused, and those that do not say when.
+    pub max_age: Option<Duration>,
+}
+
+impl ClientKeyRules {
+    /// Whether a key is young enough.
+    pub(super) fn admits(&self, metadata: &Metadata, now: Now) -> bool {
+        let Some(max_age) = self.max_age else {
+            return true;
+        };
+        match metadata {
+            // One from the future comes from another clock, and is not old.
+            Metadata::Timestamp(made) => now.unix.saturating_sub(*made) <= max_age.as_secs(),
+            Metadata::User(_) | Metadata::Unknown(_) => false,
+        }
+    }
 }
 
 /// The times of a session.

@@ -8,6 +8,7 @@ use super::agreement::Agreement;
 use super::client;
 use super::credentials::{Credentials, PullFilter};
 use super::event::{ControlDrop, ExitChannel, Farewell, LeaveReason, SessionEvent};
+use super::keys::random_bytes;
 use super::negotiation::{self, Negotiation, Stage};
 use super::reliable::Received;
 use super::server::{Answer, Candidate};
@@ -17,14 +18,16 @@ use crate::crypto::{ControlWrap, ReplayStamp, Wrapping};
 use crate::limits::{ACKS_MAX, CONTROL_DATAGRAM_MAX, FAREWELL};
 use crate::random::Random;
 use crate::time::{Monotonic, Now};
-use crate::wire::{ControlBody, ControlHeader, ControlMessage, KeyId, Opcode, Role, SessionId};
+use crate::wire::{
+    ControlBody, ControlHeader, ControlMessage, KeyId, Opcode, Role, SessionId, split_sealed_key,
+};
 
 /// One peer's control channel, in either role.
 pub struct Session {
     pub(super) settings: Arc<SessionSettings>,
     pub(super) local: SessionId,
     pub(super) remote: Remote,
-    wrap: ControlWrap,
+    pub(super) wrap: ControlWrap,
     /// Wraps the generations after the first, where dynamic tls-crypt was agreed on.
     pub(super) later_wrap: Option<ControlWrap>,
     pub(super) current: Negotiation,
@@ -95,6 +98,7 @@ impl Session {
     /// the one that it was answered with.
     pub(super) fn after_cookie(
         settings: Arc<SessionSettings>,
+        wrapping: Arc<Wrapping>,
         now: Now,
         random: &mut dyn Random,
         client: SessionId,
@@ -106,13 +110,35 @@ impl Session {
             id: 1,
             time: now.unix as u32,
         };
-        let wrap = ControlWrap::with_sent(Arc::clone(&settings.wrapping), stamp);
+        let wrap = ControlWrap::with_sent(wrapping, stamp);
         Ok(Self::new(
             settings,
             now,
             cookie,
             Remote::Known(client),
             wrap,
+            negotiation,
+        ))
+    }
+
+    /// A server's session with a client that could not bring a cookie back; its answer to the
+    /// client's reset is sent, and repeated, like any message.
+    pub(super) fn after_reset(
+        settings: Arc<SessionSettings>,
+        wrapping: Arc<Wrapping>,
+        now: Now,
+        random: &mut dyn Random,
+        client: SessionId,
+    ) -> Result<Self, LeaveReason> {
+        let id = SessionId(random_bytes(random));
+        let reset = negotiation::first_reset(&settings);
+        let negotiation = Negotiation::open(&settings, now, random, KeyId::FIRST, reset)?;
+        Ok(Self::new(
+            settings,
+            now,
+            id,
+            Remote::Known(client),
+            ControlWrap::new(wrapping),
             negotiation,
         ))
     }
@@ -126,15 +152,14 @@ impl Session {
         now: Now,
         random: &mut dyn Random,
     ) -> Result<Self, LeaveReason> {
-        let mut id = [0; 8];
-        random.fill(&mut id);
-        let reset = negotiation::first_reset(settings.role);
+        let id = SessionId(random_bytes(random));
+        let reset = negotiation::first_reset(&settings);
         let negotiation = Negotiation::open(&settings, now, random, KeyId::FIRST, reset)?;
         let wrap = ControlWrap::new(Arc::clone(&settings.wrapping));
         Ok(Self::new(
             settings,
             now,
-            SessionId(id),
+            id,
             Remote::Unknown,
             wrap,
             negotiation,
@@ -221,6 +246,11 @@ impl Session {
         matches!(self.remote, Remote::Known(_))
     }
 
+    /// True once the peer has shown that it receives what we send to its address.
+    pub fn hears_us(&self) -> bool {
+        !matches!(self.current.stage, Stage::Opening) || self.previous.is_some()
+    }
+
     /// What the two sides agreed on, while data flows.
     pub fn agreement(&self) -> Option<&Agreement> {
         match &self.phase {
@@ -265,9 +295,15 @@ impl Session {
         if !self.is_from_peer(&header) {
             return Err(ControlDrop::ForeignSession);
         }
+        // A key that is known already, of a client that repeats itself.
+        let packet = match header.opcode.carries_key() {
+            true => split_sealed_key(datagram)?.0,
+            false => datagram,
+        };
         let wrapping = Arc::clone(self.wrap_of(header.key_id).wrapping());
-        let opened = wrapping.open_stateless(datagram)?;
+        let opened = wrapping.open_stateless(packet)?;
         let body = ControlBody::parse(header.opcode, opened.body)?;
+        let key_wanted = client::wants_key(&wrapping, &header, &body)?;
         if !self.is_for_us(&body) {
             return Err(ControlDrop::ForeignSession);
         }
@@ -282,6 +318,9 @@ impl Session {
         }
         if header.key_id != self.current.key_id {
             return Err(ControlDrop::KeyOutOfStep);
+        }
+        if key_wanted {
+            self.current.want_key();
         }
         self.current.acknowledge(now.monotonic, &body.acks);
         let received = self.receive_message(now, header.opcode, &body);
@@ -332,6 +371,11 @@ impl Session {
         .emit(&mut body);
         out.clear();
         self.wrap_of(header.key_id).seal(now, header, &body, out);
+        if header.opcode.carries_key()
+            && let Some(sealed_key) = self.settings.wrapping.sealed_key()
+        {
+            out.extend_from_slice(sealed_key);
+        }
         self.body = body;
         true
     }
@@ -619,8 +663,10 @@ impl Session {
 
     fn fill_window(&mut self, now: Now) {
         let overhead = self.wrap_of(self.current.key_id).overhead();
+        let sealed_key = self.settings.wrapping.sealed_key().map_or(0, <[u8]>::len);
+        let payload_max = negotiation::payload_max(overhead);
         self.current
-            .fill_window(now.monotonic, negotiation::payload_max(overhead));
+            .fill_window(now.monotonic, payload_max, sealed_key);
     }
 
     /// Wire: without a wrapping some servers take four acknowledgements only (wire.md trap 24).

@@ -4,6 +4,7 @@
 
 mod control;
 mod data;
+mod early_negotiation;
 mod framing;
 mod inner;
 mod key_method2;
@@ -13,11 +14,13 @@ mod opcode;
 mod options_string;
 mod peer_info;
 mod push;
+mod sealed_key;
 mod session_id;
 mod words;
 
 pub use control::{Acks, ControlBody, ControlHeader};
 pub use data::{DataHeader, OCC_MAGIC, OccMessage, PING};
+pub use early_negotiation::EarlyNegotiation;
 pub use framing::{Framed, Framing, FramingError};
 pub use inner::{InnerPacket, Transport};
 pub use key_method2::{ClientKeyMessage, ServerKeyMessage};
@@ -27,6 +30,7 @@ pub use opcode::{KeyId, Opcode, first_byte, parse_first_byte};
 pub use options_string::{OptionsString, options_cipher, options_compress};
 pub use peer_info::{ClientCiphers, PeerInfo, Proto};
 pub use push::{PushAssembler, PushError, PushReply};
+pub use sealed_key::split_sealed_key;
 pub use session_id::{PeerId, SessionId};
 pub use words::{WordFault, words};
 

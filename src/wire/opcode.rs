@@ -32,6 +32,11 @@ impl Opcode {
         matches!(self, Self::DataV1 | Self::DataV2)
     }
 
+    /// True for the packets that a client's tls-crypt-v2 key stands behind.
+    pub const fn carries_key(self) -> bool {
+        matches!(self, Self::HardResetClientV3 | Self::ControlWkcV1)
+    }
+
     /// True for the packets that start a session.
     pub const fn is_hard_reset(self) -> bool {
         matches!(

@@ -15,23 +15,26 @@ use ringway::crypto::tls::rustls::{Identity, RustlsEngine, TlsVersion};
 use ringway::crypto::tls::stand_in::StandInEngine;
 use ringway::crypto::tls::{PeerPolicy, PeerPurpose, TlsEngine};
 use ringway::crypto::{
-    ControlWrap, CookieKey, DataCipher, Digest, KeyDirection, KeyMaterial, ReplayStamp,
-    ReplayWindow, StaticKey, Wrapping,
+    ControlWrap, CookieKey, DataCipher, Digest, KeyDirection, KeyMaterial, Metadata, ReplayStamp,
+    ReplayWindow, StaticKey, TlsCryptV2ClientKey, TlsCryptV2ServerKey, Wrapping,
 };
 use ringway::random::SeededRandom;
-use ringway::session::{Grant, Greeting, OpenVpn2, SessionSettings, Timing, V4Grant};
+use ringway::session::{
+    ClientKeyRules, Grant, Greeting, OpenVpn2, SessionSettings, Timing, V4Grant,
+};
 use ringway::time::{Monotonic, Now};
 use ringway::wire::{
-    Acks, ClientKeyMessage, ControlBody, ControlHeader, ControlMessage, DataHeader, InnerPacket,
-    KeyId, OccMessage, Opcode, OptionsString, PeerId, PeerInfo, PushAssembler, PushReply, Role,
-    ServerKeyMessage, SessionId, clamp_mss, options_cipher, options_compress, parse_first_byte,
+    Acks, ClientKeyMessage, ControlBody, ControlHeader, ControlMessage, DataHeader,
+    EarlyNegotiation, InnerPacket, KeyId, OccMessage, Opcode, OptionsString, PeerId, PeerInfo,
+    PushAssembler, PushReply, Role, ServerKeyMessage, SessionId, clamp_mss, options_cipher,
+    options_compress, parse_first_byte, split_sealed_key,
 };
 
 /// A target by name, and how dear an input is compared to the cheapest.
 pub(crate) type Target = (&'static str, fn(&[u8]), u32);
 
 /// All of them; each has a folder of this name under `fuzz/corpus`.
-pub(crate) const TARGETS: [Target; 18] = [
+pub(crate) const TARGETS: [Target; 19] = [
     ("control_packet", control_packet, 1),
     ("open_stateless", open_stateless, 1),
     ("sealed_body", sealed_body, 1),
@@ -45,6 +48,7 @@ pub(crate) const TARGETS: [Target; 18] = [
     ("occ_message", occ_message, 1),
     ("inner_packet", inner_packet, 1),
     ("static_key", static_key, 2),
+    ("client_key", client_key, 2),
     ("config_text", config_text, 4),
     ("tls_stream", tls_stream, 30),
     ("door", door, 10),
@@ -271,6 +275,34 @@ pub(crate) fn static_key(data: &[u8]) {
     }
 }
 
+/// Where a client's key is read: behind a packet, in its seal, in a key file, and the server's
+/// answer that asks for it.
+pub(crate) fn client_key(data: &[u8]) {
+    let mut datagram = data.to_vec();
+    if let Ok((packet, sealed)) = split_sealed_key(&mut datagram) {
+        assert_eq!([packet, sealed].concat(), data);
+        assert!(server_key().open(sealed).is_err(), "nobody guesses a seal");
+    }
+    // The same bytes under the right seal.
+    let metadata = Metadata::User(data.to_vec());
+    match server_key().seal(&key(), &metadata) {
+        Ok(sealed) => {
+            let opened = server_key().open(&sealed).expect("our own");
+            assert_eq!(opened.metadata, metadata);
+        }
+        Err(_) => assert!(data.len() > Metadata::USER_MAX),
+    }
+    let text = String::from_utf8_lossy(data);
+    if let Ok(key) = TlsCryptV2ClientKey::parse(&text) {
+        let again = TlsCryptV2ClientKey::parse(&key.to_text()).expect("our own text");
+        assert_eq!(*again.to_text(), *key.to_text());
+    }
+    let _ = TlsCryptV2ServerKey::parse(&text);
+    if let Ok(said) = EarlyNegotiation::parse(data) {
+        assert_eq!(EarlyNegotiation::parse(&said.to_bytes()), Ok(said));
+    }
+}
+
 /// A configuration file's lexer.
 pub(crate) fn config_text(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
@@ -311,6 +343,17 @@ pub(crate) fn door(data: &[u8]) {
     let settings = Arc::new(settings(Role::Server, choice, V2_6));
     let mut door = OpenVpn2::new(settings, key, &mut random);
     let client = wrapping(choice, Role::Client);
+    let own_client = Wrapping::tls_crypt(&self::key(), Role::Client);
+    let mut sealed_key = Vec::new();
+    if choice & 4 != 0 {
+        door = door.with_client_keys(Arc::new(ClientKeyRules {
+            key: server_key(),
+            without_cookie: choice & 8 != 0,
+            max_age: None,
+        }));
+        let sealed = server_key().seal(&self::key(), &Metadata::Timestamp(1));
+        sealed_key = sealed.expect("short metadata");
+    }
     let (mut time, mut cookie, mut stamp) = (1_000, SessionId([0; 8]), 0);
     let (mut answer, mut answered) = (Vec::new(), 0);
     while !reader.0.is_empty() {
@@ -318,6 +361,8 @@ pub(crate) fn door(data: &[u8]) {
         let header = header(first, SessionId([reader.u8() % 4; 8]));
         time += u64::from(reader.u8() % 64);
         let mut datagram = Vec::new();
+        let own = header.opcode.carries_key() && !sealed_key.is_empty();
+        let client = if own { &own_client } else { &client };
         match kind % 4 {
             0 => {
                 let length = usize::from(reader.u16());
@@ -338,6 +383,9 @@ pub(crate) fn door(data: &[u8]) {
                 client.seal_with(stamp, header, &bytes, &mut datagram);
             }
         }
+        if own && kind % 4 != 0 {
+            datagram.extend_from_slice(&sealed_key);
+        }
         let port = 1_000 + u16::from(kind >> 6);
         let from = SocketAddr::from(([192, 0, 2, 1], port));
         answer.clear();
@@ -351,7 +399,10 @@ pub(crate) fn door(data: &[u8]) {
             Ok(Greeting::Session(session)) => {
                 assert!(session.is_half_open());
                 assert!(answer.is_empty());
-                assert!(answered > 0, "nobody could know a cookie");
+                assert!(
+                    answered > 0 || choice & 12 == 12,
+                    "nobody could know a cookie"
+                );
             }
             Err(_) => assert!(answer.is_empty()),
         }
@@ -478,6 +529,10 @@ fn wrapping(choice: u8, role: Role) -> Wrapping {
         1 => Wrapping::tls_auth(&key(), direction, Digest::Sha256),
         _ => Wrapping::tls_crypt(&key(), role),
     }
+}
+
+fn server_key() -> TlsCryptV2ServerKey {
+    TlsCryptV2ServerKey::from_bytes(&std::array::from_fn(|index| index as u8))
 }
 
 fn key() -> StaticKey {

@@ -48,6 +48,7 @@ mod addresses;
 mod capture;
 mod certificates;
 mod client_files;
+mod client_keys;
 mod client_to_client;
 mod command_line;
 mod compression;

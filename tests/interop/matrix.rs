@@ -5,14 +5,14 @@
 
 use crate::client::{Client, ClientConfig};
 use crate::network::{LAN_V4, LAN_V6, server_v6};
-use crate::pki::static_key;
+use crate::pki::{static_key, tls_crypt_v2_keys};
 use crate::server::{PORT, Server, ServerConfig, Site};
 use crate::traffic::transfer_both_ways;
 
 use Cipher::{Aes128Gcm, Aes256Gcm, ChaCha20};
 use Outer::{V4, V6};
 use Tls::{V12, V13};
-use Wrapping::{AuthSha1, AuthSha256, AuthSha512, Crypt, Plain};
+use Wrapping::{AuthSha1, AuthSha256, AuthSha512, Crypt, CryptV2, Plain};
 
 /// How control packets are wrapped.
 #[derive(Clone, Copy)]
@@ -25,6 +25,8 @@ enum Wrapping {
     /// tls-auth from an inline block, direction by `key-direction`.
     AuthSha512,
     Crypt,
+    /// tls-crypt-v2, the server's key in a file and the client's in a block.
+    CryptV2,
 }
 
 #[derive(Clone, Copy)]
@@ -84,6 +86,14 @@ impl Wrapping {
                 server.line(format!("tls-crypt {path}")),
                 client.line(format!("tls-crypt {path}")),
             ),
+            CryptV2 => {
+                let (server_key, client_key) = tls_crypt_v2_keys(&site.topology);
+                let path = site.topology.write("server-v2.key", server_key);
+                (
+                    server.line(format!("tls-crypt-v2 {}", path.display())),
+                    client.block("tls-crypt-v2", &client_key),
+                )
+            }
         }
     }
 }
@@ -173,6 +183,9 @@ connects! { fast
     crypt_tls12_aes256_over_v6: Crypt, V12, Aes256Gcm, V6;
     crypt_tls12_aes128_over_v4: Crypt, V12, Aes128Gcm, V4;
     crypt_tls13_chacha_over_v6: Crypt, V13, ChaCha20, V6;
+    crypt_v2_tls12_aes256_over_v6: CryptV2, V12, Aes256Gcm, V6;
+    crypt_v2_tls12_chacha_over_v4: CryptV2, V12, ChaCha20, V4;
+    crypt_v2_tls13_aes128_over_v4: CryptV2, V13, Aes128Gcm, V4;
 }
 
 connects! { full
@@ -221,4 +234,13 @@ connects! { full
     crypt_tls13_aes128_over_v4: Crypt, V13, Aes128Gcm, V4;
     crypt_tls13_aes128_over_v6: Crypt, V13, Aes128Gcm, V6;
     crypt_tls13_chacha_over_v4: Crypt, V13, ChaCha20, V4;
+    crypt_v2_tls12_aes256_over_v4: CryptV2, V12, Aes256Gcm, V4;
+    crypt_v2_tls12_aes128_over_v4: CryptV2, V12, Aes128Gcm, V4;
+    crypt_v2_tls12_aes128_over_v6: CryptV2, V12, Aes128Gcm, V6;
+    crypt_v2_tls12_chacha_over_v6: CryptV2, V12, ChaCha20, V6;
+    crypt_v2_tls13_aes256_over_v4: CryptV2, V13, Aes256Gcm, V4;
+    crypt_v2_tls13_aes256_over_v6: CryptV2, V13, Aes256Gcm, V6;
+    crypt_v2_tls13_aes128_over_v6: CryptV2, V13, Aes128Gcm, V6;
+    crypt_v2_tls13_chacha_over_v4: CryptV2, V13, ChaCha20, V4;
+    crypt_v2_tls13_chacha_over_v6: CryptV2, V13, ChaCha20, V6;
 }

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 
 use crate::client::{Client, ClientConfig};
 use crate::network::{LAN_V4, Namespace, TUNNEL_V4, server_v4, server_v6};
-use crate::pki::static_key;
+use crate::pki::{static_key, tls_crypt_v2_keys};
 use crate::process::eventually;
 use crate::server::{PORT, READY, RINGWAY, Server, ServerConfig, Site};
 use crate::traffic::{PingStream, ping, transfer_both_ways};
@@ -17,7 +17,7 @@ const SERVERS: [&str; 2] = [STOCK, RINGWAY];
 /// The stock daemon.
 pub(crate) const STOCK: &str = "openvpn";
 
-const WRAPPINGS: [&str; 3] = ["", "tls-crypt", "tls-auth"];
+const WRAPPINGS: [&str; 4] = ["", "tls-crypt", "tls-auth", "tls-crypt-v2"];
 
 /// Starts ringway as client 0 and waits until the tunnel carries packets.
 pub(crate) fn connect(site: &Site, config: &ClientConfig) -> Client {
@@ -85,6 +85,13 @@ fn is_reached_and_left(program: &str, wrapping: &str) {
             server.block(wrapping, &key).line("key-direction 0"),
             client.block(wrapping, &key).line("key-direction 1"),
         ),
+        "tls-crypt-v2" => {
+            let (theirs, ours) = tls_crypt_v2_keys(&site.topology);
+            (
+                server.block(wrapping, &theirs),
+                client.block(wrapping, &ours),
+            )
+        }
         _ => (server.block(wrapping, &key), client.block(wrapping, &key)),
     };
     let server = Server::start_program(&site, &server, program);

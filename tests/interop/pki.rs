@@ -1,5 +1,6 @@
 //! Certificates for the tests: good ones, and each way in which one can be wrong.
 
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rcgen::{
@@ -10,6 +11,8 @@ use rcgen::{
 };
 use x509_parser::num_bigint::BigUint;
 use x509_parser::pem::parse_x509_pem;
+
+use crate::network::Topology;
 
 /// A certificate authority.
 pub(crate) struct Authority {
@@ -146,6 +149,21 @@ impl Kind {
 /// A fresh static key file for tls-auth or tls-crypt, made by the real openvpn.
 pub(crate) fn static_key() -> String {
     crate::process::run("openvpn", &["--genkey", "secret"])
+}
+
+/// A server's key of tls-crypt-v2 and a client's that fits it, made by the real openvpn.
+pub(crate) fn tls_crypt_v2_keys(topology: &Topology) -> (String, String) {
+    let server = crate::process::run("openvpn", &["--genkey", "tls-crypt-v2-server"]);
+    let file = topology.write("tls-crypt-v2-server.key", &server);
+    let client = tls_crypt_v2_client_key("openvpn", &file);
+    (server, client)
+}
+
+/// Another client's key for the server's key in this file, made by this program.
+pub(crate) fn tls_crypt_v2_client_key(program: &str, server: &Path) -> String {
+    let server = server.display().to_string();
+    let words = ["--tls-crypt-v2", &server, "--genkey", "tls-crypt-v2-client"];
+    crate::process::run(program, &words)
 }
 
 fn authority_params(name: &str) -> CertificateParams {

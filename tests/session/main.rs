@@ -4,6 +4,7 @@
 #![allow(clippy::expect_used)] // a test says what it expects
 
 mod attack;
+mod client_keys;
 mod door;
 mod farewell;
 mod login;

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringway::crypto::{
-    CookieKey, DataCipher, DataKeys, Digest, KeyDirection, OpenError, ReplayWindow, StaticKey,
-    Wrapping,
+    CookieKey, DataCipher, DataKeys, Digest, KeyDirection, Metadata, OpenError, ReplayWindow,
+    StaticKey, TlsCryptV2ClientKey, TlsCryptV2ServerKey, Wrapping,
 };
 use ringway::random::{Random, SeededRandom};
 use ringway::session::{
-    Activity, Class, Farewell, Grant, Greeting, LeaveReason, OpenVpn2, Renegotiation, Session,
-    SessionEvent, SessionSettings, Timing, V4Grant,
+    Activity, Class, ClientKeyRules, Farewell, Grant, Greeting, LeaveReason, OpenVpn2,
+    Renegotiation, Session, SessionEvent, SessionSettings, Timing, V4Grant,
 };
 use ringway::time::{Monotonic, Now};
 use ringway::wire::{DataHeader, KeyId, OptionsString, PeerId, Role};
@@ -23,7 +23,7 @@ use crate::tls::{self, Engine};
 /// What the two are going to do.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
-    /// 0 plain, 1 tls-auth, 2 tls-crypt.
+    /// 0 plain, 1 tls-auth, 2 tls-crypt, 3 tls-crypt-v2.
     pub(crate) wrapping: u64,
     /// The client's `IV_PROTO`.
     pub(crate) proto: u32,
@@ -108,7 +108,7 @@ impl Plan {
             other => Some(Duration::from_secs(other * 20)),
         };
         Self {
-            wrapping: random.below(3),
+            wrapping: random.below(4),
             proto: protos[random.below(protos.len() as u64) as usize],
             client_renegotiates: interval(random.below(5)),
             server_renegotiates: interval(random.below(5)),
@@ -127,6 +127,14 @@ impl World {
         let client = Arc::new(settings(Role::Client, engine, &plan));
         let cookie = CookieKey::new(&mut random, server.timing.hand_window);
         let door = OpenVpn2::new(server, cookie, &mut random);
+        let door = match plan.wrapping {
+            3 => door.with_client_keys(Arc::new(ClientKeyRules {
+                key: server_key(),
+                without_cookie: false,
+                max_age: None,
+            })),
+            _ => door,
+        };
         let session = Session::connect(client, wall(now), &mut random).expect("TLS starts");
         let mut conditions = conditions;
         if plan.wrapping == 0 {
@@ -451,7 +459,15 @@ fn settings(role: Role, engine: Engine, plan: &Plan) -> SessionSettings {
             Wrapping::tls_auth(&key, KeyDirection::One, Digest::Sha256),
             Some(key),
         ),
-        _ => (Wrapping::tls_crypt(&key, role), Some(key)),
+        (2, _) => (Wrapping::tls_crypt(&key, role), Some(key)),
+        (_, Role::Server) => (Wrapping::Plain, None),
+        (_, Role::Client) => {
+            let metadata = Metadata::User(vec![7; 500]);
+            let mut random = SeededRandom::new(11);
+            let key = TlsCryptV2ClientKey::generate(&server_key(), &metadata, &mut random);
+            let key = key.expect("short metadata");
+            (Wrapping::tls_crypt_v2(&key), Some(key.key().clone()))
+        }
     };
     let (interval, name) = match role {
         Role::Server => (plan.server_renegotiates, "gate"),
@@ -484,6 +500,10 @@ fn settings(role: Role, engine: Engine, plan: &Plan) -> SessionSettings {
             ping_restart: ping.map(|ping| ping * 12),
         },
     }
+}
+
+fn server_key() -> TlsCryptV2ServerKey {
+    TlsCryptV2ServerKey::generate(&mut SeededRandom::new(12))
 }
 
 fn grant() -> Grant {

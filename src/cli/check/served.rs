@@ -159,6 +159,14 @@ fn wrapping(wrapping: &WrappingSettings) -> String {
         WrappingSettings::Plain => "TLS without a shared key".to_owned(),
         WrappingSettings::TlsAuth { digest, .. } => format!("tls-auth with {}", digest.name()),
         WrappingSettings::TlsCrypt { .. } => "tls-crypt".to_owned(),
+        WrappingSettings::TlsCryptV2Client { .. } => "tls-crypt-v2".to_owned(),
+        WrappingSettings::TlsCryptV2Server { others: None, .. } => {
+            "tls-crypt-v2, a key for each client".to_owned()
+        }
+        WrappingSettings::TlsCryptV2Server {
+            others: Some(others),
+            ..
+        } => format!("tls-crypt-v2, or {}", self::wrapping(others)),
     }
 }
 

@@ -36,6 +36,22 @@ pub(super) const ROWS: &[Directive] = &[
     )
     .or_block(),
     Directive::served(
+        "tls-crypt-v2",
+        "FILE [force-cookie|allow-noncookie]",
+        (1, 2),
+        "encrypt control packets, with a key for each client",
+        tls_crypt_v2,
+    )
+    .or_block(),
+    Directive::served(
+        "tls-crypt-v2-max-age",
+        "DAYS",
+        (1, 1),
+        "refuse `tls-crypt-v2` keys of clients that are older, or have no date",
+        tls_crypt_v2_max_age,
+    )
+    .of_servers(),
+    Directive::served(
         "data-ciphers",
         "CIPHER:...",
         (1, 1),
@@ -155,26 +171,10 @@ pub(super) const ROWS: &[Directive] = &[
         "remove the line; every client since 2.4 negotiates",
     ),
     Directive::later(
-        "tls-crypt-v2",
-        "FILE",
-        (1, 2),
-        "a wrapping key for each client",
-        "write `tls-crypt`",
-    )
-    .or_block(),
-    Directive::later(
         "tls-crypt-v2-verify",
         "COMMAND",
         (1, 1),
         "check what a tls-crypt-v2 key says of itself",
-        "remove the line",
-    )
-    .of_servers(),
-    Directive::later(
-        "tls-crypt-v2-max-age",
-        "DAYS",
-        (1, 1),
-        "refuse old tls-crypt-v2 keys",
         "remove the line",
     )
     .of_servers(),
@@ -278,6 +278,30 @@ fn tls_crypt(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
     if let Some(source) = source(line) {
         draft.control.tls_crypt = Written::new(source, line);
     }
+    Ok(())
+}
+
+fn tls_crypt_v2(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    match line.argument(1) {
+        None => {}
+        Some("allow-noncookie") => draft.control.without_cookie = true,
+        Some("force-cookie") => draft.control.without_cookie = false,
+        Some(other) => {
+            let why = format!("`{other}` is no choice");
+            let instead = "write `force-cookie` to shut out clients before 2.6, or nothing";
+            return Err(Refusal::because(why).instead(instead));
+        }
+    }
+    if let Some(source) = source(line) {
+        draft.control.tls_crypt_v2 = Written::new(source, line);
+    }
+    Ok(())
+}
+
+fn tls_crypt_v2_max_age(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    let days: u32 = number(line, 0, 1..=MAX_AGE_DAYS)?;
+    let max_age = Duration::from_secs(u64::from(days) * 24 * 3600);
+    draft.control.client_key_max_age = Written::new(max_age, line);
     Ok(())
 }
 
@@ -424,6 +448,9 @@ fn replay_window(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
     };
     Ok(())
 }
+
+/// A thousand years.
+const MAX_AGE_DAYS: u32 = 365_000;
 
 const CIPHER_FAMILIES: [&str; 11] = [
     "AES-128-",

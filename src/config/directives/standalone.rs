@@ -22,7 +22,7 @@ pub(super) const ROWS: &[Directive] = &[
         "[TYPE [FILE [METADATA]]]",
         (0, 3),
         "make a key",
-        "`ringway quickstart` makes all keys; else use `openvpn --genkey`",
+        "write `ringway genkey TYPE [FILE [METADATA]]`",
     ),
     Directive::refused(
         "mktun",

@@ -476,5 +476,5 @@ fn a_client_stands_with_its_kind() {
 }
 
 /// What every line of a table stands behind: seven lines without a remark.
-const LEAST: &str = "client\ndev tun\nremote 192.0.2.1\nremote-cert-tls server\nca ca.crt\n\
+pub(super) const LEAST: &str = "client\ndev tun\nremote 192.0.2.1\nremote-cert-tls server\nca ca.crt\n\
     cert client.crt\nkey client.key\n";

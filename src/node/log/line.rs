@@ -427,6 +427,18 @@ impl<'a> Page<'a> {
                     "TLS Error: can not extract tls-crypt-v2 client key from {from}"
                 ));
             }
+            StrangerRefusal::ClientKeyMissing => say(format_args!(
+                "TLS Error: could not determine wrapping from {from}"
+            )),
+            StrangerRefusal::ClientKeyTooOld => {
+                say(format_args!(
+                    "tls-crypt-v2: the client key is older than tls-crypt-v2-max-age, or does not say \
+                     when it was made"
+                ));
+                say(format_args!(
+                    "TLS Error: can not extract tls-crypt-v2 client key from {from}"
+                ));
+            }
             StrangerRefusal::WrongCookie => self.say(
                 DROPPED,
                 format_args!("Packet with invalid or missing SID from {from} or wrong packet id"),

@@ -11,10 +11,12 @@ use rustls::pki_types::CertificateDer;
 use super::{Offloads, ShardSettings};
 use crate::crypto::tls::rustls::{Identity, RustlsEngine, TlsVersion};
 use crate::crypto::tls::{NameRule, PeerPolicy, PeerPurpose, SharedRevocations};
-use crate::crypto::{DataCipher, Digest, KeyDirection, Role, StaticKey, Wrapping};
+use crate::crypto::{
+    DataCipher, Digest, KeyDirection, Role, StaticKey, TlsCryptV2ClientKey, Wrapping,
+};
 use crate::node::log::LogOptions;
 use crate::packet::Mssfix;
-use crate::session::Renegotiation;
+use crate::session::{ClientKeyRules, Renegotiation};
 
 /// The part of a configuration that servers and clients share.
 #[derive(Debug)]
@@ -167,6 +169,18 @@ pub enum WrappingSettings {
         /// The shared key.
         key: StaticKey,
     },
+    /// A client: authenticated and encrypted with a key of its own.
+    TlsCryptV2Client {
+        /// Its key.
+        key: TlsCryptV2ClientKey,
+    },
+    /// A server: with the key that each client brings.
+    TlsCryptV2Server {
+        /// How they are opened, and which are taken.
+        rules: Arc<ClientKeyRules>,
+        /// The wrapping of clients without such a key, if there may be some; never without a key.
+        others: Option<Box<WrappingSettings>>,
+    },
 }
 
 impl WrappingSettings {
@@ -180,6 +194,27 @@ impl WrappingSettings {
                 digest,
             } => Wrapping::tls_auth(key, *direction, *digest),
             Self::TlsCrypt { key } => Wrapping::tls_crypt(key, role),
+            Self::TlsCryptV2Client { key } => Wrapping::tls_crypt_v2(key),
+            Self::TlsCryptV2Server { others, .. } => others
+                .as_ref()
+                .map_or(Wrapping::Plain, |others| others.wrapping(role)),
+        }
+    }
+
+    /// How clients are dealt with that bring their own key, if they are.
+    pub fn client_keys(&self) -> Option<&Arc<ClientKeyRules>> {
+        match self {
+            Self::TlsCryptV2Server { rules, .. } => Some(rules),
+            _ => None,
+        }
+    }
+
+    /// The direction of tls-auth, where that is the wrapping, or one of them.
+    pub fn tls_auth_direction(&self) -> Option<KeyDirection> {
+        match self {
+            Self::TlsAuth { direction, .. } => Some(*direction),
+            Self::TlsCryptV2Server { others, .. } => others.as_ref()?.tls_auth_direction(),
+            _ => None,
         }
     }
 
@@ -188,6 +223,8 @@ impl WrappingSettings {
         match self {
             Self::Plain => None,
             Self::TlsAuth { key, .. } | Self::TlsCrypt { key } => Some(key),
+            Self::TlsCryptV2Client { key } => Some(key.key()),
+            Self::TlsCryptV2Server { others, .. } => others.as_ref()?.static_key(),
         }
     }
 }

@@ -298,7 +298,8 @@ impl Connections {
         let begins = |connection: &Connection| {
             let met = |filed: Filed| filed.rank.progress == Progress::Met;
             // Until TLS answers the client's hello we have nothing to say.
-            connection.half_open.is_some_and(met) && !connection.session.is_quiet()
+            let session = &connection.session;
+            connection.half_open.is_some_and(met) && session.hears_us() && !session.is_quiet()
         };
         if self.get(key).is_some_and(begins) {
             self.file(key, Some(Progress::Handshaking));

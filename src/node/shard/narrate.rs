@@ -168,6 +168,7 @@ pub(super) fn drop_reason(refused: ControlDrop) -> DropReason {
         }
         ControlDrop::OutsideWindow => DropReason::ControlWindow,
         ControlDrop::Cookie => DropReason::Cookie,
+        ControlDrop::NoKey | ControlDrop::KeyTooOld => DropReason::ControlAuthentication,
         ControlDrop::TooManyContacts | ControlDrop::TooManySessions => DropReason::ContactBudget,
         ControlDrop::TooLong => DropReason::Oversized,
     }
@@ -197,6 +198,8 @@ pub(super) fn stranger_refusal(refused: ControlDrop) -> Option<StrangerRefusal> 
             StrangerRefusal::TlsAuthMissing
         }
         ControlDrop::Cookie => StrangerRefusal::WrongCookie,
+        ControlDrop::NoKey => StrangerRefusal::ClientKeyMissing,
+        ControlDrop::KeyTooOld => StrangerRefusal::ClientKeyTooOld,
         ControlDrop::TooManySessions => StrangerRefusal::TooManySessions,
         _ => return None,
     })

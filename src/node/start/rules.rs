@@ -7,7 +7,7 @@ use crate::crypto::{Digest, KeyDirection, ReplayWindow};
 use crate::limits::TUNNELS_DIALED;
 use crate::node::client::peer_info;
 use crate::node::settings::{
-    ClientSettings, Compression, ExplicitExit, Keepalive, NodeSettings, Settings, WrappingSettings,
+    ClientSettings, Compression, ExplicitExit, Keepalive, NodeSettings, Settings,
 };
 use crate::node::shard::Network;
 use crate::node::start::StartError;
@@ -59,14 +59,11 @@ fn in_common(
         tun_mtu: u32::from(node.device.mtu),
         framed,
         auth: node.auth.map_or("[null-digest]", Digest::name),
-        tls_auth: match &node.wrapping {
-            WrappingSettings::TlsAuth { direction, .. } => Some(match direction {
-                KeyDirection::Both => None,
-                KeyDirection::Zero => Some(0),
-                KeyDirection::One => Some(1),
-            }),
-            WrappingSettings::Plain | WrappingSettings::TlsCrypt { .. } => None,
-        },
+        tls_auth: node.wrapping.tls_auth_direction().map(|it| match it {
+            KeyDirection::Both => None,
+            KeyDirection::Zero => Some(0),
+            KeyDirection::One => Some(1),
+        }),
         ..OptionsString::stock(role)
     };
     let handshake = node.handshake;

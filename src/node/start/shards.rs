@@ -18,7 +18,7 @@ use crate::node::start::StartError;
 use crate::node::worker::{Exchange, ListenerSockets, Worker, WorkerParts};
 use crate::random::SystemRandom;
 use crate::reactor::{self, Tun, Waker};
-use crate::session::{OpenVpn2, SessionSettings, Steering};
+use crate::session::{ClientKeyRules, OpenVpn2, SessionSettings, Steering};
 
 /// What the shards of a node have in common.
 pub(super) struct Common {
@@ -38,6 +38,8 @@ pub(super) struct Common {
 pub(super) struct Door {
     /// The rules of all sessions.
     pub(super) session: Arc<SessionSettings>,
+    /// How clients are dealt with that bring their own key, if they are.
+    pub(super) client_keys: Option<Arc<ClientKeyRules>>,
     /// Made once, so that a cookie is good on every shard.
     pub(super) cookie: CookieKey,
 }
@@ -80,7 +82,11 @@ fn start_one(
     let (instructions, taken) = reactor::mailbox(MAILBOX_MESSAGES, waker.clone());
     let protocol = common.door.as_ref().map(|door| {
         let session = Arc::clone(&door.session);
-        OpenVpn2::new(session, door.cookie.clone(), &mut SystemRandom)
+        let protocol = OpenVpn2::new(session, door.cookie.clone(), &mut SystemRandom);
+        match &door.client_keys {
+            Some(rules) => protocol.with_client_keys(Arc::clone(rules)),
+            None => protocol,
+        }
     });
     let parts = WorkerParts {
         listeners: own.listeners,

@@ -300,6 +300,27 @@ fn refusals_are_told_in_the_words_that_fail2ban_matches() {
             ],
         ),
         (
+            stranger(StrangerRefusal::ClientKeyMissing),
+            vec![(
+                1,
+                "TLS Error: could not determine wrapping from [AF_INET]10.77.0.2:39048",
+            )],
+        ),
+        (
+            stranger(StrangerRefusal::ClientKeyTooOld),
+            vec![
+                (
+                    1,
+                    "tls-crypt-v2: the client key is older than tls-crypt-v2-max-age, or does not say \
+                     when it was made",
+                ),
+                (
+                    1,
+                    "TLS Error: can not extract tls-crypt-v2 client key from [AF_INET]10.77.0.2:39048",
+                ),
+            ],
+        ),
+        (
             named(ClientEvent::WrapRefused(StrangerRefusal::TlsCryptReplay)),
             vec![
                 (
