@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use loadgen::result::{Ending, Report};
 use ringway::cli::pki::{Authority, Purpose, day};
+use ringway::crypto::{Metadata, TlsCryptV2ClientKey, TlsCryptV2ServerKey};
 use ringway::random::SystemRandom;
 use ringway::time::Now;
 use rustix::process::{Pid, Signal, kill_process};
@@ -108,10 +109,15 @@ impl Site {
             "-----BEGIN OpenVPN Static key V1-----\n{key}-----END OpenVPN Static key V1-----\n"
         );
         self.write("shared.key", &key);
+        self.write("client.ovpn", &format!("{PROFILE}tls-crypt shared.key\n"));
+        let server = TlsCryptV2ServerKey::generate(&mut SystemRandom);
+        self.write("own-server.key", &server.to_text());
+        let made = Metadata::Timestamp(Now::read().unix);
+        let client = TlsCryptV2ClientKey::generate(&server, &made, &mut SystemRandom).unwrap();
+        self.write("own-client.key", &client.to_text());
         self.write(
-            "client.ovpn",
-            "client\ndev tun\nproto udp\nremote 10.80.0.1 1194\nnobind\nremote-cert-tls server\n\
-             ca ca.crt\ncert client.crt\nkey client.key\ntls-crypt shared.key\nhand-window 6\n",
+            "own.ovpn",
+            &format!("{PROFILE}tls-crypt-v2 own-client.key\n"),
         );
     }
 
@@ -257,11 +263,23 @@ fn clients_come_and_leave_at_the_stock_daemon() {
     come_and_leave(Server::OpenVpn);
 }
 
+#[test]
+fn clients_with_a_key_of_their_own_come_and_leave_at_both_servers() {
+    for server in [Server::Ringway, Server::OpenVpn] {
+        come_and_leave_with(server, "tls-crypt-v2 own-server.key\n", "own.ovpn");
+    }
+}
+
 fn come_and_leave(server: Server) {
+    come_and_leave_with(server, "", "client.ovpn");
+}
+
+fn come_and_leave_with(server: Server, further: &str, profile: &str) {
     let site = Site::new();
-    let _server = site.serve(server, "");
-    let (output, report) =
-        site.load("--config client.ovpn --sessions 50 --scenario handshake:rate=40 --duration 2s");
+    let _server = site.serve(server, further);
+    let (output, report) = site.load(&format!(
+        "--config {profile} --sessions 50 --scenario handshake:rate=40 --duration 2s"
+    ));
     assert!(output.status.success());
     let tally = &report.tally;
     assert_eq!(report.ending, Ending::Complete);
@@ -467,6 +485,10 @@ fn logins_and_certificates_are_each_sessions_own_and_refusals_have_their_reason(
     let reasons: Vec<&str> = tally.failures.keys().map(AsRef::as_ref).collect();
     assert_eq!(reasons, ["AUTH_FAILED"]);
 }
+
+/// What the profiles of all clients begin with.
+const PROFILE: &str = "client\ndev tun\nproto udp\nremote 10.80.0.1 1194\nnobind\nremote-cert-tls server\n\
+     ca ca.crt\ncert client.crt\nkey client.key\nhand-window 6\n";
 
 /// A new authority: its certificate and its key.
 fn authority() -> (rcgen::Certificate, String) {
