@@ -243,8 +243,21 @@ fn tls(draft: &mut Draft) -> Option<TlsSettings> {
         Role::Server => "write `ca ca.crt`: the authority that signed the clients",
         Role::Client => "write `ca ca.crt`: the authority that signed the server",
     };
-    let ca = opened(draft, "ca", false, ca);
-    let authorities = ca.and_then(|ca| pki::authorities(draft, &ca));
+    let by_directory = draft.tls.ca_directory.clone();
+    let by_directory = by_directory.map(|line| pki::authorities_in(draft, &line));
+    // Wire: certificates that are known by their fingerprints need no authority.
+    let needless = by_directory.is_some() || draft.tls.fingerprints.is_some();
+    let of_file = match draft.tls.ca.is_none() && needless {
+        true => Some(Vec::new()),
+        false => {
+            let ca = opened(draft, "ca", false, ca);
+            ca.and_then(|ca| pki::authorities(draft, &ca))
+        }
+    };
+    let authorities = of_file.and_then(|mut all| {
+        all.extend(by_directory.unwrap_or_else(|| Some(Vec::new()))?);
+        Some(all)
+    });
     let revocations = draft.tls.revocations.clone();
     let revocations =
         revocations.map(|line| pki::revocations(draft, &line, authorities.as_deref()));
@@ -260,6 +273,8 @@ fn tls(draft: &mut Draft) -> Option<TlsSettings> {
         versions: oldest..=newest,
         groups: draft.tls.groups.clone(),
         peer_usage: draft.tls.peer_usage,
+        usage: draft.tls.usage.clone(),
+        fingerprints: draft.tls.fingerprints.take().map(|line| line.value),
         peer_name: draft.tls.peer_name.clone(),
         revocations: match revocations {
             None => None,

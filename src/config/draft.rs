@@ -2,6 +2,7 @@
 
 mod client;
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -18,8 +19,8 @@ use super::settings::{
     Account, Compression, ContactLimits, ExplicitExit, Offloads, ReplayWindow, RouteLine,
     SteeringChoice,
 };
-use crate::crypto::tls::NameRule;
 use crate::crypto::tls::rustls::TlsVersion;
+use crate::crypto::tls::{NameRule, UsageRules};
 use crate::crypto::{DataCipher, Digest, KeyDirection};
 use crate::limits;
 use crate::node::log::{LogTarget, Stamp};
@@ -161,6 +162,10 @@ pub(super) struct TlsDraft {
     pub(super) newest: Option<Written<TlsVersion>>,
     pub(super) groups: Option<Vec<&'static dyn SupportedKxGroup>>,
     pub(super) peer_usage: bool,
+    pub(super) usage: UsageRules,
+    /// Fingerprints of all lines, and the first of these.
+    pub(super) fingerprints: Option<Written<BTreeSet<[u8; 32]>>>,
+    pub(super) ca_directory: Option<Written<String>>,
     pub(super) peer_name: Option<NameRule>,
     pub(super) revocations: Option<Written<RevocationLine>>,
 }
@@ -342,7 +347,7 @@ impl Default for ControlDraft {
             without_cookie: true,
             client_key_max_age: None,
             direction: KeyDirection::Both,
-            ciphers: DataCipher::ALL.to_vec(),
+            ciphers: DataCipher::USUAL.to_vec(),
             auth: None,
             hand_window: Duration::from_secs(60),
             tran_window: Duration::from_secs(3600),

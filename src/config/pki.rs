@@ -151,6 +151,48 @@ pub(super) fn authorities(draft: &mut Draft, ca: &Opened) -> Option<Vec<Certific
     }
 }
 
+/// The authorities of `capath`. Wire: files are found by their names, a hash and a number.
+pub(super) fn authorities_in(
+    draft: &mut Draft,
+    line: &Written<String>,
+) -> Option<Vec<CertificateDer<'static>>> {
+    let directory = draft.path(&line.value);
+    let entries = match std::fs::read_dir(&directory) {
+        Ok(entries) => entries,
+        Err(error) => {
+            let why = format!("fails with '{}': {}", directory.display(), reason(&error));
+            draft.remark_at(Severity::Error, "capath", &line.at, why, None);
+            return None;
+        }
+    };
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let mut names: Vec<String> = names.filter(|name| is_hashed(name)).collect();
+    names.sort();
+    let mut all = Vec::new();
+    for name in names {
+        let path = directory.join(name).display().to_string();
+        let (value, at) = (Source::File(path), line.at.clone());
+        let opened = Opened::new(draft, "capath", &Written { value, at }, false)?;
+        all.extend(authorities(draft, &opened)?);
+    }
+    if all.is_empty() {
+        let why = format!("no authority in '{}'", directory.display());
+        let instead = Some(format!("openssl rehash {}", line.value));
+        draft.remark_at(Severity::Error, "capath", &line.at, why, instead);
+        return None;
+    }
+    Some(all)
+}
+
+/// Whether a name is eight hexadecimal digits, a dot and a number.
+fn is_hashed(name: &str) -> bool {
+    let parts = name.split_once('.');
+    parts.is_some_and(|(hash, number)| {
+        let digits = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+        hash.len() == 8 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()) && digits
+    })
+}
+
 /// What `crl-verify` names; `None` for an error. Lists of `authorities` are held against them.
 pub(super) fn revocations(
     draft: &mut Draft,

@@ -7,6 +7,7 @@ mod clients;
 mod compression;
 mod files;
 mod leases;
+mod peers;
 mod process;
 mod shards;
 
@@ -234,7 +235,7 @@ fn lines_have_effect() {
         (base.listeners[0].bind, base.listeners[0].port),
         (Bind::DualStack, 1194)
     );
-    assert_eq!(base.node.ciphers, DataCipher::ALL);
+    assert_eq!(base.node.ciphers, DataCipher::USUAL);
     assert_eq!(base.node.auth, Some(Digest::Sha1));
     assert_eq!(base.node.mssfix, Mssfix::Packet(1492));
     assert_eq!(base.explicit_exit, ExplicitExit::Silent);

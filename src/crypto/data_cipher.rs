@@ -9,6 +9,8 @@ use crate::limits::GCM_USAGE_MAX;
 pub enum DataCipher {
     /// AES-256-GCM.
     Aes256Gcm,
+    /// AES-192-GCM.
+    Aes192Gcm,
     /// AES-128-GCM.
     Aes128Gcm,
     /// CHACHA20-POLY1305.
@@ -16,8 +18,16 @@ pub enum DataCipher {
 }
 
 impl DataCipher {
-    /// All of them, in the order of preference of stock servers.
-    pub const ALL: [Self; 3] = [Self::Aes256Gcm, Self::Aes128Gcm, Self::ChaCha20Poly1305];
+    /// All of them.
+    pub const ALL: [Self; 4] = [
+        Self::Aes256Gcm,
+        Self::Aes192Gcm,
+        Self::Aes128Gcm,
+        Self::ChaCha20Poly1305,
+    ];
+
+    /// Those that are offered if none are named, in the order of preference of stock servers.
+    pub const USUAL: [Self; 3] = [Self::Aes256Gcm, Self::Aes128Gcm, Self::ChaCha20Poly1305];
 
     /// The cipher with this name, in any case.
     pub fn from_name(name: &str) -> Option<Self> {
@@ -30,6 +40,7 @@ impl DataCipher {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Aes256Gcm => "AES-256-GCM",
+            Self::Aes192Gcm => "AES-192-GCM",
             Self::Aes128Gcm => "AES-128-GCM",
             Self::ChaCha20Poly1305 => "CHACHA20-POLY1305",
         }
@@ -39,6 +50,7 @@ impl DataCipher {
     pub const fn key_len(self) -> usize {
         match self {
             Self::Aes256Gcm | Self::ChaCha20Poly1305 => 32,
+            Self::Aes192Gcm => 24,
             Self::Aes128Gcm => 16,
         }
     }
@@ -46,7 +58,7 @@ impl DataCipher {
     /// Packets and blocks that one key may protect.
     pub(super) const fn usage_max(self) -> u64 {
         match self {
-            Self::Aes256Gcm | Self::Aes128Gcm => GCM_USAGE_MAX,
+            Self::Aes256Gcm | Self::Aes192Gcm | Self::Aes128Gcm => GCM_USAGE_MAX,
             Self::ChaCha20Poly1305 => u64::MAX,
         }
     }
@@ -54,6 +66,7 @@ impl DataCipher {
     pub(super) const fn algorithm(self) -> &'static aead::Algorithm {
         match self {
             Self::Aes256Gcm => &aead::AES_256_GCM,
+            Self::Aes192Gcm => &aead::AES_192_GCM,
             Self::Aes128Gcm => &aead::AES_128_GCM,
             Self::ChaCha20Poly1305 => &aead::CHACHA20_POLY1305,
         }
@@ -79,7 +92,8 @@ mod tests {
                 "ChaCha20-Poly1305",
                 Some((DataCipher::ChaCha20Poly1305, 32)),
             ),
-            ("AES-192-GCM", None),
+            ("AES-192-GCM", Some((DataCipher::Aes192Gcm, 24))),
+            ("AES-192-CBC", None),
             ("BF-CBC", None),
             ("", None),
         ] {

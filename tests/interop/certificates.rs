@@ -175,3 +175,46 @@ fn client_refuses_a_server_of_another_authority() {
     client.process.wait_for(HANDSHAKE_FAILED);
     assert_eq!(server.process.count("Peer Connection Initiated"), 0);
 }
+
+/// No authority at all: certificates that nobody has signed, known one by one.
+#[test]
+fn certificates_are_known_by_their_fingerprints() {
+    let site = Site::new(2);
+    let [alice, mallory] = ["alice", "mallory"].map(Identity::self_signed_client);
+    let config = site.server_config().without("ca").block(
+        "peer-fingerprint",
+        &format!("# alice\n{}", alice.fingerprint()),
+    );
+    let server = Server::start(&site, &config);
+    let client = Client::spawn(&site, &ClientConfig::with_identity(&site, 0, &mallory));
+    let line = "certificate hash verification failed. (got certificate fingerprint: ";
+    let said = server.process.wait_for(line);
+    assert!(
+        said.contains(&mallory.fingerprint().to_lowercase()),
+        "{said}"
+    );
+    assert_eq!(client.process.count(READY), 0);
+    Client::connect(&site, &ClientConfig::with_identity(&site, 1, &alice))
+        .assert_reaches_all(&site);
+}
+
+#[test]
+fn usages_of_certificates_are_demanded() {
+    let site = Site::new(2);
+    let client = ClientConfig::new(&site, 0, "alice");
+    let server = site.server_config();
+    for (line, why) in [
+        ("remote-cert-ku a0", "VERIFY KU ERROR"),
+        ("remote-cert-eku 1.2.3.4", "VERIFY EKU ERROR"),
+    ] {
+        let server = Server::start(&site, &server.clone().line(line));
+        let client = Client::spawn(&site, &client);
+        server.process.wait_for(why);
+        assert_eq!(client.process.count(READY), 0, "{line}");
+    }
+    let right = server
+        .line("remote-cert-ku a0 88")
+        .line("remote-cert-eku \"TLS Web Client Authentication\"");
+    let _server = Server::start(&site, &right);
+    Client::connect(&site, &client).assert_reaches_all(&site);
+}

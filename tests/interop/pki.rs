@@ -116,6 +116,31 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
+    /// A client's certificate that nobody else has signed.
+    pub(crate) fn self_signed_client(name: &str) -> Self {
+        let mut params = leaf_params(name);
+        params
+            .extended_key_usages
+            .push(ExtendedKeyUsagePurpose::ClientAuth);
+        let key = Kind::Ec.generate();
+        Self {
+            certificate: params.self_signed(&key).unwrap().pem(),
+            key: key.serialize_pem(),
+        }
+    }
+
+    /// SHA-256 of the certificate, as `openssl x509 -fingerprint` prints it.
+    pub(crate) fn fingerprint(&self) -> String {
+        let (_, pem) = parse_x509_pem(self.certificate.as_bytes()).unwrap();
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &pem.contents);
+        let parts: Vec<String> = digest
+            .as_ref()
+            .iter()
+            .map(|it| format!("{it:02X}"))
+            .collect();
+        parts.join(":")
+    }
+
     /// The serial number of the certificate.
     pub(crate) fn serial(&self) -> BigUint {
         let (_, pem) = parse_x509_pem(self.certificate.as_bytes()).unwrap();

@@ -204,6 +204,8 @@ fn settings(authority: &CertifiedIssuer<'static, KeyPair>, status: PathBuf) -> S
                 versions: TlsVersion::V1_2..=TlsVersion::V1_3,
                 groups: None,
                 peer_usage: false,
+                usage: Default::default(),
+                fingerprints: None,
                 peer_name: None,
                 revocations: None,
             },

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use rcgen::{CertificateParams, DnType, DnValue, SignatureAlgorithm};
 use ringway::crypto::tls::rustls::Identity;
 use ringway::crypto::tls::{
-    CertificateRefused, NameRule, PeerPolicy, PeerPurpose, RefusalReason, TlsEngine as _, TlsError,
+    CertificateRefused, ExtendedUsage, NameRule, PeerPolicy, PeerPurpose, RefusalReason,
+    TlsEngine as _, TlsError, UsageRules,
 };
 use ringway::random::SeededRandom;
 use rustls::pki_types::CertificateDer;
@@ -362,6 +363,66 @@ fn names_become_printable_and_a_client_must_have_one() {
         let outcomes = present(&root, client(&root, change), policy(vec![root.der()]));
         assert_refused(outcomes, 0, &RefusalReason::NoCommonName, "AccessDenied");
     }
+}
+
+#[test]
+fn usages_that_are_demanded_must_be_there() {
+    let root = Authority::new("root");
+    let usages = |params: &mut CertificateParams| {
+        params.key_usages = vec![rcgen::KeyUsagePurpose::DigitalSignature];
+    };
+    let rules = |key: Option<Vec<u16>>, extended: Option<&str>| UsageRules {
+        key,
+        extended: extended.map(|name| ExtendedUsage::new(name).unwrap()),
+    };
+    let with = |rules| {
+        let policy = policy(vec![root.der()]).with_usage(rules);
+        present(&root, client(&root, usages), policy)
+    };
+    for taken in [
+        rules(None, Some("TLS Web Client Authentication")),
+        rules(Some(vec![]), Some("1.3.6.1.5.5.7.3.2")),
+        rules(Some(vec![0x08, 0x80]), None),
+    ] {
+        assert_accepted(with(taken));
+    }
+    let found = 0x80;
+    let wanted = vec![0x88];
+    for (refused, reason) in [
+        (
+            rules(Some(wanted.clone()), None),
+            RefusalReason::KeyUsage { found, wanted },
+        ),
+        (
+            rules(None, Some("1.2.3.4")),
+            RefusalReason::ExtendedKeyUsage("1.2.3.4".to_owned()),
+        ),
+    ] {
+        assert_refused(with(refused), 0, &reason, "UnsupportedCertificate");
+    }
+}
+
+/// Without an authority the fingerprint is all that counts, with one both.
+#[test]
+fn certificates_are_taken_by_their_fingerprints() {
+    let (root, other) = (Authority::new("root"), Authority::new("other"));
+    let alice = || client(&other, |_| {});
+    let identity = alice();
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &identity.chain[0]);
+    let own: [u8; 32] = digest.as_ref().try_into().unwrap();
+    let alone = || policy(vec![]).with_fingerprints([[7; 32], own].into());
+    assert_accepted(present(&root, identity, alone()));
+    let text = |bytes: &[u8]| {
+        let parts: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        parts.join(":")
+    };
+    let unknown = alice();
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &unknown.chain[0]);
+    let reason = RefusalReason::Fingerprint(text(digest.as_ref()));
+    assert_refused(present(&root, unknown, alone()), 0, &reason, "AccessDenied");
+    let both = policy(vec![root.der()]).with_fingerprints([own].into());
+    let untrusted = RefusalReason::UnknownIssuer;
+    assert_refused(present(&root, alice(), both), 0, &untrusted, "UnknownCA");
 }
 
 #[test]

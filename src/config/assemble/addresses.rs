@@ -96,14 +96,12 @@ fn server_pool(draft: &mut Draft) -> Option<Option<V4Pool>> {
             let interface = Ipv4Net::new(Ipv4Addr::from(first + 1), network.prefix_len()).ok()?;
             range(draft, &own, interface).map(Some)
         }
-        (false, None) if draft.network.server_v6.is_some() => {
-            let why = "`nopool` does not go with `server-ipv6`";
-            let instead = Some("remove `nopool`".into());
-            draft.remark_at(Severity::Error, "server", &server.at, why, instead);
-            None
+        // They have IPv6 from its pool, or each client's own file has one for it.
+        (false, None)
+            if draft.network.server_v6.is_some() || draft.network.client_files.is_some() =>
+        {
+            Some(None)
         }
-        // Each client's own file has one for it.
-        (false, None) if draft.network.client_files.is_some() => Some(None),
         (false, None) => {
             let why = "no client would get an address";
             let instead = Some("remove `nopool`, or add `ifconfig-pool FIRST LAST`".into());

@@ -163,12 +163,12 @@ pub(super) const ROWS: &[Directive] = &[
         "new key after so many packets",
         "write `reneg-sec`; a key near its limit is always replaced",
     ),
-    Directive::later(
+    Directive::served(
         "data-ciphers-fallback",
         "CIPHER",
         (1, 1),
-        "cipher of peers that cannot negotiate",
-        "remove the line; every client since 2.4 negotiates",
+        "cipher of peers that cannot negotiate; read, and not used",
+        data_ciphers_fallback,
     ),
     Directive::later(
         "tls-crypt-v2-verify",
@@ -320,9 +320,15 @@ fn data_ciphers(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
         };
         let ciphers = match DataCipher::from_name(name) {
             Some(cipher) => vec![cipher],
-            None if name.eq_ignore_ascii_case("DEFAULT") => DataCipher::ALL.to_vec(),
+            None if name.eq_ignore_ascii_case("DEFAULT") => DataCipher::USUAL.to_vec(),
             None if optional => {
                 draft.note(line, format!("the optional cipher `{name}` is not served"));
+                continue;
+            }
+            // Wire: a client takes the first of these that it has.
+            None if is_cipher(&name.to_ascii_uppercase()) => {
+                let why = format!("`{name}` is not served: clients get another one of the line");
+                draft.warn(line, why);
                 continue;
             }
             None => return Err(not_served(name)),
@@ -344,7 +350,7 @@ fn data_ciphers(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
 fn not_served(name: &str) -> Refusal {
     let instead = format!(
         "write `data-ciphers {}`",
-        DataCipher::ALL.map(DataCipher::name).join(":")
+        DataCipher::USUAL.map(DataCipher::name).join(":")
     );
     if is_cipher(&name.to_ascii_uppercase()) {
         let why = format!(
@@ -362,6 +368,19 @@ fn is_cipher(name: &str) -> bool {
         .any(|family| name.starts_with(family));
     let mode = CIPHER_MODES.iter().any(|mode| name.ends_with(mode));
     (family && mode) || DataCipher::from_name(name).is_some()
+}
+
+/// Wire: with 2.6 a cipher that OpenVPN does not know is an error here too.
+fn data_ciphers_fallback(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    let name = line.argument(0).unwrap_or_default();
+    if !is_cipher(&name.to_ascii_uppercase()) {
+        return Err(Refusal::because(format!("`{name}` is no cipher")).instead("remove the line"));
+    }
+    draft.warn(
+        line,
+        "is never used: a client that can't negotiate, older than 2.4, is refused with the reason",
+    );
+    Ok(())
 }
 
 fn cipher(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {

@@ -90,12 +90,12 @@ pub(super) const ROWS: &[Directive] = &[
         "hardware address of a tap device",
         "tap is not served; remove the line",
     ),
-    Directive::later(
+    Directive::ignored(
         "dev-node",
         "NODE",
         (1, 1),
         "another /dev/net/tun",
-        "remove the line",
+        "the device is always made by /dev/net/tun",
     ),
     Directive::later(
         "fragment",
@@ -118,12 +118,12 @@ pub(super) const ROWS: &[Directive] = &[
         "MTU outside the tunnel",
         "write `tun-mtu`",
     ),
-    Directive::later(
+    Directive::ignored(
         "tun-mtu-extra",
         "BYTES",
         (1, 1),
         "room above the MTU",
-        "remove the line",
+        "buffers have room for every packet",
     ),
     Directive::later(
         "tun-mtu-max",

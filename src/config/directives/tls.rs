@@ -2,12 +2,13 @@
 
 use rustls::crypto::SupportedKxGroup;
 
+use super::logging::file;
 use super::values::source;
 use crate::config::directive::{Directive, MANY, Refusal, Support};
 use crate::config::draft::{Draft, RevocationLine, Written};
 use crate::config::lexer::Line;
-use crate::crypto::tls::NameRule;
 use crate::crypto::tls::rustls::{TlsVersion, group_by_name};
+use crate::crypto::tls::{ExtendedUsage, NameRule};
 use crate::wire::Role;
 
 pub(super) const ROWS: &[Directive] = &[
@@ -122,12 +123,12 @@ pub(super) const ROWS: &[Directive] = &[
         "engine of OpenSSL",
         "TLS is not done by OpenSSL",
     ),
-    Directive::later(
+    Directive::served(
         "tls-cert-profile",
-        "PROFILE",
+        "insecure|legacy|preferred",
         (1, 1),
-        "least strength of certificates",
-        "remove the line; RSA below 2048 bits and SHA-1 signatures are refused in any case",
+        "least strength of certificates: always that of `preferred`, RSA of 2048 bits and SHA-256",
+        tls_cert_profile,
     ),
     Directive::later(
         "extra-certs",
@@ -145,12 +146,12 @@ pub(super) const ROWS: &[Directive] = &[
         "convert it: openssl pkcs12 -in FILE -nodes, and write `ca`, `cert`, `key`",
     )
     .or_block(),
-    Directive::later(
+    Directive::served(
         "capath",
         "DIRECTORY",
         (1, 1),
-        "authorities in a directory",
-        "put them into one file and write `ca`",
+        "authorities in a directory, a file each as `openssl rehash` names them; read at the start",
+        capath,
     ),
     Directive::served(
         "crl-verify",
@@ -161,12 +162,12 @@ pub(super) const ROWS: &[Directive] = &[
         crl_verify,
     )
     .or_block(),
-    Directive::later(
+    Directive::served(
         "peer-fingerprint",
         "FINGERPRINT",
         (1, 1),
-        "accept these certificates",
-        "write `ca`",
+        "accept these certificates only, whoever has signed them if there is no `ca`",
+        peer_fingerprint,
     )
     .or_block(),
     Directive::later(
@@ -177,19 +178,19 @@ pub(super) const ROWS: &[Directive] = &[
         "write `ca` with that authority alone",
     )
     .or_block(),
-    Directive::later(
+    Directive::served(
         "remote-cert-ku",
         "[USAGE...]",
         (0, MANY),
-        "demand a key usage",
-        "write `remote-cert-tls client`",
+        "the peers' certificates must have one of these key usages, or any",
+        remote_cert_ku,
     ),
-    Directive::later(
+    Directive::served(
         "remote-cert-eku",
         "OID",
         (1, 1),
-        "demand an extended key usage",
-        "write `remote-cert-tls client`",
+        "the peers' certificates must have this extended key usage",
+        remote_cert_eku,
     ),
     Directive::later(
         "x509-username-field",
@@ -382,6 +383,88 @@ fn tls_groups(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
     }
     draft.tls.groups = Some(groups);
     Ok(())
+}
+
+fn capath(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    draft.tls.ca_directory = Written::new(file(line)?.to_owned(), line);
+    Ok(())
+}
+
+/// Lines add up, and so do those of a block.
+fn peer_fingerprint(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    let texts = match (&line.block, line.argument(0)) {
+        (Some(block), _) => block.lines().map(str::trim).collect(),
+        (None, word) => vec![word.unwrap_or_default()],
+    };
+    let comment = |text: &&str| text.is_empty() || text.starts_with(['#', ';']);
+    let mut all = draft.tls.fingerprints.take().map(|known| known.value);
+    for text in texts.into_iter().filter(|text| !comment(text)) {
+        let Some(fingerprint) = fingerprint(text) else {
+            let why = format!("`{text}` is not the SHA-256 of a certificate");
+            return Err(
+                Refusal::because(why).instead("openssl x509 -in FILE -noout -fingerprint -sha256")
+            );
+        };
+        all.get_or_insert_default().insert(fingerprint);
+    }
+    let all = all.ok_or_else(|| Refusal::because("there is no fingerprint in it"))?;
+    draft.tls.fingerprints = Written::new(all, line);
+    Ok(())
+}
+
+/// 32 bytes as `AB:cd:...`.
+fn fingerprint(text: &str) -> Option<[u8; 32]> {
+    let parts = text.split(':').map(|part| {
+        let digits = part.len() == 2 && part.bytes().all(|digit| digit.is_ascii_hexdigit());
+        digits.then(|| u8::from_str_radix(part, 16).ok()).flatten()
+    });
+    let bytes: Option<Vec<u8>> = parts.collect();
+    bytes?.try_into().ok()
+}
+
+fn remote_cert_ku(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    let words = line.arguments.iter();
+    let sets = words.map(|word| {
+        let digits = word.trim_start_matches("0x");
+        let bits = u16::from_str_radix(digits, 16);
+        bits.map_err(|_| {
+            Refusal::because(format!("`{word}` is no key usage"))
+                .instead("write it in hexadecimal, such as 80 for digitalSignature")
+        })
+    });
+    draft.tls.usage.key = Some(sets.collect::<Result<_, _>>()?);
+    Ok(())
+}
+
+fn remote_cert_eku(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    let word = line.argument(0).unwrap_or_default();
+    let usage = ExtendedUsage::new(word).ok_or_else(|| {
+        Refusal::because(format!("`{word}` is no extended key usage"))
+            .instead("write its number, such as 1.3.6.1.5.5.7.3.2 for clients")
+    })?;
+    draft.tls.usage.extended = Some(usage);
+    Ok(())
+}
+
+fn tls_cert_profile(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    match line.argument(0) {
+        Some("preferred") => Ok(()),
+        Some("insecure" | "legacy") => {
+            draft.warn(
+                line,
+                "RSA below 2048 bits and SHA-1 signatures are refused all the same",
+            );
+            Ok(())
+        }
+        Some("suiteb") => Err(Refusal::because(
+            "`suiteb` is not served: other certificates than those on P-256 and P-384 are taken too",
+        )
+        .instead("write `tls-cert-profile preferred`")),
+        other => Err(
+            Refusal::because(format!("`{}` is no profile", other.unwrap_or_default()))
+                .instead("write `tls-cert-profile preferred`"),
+        ),
+    }
 }
 
 fn remote_cert_tls(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {

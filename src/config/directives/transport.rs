@@ -98,12 +98,12 @@ pub(super) const ROWS: &[Directive] = &[
         "path MTU discovery of the socket",
         "remove the line",
     ),
-    Directive::later(
+    Directive::ignored(
         "passtos",
         "",
         (0, 0),
         "copy the type of service to the outer packet",
-        "remove the line",
+        "packets of different flows leave together; outer packets have the class of the device",
     ),
     Directive::later(
         "port-share",

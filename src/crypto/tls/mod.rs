@@ -7,9 +7,11 @@ mod records;
 mod revocation;
 pub mod rustls;
 pub mod stand_in;
+mod usage;
 mod verify;
 
 pub use revocation::{RevocationList, Revocations, SharedRevocations};
+pub use usage::{ExtendedUsage, UsageRules};
 pub use verify::{CertificateRefused, NameRule, PeerPolicy, PeerPurpose, RefusalReason};
 
 use crate::random::Random;

@@ -3,6 +3,7 @@
 //! The path is rustls-webpki's work. It checks no name, since certificates of VPN peers usually
 //! carry only a CN; what OpenVPN's directives demand beyond the path is checked here.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use x509_parser::oid_registry::{OID_EC_P256, OID_NIST_EC_P384, OID_NIST_EC_P521}
 use x509_parser::prelude::{FromDer, X509Certificate, X509Name};
 use x509_parser::public_key::PublicKey;
 
-use super::{PeerCertificate, SharedRevocations};
+use super::{PeerCertificate, SharedRevocations, UsageRules};
 use crate::limits::{CHAIN_DEPTH_MAX, COMMON_NAME_MAX};
 
 /// The rules that a peer's chain is held to.
@@ -23,6 +24,9 @@ pub struct PeerPolicy {
     authorities: Vec<CertificateDer<'static>>,
     purpose: PeerPurpose,
     demand_purpose: bool,
+    usage: UsageRules,
+    /// The certificates that are taken, by SHA-256; any if there are none here.
+    fingerprints: Option<BTreeSet<[u8; 32]>>,
     name: Option<NameRule>,
     revocations: Option<Arc<SharedRevocations>>,
 }
@@ -92,6 +96,20 @@ pub enum RefusalReason {
     /// `remote-cert-tls`: the extended key usage must be there.
     #[error("certificate does not have the extended key usage {0}")]
     ExtendedKeyUsageMissing(&'static str),
+    /// `remote-cert-ku`: the key usage is none of these.
+    #[error("key usage {found:04x} is none of those that are demanded")]
+    KeyUsage {
+        /// The bits that there are.
+        found: u16,
+        /// Each of the sets of bits of which one was to be there.
+        wanted: Vec<u16>,
+    },
+    /// `remote-cert-eku`: this extended key usage must be there.
+    #[error("certificate does not have the extended key usage {0}")]
+    ExtendedKeyUsage(String),
+    /// `peer-fingerprint`: it is none of those that are taken; its own fingerprint.
+    #[error("fingerprint {0} is not taken")]
+    Fingerprint(String),
     /// `verify-x509-name`.
     #[error("name does not match verify-x509-name {0}")]
     Name(String),
@@ -144,6 +162,8 @@ impl PeerPolicy {
             authorities,
             purpose,
             demand_purpose: false,
+            usage: UsageRules::default(),
+            fingerprints: None,
             name: None,
             revocations: None,
         })
@@ -160,6 +180,21 @@ impl PeerPolicy {
     #[must_use]
     pub fn with_name(mut self, rule: NameRule) -> Self {
         self.name = Some(rule);
+        self
+    }
+
+    /// `remote-cert-ku`, `remote-cert-eku`.
+    #[must_use]
+    pub fn with_usage(mut self, rules: UsageRules) -> Self {
+        self.usage = rules;
+        self
+    }
+
+    /// `peer-fingerprint`: only these certificates are taken. Without an authority nothing else is asked of
+    /// them, neither who has signed them nor until when they are good. Wire: as in 2.6.
+    #[must_use]
+    pub fn with_fingerprints(mut self, fingerprints: BTreeSet<[u8; 32]>) -> Self {
+        self.fingerprints = Some(fingerprints);
         self
     }
 
@@ -182,12 +217,7 @@ impl PeerPolicy {
         algorithms: &WebPkiSupportedAlgorithms,
     ) -> Result<PeerCertificate, CertificateRefused> {
         let refuse = |depth, certificate: &CertificateDer<'_>, reason| {
-            Err(CertificateRefused {
-                depth,
-                subject: subject_of(certificate),
-                serial: serial_of(certificate),
-                reason,
-            })
+            Err(CertificateRefused::new(depth, certificate, reason))
         };
         if intermediates.len() >= CHAIN_DEPTH_MAX {
             return refuse(0, leaf, RefusalReason::ChainTooLong);
@@ -196,27 +226,25 @@ impl PeerPolicy {
             let malformed = RefusalReason::Other("malformed certificate".to_owned());
             return refuse(0, leaf, malformed);
         };
-        let path = match self.path(leaf, intermediates, now, algorithms) {
-            Ok(path) => path,
-            Err(reason @ (RefusalReason::Expired | RefusalReason::NotYetValid)) => {
-                // webpki does not say which certificate of the path is outside its dates.
-                let mut chain = std::iter::once(leaf).chain(intermediates);
-                let depth = chain.position(|certificate| check_dates(certificate, now).is_err());
-                let certificate = depth.and_then(|depth| depth.checked_sub(1));
-                let certificate = certificate.and_then(|index| intermediates.get(index));
-                return refuse(depth.unwrap_or(0), certificate.unwrap_or(leaf), reason);
+        let between;
+        let chain = match self.fingerprints.is_some() && self.anchors.is_empty() {
+            true => vec![CertificateDer::from(leaf.as_ref())],
+            false => {
+                between = self.trusted_path(leaf, intermediates, now, algorithms)?;
+                between.chain(leaf)
             }
-            Err(reason) => return refuse(0, leaf, reason),
         };
-        // OpenSSL checks the dates of the authority itself too.
-        if let Err(reason) = check_dates(path.authority, now) {
-            return refuse(path.between.len() + 1, path.authority, reason);
-        }
-        let chain = path.chain(leaf);
         if let Some(revocations) = &self.revocations
             && let Err((depth, reason)) = revocations.now().check(&chain, now, algorithms)
         {
             return refuse(depth, chain.get(depth).unwrap_or(leaf), reason);
+        }
+        let fingerprint = fingerprint_of(leaf);
+        if let Some(taken) = &self.fingerprints
+            && !taken.contains(&fingerprint)
+        {
+            let reason = RefusalReason::Fingerprint(Fingerprint(fingerprint).to_string());
+            return refuse(0, leaf, reason);
         }
         let Some(common_name) = common_name(parsed.subject()) else {
             return refuse(0, leaf, RefusalReason::NoCommonName);
@@ -226,15 +254,43 @@ impl PeerPolicy {
         }
         let mut subjects: Vec<_> = chain.iter().map(subject_of).collect();
         subjects.dedup();
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, leaf);
-        let mut fingerprint = [0; 32];
-        fingerprint.copy_from_slice(digest.as_ref());
         Ok(PeerCertificate {
             common_name,
             subjects,
             fingerprint,
             key: key_kind(&parsed),
         })
+    }
+
+    /// A valid path to an authority that is in its dates too.
+    fn trusted_path(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+        algorithms: &WebPkiSupportedAlgorithms,
+    ) -> Result<Path<'_>, CertificateRefused> {
+        let path = match self.path(leaf, intermediates, now, algorithms) {
+            Ok(path) => path,
+            Err(reason @ (RefusalReason::Expired | RefusalReason::NotYetValid)) => {
+                // webpki does not say which certificate of the path is outside its dates.
+                let mut chain = std::iter::once(leaf).chain(intermediates);
+                let depth = chain.position(|certificate| check_dates(certificate, now).is_err());
+                let certificate = depth.and_then(|depth| depth.checked_sub(1));
+                let certificate = certificate.and_then(|index| intermediates.get(index));
+                let (depth, certificate) = (depth.unwrap_or(0), certificate.unwrap_or(leaf));
+                return Err(CertificateRefused::new(depth, certificate, reason));
+            }
+            Err(reason) => return Err(CertificateRefused::new(0, leaf, reason)),
+        };
+        // OpenSSL checks the dates of the authority itself too.
+        match check_dates(path.authority, now) {
+            Ok(()) => Ok(path),
+            Err(reason) => {
+                let depth = path.between.len() + 1;
+                Err(CertificateRefused::new(depth, path.authority, reason))
+            }
+        }
     }
 
     /// A valid path to an authority.
@@ -300,11 +356,23 @@ impl PeerPolicy {
                 return Err(RefusalReason::ExtendedKeyUsageMissing(name));
             }
         }
+        self.usage.check(certificate)?;
         match &self.name {
             Some(rule) if !rule.accepts(subject, common_name) => {
                 Err(RefusalReason::Name(rule.to_string()))
             }
             _ => Ok(()),
+        }
+    }
+}
+
+impl CertificateRefused {
+    fn new(depth: usize, certificate: &CertificateDer<'_>, reason: RefusalReason) -> Self {
+        Self {
+            depth,
+            subject: subject_of(certificate),
+            serial: serial_of(certificate),
+            reason,
         }
     }
 }
@@ -351,9 +419,11 @@ impl RefusalReason {
                 CertificateError::UnknownRevocationStatus
             }
             Self::BadSignature => CertificateError::BadSignature,
-            Self::Purpose | Self::KeyUsageMissing | Self::ExtendedKeyUsageMissing(_) => {
-                CertificateError::InvalidPurpose
-            }
+            Self::Purpose
+            | Self::KeyUsageMissing
+            | Self::KeyUsage { .. }
+            | Self::ExtendedKeyUsageMissing(_)
+            | Self::ExtendedKeyUsage(_) => CertificateError::InvalidPurpose,
             _ => CertificateError::ApplicationVerificationFailure,
         }
     }
@@ -368,6 +438,27 @@ fn reason_of(error: &webpki::Error) -> RefusalReason {
         Error::InvalidSignatureForPublicKey => RefusalReason::BadSignature,
         Error::RequiredEkuNotFoundContext(_) => RefusalReason::Purpose,
         other => RefusalReason::Other(other.to_string()),
+    }
+}
+
+/// SHA-256 of a certificate.
+fn fingerprint_of(certificate: &CertificateDer<'_>) -> [u8; 32] {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, certificate);
+    let mut fingerprint = [0; 32];
+    fingerprint.copy_from_slice(digest.as_ref());
+    fingerprint
+}
+
+/// A fingerprint as it is written, `ab:cd:...`.
+struct Fingerprint([u8; 32]);
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, byte) in self.0.iter().enumerate() {
+            let separator = if index == 0 { "" } else { ":" };
+            write!(formatter, "{separator}{byte:02x}")?;
+        }
+        Ok(())
     }
 }
 

@@ -334,7 +334,24 @@ impl<'a> Page<'a> {
                 );
                 self.say(HANDSHAKE_ERROR, format_args!("VERIFY KU ERROR"));
             }
-            RefusalReason::ExtendedKeyUsageMissing(_) => {
+            RefusalReason::KeyUsage { found, wanted } => {
+                self.say(
+                    TLS_ERROR,
+                    format_args!("ERROR: Certificate has key usage {found:04x}, expected one of:"),
+                );
+                for bits in wanted {
+                    self.say(TLS_ERROR, format_args!(" * {bits:04x}"));
+                }
+                self.say(HANDSHAKE_ERROR, format_args!("VERIFY KU ERROR"));
+            }
+            RefusalReason::Fingerprint(found) => self.say(
+                TLS_ERROR,
+                format_args!(
+                    "TLS Error: --tls-verify/--peer-fingerprint certificate hash verification failed. \
+                     (got certificate fingerprint: {found})"
+                ),
+            ),
+            RefusalReason::ExtendedKeyUsageMissing(_) | RefusalReason::ExtendedKeyUsage(_) => {
                 self.say(
                     TLS_ERROR,
                     format_args!("Certificate does not have extended key usage extension"),

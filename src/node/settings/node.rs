@@ -1,5 +1,6 @@
 //! What a node is told whichever its role: the device, the control channel, the log, the process.
 
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use rustls::pki_types::CertificateDer;
 
 use super::{Offloads, ShardSettings};
 use crate::crypto::tls::rustls::{Identity, RustlsEngine, TlsVersion};
-use crate::crypto::tls::{NameRule, PeerPolicy, PeerPurpose, SharedRevocations};
+use crate::crypto::tls::{NameRule, PeerPolicy, PeerPurpose, SharedRevocations, UsageRules};
 use crate::crypto::{
     DataCipher, Digest, KeyDirection, Role, StaticKey, TlsCryptV2ClientKey, Wrapping,
 };
@@ -75,7 +76,7 @@ pub enum DeviceName {
 /// Certificates and what is asked of a peer's.
 #[derive(Debug)]
 pub struct TlsSettings {
-    /// The authorities that sign the peers; at least one.
+    /// The authorities that sign the peers; at least one, unless there are fingerprints.
     pub authorities: Vec<CertificateDer<'static>>,
     /// The versions that are served.
     pub versions: RangeInclusive<TlsVersion>,
@@ -83,6 +84,10 @@ pub struct TlsSettings {
     pub groups: Option<Vec<&'static dyn SupportedKxGroup>>,
     /// Whether a peer's certificate must be marked for the peer's role (`remote-cert-tls`).
     pub peer_usage: bool,
+    /// What else a peer's certificate must be for (`remote-cert-ku`, `remote-cert-eku`).
+    pub usage: UsageRules,
+    /// The only certificates of peers that are taken, by SHA-256, if it is asked (`peer-fingerprint`).
+    pub fingerprints: Option<BTreeSet<[u8; 32]>>,
     /// What a peer's certificate must be named, if it is asked (`verify-x509-name`).
     pub peer_name: Option<NameRule>,
     /// Which certificates are revoked, if it is asked (`crl-verify`).
@@ -134,6 +139,10 @@ impl TlsSettings {
         let mut policy = PeerPolicy::new(self.authorities.clone(), peers)?;
         if self.peer_usage {
             policy = policy.demanding_purpose();
+        }
+        policy = policy.with_usage(self.usage.clone());
+        if let Some(fingerprints) = &self.fingerprints {
+            policy = policy.with_fingerprints(fingerprints.clone());
         }
         if let Some(name) = &self.peer_name {
             policy = policy.with_name(name.clone());

@@ -29,6 +29,8 @@ fn node() -> NodeSettings {
             versions: TlsVersion::V1_2..=TlsVersion::V1_3,
             groups: None,
             peer_usage: true,
+            usage: Default::default(),
+            fingerprints: None,
             peer_name: None,
             revocations: None,
         },
