@@ -61,6 +61,8 @@ fn server(draft: &mut Draft) -> Option<Settings> {
         client_files,
         routes: clients::routes(draft),
         keepalive: keepalive.server,
+        path_mtu: draft.network.path_mtu,
+        inactivity: draft.network.inactivity,
         max_clients: draft.network.max_clients,
         duplicate_cn: draft.network.duplicate_cn,
         client_to_client: draft.network.client_to_client,
@@ -384,6 +386,7 @@ fn process(draft: &mut Draft) -> ProcessSettings {
         user: draft.process.user.take(),
         group: draft.process.group.take(),
         chroot: draft.process.chroot.take().map(|root| root.value),
+        nice: draft.process.nice,
     }
 }
 

@@ -16,8 +16,8 @@ use zeroize::Zeroizing;
 use super::diagnostics::Diagnostics;
 use super::lexer::{Line, Location};
 use super::settings::{
-    Account, Compression, ContactLimits, ExplicitExit, Offloads, ReplayWindow, RouteLine,
-    SteeringChoice,
+    Account, Compression, ContactLimits, ExplicitExit, Inactivity, Offloads, PathMtu, ReplayWindow,
+    RouteLine, SteeringChoice,
 };
 use crate::crypto::tls::rustls::TlsVersion;
 use crate::crypto::tls::{NameRule, UsageRules};
@@ -104,6 +104,8 @@ pub(super) struct NetworkDraft {
     pub(super) keepalive: Option<Written<(u32, u32)>>,
     pub(super) ping: Option<Written<u32>>,
     pub(super) ping_restart: Option<Written<u32>>,
+    pub(super) path_mtu: Option<PathMtu>,
+    pub(super) inactivity: Option<Inactivity>,
     pub(super) max_clients: u32,
     pub(super) duplicate_cn: bool,
     pub(super) client_to_client: bool,
@@ -115,6 +117,8 @@ pub(super) struct NetworkDraft {
     /// The server's own routes.
     pub(super) routes: Vec<RouteLine>,
     pub(super) route_metric: Option<u32>,
+    /// Whether the server sets them itself.
+    pub(super) sets_routes: bool,
     pub(super) contact: ContactLimits,
     pub(super) explicit_exit: ExplicitExit,
 }
@@ -233,6 +237,7 @@ pub(super) struct ProcessDraft {
     pub(super) user: Option<Account>,
     pub(super) group: Option<Account>,
     pub(super) chroot: Option<Written<PathBuf>>,
+    pub(super) nice: Option<i32>,
     /// Which programs may be started.
     pub(super) script_security: u8,
     pub(super) environment: Vec<(String, String)>,
@@ -322,6 +327,8 @@ impl Default for NetworkDraft {
             keepalive: None,
             ping: None,
             ping_restart: None,
+            path_mtu: None,
+            inactivity: None,
             max_clients: limits::MAX_CLIENTS_DEFAULT,
             duplicate_cn: false,
             client_to_client: false,
@@ -331,6 +338,7 @@ impl Default for NetworkDraft {
             routes_per_client: limits::ROUTES_PER_CLIENT,
             routes: Vec::new(),
             route_metric: None,
+            sets_routes: true,
             contact: ContactLimits::default(),
             explicit_exit: ExplicitExit::Silent,
         }
@@ -378,6 +386,7 @@ impl Default for ProcessDraft {
             user: None,
             group: None,
             chroot: None,
+            nice: None,
             script_security: 1,
             environment: Vec::new(),
         }

@@ -9,6 +9,8 @@ mod files;
 mod leases;
 mod peers;
 mod process;
+mod quiet;
+mod sessions;
 mod shards;
 
 use std::fmt::Write as _;

@@ -489,6 +489,8 @@ pub enum LeaveReason {
     TlsError,
     /// A newer session has its name.
     Replaced,
+    /// It did nothing for as long as `inactive` says.
+    Inactive,
     /// The node ends.
     ServerStopped,
 }

@@ -14,6 +14,7 @@ pub mod local_time;
 pub mod log;
 mod machine;
 pub mod message;
+mod priority;
 mod privileges;
 pub mod registry;
 mod reporting;
@@ -29,6 +30,7 @@ pub mod title;
 mod worker;
 mod writer;
 
+pub use priority::PriorityError;
 pub use privileges::PrivilegesError;
 pub use running::Node;
 pub use start::{StartError, client_session_settings};

@@ -46,6 +46,7 @@ use crate::crypto::tls::rustls::{Identity, RustlsEngine};
 use crate::limits;
 use crate::node::leases::AddressPool;
 use crate::node::status::StatusFormat;
+pub use crate::reactor::PathMtu;
 pub use crate::session::{ContactLimits, Rate};
 
 /// A server's whole configuration.
@@ -65,6 +66,10 @@ pub struct Settings {
     pub push: Vec<String>,
     /// When the server pings, and when it gives a silent client up.
     pub keepalive: Keepalive,
+    /// How datagrams are treated that are too large for their way, `None` for as the system does.
+    pub path_mtu: Option<PathMtu>,
+    /// When a client that does nothing is ended.
+    pub inactivity: Option<Inactivity>,
     /// Clients served at the same time.
     pub max_clients: u32,
     /// Whether several clients may be connected with one common name.
@@ -236,6 +241,15 @@ pub struct Keepalive {
     pub ping: Option<Duration>,
     /// A client that was silent for so long is given up; `None` for never.
     pub ping_restart: Option<Duration>,
+}
+
+/// When a client that does nothing is ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inactivity {
+    /// So long it may do less than it should.
+    pub patience: Duration,
+    /// Bytes of inner packets, both ways together, that are enough. With 0 any packet is.
+    pub bytes: u64,
 }
 
 /// What clients are told when the server stops.

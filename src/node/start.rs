@@ -28,6 +28,7 @@ use super::lease_file::{LeaseFile, Remembered};
 use super::leases::AddressPool;
 use super::log::{Log, LogOptions, LogTarget};
 use super::message::Report;
+use super::priority::{self, PriorityError};
 use super::privileges::{Confinement, PrivilegesError, allow_locked_memory};
 use super::registry::{Registry, RegistryRules};
 use super::reporting::Unstarted;
@@ -105,6 +106,9 @@ pub enum StartError {
     /// The process can't give up its privileges.
     #[error(transparent)]
     Privileges(#[from] PrivilegesError),
+    /// The process can't have its priority.
+    #[error(transparent)]
+    Priority(#[from] PriorityError),
     /// A thread or a wake-up can't be had.
     #[error("a thread can't be started: {0}")]
     Thread(io::Error),
@@ -179,6 +183,7 @@ impl Starting {
         let cores = settings.node.shards.cores.as_slice().into();
         self.publish(NodeEvent::ShardsPlaced { cores });
         let confinement = Confinement::of(&settings.node.process)?;
+        priority::ask(&settings.node.process)?;
         let reporting = open_reporting(&settings.node, settings.status.as_ref())?;
         let lease_file = self.open_leases(settings.leases.as_ref())?;
         let session = Arc::new(rules::session_settings(settings)?);

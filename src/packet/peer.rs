@@ -32,6 +32,8 @@ pub struct Peer {
     pub last_received: Monotonic,
     /// What went over the wire.
     pub traffic: Traffic,
+    /// Bytes of inner packets in both directions: what it does itself, without pings.
+    pub inner_bytes: u64,
     pub(super) addresses: InnerAddresses,
     /// Its data keys.
     pub keys: KeySlots,
@@ -58,6 +60,7 @@ impl Peer {
             last_sent: now,
             last_received: now,
             traffic: Traffic::default(),
+            inner_bytes: 0,
             addresses: InnerAddresses::default(),
             keys: KeySlots::default(),
             prefixes: Vec::new(),
@@ -150,7 +153,15 @@ impl Peer {
         self.last_sent = now;
         self.traffic.sent_packets += 1;
         self.traffic.sent_bytes += length as u64;
+        self.count_inner(payload.len());
         Ok(length)
+    }
+
+    /// Counts a payload, if it is not one that is told apart by being shorter than any inner packet.
+    pub(super) const fn count_inner(&mut self, payload: usize) {
+        if payload >= INNER_PACKET_MIN {
+            self.inner_bytes += payload as u64;
+        }
     }
 
     /// Lowers what a SYN announces, so that a TCP connection through the tunnel makes no packets
@@ -268,5 +279,7 @@ pub struct Traffic {
     pub sent_packets: u64,
 }
 
+/// The header of an IPv4 packet, the shortest one that there is. A ping has 16 bytes.
+const INNER_PACKET_MIN: usize = 20;
 const IPV4_TCP_HEADERS: u16 = 20 + 20;
 const IPV6_TCP_HEADERS: u16 = 40 + 20;

@@ -41,5 +41,5 @@ pub use steering::{
     Denial, SteeringError, TunSteering, can_update_without_capabilities, steer_datagrams,
 };
 pub use tun::{Tun, TunConfig, TunError, TunOffloads};
-pub use udp::{Family, Listen, UdpError, UdpSocket};
+pub use udp::{Family, Listen, PathMtu, UdpError, UdpSocket};
 pub use waker::Waker;

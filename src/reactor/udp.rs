@@ -107,6 +107,29 @@ impl UdpSocket {
         Self::make(listen, false)
     }
 
+    /// Treats datagrams that are too large for their way like this from now on.
+    ///
+    /// # Errors
+    /// The system refuses it.
+    pub fn treat_path_mtu(&self, how: PathMtu) -> Result<(), UdpError> {
+        let refused = |option| move |source| UdpError::Option { option, source };
+        let (v4, v6) = match how {
+            PathMtu::Ignored => (libc::IP_PMTUDISC_DONT, libc::IPV6_PMTUDISC_DONT),
+            PathMtu::Minded => (libc::IP_PMTUDISC_WANT, libc::IPV6_PMTUDISC_WANT),
+            PathMtu::Demanded => (libc::IP_PMTUDISC_DO, libc::IPV6_PMTUDISC_DO),
+        };
+        let socket = &self.socket;
+        if self.family != Family::V6 {
+            set(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, v4)
+                .map_err(refused("IP_MTU_DISCOVER"))?;
+        }
+        if self.family != Family::V4 {
+            set(socket, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, v6)
+                .map_err(refused("IPV6_MTU_DISCOVER"))?;
+        }
+        Ok(())
+    }
+
     fn make(listen: &Listen, join: bool) -> Result<Self, UdpError> {
         let family = listen.family;
         let address = bind_address(listen)?;
@@ -315,7 +338,18 @@ fn bind_address(listen: &Listen) -> Result<SocketAddr, UdpError> {
     Ok(SocketAddr::new(ip, listen.port))
 }
 
-/// Everything but the path MTU discovery, which stays as the system has it.
+/// How a socket treats datagrams that are too large for their way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathMtu {
+    /// They are cut, and no way is asked how wide it is.
+    Ignored,
+    /// Each way is asked, and they are cut for it.
+    Minded,
+    /// Each way is asked, and they are refused.
+    Demanded,
+}
+
+/// Everything but the path MTU discovery, which stays as the system has it unless it is asked for.
 fn set_options(socket: &Socket, listen: &Listen) -> Result<(), UdpError> {
     let refused = |option| move |source| UdpError::Option { option, source };
     match listen.family {
@@ -427,6 +461,36 @@ mod tests {
             let bound = bind_address(&listen(family, address)).ok();
             let expected = expected.map(|text| text.parse().unwrap());
             assert_eq!(bound, expected, "{family:?} {address:?}");
+        }
+    }
+
+    #[test]
+    fn the_discovery_of_the_path_mtu_is_chosen() {
+        let socket = UdpSocket::bind(&listen(Family::Dual, None)).unwrap();
+        let option = |level, option| {
+            let (mut value, mut size) = (-1_i32, 4);
+            // SAFETY: the descriptor is open, and both places outlive the call.
+            let result = unsafe {
+                libc::getsockopt(
+                    socket.socket.as_raw_fd(),
+                    level,
+                    option,
+                    (&raw mut value).cast(),
+                    &raw mut size,
+                )
+            };
+            assert_eq!(result, 0);
+            value
+        };
+        for (how, expected) in [
+            (PathMtu::Ignored, 0),
+            (PathMtu::Minded, 1),
+            (PathMtu::Demanded, 2),
+        ] {
+            socket.treat_path_mtu(how).unwrap();
+            let v4 = option(libc::IPPROTO_IP, libc::IP_MTU_DISCOVER);
+            let v6 = option(libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER);
+            assert_eq!((v4, v6), (expected, expected), "{how:?}");
         }
     }
 

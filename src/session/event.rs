@@ -183,6 +183,9 @@ pub enum LeaveReason {
     /// A newer session of the same client took over.
     #[error("replaced by a newer connection")]
     Replaced,
+    /// Server: it did nothing for as long as `inactive` says.
+    #[error("inactive")]
+    Inactive,
     /// The owner ended it.
     #[error("closed")]
     Closed,

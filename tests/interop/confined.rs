@@ -212,3 +212,16 @@ impl Drop for Daemon {
         let _gone = kill_process(self.0, Signal::KILL);
     }
 }
+
+/// It is asked for while the process may, and stays when it is somebody else.
+#[test]
+fn a_priority_that_stays() {
+    let Confined { site, .. } = &Confined::new();
+    let config = site.server_config().line("nice 5").line("user nobody");
+    let server = Server::start(site, &config);
+    let client = Client::connect(site, &ClientConfig::new(site, 0, "alice"));
+    client.assert_reaches_all(site);
+    let stat = server.process.told_by_kernel("stat");
+    let nice = stat.rsplit(')').next().unwrap().split_whitespace().nth(16);
+    assert_eq!(nice, Some("5"));
+}

@@ -55,6 +55,7 @@ mod compression;
 mod confined;
 mod crowd;
 mod every_shard;
+mod inactive;
 mod inner_networks;
 mod lifecycle;
 mod machine;

@@ -112,6 +112,11 @@ impl Process {
             .unwrap_or_else(|| panic!("{} has no thread {thread}", self.name))
     }
 
+    /// What the kernel tells in this file about the program.
+    pub(crate) fn told_by_kernel(&self, file: &str) -> String {
+        std::fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).unwrap()
+    }
+
     /// Sends `signal` to the program.
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();

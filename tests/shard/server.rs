@@ -258,6 +258,8 @@ fn settings(authority: &CertifiedIssuer<'static, KeyPair>, status: PathBuf) -> S
         routes: Vec::new(),
         client_to_client: false,
         compression: Default::default(),
+        path_mtu: None,
+        inactivity: None,
         contact: ContactLimits::default(),
         explicit_exit: ExplicitExit::Restart,
         status: Some(StatusSettings {

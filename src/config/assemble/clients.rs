@@ -107,6 +107,9 @@ fn try_file(path: &Path, written: bool) -> io::Result<()> {
 pub(super) fn routes(draft: &mut Draft) -> Vec<TunnelRoute> {
     let metric = draft.network.route_metric;
     let lines = std::mem::take(&mut draft.network.routes);
+    if !draft.network.sets_routes {
+        return Vec::new();
+    }
     let routes = lines.into_iter().filter_map(|line| match line.target {
         RouteTarget::Known(destination) => Some(TunnelRoute {
             destination,

@@ -7,12 +7,12 @@ use crate::config::lexer::Line;
 use crate::limits::INNER_PREFIXES_MAX;
 
 pub(super) const ROWS: &[Directive] = &[
-    Directive::later(
+    Directive::served(
         "verify-client-cert",
-        "[none|optional|require]",
+        "require",
         (0, 1),
-        "whether clients need a certificate",
-        "remove the line: every client needs one",
+        "whether clients need a certificate: each does",
+        verify_client_cert,
     )
     .of_servers(),
     Directive::later(
@@ -80,12 +80,12 @@ pub(super) const ROWS: &[Directive] = &[
         max_routes_per_client,
     )
     .of_servers(),
-    Directive::later(
+    Directive::always(
         "stale-routes-check",
         "SECONDS [INTERVAL]",
         (1, 2),
         "forget unused routes",
-        "remove the line",
+        "what leads to a client is what it was given, and goes with it",
     )
     .of_servers(),
     Directive::later(
@@ -138,6 +138,18 @@ pub(super) const ROWS: &[Directive] = &[
     )
     .of_servers(),
 ];
+
+fn verify_client_cert(_: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    match line.argument(0) {
+        None | Some("require") => Ok(()),
+        Some(word @ ("none" | "optional")) => Err(Refusal::because(format!(
+            "`{word}` is not supported yet: clients are known by their certificates"
+        ))
+        .instead("write `verify-client-cert require`")),
+        Some(word) => Err(Refusal::because(format!("`{word}` is no choice"))
+            .instead("write `verify-client-cert require`")),
+    }
+}
 
 fn client_config_dir(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
     let directory = line.argument(0).unwrap_or_default().to_owned();

@@ -119,12 +119,12 @@ pub(super) const ROWS: &[Directive] = &[
         "SELinux context",
         "remove the line and set it in the unit file: SELinuxContext=",
     ),
-    Directive::later(
+    Directive::served(
         "nice",
         "N",
         (1, 1),
-        "priority",
-        "remove the line and set it in the unit file: Nice=",
+        "priority, from -20 for the highest to 19",
+        nice,
     ),
     Directive::later(
         "mlock",
@@ -157,6 +157,11 @@ pub(super) const ROWS: &[Directive] = &[
 ];
 
 /// The reader of lines has put the file's lines here already.
+fn nice(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    draft.process.nice = Some(number(line, 0, -20..=19)?);
+    Ok(())
+}
+
 fn included(_: &mut Draft, _: &Line) -> Result<(), Refusal> {
     Ok(())
 }

@@ -61,22 +61,19 @@ pub(super) const ROWS: &[Directive] = &[
         "routing table of `route`",
         "remove the line",
     ),
-    Directive::later(
+    Directive::ignored(
         "route-delay",
         "[SECONDS [WINDOWS]]",
         (0, 2),
         "when routes are set",
-        "remove the line",
-    )
-    .on_client(Support::Ignored(
-        "routes are set as soon as the server has given an address",
-    )),
-    Directive::later(
+        "they are set when the device is made; a client's, when the server has given it an address",
+    ),
+    Directive::served(
         "route-noexec",
         "",
         (0, 0),
         "leave routes to a script",
-        "remove the line",
+        route_noexec,
     )
     .on_client(Support::Served(client::route_noexec)),
     Directive::later(
@@ -160,6 +157,11 @@ pub(super) const ROWS: &[Directive] = &[
         "write `dhcp-option DNS ADDRESS` and `dhcp-option DOMAIN NAME`",
     )),
 ];
+
+fn route_noexec(draft: &mut Draft, _: &Line) -> Result<(), Refusal> {
+    draft.network.sets_routes = false;
+    Ok(())
+}
 
 fn route(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
     let Some(TunnelOption::Route(route)) = client::option(line)? else {

@@ -1,11 +1,11 @@
 //! How many clients there are, when one is given up, and what they are told at the end.
 
 use super::client;
-use super::values::{YEAR, number, optional};
+use super::values::{YEAR, number, optional, seconds};
 use crate::config::directive::{Directive, Refusal, Support};
 use crate::config::draft::{Draft, Written};
 use crate::config::lexer::Line;
-use crate::config::settings::ExplicitExit;
+use crate::config::settings::{ExplicitExit, Inactivity};
 use crate::limits;
 
 pub(super) const ROWS: &[Directive] = &[
@@ -71,13 +71,14 @@ pub(super) const ROWS: &[Directive] = &[
         "write `ping-restart`",
     )
     .on_client(Support::Served(client::ping_exit)),
-    Directive::later(
+    Directive::served(
         "inactive",
         "SECONDS [BYTES]",
         (1, 2),
-        "end idle clients",
-        "remove the line",
-    ),
+        "end clients without packets, or with less than so many bytes, in such a time; 0 for never",
+        inactive,
+    )
+    .on_client(Support::Later("remove the line")),
     Directive::later(
         "session-timeout",
         "SECONDS",
@@ -86,6 +87,14 @@ pub(super) const ROWS: &[Directive] = &[
         "remove the line",
     ),
 ];
+
+fn inactive(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    let patience = seconds(line, 0, 0..=YEAR)?;
+    let bytes = optional(line, 1, 0..=u64::MAX)?.unwrap_or(0);
+    let inactivity = Inactivity { patience, bytes };
+    draft.network.inactivity = (!patience.is_zero()).then_some(inactivity);
+    Ok(())
+}
 
 fn keepalive(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
     let (ping, restart) = (

@@ -9,7 +9,7 @@ use super::values::{YEAR, number, optional, seconds};
 use crate::config::directive::{Directive, MANY, Refusal, Support};
 use crate::config::draft::{Draft, Family, Local};
 use crate::config::lexer::Line;
-use crate::config::settings::Rate;
+use crate::config::settings::{PathMtu, Rate};
 
 pub(super) const ROWS: &[Directive] = &[
     Directive::served(
@@ -91,13 +91,14 @@ pub(super) const ROWS: &[Directive] = &[
         "mark the packets that are sent",
         "remove the line",
     ),
-    Directive::later(
+    Directive::served(
         "mtu-disc",
         "no|maybe|yes",
         (1, 1),
-        "path MTU discovery of the socket",
-        "remove the line",
-    ),
+        "path MTU discovery of the sockets; if not written, as the system has it",
+        mtu_disc,
+    )
+    .on_client(Support::Later("remove the line")),
     Directive::ignored(
         "passtos",
         "",
@@ -190,6 +191,19 @@ pub(super) const ROWS: &[Directive] = &[
     )
     .on_client(Support::Refused("remove the `remote` lines that are not meant")),
 ];
+
+fn mtu_disc(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    draft.network.path_mtu = Some(match line.argument(0) {
+        Some("no") => PathMtu::Ignored,
+        Some("maybe") => PathMtu::Minded,
+        Some("yes") => PathMtu::Demanded,
+        other => {
+            let why = format!("`{}` is no choice", other.unwrap_or_default());
+            return Err(Refusal::because(why).instead("write `no`, `maybe` or `yes`"));
+        }
+    });
+    Ok(())
+}
 
 fn port(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
     draft.network.port = number(line, 0, 0..=u16::MAX)?;

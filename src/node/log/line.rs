@@ -694,6 +694,7 @@ impl<'a> Page<'a> {
             LeaveReason::RemoteExit => ("SIGTERM", "remote-exit", "exiting"),
             LeaveReason::DelayedExit => ("SIGTERM", "delayed-exit", "exiting"),
             LeaveReason::Replaced => ("SIGTERM", "replaced", "exiting"),
+            LeaveReason::Inactive => ("SIGTERM", "inactive", "exiting"),
             LeaveReason::ServerStopped => ("SIGTERM", "server-exit", "exiting"),
             LeaveReason::PingRestart => ("SIGUSR1", "ping-restart", "restarting"),
             LeaveReason::TlsError => ("SIGUSR1", "tls-error", "restarting"),
@@ -704,6 +705,10 @@ impl<'a> Page<'a> {
                 INFO,
                 format_args!("[{name}] Inactivity timeout (--ping-restart), restarting"),
             );
+        }
+        if reason == LeaveReason::Inactive {
+            let words = format_args!("Inactivity timeout (--inactive), exiting");
+            self.say(INFO, words);
         }
         self.say(
             LEAVE,

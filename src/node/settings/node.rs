@@ -275,6 +275,8 @@ pub struct ProcessSettings {
     pub group: Option<Account>,
     /// The directory that is its root from then on, `None` for the whole system.
     pub chroot: Option<PathBuf>,
+    /// By how much its priority is lower, or with less than 0 higher.
+    pub nice: Option<i32>,
 }
 
 /// A user or a group of the system.

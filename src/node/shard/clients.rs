@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::connections::{Admitting, Client, Connection, Key, Standing, Tunnel};
+use super::connections::{Admitting, Client, Connection, Key, Rest, Standing, Tunnel};
 use super::dialed::DialedEvent;
 use super::registration::RegistryBusy;
 use super::{Congestion, Edges, Shard, narrate};
@@ -160,6 +160,10 @@ impl<E: Edges> Shard<E> {
             client_id,
             addresses,
             tunnel: Tunnel::new(peer, now.monotonic),
+            rest: Rest {
+                since: now.monotonic,
+                inner_bytes: 0,
+            },
         };
         self.connections.stand(key, Standing::Client(client));
         if let Some(connection) = self.connections.get_mut(key) {

@@ -93,6 +93,15 @@ pub(super) struct Client {
     pub(super) client_id: u64,
     pub(super) addresses: Addresses,
     pub(super) tunnel: Tunnel,
+    pub(super) rest: Rest,
+}
+
+/// Since when a client has done less than `inactive` asks for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rest {
+    pub(super) since: Monotonic,
+    /// What its inner packets had come to by then.
+    pub(super) inner_bytes: u64,
 }
 
 /// A place in the data path.

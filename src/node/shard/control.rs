@@ -164,6 +164,7 @@ impl<E: Edges> Shard<E> {
                 .session
                 .handle_timeout(now, &mut *self.random, activity);
         }
+        self.end_if_inactive(key, now);
         self.service(key, now);
     }
 
@@ -186,10 +187,12 @@ impl<E: Edges> Shard<E> {
         if self.has_hung_up(key) {
             return self.forget(key, now);
         }
+        let look = self.look_for_activity(key, now);
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        if let Some(next) = connection.session.next_timeout() {
+        let next = connection.session.next_timeout();
+        if let Some(next) = next.into_iter().chain(look).min() {
             connection.alarm.set(&mut self.wheel, next, key);
         }
     }

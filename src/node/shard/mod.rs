@@ -14,6 +14,7 @@ mod data;
 mod dialed;
 mod edges;
 mod half_open;
+mod inactivity;
 mod io;
 mod narrate;
 pub mod registration;
@@ -37,7 +38,7 @@ use super::event::NodeEvent;
 use super::message::{Instruction, Report};
 use super::registry::{Announcement, Place, Tenant};
 use super::rounds::Answer;
-use super::settings::{Compression, Offloads};
+use super::settings::{Compression, Inactivity, Offloads};
 use super::strangers::StrangerAllowance;
 use crate::limits::{
     BATCH_PACKETS, DROP_REPORT_INTERVAL, IDLE_TURN, REPORTS_BEFORE_LOSS, STOP_GRACE,
@@ -88,6 +89,8 @@ pub struct Network {
     pub client_to_client: bool,
     /// How packets are framed for compression.
     pub compression: Compression,
+    /// When a client that does nothing is ended.
+    pub inactivity: Option<Inactivity>,
 }
 
 impl Network {

@@ -74,6 +74,7 @@ pub(super) fn left(
             LeaveReason::RemoteExit(_) => Left::DelayedExit,
             LeaveReason::PingRestart => Left::PingRestart,
             LeaveReason::Replaced => Left::Replaced,
+            LeaveReason::Inactive => Left::Inactive,
             LeaveReason::Closed => Left::ServerStopped,
             _ => Left::TlsError,
         }));

@@ -9,6 +9,7 @@ use crate::limits::{NODE_REPORTS, locked_memory};
 use crate::node::client::{Client, ClientRules, Tunnel, TunnelRules};
 use crate::node::event::NodeEvent;
 use crate::node::leases::AddressPool;
+use crate::node::priority;
 use crate::node::privileges::{Confinement, allow_locked_memory};
 use crate::node::registry::{Registry, RegistryRules};
 use crate::node::running::Assembled;
@@ -30,6 +31,7 @@ impl Starting {
         let cores = settings.node.shards.cores.as_slice().into();
         self.publish(NodeEvent::ShardsPlaced { cores });
         let confinement = Confinement::of(&settings.node.process)?;
+        priority::ask(&settings.node.process)?;
         let reporting = open_reporting(&settings.node, None)?;
         let session = Arc::new(rules::client_session_settings(&settings)?);
         let wanted = offloads::wanted(&settings.node);

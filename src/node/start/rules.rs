@@ -102,6 +102,7 @@ pub(super) fn client_network(settings: &ClientSettings) -> Network {
         contact: ContactLimits::default(),
         client_to_client: false,
         compression: Compression::default(),
+        inactivity: None,
     }
 }
 
@@ -123,5 +124,6 @@ pub(super) fn network(settings: &Settings) -> Network {
         contact: settings.contact,
         client_to_client: settings.client_to_client,
         compression: settings.compression,
+        inactivity: settings.inactivity,
     }
 }

@@ -33,6 +33,10 @@ impl Starting {
                 set.iter()
                     .try_for_each(|socket| socket.widen_send_buffer(SEND_BUFFER))?;
             }
+            if let Some(how) = settings.path_mtu {
+                set.iter()
+                    .try_for_each(|socket| socket.treat_path_mtu(how))?;
+            }
             let mut lanes = set.iter().skip(shards.into());
             lanes.try_for_each(|lane| lane.quarter_send_buffer(LANE_SEND_BUFFER))?;
             sets.push(set);

@@ -35,7 +35,7 @@ pub(super) fn open(
         let opened = datagram
             .open(peers, &mut batch.arenas, pool, events, now)
             .and_then(|(opened, newest)| {
-                datagram.note_received(peers, events, now);
+                datagram.note_received(peers, opened.piece.len as usize, events, now);
                 datagram.follow(newest, peers, surroundings, events)?;
                 match peers.peer(claim.peer).map(Peer::framing) {
                     None | Some(Framing::None) => Ok(opened),
@@ -143,7 +143,13 @@ impl Claimed<'_> {
     }
 
     /// What an authentic datagram changes on its peer, wherever it came from.
-    fn note_received(&self, peers: &mut PeerTable, events: &mut Batch<PeerEvent>, now: Monotonic) {
+    fn note_received(
+        &self,
+        peers: &mut PeerTable,
+        payload: usize,
+        events: &mut Batch<PeerEvent>,
+        now: Monotonic,
+    ) {
         let claim = self.claim;
         let Some(peer) = peers.peer_mut(claim.peer) else {
             return;
@@ -151,6 +157,7 @@ impl Claimed<'_> {
         peer.last_received = now;
         peer.traffic.received_packets += 1;
         peer.traffic.received_bytes += self.bytes.len() as u64;
+        peer.count_inner(payload);
         match (claim.numbered, peer.recognised) {
             (true, Recognised::ByPeerId)
             | (false, Recognised::ByPath | Recognised::ByPeerId)

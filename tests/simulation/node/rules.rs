@@ -44,6 +44,7 @@ pub(crate) fn shards(
         contact: ContactLimits::default(),
         client_to_client: plan.client_to_client,
         compression: Compression::default(),
+        inactivity: None,
     };
     (0..plan.shards)
         .map(|number| ShardParts {
