@@ -438,8 +438,9 @@ pub const fn half_open_per_source(shards: u16) -> usize {
 /// How long a handshake that has begun is not displaced by newcomers.
 pub const HALF_OPEN_TENURE: Duration = Duration::from_secs(1);
 
-/// How long the handshakes of one turn may take before data is looked at again.
-pub const HANDSHAKE_BUDGET: Duration = Duration::from_millis(2);
+/// How long the handshakes of one turn may take before data is looked at again: for most a single step,
+/// which can't be divided.
+pub const HANDSHAKE_BUDGET: Duration = Duration::from_micros(100);
 
 /// The longest that a shard sleeps.
 pub const IDLE_TURN: Duration = Duration::from_secs(1);

@@ -340,6 +340,11 @@ impl Reactor {
         )
     }
 
+    /// Whether a send or a write to the tun device is queued, or not done.
+    pub fn has_work(&self) -> bool {
+        self.sends > 0 || self.tun_writes > 0
+    }
+
     /// Buffers that the kernel has for datagrams, and for packets of the tun device.
     pub fn lent(&self) -> (usize, usize) {
         (self.memory.receive.lent(), self.memory.tun_read.lent())

@@ -55,6 +55,9 @@ pub trait Edges {
     /// Gives the buffer of a parcel that was taken back to the shard that it came from.
     fn give_back(&mut self, from: u16, buffer: Buffer);
 
+    /// Has the world begin what it was given now, before something that takes its time.
+    fn begin(&mut self);
+
     /// Something that the world is done with.
     fn reclaim(&mut self) -> Option<Done>;
 

@@ -205,6 +205,9 @@ impl<E: Edges> Shard<E> {
         let now = self.io.edges.now();
         self.reclaim(now);
         self.serve_data(now);
+        if !self.backlog.is_empty() {
+            self.io.edges.begin();
+        }
         self.serve_control();
         self.serve_timers();
         self.say_goodbye();

@@ -118,8 +118,8 @@ impl RingEdges {
         self.reactor.turn(Some(patience), completions)
     }
 
-    /// Lets the kernel begin what is queued, now that the queue is full, in the middle of the shard's
-    /// work. What was sent and written is done then; what came in is kept until the next turn.
+    /// Lets the kernel begin what is queued in the middle of the shard's work, as when the queue is full.
+    /// What was sent and written is done then; what came in is kept until the next turn.
     fn make_room(&mut self) {
         let mut completions = std::mem::take(&mut self.spare);
         // A ring that is unusable says so again in the next turn.
@@ -255,6 +255,12 @@ impl Edges for RingEdges {
     fn return_tun_buffer(&mut self, buffer: Buffer) -> Result<(), Buffer> {
         self.tun_read.give(buffer);
         Ok(())
+    }
+
+    fn begin(&mut self) {
+        if self.reactor.has_work() {
+            self.make_room();
+        }
     }
 
     fn reclaim(&mut self) -> Option<Done> {

@@ -184,6 +184,10 @@ impl Edges for SimulatedEdges {
         Ok(())
     }
 
+    fn begin(&mut self) {
+        // What was sent is on its way already; the world may have taken it meanwhile, or not.
+    }
+
     fn congestion(&self) -> Congestion {
         match self.sending.len() {
             0 => Congestion::Idle,

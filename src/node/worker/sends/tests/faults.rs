@@ -494,6 +494,10 @@ impl Edges for FaultyEdges {
         self.sends.send(&mut self.reactor, outgoing)
     }
 
+    fn begin(&mut self) {
+        self.turn_ring();
+    }
+
     fn congestion(&self) -> Congestion {
         self.sends.congestion()
     }
