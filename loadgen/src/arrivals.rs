@@ -69,15 +69,14 @@ impl Arrivals {
     /// The counts, of `sent` packets if the sender's number is known. Without it those before the
     /// greatest that came are taken for sent: what was lost at the end does not show.
     pub fn delivery(&self, sent: Option<u64>) -> Delivery {
-        let sent = sent.unwrap_or(self.next).max(self.received);
-        Delivery {
-            sent,
+        let arrived = Delivery {
             received: self.received,
-            lost: sent - self.received,
             duplicated: self.duplicated,
             reordered: self.reordered,
             late: self.late,
-        }
+            ..Delivery::default()
+        };
+        arrived.of(sent.unwrap_or(self.next))
     }
 }
 
@@ -99,6 +98,17 @@ pub struct Delivery {
 }
 
 impl Delivery {
+    /// What arrived as part of `sent` packets, or of more if more arrived.
+    #[must_use]
+    pub fn of(self, sent: u64) -> Self {
+        let sent = sent.max(self.received);
+        Self {
+            sent,
+            lost: sent - self.received,
+            ..self
+        }
+    }
+
     /// The part of what was sent that was lost, from 0 to 1.
     pub fn loss(&self) -> f64 {
         self.lost as f64 / self.sent.max(1) as f64

@@ -41,6 +41,13 @@ pub fn summary(report: &Report) -> String {
             "LIMIT: the LAN host left out {missed} packets that were due"
         );
     }
+    if let Some(far) = report.far_side.filter(|it| it.socket_drops > 0) {
+        let drops = far.socket_drops;
+        let _infallible = writeln!(
+            text,
+            "LIMIT: the LAN host's socket had no room for {drops} packets: they count as lost up"
+        );
+    }
     if report.server.as_ref().is_some_and(|it| it.ended) {
         text.push_str("the server's process ended during the run\n");
     }
@@ -70,7 +77,7 @@ mod tests {
         report.tally.failed(0, "AUTH_FAILED: \u{1b}[2J");
         report.tally.dropped("replay");
         let far = report.far_side.as_mut().unwrap();
-        (far.silent, far.down_missed) = (3, 4);
+        (far.silent, far.down_missed, far.socket_drops) = (3, 4, 5);
         report.server.as_mut().unwrap().ended = true;
         report.limits = vec!["full".to_owned()];
         let text = summary(&report);
@@ -84,6 +91,7 @@ mod tests {
             "packets dropped: 1 replay",
             "the LAN host did not answer 3 sessions",
             "LIMIT: the LAN host left out 4 packets that were due",
+            "LIMIT: the LAN host's socket had no room for 5 packets: they count as lost up",
             "the server's process ended during the run",
             "LIMIT: the generator itself: full",
         ];

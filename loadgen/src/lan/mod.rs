@@ -12,6 +12,7 @@ mod host;
 pub mod order;
 mod outbox;
 mod report;
+mod sessions;
 mod socket;
 mod stream;
 

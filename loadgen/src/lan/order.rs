@@ -6,7 +6,7 @@
 //!  4 run, session, number: 4 bytes each       4 run, session, number: of the order
 //! 16 cookie: 8 bytes                         16 verdict, reason: 1 byte each
 //! 24 ask: 1 byte; 25 zero                    18 cookie: 8 bytes
-//! 26 size: 2 bytes, 0 is IMIX                26 counts: 9 times 8 bytes, only behind the right cookie
+//! 26 size: 2 bytes, 0 is IMIX                26 counts: 10 times 8 bytes, only behind the right cookie
 //! 28 rate: 8 bytes, packets in 1,000 s
 //! 36 duration: 4 bytes, milliseconds
 //! 40 end
@@ -120,6 +120,8 @@ pub struct Counts {
     pub down_bytes: u64,
     /// Packets that were due and not sent, because the host was too far behind.
     pub down_missed: u64,
+    /// Datagrams of anybody for which the host's socket had no room since it was made; not a session's own.
+    pub socket_drops: u64,
 }
 
 impl Order {
@@ -176,7 +178,7 @@ impl Order {
 
 impl Answer {
     /// Bytes of the longest answer.
-    pub const LENGTH_MAX: usize = 26 + 9 * 8;
+    pub const LENGTH_MAX: usize = 26 + 10 * 8;
 
     /// Writes it at the start of `out`, and gives back how long it is.
     pub fn write(&self, out: &mut [u8; Self::LENGTH_MAX]) -> usize {
@@ -214,7 +216,7 @@ impl Answer {
             ACCEPTED => Reply::Accepted,
             REFUSED => Reply::Refused(Refusal::from_byte(reason)?),
             COUNTED => {
-                let mut counts = [0; 9];
+                let mut counts = [0; 10];
                 for count in &mut counts {
                     *count = fields.u64()?;
                 }
@@ -245,15 +247,14 @@ impl Refusal {
 impl Counts {
     /// What became of `sent` packets of the client.
     pub fn delivery(&self, sent: u64) -> Delivery {
-        let sent = sent.max(self.received);
-        Delivery {
-            sent,
+        let arrived = Delivery {
             received: self.received,
-            lost: sent - self.received,
             duplicated: self.duplicated,
             reordered: self.reordered,
             late: self.late,
-        }
+            ..Delivery::default()
+        };
+        arrived.of(sent)
     }
 
     /// Adds those of another session.
@@ -265,7 +266,7 @@ impl Counts {
         *self = Self::from_fields(sums);
     }
 
-    const fn fields(&self) -> [u64; 9] {
+    const fn fields(&self) -> [u64; 10] {
         [
             self.received,
             self.bytes,
@@ -276,10 +277,11 @@ impl Counts {
             self.down_packets,
             self.down_bytes,
             self.down_missed,
+            self.socket_drops,
         ]
     }
 
-    const fn from_fields(fields: [u64; 9]) -> Self {
+    const fn from_fields(fields: [u64; 10]) -> Self {
         let [
             received,
             bytes,
@@ -290,6 +292,7 @@ impl Counts {
             down_packets,
             down_bytes,
             down_missed,
+            socket_drops,
         ] = fields;
         Self {
             received,
@@ -301,6 +304,7 @@ impl Counts {
             down_packets,
             down_bytes,
             down_missed,
+            socket_drops,
         }
     }
 }
@@ -384,7 +388,7 @@ mod tests {
             assert_eq!(Order::read(&bytes[..Order::LENGTH - 1]), None);
             assert_eq!((Answer::read(&bytes), Payload::read(&bytes)), (None, None));
         }
-        let counts = Counts::from_fields([1, 2, 3, 4, 5, 6, 7, 8, u64::MAX]);
+        let counts = Counts::from_fields([1, 2, 3, 4, 5, 6, 7, 8, 9, u64::MAX]);
         for (reply, expected) in [
             (Reply::Challenge { cookie: 77 }, 26),
             (Reply::Accepted, 26),
@@ -435,7 +439,7 @@ mod tests {
 
     #[test]
     fn counts_add_up_and_make_a_delivery() {
-        let mut sum = Counts::from_fields([90, 2, 3, 4, 5, 6, 7, 8, 9]);
+        let mut sum = Counts::from_fields([90, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
         let delivery = sum.delivery(100);
         let expected = Delivery {
             sent: 100,
@@ -447,10 +451,10 @@ mod tests {
         };
         assert_eq!(delivery, expected);
         assert_eq!(sum.delivery(80).lost, 0);
-        sum.add(&Counts::from_fields([u64::MAX, 1, 1, 1, 1, 1, 1, 1, 1]));
+        sum.add(&Counts::from_fields([u64::MAX, 1, 1, 1, 1, 1, 1, 1, 1, 1]));
         assert_eq!(
             sum,
-            Counts::from_fields([u64::MAX, 3, 4, 5, 6, 7, 8, 9, 10])
+            Counts::from_fields([u64::MAX, 3, 4, 5, 6, 7, 8, 9, 10, 11])
         );
     }
 }

@@ -14,9 +14,10 @@ use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrAny, sendmm
 use rustix::time::Timespec;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::host::{Host, Name, Seen};
-use super::order::Counts;
+use super::host::{Host, Seen};
+use super::order::{Ask, Counts, Order};
 use super::outbox::Outbox;
+use super::sessions::Name;
 use crate::clock::monotonic_nanos;
 
 /// A bound socket, one of a group if there are several threads.
@@ -86,6 +87,7 @@ impl Endpoint {
             buffers: vec![[0; DATAGRAM_MAX]; AT_A_TIME],
             headers: MultiHeaders::preallocate(AT_A_TIME, None),
             send_failures: 0,
+            drops_read: None,
         };
         let mut failure = None;
         while !stop.load(Ordering::Relaxed) {
@@ -115,6 +117,8 @@ struct Turn<'a> {
     buffers: Vec<[u8; DATAGRAM_MAX]>,
     headers: MultiHeaders<SockaddrStorage>,
     send_failures: u64,
+    /// When the socket's drops were read.
+    drops_read: Option<u64>,
 }
 
 impl Turn<'_> {
@@ -173,6 +177,12 @@ impl Turn<'_> {
                 continue;
             };
             for bytes in message.iovs() {
+                // The kernel's table takes long to read: once for all who ask in a row.
+                let asked = Order::read(bytes).is_some_and(|order| order.ask == Ask::Counts);
+                if asked && self.drops_read.is_none_or(|then| now > then + DROPS_EVERY) {
+                    self.drops_read = Some(now);
+                    self.host.socket_drops = self.endpoint.drops();
+                }
                 self.host.handle(now, from, bytes, &mut self.out);
             }
         }
@@ -242,6 +252,8 @@ const AT_A_TIME: usize = 64;
 const DATAGRAM_MAX: usize = 9_216;
 /// Room for what comes while another program has the core.
 const RECEIVE_BUFFER: usize = 16 << 20;
+/// In nanoseconds.
+const DROPS_EVERY: u64 = 250_000_000;
 /// How often it looks whether it is to end.
 const LOOK_EVERY: u64 = 50_000_000;
 

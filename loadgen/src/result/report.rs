@@ -110,6 +110,9 @@ pub struct FarSide {
     pub down: Traffic,
     /// What it should have sent and did not, because it was too far behind.
     pub down_missed: u64,
+    /// Datagrams for which its socket had no room, of all runs since it was started: they count as lost up, and the
+    /// server did not lose them. Of several sockets the greatest.
+    pub socket_drops: u64,
 }
 
 impl Report {
@@ -276,6 +279,7 @@ impl FarSide {
             bytes: counts.down_bytes,
         };
         self.down_missed += counts.down_missed;
+        self.socket_drops = self.socket_drops.max(counts.socket_drops);
     }
 
     /// Adds what it saw of other sessions.
@@ -287,6 +291,7 @@ impl FarSide {
         self.echoes += other.echoes;
         self.down += other.down;
         self.down_missed += other.down_missed;
+        self.socket_drops = self.socket_drops.max(other.socket_drops);
     }
 }
 
