@@ -18,7 +18,9 @@ pub struct Live {
 
 /// Where a run is.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Progress {
+pub struct Progress<'a> {
+    /// What it is doing: the phase's name, or what is between phases.
+    pub doing: &'a str,
     /// Since the run began.
     pub elapsed: Duration,
     /// Established sessions now.
@@ -45,7 +47,7 @@ impl Live {
     }
 
     /// Shows where the run is; call it about once a second.
-    pub fn show(&mut self, progress: &Progress) {
+    pub fn show(&mut self, progress: &Progress<'_>) {
         let line = progress.line();
         if let Some(bar) = &self.bar {
             bar.set_position(progress.elapsed.as_millis() as u64);
@@ -74,9 +76,10 @@ impl Live {
     }
 }
 
-impl Progress {
+impl Progress<'_> {
     fn line(&self) -> String {
-        let mut parts = vec![format!("{} of {} sessions", self.sessions, self.wanted)];
+        let mut parts = vec![printable(self.doing)];
+        parts.push(format!("{} of {} sessions", self.sessions, self.wanted));
         let rate = |count: u64| three_digits(count as f64 / self.seconds.max(f64::MIN_POSITIVE));
         if self.last.handshakes > 0 {
             parts.push(format!("{} handshakes/s", rate(self.last.handshakes)));
@@ -104,6 +107,13 @@ impl Progress {
     }
 }
 
+/// Phases are named in a file, and a terminal obeys what it reads.
+fn printable(name: &str) -> String {
+    let name = name.chars().take(NAME_SHOWN);
+    name.map(|it| if it.is_control() { '\u{fffd}' } else { it })
+        .collect()
+}
+
 fn bar(expected: Duration) -> ProgressBar {
     let length = expected.as_millis() as u64;
     let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr());
@@ -116,6 +126,8 @@ fn bar(expected: Duration) -> ProgressBar {
     bar
 }
 
+/// Characters of a phase's name.
+const NAME_SHOWN: usize = 40;
 /// Seconds between two lines where there is no terminal.
 const PLAIN_EVERY: u64 = 5;
 
@@ -123,8 +135,9 @@ const PLAIN_EVERY: u64 = 5;
 mod tests {
     use super::*;
 
-    fn progress(last: Moment) -> Progress {
+    fn progress(last: Moment) -> Progress<'static> {
         Progress {
+            doing: "busy \u{1b}[2J",
             elapsed: Duration::from_secs(3),
             sessions: 10,
             wanted: 12,
@@ -136,7 +149,10 @@ mod tests {
 
     #[test]
     fn a_line_has_what_happened() {
-        assert_eq!(progress(Moment::default()).line(), "10 of 12 sessions");
+        assert_eq!(
+            progress(Moment::default()).line(),
+            "busy \u{fffd}[2J | 10 of 12 sessions"
+        );
         let last = Moment {
             handshakes: 5,
             up: Traffic {
@@ -150,7 +166,8 @@ mod tests {
         };
         let mut progress = progress(last);
         progress.failures = 7;
-        let expected = "10 of 12 sessions | 2.50 handshakes/s | up 10.0 Mbit/s, 1000 packets/s | \
+        progress.doing = "storm";
+        let expected = "storm | 10 of 12 sessions | 2.50 handshakes/s | up 10.0 Mbit/s, 1000 packets/s | \
                         round trip 2.00 ms, at most 3.50 | 7 failed";
         assert_eq!(progress.line(), expected);
     }

@@ -39,6 +39,9 @@ pub(crate) struct Options {
     /// Where `loadgen lan` listens behind the server: an inner address and port
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) lan: Option<SocketAddr>,
+    /// Change to this directory before any file is read: names in a profile begin there
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cd: Option<PathBuf>,
     /// Addresses to send from, in turn [default: the system's choice]
     #[arg(long, value_name = "ADDRESS", value_delimiter = ',')]
     pub(crate) from: Vec<IpAddr>,

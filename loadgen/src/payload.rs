@@ -247,6 +247,9 @@ impl<'a> Datagram<'a> {
     /// What is wrong with it, or that it is a packet that no run sends.
     pub fn read(bytes: &'a [u8]) -> Result<Self, Unreadable> {
         let packet = InnerPacket::parse(bytes)?;
+        if packet.destination().is_multicast() {
+            return Err(Unreadable::Group);
+        }
         let transport = packet.transport().ok_or(Unreadable::NotUdp)?;
         if transport.protocol != UDP || transport.fragment {
             return Err(Unreadable::NotUdp);
@@ -321,12 +324,27 @@ pub enum Unreadable {
     /// It is no packet at all.
     #[error(transparent)]
     Malformed(#[from] Malformed),
+    /// For several, which a run's never are. The stock daemon sends each client what its host says to all on
+    /// its tun device, such as router solicitations.
+    #[error("for a group")]
+    Group,
     /// Another protocol, or a fragment.
     #[error("not a whole UDP packet")]
     NotUdp,
     /// It was changed on the way, or has no checksum.
     #[error("wrong checksum")]
     Checksum,
+}
+
+impl Unreadable {
+    /// As what such packets are counted.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Group => "inner packets for a group, such as neighbour discovery",
+            Self::NotUdp => "inner packets that no run sends",
+            Self::Malformed(_) | Self::Checksum => "broken inner packets",
+        }
+    }
 }
 
 /// Sum of the 16-bit words, the last one filled up with a zero; not yet folded.

@@ -17,7 +17,7 @@ use ringway::random::{Random, SeededRandom};
 
 use crate::crowd::Crowd;
 use crate::descriptors;
-use crate::engine::{FaultRules, Progress, Run, RunParts, Seen};
+use crate::engine::{FaultRules, Place, Progress, Run, RunSettings, Seen};
 use crate::failure::Failure;
 use crate::options::{self, Options};
 use crate::profile::Profile;
@@ -27,6 +27,10 @@ use crate::profile::Profile;
 /// # Errors
 /// It could not begin.
 pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
+    if let Some(directory) = &options.cd {
+        std::env::set_current_dir(directory)
+            .map_err(|error| Failure::Option(format!("--cd {}: {error}", directory.display())))?;
+    }
     let plan = match &options.plan {
         Some(file) => Plan::from_file(file)?,
         None => Plan::from_words(&options.scenario, options.sessions, options.duration)?,
@@ -52,7 +56,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
     let mut random = SeededRandom::new(options.seed ^ u64::from(std::process::id()) << 32);
     let started = unix_seconds();
     let machine = Machine::look();
-    let run = Run::new(RunParts {
+    let run = Run::new(RunSettings {
         plan: plan.clone(),
         crowd,
         server,
@@ -70,7 +74,9 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode, Failure> {
     eprintln!("{sessions} sessions to {server} for {:?}", plan.duration());
     let sampler = sampler(options)?;
     let live = Live::new(plan.duration(), options.quiet);
-    let outcome = run.work_off(watcher(live, sessions))?;
+    let names = plan.phases.iter().map(|phase| phase.name.clone());
+    let names = names.collect();
+    let outcome = run.work_off(watcher(live, sessions, names))?;
     let server_use = sampler.map(Sampler::stop);
     let ending = match (&outcome.given_up, stop.load(Ordering::Relaxed)) {
         (Some(why), _) => Ending::Failed(why.clone()),
@@ -215,7 +221,7 @@ fn sampler(options: &Options) -> Result<Option<Sampler>, Failure> {
 }
 
 /// Shows once a second how far it is.
-fn watcher(mut live: Live, wanted: u32) -> impl FnMut(&Progress) {
+fn watcher(mut live: Live, wanted: u32, names: Vec<String>) -> impl FnMut(&Progress) {
     let began = Instant::now();
     let mut last = began;
     let mut before = Seen::default();
@@ -226,7 +232,14 @@ fn watcher(mut live: Live, wanted: u32) -> impl FnMut(&Progress) {
         }
         last = Instant::now();
         let seen = progress.seen();
+        let name = |phase: usize| names.get(phase).map_or("", String::as_str);
+        let doing = match seen.place {
+            Place::Before(phase) => format!("coming up for {}", name(phase)),
+            Place::In(phase) => name(phase).to_owned(),
+            Place::Behind => "leaving".to_owned(),
+        };
         live.show(&live::Progress {
+            doing: &doing,
             elapsed: began.elapsed(),
             sessions: seen.sessions,
             wanted: wanted.into(),

@@ -70,6 +70,11 @@ fn words_that_make_no_run_say_why() {
             "--lan ADDRESS:PORT",
         ),
         (&["--config", "x", "--server-cores", "0"], "--server-pid"),
+        (
+            &["--cd", "/nonexistent", "--config", "x"],
+            "--cd /nonexistent: No such file",
+        ),
+        (&["table", "/nonexistent"], "/nonexistent: "),
         (&["--config", "x", "lan"], "cannot be used with"),
         (&["compare", "a"], "<B>"),
         (&["merge"], "<REPORTS>"),
@@ -80,12 +85,27 @@ fn words_that_make_no_run_say_why() {
 }
 
 #[test]
+fn names_in_a_profile_begin_where_cd_leads() {
+    let directory = tempfile::tempdir().unwrap();
+    let profile = "client\ndev tun\nremote 127.0.0.1 1194\nca other.crt\n";
+    std::fs::write(directory.path().join("x.ovpn"), profile).unwrap();
+    let ca = "not a certificate";
+    std::fs::write(directory.path().join("other.crt"), ca).unwrap();
+    let inside = directory.path().to_str().unwrap();
+    let elsewhere = refused(&["--config", &format!("{inside}/x.ovpn")]);
+    assert!(elsewhere.contains("--cd"), "{elsewhere}");
+    let error = refused(&["--cd", inside, "--config", "x.ovpn"]);
+    assert!(error.contains("other.crt: no certificate"), "{error}");
+}
+
+#[test]
 fn every_command_has_its_help() {
     for words in [
         &["--help"][..],
         &["lan", "--help"],
         &["compare", "--help"],
         &["merge", "--help"],
+        &["table", "--help"],
         &["html", "--help"],
     ] {
         let output = Command::new(env!("CARGO_BIN_EXE_loadgen"))

@@ -13,7 +13,7 @@ use super::core::Core;
 impl Core {
     /// Does what is due.
     pub(super) fn act(&mut self, now: Now) {
-        if self.run.stop.load(Ordering::Relaxed) {
+        if self.run.settings.stop.load(Ordering::Relaxed) {
             let soon = now.monotonic + LEAVE_WHEN_STOPPED;
             match self.stage {
                 Stage::Over => {}
@@ -145,7 +145,7 @@ impl Core {
 
     fn end_phase(&mut self, phase: usize, now: Now) {
         let next = phase + 1;
-        if next < self.run.plan.phases.len() {
+        if next < self.run.settings.plan.phases.len() {
             self.work = self.run.work(next, self.share);
             self.stage = Stage::Filling(next);
             return;
@@ -158,7 +158,7 @@ impl Core {
         if now.monotonic < since + self.settle_time() {
             return;
         }
-        if self.run.lan.is_none() {
+        if self.run.settings.lan.is_none() {
             return self.begin_leaving(now);
         }
         self.ask_for_counts(now.monotonic);
@@ -166,9 +166,9 @@ impl Core {
     }
 
     fn settle_time(&self) -> Duration {
-        self.run
-            .lan
-            .map_or(Duration::ZERO, |_| SETTLE + 2 * self.run.faults.delay)
+        self.run.settings.lan.map_or(Duration::ZERO, |_| {
+            SETTLE + 2 * self.run.settings.faults.delay
+        })
     }
 
     fn await_answers(&mut self, until: Monotonic, now: Now) {

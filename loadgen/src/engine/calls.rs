@@ -97,7 +97,7 @@ impl Core {
     }
 
     fn ask(&mut self, user: usize, ask: Ask, now: Monotonic) {
-        let (run, session) = (self.run.number, self.number(user));
+        let (run, session) = (self.run.settings.number, self.number(user));
         let Some(known) = self.users.get_mut(user) else {
             return;
         };
@@ -147,7 +147,7 @@ impl Core {
     fn send_order(&mut self, user: usize, order: &[u8], now: Monotonic) {
         let client = self.users.get(user).and_then(|user| user.client);
         let client = client.and_then(|key| self.clients.get(key));
-        let Some((lan, client)) = self.run.lan.zip(client) else {
+        let Some((lan, client)) = self.run.settings.lan.zip(client) else {
             return;
         };
         let Some((source, tunnel)) = client.address_towards(lan.ip()).zip(client.tunnel) else {

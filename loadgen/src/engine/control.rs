@@ -28,10 +28,10 @@ impl Core {
 
     fn begin(&mut self, user: usize, intended: Monotonic, now: Now) -> Result<usize, String> {
         let number = self.number(user);
-        let identity = self.run.crowd.member(number);
+        let identity = self.run.settings.crowd.member(number);
         let session = Session::connect(identity.settings, now, &mut self.random)
             .map_err(|why| reason(&why, false))?
-            .with_pull_filter(self.run.crowd.filter());
+            .with_pull_filter(self.run.settings.crowd.filter());
         let session = match identity.credentials {
             Some(credentials) => session.with_credentials(credentials),
             None => session,
@@ -64,7 +64,7 @@ impl Core {
     /// A socket for the session of this number, which has changed its own so often.
     fn open_socket(&mut self, number: u32, moves: u32, now: Monotonic) -> Result<usize, OpenError> {
         let from = self.run.source_of(number, moves);
-        let (server, ports) = (self.run.server, &self.run.ports);
+        let (server, ports) = (self.run.settings.server, &self.run.ports);
         self.link.open(server, from, ports, now)
     }
 
@@ -174,7 +174,7 @@ impl Core {
             client.socket = socket;
             if let Some(tunnel) = client.tunnel {
                 self.peers
-                    .redial(tunnel.peer, path(socket, self.run.server));
+                    .redial(tunnel.peer, path(socket, self.run.settings.server));
             }
         }
         self.tally.roams += 1;
@@ -288,7 +288,7 @@ impl Core {
         let Some(client) = self.clients.get_mut(key) else {
             return;
         };
-        let pushed = match TunnelSettings::from_push(&self.run.crowd.client, options) {
+        let pushed = match TunnelSettings::from_push(&self.run.settings.crowd.client, options) {
             Ok(pushed) => pushed,
             Err(refused) => {
                 return self.give_up(key, &format!("what the server pushes: {refused}"), now);
@@ -304,7 +304,7 @@ impl Core {
             true => Numbering::DialedShared(theirs),
         };
         let new = NewPeer {
-            path: path(client.socket, self.run.server),
+            path: path(client.socket, self.run.settings.server),
             numbering,
             mtu: pushed.tunnel.mtu,
             mssfix: Mssfix::Off,

@@ -28,7 +28,7 @@ use slab::Slab;
 use super::client::Client;
 use super::link::{Link, LinkEvent};
 use super::own_time::OwnTime;
-use super::progress::Seen;
+use super::progress::{Place, Seen};
 use super::sockets::Sockets;
 use super::work::{Work, own_part};
 use super::{Run, Stage};
@@ -121,14 +121,14 @@ impl Core {
     /// # Errors
     /// io_uring is forbidden, lacks something, or is too small.
     pub(super) fn new(run: Arc<Run>, share: Share, core: usize) -> Result<Self, RingError> {
-        let held_max = own_part(run.plan.sessions_max(), share);
+        let held_max = own_part(run.settings.plan.sessions_max(), share);
         let held_max = if run.holds() { held_max } else { 0 };
-        let users = held_max + own_part(run.visitors, share);
+        let users = held_max + own_part(run.settings.visitors, share);
         let now = Now::read().monotonic;
         let mut random = SystemRandom;
-        let seed = run.seed ^ (u64::from(share.index) + 1).wrapping_mul(SEEDS);
-        let places = users.div_ceil(run.sharing as usize) + SOCKETS_SPARE;
-        let link = Link::new(places, run.faults, seed)?;
+        let seed = run.settings.seed ^ (u64::from(share.index) + 1).wrapping_mul(SEEDS);
+        let places = users.div_ceil(run.settings.sharing as usize) + SOCKETS_SPARE;
+        let link = Link::new(places, run.settings.faults, seed)?;
         let merging = Merging {
             tcp: false,
             udp: false,
@@ -152,7 +152,7 @@ impl Core {
             },
             random,
             clients: Slab::with_capacity(users),
-            sockets: Sockets::new(places, run.sharing as usize),
+            sockets: Sockets::new(places, run.settings.sharing as usize),
             by_peer: HashMap::new(),
             by_address: HashMap::new(),
             carriers: Vec::new(),
@@ -167,7 +167,7 @@ impl Core {
             established: 0,
             wheel: Wheel::new(now),
             control: VecDeque::new(),
-            tally: Tally::new(run.plan.duration()),
+            tally: Tally::new(run.settings.plan.duration()),
             scratch: Vec::new(),
             packet: vec![0; usize::from(PACKET_MAX)],
             stage: Stage::Filling(0),
@@ -196,7 +196,7 @@ impl Core {
         let mut result = Ok(());
         while self.stage != Stage::Over {
             if let Err(error) = self.turn() {
-                self.run.stop.store(true, Ordering::Relaxed);
+                self.run.settings.stop.store(true, Ordering::Relaxed);
                 result = Err(error);
                 break;
             }
@@ -290,12 +290,24 @@ impl Core {
     }
 
     fn seen(&self) -> Seen {
+        let series = &self.tally.series;
+        let latest = series.iter().rev().take(2);
         Seen {
             sessions: self.established,
             handshakes: self.tally.handshakes,
             failures: self.tally.failures_total(),
             up: self.tally.up,
             down: self.tally.down,
+            place: match self.stage {
+                Stage::Filling(phase) | Stage::Waiting(phase) => Place::Before(phase),
+                Stage::Running(phase, _) => Place::In(phase),
+                Stage::Settling(_) | Stage::Asking(_) | Stage::Leaving(_) | Stage::Over => {
+                    Place::Behind
+                }
+            },
+            round_trips: series.iter().map(|it| it.round_trips).sum(),
+            round_trip_sum_ns: series.iter().map(|it| it.round_trip_sum_ns).sum(),
+            round_trip_max_ns: latest.map(|it| it.round_trip_max_ns).max().unwrap_or(0),
         }
     }
 
@@ -307,7 +319,7 @@ impl Core {
     /// The number of a user's session, as all generators count them.
     pub(super) fn number(&self, user: usize) -> u32 {
         let (of, index) = (self.share.of, self.share.index);
-        self.run.first + user as u32 * of + index
+        self.run.settings.first + user as u32 * of + index
     }
 }
 

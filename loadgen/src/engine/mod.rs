@@ -33,13 +33,25 @@ use self::core::{Core, CoreEnd};
 pub(crate) use self::faults::FaultRules;
 use self::gates::Gates;
 use self::ports::Ports;
-pub(crate) use self::progress::{Progress, Seen};
+pub(crate) use self::progress::{Place, Progress, Seen};
 use self::work::Work;
 use crate::crowd::Crowd;
 use crate::failure::Failure;
 
 /// A run, as all its cores know it.
 pub(crate) struct Run {
+    settings: RunSettings,
+    progress: Progress,
+    ports: Ports,
+    begin: Monotonic,
+    /// From the library's clock to the one that all processes of the machine share.
+    clock: u64,
+    gates: Gates,
+    given_up: Mutex<Option<String>>,
+}
+
+/// What a run is to be.
+pub(crate) struct RunSettings {
     pub(crate) plan: Plan,
     pub(crate) crowd: Crowd,
     /// Where the server is.
@@ -62,13 +74,6 @@ pub(crate) struct Run {
     pub(crate) cores: Vec<usize>,
     /// Set to end it before its time.
     pub(crate) stop: Arc<AtomicBool>,
-    pub(crate) progress: Progress,
-    ports: Ports,
-    begin: Monotonic,
-    /// From the library's clock to the one that all processes of the machine share.
-    clock: u64,
-    gates: Gates,
-    given_up: Mutex<Option<String>>,
 }
 
 /// How far a core is in the plan.
@@ -103,50 +108,21 @@ pub(crate) struct Outcome {
     pub(crate) given_up: Option<String>,
 }
 
-/// What a run is made of; see [`Run`].
-pub(crate) struct RunParts {
-    pub(crate) plan: Plan,
-    pub(crate) crowd: Crowd,
-    pub(crate) server: SocketAddr,
-    pub(crate) lan: Option<SocketAddr>,
-    pub(crate) sources: Vec<IpAddr>,
-    pub(crate) first: u32,
-    pub(crate) visitors: u32,
-    pub(crate) sharing: u32,
-    pub(crate) faults: FaultRules,
-    pub(crate) seed: u64,
-    pub(crate) number: u32,
-    pub(crate) cores: Vec<usize>,
-    pub(crate) stop: Arc<AtomicBool>,
-}
-
 impl Run {
     /// A run that begins now.
-    pub(crate) fn new(parts: RunParts) -> Self {
+    pub(crate) fn new(settings: RunSettings) -> Self {
         let begin = Now::read().monotonic;
         let shared = clock_gettime(ClockId::Monotonic);
         let shared = shared.tv_sec as u64 * 1_000_000_000 + shared.tv_nsec as u64;
-        let cores = parts.cores.len();
+        let cores = settings.cores.len();
         Self {
-            gates: Gates::new(parts.plan.phases.len(), cores),
+            gates: Gates::new(settings.plan.phases.len(), cores),
             progress: Progress::new(cores),
-            ports: Ports::of_system(parts.number),
-            plan: parts.plan,
-            crowd: parts.crowd,
-            server: parts.server,
-            lan: parts.lan,
-            sources: parts.sources,
-            first: parts.first,
-            visitors: parts.visitors,
-            sharing: parts.sharing,
-            faults: parts.faults,
-            seed: parts.seed,
-            number: parts.number,
-            cores: parts.cores,
-            stop: parts.stop,
+            ports: Ports::of_system(settings.number),
             begin,
             clock: shared.saturating_sub(begin.as_nanos()),
             given_up: Mutex::new(None),
+            settings,
         }
     }
 
@@ -157,6 +133,7 @@ impl Run {
     pub(crate) fn work_off(self, mut meanwhile: impl FnMut(&Progress)) -> Result<Outcome, Failure> {
         let run = Arc::new(self);
         let threads: Vec<_> = run
+            .settings
             .cores
             .iter()
             .enumerate()
@@ -171,9 +148,9 @@ impl Run {
             meanwhile(&run.progress);
             thread::sleep(LOOK);
         }
-        let mut tally = Tally::new(run.plan.duration());
+        let mut tally = Tally::new(run.settings.plan.duration());
         let mut own = Vec::new();
-        let mut far_side = run.lan.map(|_| FarSide::default());
+        let mut far_side = run.settings.lan.map(|_| FarSide::default());
         for thread in threads {
             let thread = thread.map_err(|error| Failure::Core(error.to_string()))?;
             let ended = thread.join();
@@ -191,7 +168,7 @@ impl Run {
             tally,
             own,
             far_side,
-            phases: run.gates.phases(&run.plan, run.begin, now),
+            phases: run.gates.phases(&run.settings.plan, run.begin, now),
             seconds: now.since(run.begin).as_secs_f64(),
             hurried_ports: run.ports.hurried(),
             given_up: given_up.clone(),
@@ -203,7 +180,7 @@ impl Run {
         set.set(core);
         let share = Share {
             index: index as u32,
-            of: self.cores.len() as u32,
+            of: self.settings.cores.len() as u32,
         };
         let made = sched_setaffinity(None, &set)
             .map_err(|error| Failure::Core(format!("core {core}: {error}")))
@@ -211,7 +188,7 @@ impl Run {
                 let core = Core::new(Arc::clone(&self), share, core);
                 core.map_err(|error| Failure::Core(error.to_string()))
             });
-        let core = made.inspect_err(|_| self.stop.store(true, Ordering::Relaxed))?;
+        let core = made.inspect_err(|_| self.settings.stop.store(true, Ordering::Relaxed))?;
         let (end, result) = core.work();
         if let Err(error) = result {
             self.give_up(&error.to_string());
@@ -223,25 +200,34 @@ impl Run {
     fn give_up(&self, why: &str) {
         let mut given_up = self.given_up.lock().unwrap_or_else(PoisonError::into_inner);
         given_up.get_or_insert_with(|| why.to_owned());
-        self.stop.store(true, Ordering::Relaxed);
+        self.settings.stop.store(true, Ordering::Relaxed);
     }
 
     /// A core's part of a phase.
     fn work(&self, phase: usize, share: Share) -> Work {
-        Work::new(&self.plan.phases[phase], share, self.seed ^ phase as u64)
+        Work::new(
+            &self.settings.plan.phases[phase],
+            share,
+            self.settings.seed ^ phase as u64,
+        )
     }
 
     /// Whether any phase holds sessions.
     fn holds(&self) -> bool {
-        let mut scenarios = self.plan.phases.iter().flat_map(|phase| &phase.run);
+        let mut scenarios = self
+            .settings
+            .plan
+            .phases
+            .iter()
+            .flat_map(|phase| &phase.run);
         scenarios.any(Scenario::holds_sessions)
     }
 
     /// Where a session sends from, after so many moves.
     fn source_of(&self, number: u32, moves: u32) -> Option<IpAddr> {
-        let count = self.sources.len();
+        let count = self.settings.sources.len();
         let place = (number as usize + moves as usize).checked_rem(count)?;
-        self.sources.get(place).copied()
+        self.settings.sources.get(place).copied()
     }
 
     /// A moment as packets have it: in the clock that all processes of the machine share.

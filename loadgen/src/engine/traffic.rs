@@ -33,10 +33,9 @@ struct Inbox<'c> {
 
 impl Inbox<'_> {
     fn take(&mut self, bytes: &[u8]) {
-        let Ok(datagram) = Datagram::read(bytes) else {
-            return self
-                .tally
-                .dropped("inner packets that no run sends, or broken ones");
+        let datagram = match Datagram::read(bytes) {
+            Ok(datagram) => datagram,
+            Err(why) => return self.tally.dropped(why.reason()),
         };
         let number = self.by_address.get(&datagram.ends.destination.ip());
         let Some((number, user)) = number.and_then(|at| Some((*at, self.users.get_mut(*at)?)))
@@ -112,7 +111,7 @@ impl Core {
             users: &mut self.users,
             by_address: &self.by_address,
             tally: &mut self.tally,
-            run: self.run.number,
+            run: self.run.settings.number,
             at,
             now,
             clock: self.run.clock_of(now.monotonic),
@@ -167,7 +166,7 @@ impl Core {
         let Some(user) = self.clients.get(key).map(|client| client.user) else {
             return;
         };
-        if self.run.lan.is_none() {
+        if self.run.settings.lan.is_none() {
             return;
         }
         if let Some(user) = self.users.get_mut(user) {
@@ -270,7 +269,7 @@ impl Core {
         intended: Monotonic,
         now: Monotonic,
     ) {
-        let Some(lan) = self.run.lan else {
+        let Some(lan) = self.run.settings.lan else {
             return;
         };
         let Some(client) = self.clients.get(key) else {
@@ -292,7 +291,7 @@ impl Core {
             _ => &mut user.requests,
         };
         let payload = Payload {
-            run: self.run.number,
+            run: self.run.settings.number,
             session,
             flow,
             sequence: *sequence,
