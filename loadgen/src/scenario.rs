@@ -145,6 +145,14 @@ impl Scenario {
         !matches!(self, Self::Handshake { .. })
     }
 
+    /// True if sessions connect in its phase, and not only before it.
+    pub const fn connects(&self) -> bool {
+        matches!(
+            self,
+            Self::Handshake { .. } | Self::Storm {} | Self::Churn { .. }
+        )
+    }
+
     /// True if it is the coming up of all sessions at once.
     pub const fn is_storm(&self) -> bool {
         matches!(self, Self::Storm {})

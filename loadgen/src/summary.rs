@@ -83,7 +83,7 @@ mod tests {
         let text = summary(&report);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "done in 4.0 s");
-        let handshakes = "  handshakes                           2.50 /s";
+        let handshakes = "  handshakes                         2.50 /s";
         assert!(lines.contains(&handshakes), "{text}");
         let tail = [
             "sessions failed: 2 AUTH_FAILED: \u{fffd}[2J",

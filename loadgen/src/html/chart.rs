@@ -53,7 +53,8 @@ impl Chart<'_> {
         if xs.is_empty() || ys.is_empty() {
             return String::new();
         }
-        let (x, y) = (Range::of(self.x.scale, &xs), Range::of(self.y.scale, &ys));
+        let x = Range::of(self.x.scale, &xs);
+        let y = Range::of(self.y.scale, &ys).ending_on_a_step();
         let title = escape(self.title);
         let mut svg = format!(
             "<figure><figcaption>{title}</figcaption>\n\
@@ -183,6 +184,15 @@ impl<'a> Range<'a> {
         Self { scale, from, to }
     }
 
+    /// So far that the last step is whole: no line runs along the edge.
+    fn ending_on_a_step(mut self) -> Self {
+        if matches!(self.scale, Scale::Even) {
+            let step = step(self.to);
+            self.to = self.to.max((self.to / step - 1e-6).ceil() * step);
+        }
+        self
+    }
+
     /// Where a value is, from 0 to 1.
     fn part(&self, value: f64) -> f64 {
         let value = match self.scale {
@@ -241,7 +251,7 @@ fn place_y(part: f64) -> f64 {
     BOTTOM - part * (BOTTOM - TOP)
 }
 
-const WIDTH: f64 = 860.0;
+const WIDTH: f64 = 876.0;
 const HEIGHT: f64 = 300.0;
 const LEFT: f64 = 64.0;
 const RIGHT: f64 = 848.0;
@@ -292,6 +302,12 @@ mod tests {
         ] {
             assert!(svg.contains(text), "{text}\n{svg}");
         }
+        let svg = chart(vec![(0.0, 0.0), (10.0, 70.0)], Scale::Even).svg();
+        // Of 80, not of 70, high.
+        assert!(
+            svg.contains("848.0,62.0\"") && svg.contains(">80<"),
+            "{svg}"
+        );
         let svg = chart(vec![(0.0, 0.1), (10.0, 10.0)], Scale::Logarithmic).svg();
         assert!(svg.contains("points=\"64.0,258.0 848.0,34.0\""), "{svg}");
         assert!(svg.contains(">0.1<") && svg.contains(">1<") && svg.contains(">10<"));

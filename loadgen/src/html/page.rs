@@ -17,6 +17,7 @@ pub fn page(report: &Report) -> String {
     for chart in [
         throughput(report),
         percentiles(report),
+        handshakes(report),
         sessions(report),
         round_trips(report),
         cores(report),
@@ -94,6 +95,12 @@ fn notes(html: &mut String, report: &Report) {
             "The LAN host was a limit: it left out {missed} packets that were due."
         ));
     }
+    if let Some(far) = report.far_side.filter(|it| it.socket_drops > 0) {
+        let drops = far.socket_drops;
+        notes.push(format!(
+            "The LAN host was a limit: its socket had no room for {drops} packets, which count as lost up."
+        ));
+    }
     if notes.is_empty() {
         return;
     }
@@ -167,18 +174,18 @@ fn throughput(report: &Report) -> Chart<'_> {
     )
 }
 
-fn sessions(report: &Report) -> Chart<'_> {
+fn handshakes(report: &Report) -> Chart<'_> {
     let a_second = 1.0 / report.tally.interval_seconds;
     let lines = vec![
-        over_time(report, "handshakes per second", |it| {
-            it.handshakes as f64 * a_second
-        }),
-        over_time(report, "failures per second", |it| {
-            it.failures as f64 * a_second
-        }),
-        over_time(report, "sessions held", |it| it.sessions as f64),
+        over_time(report, "succeeded", |it| it.handshakes as f64 * a_second),
+        over_time(report, "failed", |it| it.failures as f64 * a_second),
     ];
-    timeline(report, "Handshakes and sessions", "", Scale::Even, lines)
+    timeline(report, "Handshakes", "a second", Scale::Even, lines)
+}
+
+fn sessions(report: &Report) -> Chart<'_> {
+    let held = over_time(report, "held", |it| it.sessions as f64);
+    timeline(report, "Sessions", "", Scale::Even, vec![held])
 }
 
 fn round_trips(report: &Report) -> Chart<'_> {
@@ -423,7 +430,7 @@ mod tests {
         for figure in report.figures() {
             assert!(text.contains(&figure.name), "{}", figure.name);
         }
-        assert_eq!(elements["svg"], 6);
+        assert_eq!(elements["svg"], 7);
         assert_eq!(elements.get("script"), None);
         assert_eq!(elements.get("b"), None);
         assert_eq!(elements["polyline"], 2 + 3 + 3 + 2 + 3 + 1);

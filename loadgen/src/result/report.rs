@@ -11,6 +11,7 @@ use crate::arrivals::Delivery;
 use crate::lan::order::Counts;
 use crate::limits::REPORT_FILE_MAX;
 use crate::plan::Plan;
+use crate::scenario::Scenario;
 use crate::server_process::{ServerUse, Work, overlap};
 
 /// A run: what it was, what it measured, and what may have been wrong with it.
@@ -191,11 +192,19 @@ impl Report {
     pub fn relate_server(&mut self) {
         let windows = self.windows();
         let done = self.done();
+        let scenarios = || self.plan.phases.iter().flat_map(|phase| &phase.run);
+        let connects = scenarios()
+            .flat_map(Scenario::elements)
+            .any(|it| it.connects());
+        let holds = scenarios().any(Scenario::holds_sessions);
+        // A straggler of those that came up before, and the few that are there at once while others come and go, are
+        // no work that a server's time could be divided by.
+        let when = |told: bool, count: f64| if told { count } else { 0.0 };
         let work = Work {
-            handshakes: done.handshakes,
+            handshakes: when(connects, done.handshakes),
             packets: done.up_packets + done.down_packets,
             bytes: done.up_bytes + done.down_bytes,
-            sessions: done.sessions,
+            sessions: when(holds, done.sessions),
         };
         if let Some(server) = &mut self.server {
             server.relate(&windows, work);
@@ -463,6 +472,27 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn only_what_a_phase_is_about_has_a_cost() {
+        for (words, handshake, session) in [
+            ("handshake", true, false),
+            ("idle", false, true),
+            ("storm", true, true),
+            ("idle+churn", true, true),
+        ] {
+            let mut report = sample();
+            report.plan = Plan::from_words(words, 10, Span::of(4)).unwrap();
+            report.relate_server();
+            let server = report.server.unwrap();
+            let has = server.core_us_per_handshake.is_some();
+            assert_eq!(
+                (has, server.bytes_per_session.is_some()),
+                (handshake, session),
+                "{words}"
+            );
+        }
+    }
+
+    #[test]
     fn a_run_that_came_to_no_phase_is_taken_whole() {
         let mut report = sample();
         report.phases.clear();
@@ -525,6 +555,7 @@ pub(crate) mod tests {
             down_packets: 4,
             down_bytes: 400,
             down_missed: 5,
+            socket_drops: 7,
             ..Counts::default()
         };
         let mut far = FarSide::default();
@@ -537,6 +568,7 @@ pub(crate) mod tests {
         far.add(&other);
         assert_eq!((far.sessions, far.silent, far.up.lost), (4, 2, 20));
         assert_eq!((far.echoes, far.down_missed), (12, 20));
+        assert_eq!(far.socket_drops, 7, "all of them are of the same socket");
     }
 
     #[test]
