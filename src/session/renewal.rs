@@ -20,6 +20,7 @@ impl Session {
     /// would end in a renegotiation that only one side believes to have failed: the peer would go on
     /// to the next generation, and we would ask again for the one that it has.
     pub fn peer_uses(&mut self, now: Now, random: &mut dyn Random, key_id: KeyId) {
+        self.take_up_again(key_id);
         if key_id != self.current.key_id {
             return;
         }
@@ -28,6 +29,18 @@ impl Session {
             self.drive(now, random);
         }
         self.promote();
+    }
+
+    /// The peer uses a generation that we have given up: it has it, and would refuse to agree on that one
+    /// again. So it goes on as if it had not been given up.
+    fn take_up_again(&mut self, key_id: KeyId) {
+        let Some(undecided) = self.undecided.take_if(|it| it.key_id == key_id) else {
+            return;
+        };
+        let given_up = std::mem::replace(&mut self.current, undecided);
+        // Another attempt is not needed: one that has begun is dropped, and what was before both stays.
+        self.timers.stop(Timer::Renegotiate);
+        self.previous.get_or_insert(given_up);
     }
 
     /// The data channel's key is worn out, or soon will be: agree on a new one.
@@ -74,6 +87,7 @@ impl Session {
             return;
         };
         self.timers.stop(Timer::HandWindow);
+        self.undecided = None;
         self.retire_outgoing();
         // Wire: the new key is held back until the peer surely has it, unless the old one has not
         // been in use for that long itself (wire.md section 8.6).
@@ -107,7 +121,9 @@ impl Session {
         self.retire_outgoing();
         // With both key messages exchanged the peer may believe that it is done, and seal with the
         // new key: its packets are still opened.
-        if !matches!(failed.stage, Stage::Exchanged) {
+        if matches!(failed.stage, Stage::Exchanged) {
+            self.undecided = Some(failed);
+        } else {
             self.emit(SessionEvent::Retired(failed.key_id));
         }
         self.emit(SessionEvent::RenegotiationFailed(reason));

@@ -33,6 +33,8 @@ pub struct Session {
     pub(super) current: Negotiation,
     /// The established generation that goes on if the one under negotiation fails.
     pub(super) previous: Option<Negotiation>,
+    /// A generation that was given up when both key messages were exchanged: the peer may have it.
+    pub(super) undecided: Option<Negotiation>,
     /// The generation that the newest one replaces, while it still opens packets.
     pub(super) lame_duck: Option<KeyId>,
     /// The lame duck before, which goes when the renegotiation that runs is decided: until then
@@ -185,6 +187,7 @@ impl Session {
             later_wrap: None,
             current: negotiation,
             previous: None,
+            undecided: None,
             lame_duck: None,
             outgoing: None,
             phase: Phase::Meeting,
@@ -621,6 +624,7 @@ impl Session {
         }
         self.phase = Phase::Leaving;
         self.previous = None;
+        self.undecided = None;
         self.timers.stop_all();
         self.timers.set(Timer::Farewell, now.monotonic + FAREWELL);
         self.emit(SessionEvent::Left(reason));
@@ -638,6 +642,7 @@ impl Session {
     fn finish(&mut self) {
         self.phase = Phase::Finished;
         self.previous = None;
+        self.undecided = None;
         self.timers.stop_all();
         self.emit(SessionEvent::Finished);
     }

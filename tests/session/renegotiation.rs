@@ -143,6 +143,55 @@ fn data_under_the_new_key_stands_for_the_acknowledgement_that_was_lost() {
     assert_eq!(renegotiated(&pair.client_events), [1, 2]);
 }
 
+/// The same, and the server has given the generation up before the client seals with it, as it may when
+/// its machine stood still. It would ask for a generation that the client has, which refuses, until the
+/// last key has died and with it the tunnel.
+#[test]
+fn a_generation_that_was_given_up_is_taken_up_again_when_the_peer_uses_it() {
+    for asks_again in [false, true] {
+        let mut pair = Pair::connected(client(Wrap::TlsCrypt, V2_6), server(Wrap::TlsCrypt));
+        let (now, next) = (pair.wall(), KeyId::FIRST.next());
+        pair.client.renegotiate_soon(now);
+        while renegotiated(&pair.client_events).is_empty() {
+            for datagram in pair.intercept_client() {
+                let _ = pair.deliver_to_server(&datagram);
+            }
+            for datagram in pair.intercept_server() {
+                let _ = pair.deliver_to_client(&datagram);
+            }
+            pair.collect_events();
+            let (now, activity, mut random) = (pair.wall(), pair.activity(), pair.random.clone());
+            pair.client.handle_timeout(now, &mut random, activity);
+        }
+        // Nothing arrives any more until the hand window is over, nor from the next attempt.
+        let silence = match asks_again {
+            false => Duration::from_secs(61),
+            true => Duration::from_secs(125),
+        };
+        let end = pair.now + silence;
+        while pair.now < end {
+            pair.now = pair.now + Duration::from_secs(1);
+            let (now, activity, mut random) = (pair.wall(), pair.activity(), pair.random.clone());
+            pair.server().handle_timeout(now, &mut random, activity);
+            pair.intercept_server();
+            pair.intercept_client();
+        }
+        pair.collect_events();
+        assert_eq!(failures(&pair.server_events).len(), 1, "{asks_again}");
+        assert!(renegotiated(&pair.server_events).is_empty());
+        pair.server_hears_data(next);
+        pair.collect_events();
+        assert_eq!(renegotiated(&pair.server_events), [1], "{asks_again}");
+        pair.pass(Duration::from_secs(120));
+        let now = pair.wall();
+        pair.client.renegotiate_soon(now);
+        pair.pass(Duration::from_secs(90));
+        assert_eq!(failures(&pair.server_events).len(), 1);
+        assert_eq!(renegotiated(&pair.server_events), [1, 2]);
+        assert_eq!(renegotiated(&pair.client_events), [1, 2]);
+    }
+}
+
 /// Wire: wire.md section 8.6. A stock peer forgets the generation before as soon as it asks again:
 /// whoever still seals with it then loses packets.
 #[test]
