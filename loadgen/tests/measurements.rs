@@ -32,7 +32,7 @@ fn both_servers_are_measured_in_turns() {
     let files = names.map(|name| directory.path().join(format!("{name}-ec-1.json")));
     let files_said: Vec<&Path> = said.lines().map(Path::new).collect();
     assert_eq!(files_said, files.each_ref().map(AsRef::<Path>::as_ref));
-    for file in &files {
+    for (number, file) in files.iter().enumerate() {
         let report = Report::read(file).unwrap();
         assert_eq!(report.ending, Ending::Complete);
         assert!(report.tally.handshakes > 0);
@@ -42,7 +42,8 @@ fn both_servers_are_measured_in_turns() {
             "{}",
             server.name
         );
-        assert!(server.process_cpu_seconds > 0.0);
+        // A storm of ten takes less than the kernel counts in: its ticks are of 10 ms.
+        assert!(server.process_cpu_seconds > 0.0 || number >= 4);
     }
     // A storm is over when all are there.
     let storm = Report::read(&files[4]).unwrap();
