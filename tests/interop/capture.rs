@@ -55,10 +55,11 @@ const fn scene(name: &'static str, cipher: DataCipher, protocol: Option<u8>) -> 
 
 const AES_256: DataCipher = DataCipher::Aes256Gcm;
 const AES_128: DataCipher = DataCipher::Aes128Gcm;
+const AES_192: DataCipher = DataCipher::Aes192Gcm;
 const CHACHA: DataCipher = DataCipher::ChaCha20Poly1305;
 
 /// With the real client. The numbers are what 2.5, 2.4 and a client without peer ids announce.
-const WITH_CLIENT: [Scene; 9] = [
+const WITH_CLIENT: [Scene; 11] = [
     Scene {
         lines: RENEGOTIATES,
         generations: 2,
@@ -68,6 +69,10 @@ const WITH_CLIENT: [Scene; 9] = [
         newest_tls: TlsVersion::V1_2,
         lines: "setenv IV_GUI_VER \"vectors 1.0\"",
         ..scene("exporter-v2-aes-128-gcm", AES_128, None)
+    },
+    Scene {
+        lines: OFFERS_AES_192,
+        ..scene("exporter-v2-aes-192-gcm", AES_192, None)
     },
     scene("exporter-v2-chacha20-poly1305", CHACHA, None),
     Scene {
@@ -85,6 +90,10 @@ const WITH_CLIENT: [Scene; 9] = [
         ..scene("prf-v2-chacha20-poly1305", CHACHA, Some(2))
     },
     scene("prf-v1-aes-256-gcm", AES_256, Some(4)),
+    Scene {
+        lines: OFFERS_AES_192,
+        ..scene("prf-v1-aes-192-gcm", AES_192, Some(4))
+    },
     scene("prf-v1-aes-128-gcm", AES_128, Some(4)),
     scene("prf-v1-chacha20-poly1305", CHACHA, Some(4)),
 ];
@@ -111,6 +120,8 @@ const WITH_SERVER: [Scene; 7] = [
     scene("prf-v1-chacha20-poly1305", CHACHA, Some(4)),
 ];
 
+/// By itself it offers the other three.
+const OFFERS_AES_192: &str = "data-ciphers AES-192-GCM";
 const RENEGOTIATES: &str = "reneg-sec 6";
 
 #[test]

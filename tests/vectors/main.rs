@@ -42,7 +42,7 @@ fn key_messages_of_both_sides_are_read_and_written_to_the_same_bytes() {
             assert_eq!(server.options, OPTIONS.to_owned() + "tls-server");
         }
     }
-    assert_eq!(generations, 11 + 9);
+    assert_eq!(generations, 13 + 9);
 }
 
 #[test]
@@ -58,8 +58,12 @@ fn what_the_real_client_says_of_itself() {
             assert_eq!(info.platform(), Some("linux"));
             assert_eq!(info.mtu(), Some(1600));
             assert_eq!(info.value("IV_COMP_STUBv2"), Some("1"));
-            let ciphers = ["AES-256-GCM", "AES-128-GCM", "CHACHA20-POLY1305"];
-            let listed = ClientCiphers::Listed(ciphers.map(str::to_owned).to_vec());
+            let ciphers = match session.cipher {
+                DataCipher::Aes192Gcm => &["AES-192-GCM"][..],
+                _ => &["AES-256-GCM", "AES-128-GCM", "CHACHA20-POLY1305"],
+            };
+            let listed = ciphers.iter().map(|name| (*name).to_owned()).collect();
+            let listed = ClientCiphers::Listed(listed);
             assert_eq!(info.ciphers(), listed);
             let chosen = choose_cipher(&[session.cipher], &info, &message.options);
             assert_eq!(chosen, Ok(session.cipher));
@@ -72,11 +76,13 @@ fn what_the_real_client_says_of_itself() {
     let wanted = [
         ("exporter-v2-aes-256-gcm", 990, "", ("", "")),
         ("exporter-v2-aes-128-gcm", 990, "vectors_1.0", ("", "")),
+        ("exporter-v2-aes-192-gcm", 990, "", ("", "")),
         ("exporter-v2-chacha20-poly1305", 990, "", ("", "")),
         ("exporter-v1-aes-256-gcm", 990, "", ("", "")),
         ("prf-v2-aes-256-gcm", 6, "", ("", "")),
         ("prf-v2-chacha20-poly1305", 2, "", ("alice", "open sesame")),
         ("prf-v1-aes-256-gcm", 4, "", ("", "")),
+        ("prf-v1-aes-192-gcm", 4, "", ("", "")),
         ("prf-v1-aes-128-gcm", 4, "", ("", "")),
         ("prf-v1-chacha20-poly1305", 4, "", ("", "")),
     ]
@@ -102,7 +108,7 @@ fn master_secret_and_key_expansion() {
             derived += 1;
         }
     }
-    assert_eq!(derived, 6 + 5);
+    assert_eq!(derived, 7 + 5);
 }
 
 /// The key material of each session, split for either role, opens what the other side sealed and
