@@ -37,6 +37,10 @@ impl Session {
         let Some(undecided) = self.undecided.take_if(|it| it.key_id == key_id) else {
             return;
         };
+        if self.current.key_id == key_id && matches!(self.current.stage, Stage::Exchanged) {
+            // It has agreed on that number anew, and this is the new one's key.
+            return;
+        }
         let given_up = std::mem::replace(&mut self.current, undecided);
         // Another attempt is not needed: one that has begun is dropped, and what was before both stays.
         self.timers.stop(Timer::Renegotiate);

@@ -106,15 +106,11 @@ fn a_new_key_waits_its_turn_and_the_peers_first_packet_with_it_ends_the_wait() {
     assert_eq!(promoted(&pair.client_events), 2);
 }
 
-/// The acknowledgement of the server's key message is the last packet of a renegotiation, and nobody
-/// repeats it once the client is established. A server that waited for it would give the generation
-/// up while the client seals with it, and go on to seal with one that the client has forgotten.
-#[test]
-fn data_under_the_new_key_stands_for_the_acknowledgement_that_was_lost() {
+/// A pair that renegotiates: the client is established, and nothing that it said since has arrived.
+fn with_a_client_that_is_ahead() -> (Pair, KeyId) {
     let mut pair = Pair::connected(client(Wrap::TlsCrypt, V2_6), server(Wrap::TlsCrypt));
     let (now, next) = (pair.wall(), KeyId::FIRST.next());
     pair.client.renegotiate_soon(now);
-    // Until the client is established, and then nothing more of what it says arrives.
     while renegotiated(&pair.client_events).is_empty() {
         for datagram in pair.intercept_client() {
             let _ = pair.deliver_to_server(&datagram);
@@ -127,6 +123,15 @@ fn data_under_the_new_key_stands_for_the_acknowledgement_that_was_lost() {
         pair.client.handle_timeout(now, &mut random, activity);
     }
     pair.intercept_client();
+    (pair, next)
+}
+
+/// The acknowledgement of the server's key message is the last packet of a renegotiation, and nobody
+/// repeats it once the client is established. A server that waited for it would give the generation
+/// up while the client seals with it, and go on to seal with one that the client has forgotten.
+#[test]
+fn data_under_the_new_key_stands_for_the_acknowledgement_that_was_lost() {
+    let (mut pair, next) = with_a_client_that_is_ahead();
     assert!(renegotiated(&pair.server_events).is_empty(), "it waits");
     pair.server_hears_data(next);
     pair.collect_events();
@@ -149,20 +154,7 @@ fn data_under_the_new_key_stands_for_the_acknowledgement_that_was_lost() {
 #[test]
 fn a_generation_that_was_given_up_is_taken_up_again_when_the_peer_uses_it() {
     for asks_again in [false, true] {
-        let mut pair = Pair::connected(client(Wrap::TlsCrypt, V2_6), server(Wrap::TlsCrypt));
-        let (now, next) = (pair.wall(), KeyId::FIRST.next());
-        pair.client.renegotiate_soon(now);
-        while renegotiated(&pair.client_events).is_empty() {
-            for datagram in pair.intercept_client() {
-                let _ = pair.deliver_to_server(&datagram);
-            }
-            for datagram in pair.intercept_server() {
-                let _ = pair.deliver_to_client(&datagram);
-            }
-            pair.collect_events();
-            let (now, activity, mut random) = (pair.wall(), pair.activity(), pair.random.clone());
-            pair.client.handle_timeout(now, &mut random, activity);
-        }
+        let (mut pair, next) = with_a_client_that_is_ahead();
         // Nothing arrives any more until the hand window is over, nor from the next attempt.
         let silence = match asks_again {
             false => Duration::from_secs(61),
