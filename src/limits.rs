@@ -517,6 +517,10 @@ pub const REPORT_PATIENCE: Duration = Duration::from_secs(1);
 /// How long the control socket waits for the node thread: a round that runs, and one of its own.
 pub const CONTROL_ANSWER_PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long the configuration may take to be read again until whoever wanted it is told that there is
+/// no answer; its files may be on a slow disk.
+pub const CONTROL_RELOAD_PATIENCE: Duration = Duration::from_secs(30);
+
 /// How long who connects to the control socket may take to ask, and to read.
 pub const CONTROL_REQUEST_PATIENCE: Duration = Duration::from_millis(500);
 

@@ -43,6 +43,7 @@ pub fn main() -> ExitCode {
                 true => runtime::check(&words),
                 false => check::check(&words),
             },
+            Command::Reload { disruptive, words } => runtime::reload(disruptive, &words),
             Command::Quickstart(options) => match quickstart::run(&options) {
                 Ok(words) => run::run(&words),
                 Err(error) => run::fail(&error.to_string()),
@@ -83,6 +84,16 @@ enum Command {
         /// the socket that `ringway-control` names.
         #[arg(long)]
         runtime: bool,
+        /// The configuration file, or any words that start a server.
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
+    /// Have a running server read its configuration again, as SIGHUP does, and say what came of it; asks on
+    /// the socket that `ringway-control` names.
+    Reload {
+        /// Restart the server if the changes need that, which ends all sessions.
+        #[arg(long)]
+        disruptive: bool,
         /// The configuration file, or any words that start a server.
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<String>,

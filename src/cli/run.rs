@@ -1,14 +1,18 @@
 //! `ringway --config server.conf`: the server itself.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use super::daemon::{Side, Starting};
 use super::login;
-use crate::config::settings::ProcessSettings;
+use crate::config::diagnostics::Diagnostic;
+use crate::config::settings::{ProcessSettings, usable_cores};
 use crate::config::{self, Configuration};
 use crate::crypto::NULL_CIPHER;
 use crate::node::bus::Bus;
-use crate::node::{Node, StartError};
+use crate::node::reload::{ConfigurationReader, Reading};
+use crate::node::{Ended, Node, StartError};
 
 /// Reads the configuration, says what is wrong with it, and serves it if it can be served.
 pub(super) fn run(words: &[String]) -> ExitCode {
@@ -18,10 +22,11 @@ pub(super) fn run(words: &[String]) -> ExitCode {
              measurements in a closed network. Anybody can read and forge what goes through it."
         );
     }
-    let loaded = match std::env::current_dir() {
-        Ok(directory) => config::load(words, &directory),
+    let directory = match std::env::current_dir() {
+        Ok(directory) => directory,
         Err(error) => return fail(&format!("no working directory: {error}")),
     };
+    let loaded = config::load(words, &directory);
     for diagnostic in loaded.diagnostics.iter() {
         eprintln!("{}", diagnostic.log_line());
     }
@@ -31,7 +36,9 @@ pub(super) fn run(words: &[String]) -> ExitCode {
     match configuration {
         Configuration::Server(settings) => {
             let process = settings.node.process.clone();
-            in_its_place(&process, || Node::start(*settings, Bus::new()))
+            let reader = reader(words.to_vec(), directory);
+            let start = || Node::start(*settings, Bus::new());
+            in_its_place(&process, || Ok(start()?.read_again_by(reader)))
         }
         // The user is asked while there is a terminal.
         Configuration::Client(client) => match login::complete(*client) {
@@ -42,6 +49,25 @@ pub(super) fn run(words: &[String]) -> ExitCode {
             Err(error) => fail(&error.to_string()),
         },
     }
+}
+
+/// Reads a server's configuration again, as it was read at first.
+fn reader(words: Vec<String>, directory: PathBuf) -> ConfigurationReader {
+    // The thread that reads later may not be the one that may use them all.
+    let cores = usable_cores();
+    Arc::new(move || {
+        let loaded = config::load_on(cores.clone(), &words, &directory);
+        let lines = loaded.diagnostics.iter().map(Diagnostic::log_line);
+        let lines: Vec<String> = lines.collect();
+        match loaded.configuration {
+            Some(Configuration::Server(settings)) => Ok(Reading {
+                settings: *settings,
+                warnings: lines,
+            }),
+            Some(Configuration::Client(_)) => Err(vec![BECAME_A_CLIENT.to_owned()]),
+            None => Err(lines),
+        }
+    })
 }
 
 /// Starts and runs a node in this process, or in one in the background.
@@ -65,9 +91,13 @@ fn serve(start: impl FnOnce() -> Result<Node, StartError>, starting: Starting) -
     if let Err(error) = starting.ready() {
         return fail(&error.to_string());
     }
-    match node.run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&error.to_string()),
+    let mut ended = node.run();
+    loop {
+        ended = match ended {
+            Ok(Ended::Stopped) => return ExitCode::SUCCESS,
+            Ok(Ended::Restart(restart)) => Node::restart(*restart, Bus::new()).and_then(Node::run),
+            Err(error) => return fail(&error.to_string()),
+        };
     }
 }
 
@@ -76,3 +106,6 @@ pub(super) fn fail(why: &str) -> ExitCode {
     eprintln!("{why}");
     ExitCode::FAILURE
 }
+
+const BECAME_A_CLIENT: &str = "Options error: the configuration is a client's now, and the process is a \
+                               server: stop it and start it again";

@@ -1,18 +1,33 @@
 //! `ringway check --runtime server.conf`: what the server that runs with this configuration has
-//! counted.
+//! counted; `ringway reload server.conf`: it is to read that again.
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use super::run::fail;
 use crate::config;
-use crate::limits::{CONTROL_ANSWER_PATIENCE, CONTROL_REPORT_MAX};
-use crate::node::control_socket::{ERROR, REPORT};
+use crate::limits::{CONTROL_ANSWER_PATIENCE, CONTROL_RELOAD_PATIENCE, CONTROL_REPORT_MAX};
+use crate::node::control_socket::{ERROR, RELOAD, RELOAD_DISRUPTIVE, REPORT};
 
 /// Prints the report of the running server; fails when there is none.
 pub(super) fn check(words: &[String]) -> ExitCode {
+    put(words, REPORT, CONTROL_ANSWER_PATIENCE)
+}
+
+/// Has the running server read its configuration again, and prints what came of it.
+pub(super) fn reload(disruptive: bool, words: &[String]) -> ExitCode {
+    let request = match disruptive {
+        true => RELOAD_DISRUPTIVE,
+        false => RELOAD,
+    };
+    put(words, request, CONTROL_RELOAD_PATIENCE)
+}
+
+/// Puts a request to the server that runs with this configuration.
+fn put(words: &[String], request: &str, patience: Duration) -> ExitCode {
     let loaded = match std::env::current_dir() {
         Ok(directory) => config::load(words, &directory),
         Err(error) => return fail(&format!("no working directory: {error}")),
@@ -21,12 +36,12 @@ pub(super) fn check(words: &[String]) -> ExitCode {
         for diagnostic in loaded.diagnostics.iter() {
             eprintln!("{diagnostic}");
         }
-        return fail("no server runs with this configuration");
+        return fail("no server was asked: nothing can run with this configuration");
     };
     let Some(path) = configuration.node().control_socket.clone() else {
         return fail(NO_SOCKET);
     };
-    match ask(&path) {
+    match ask(&path, request, patience) {
         Ok(report) => match io::stdout().write_all(report.as_bytes()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(&format!("printing failed: {error}")),
@@ -52,7 +67,7 @@ enum AskError {
     Silent { path: String, error: io::Error },
 }
 
-fn ask(path: &Path) -> Result<String, AskError> {
+fn ask(path: &Path, request: &str, patience: Duration) -> Result<String, AskError> {
     let name = || path.display().to_string();
     let connected = UnixStream::connect(path);
     let mut stream = connected.map_err(|error| match error.kind() {
@@ -64,7 +79,7 @@ fn ask(path: &Path) -> Result<String, AskError> {
             error,
         },
     })?;
-    let answer = converse(&mut stream).map_err(|error| AskError::Silent {
+    let answer = converse(&mut stream, request, patience).map_err(|error| AskError::Silent {
         path: name(),
         error,
     })?;
@@ -74,10 +89,10 @@ fn ask(path: &Path) -> Result<String, AskError> {
     }
 }
 
-fn converse(stream: &mut UnixStream) -> io::Result<String> {
+fn converse(stream: &mut UnixStream, request: &str, patience: Duration) -> io::Result<String> {
     // Others may be served first.
-    stream.set_read_timeout(Some(2 * CONTROL_ANSWER_PATIENCE))?;
-    stream.write_all(format!("{REPORT}\n").as_bytes())?;
+    stream.set_read_timeout(Some(2 * patience))?;
+    stream.write_all(format!("{request}\n").as_bytes())?;
     let mut answer = String::new();
     stream
         .take(CONTROL_REPORT_MAX)
@@ -109,7 +124,7 @@ mod tests {
             stream.write_all(answer.as_bytes()).unwrap();
             request
         });
-        let said = ask(&path);
+        let said = ask(&path, REPORT, CONTROL_ANSWER_PATIENCE);
         assert_eq!(server.join().unwrap(), *b"report\n");
         said.map_err(|error| error.to_string())
     }
@@ -131,10 +146,14 @@ mod tests {
     fn without_a_server_it_is_said_what_is_there() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("socket");
-        let said = ask(&path).unwrap_err().to_string();
+        let said = ask(&path, RELOAD, CONTROL_ANSWER_PATIENCE)
+            .unwrap_err()
+            .to_string();
         assert!(said.ends_with("socket' is not there"), "{said}");
         drop(UnixListener::bind(&path).unwrap());
-        let said = ask(&path).unwrap_err().to_string();
+        let said = ask(&path, RELOAD, CONTROL_ANSWER_PATIENCE)
+            .unwrap_err()
+            .to_string();
         assert!(said.ends_with("by one that has ended"), "{said}");
     }
 }

@@ -10,6 +10,7 @@ mod leases;
 mod peers;
 mod process;
 mod quiet;
+mod reload;
 mod sessions;
 mod shards;
 

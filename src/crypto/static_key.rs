@@ -4,6 +4,7 @@
 
 use std::fmt::Write as _;
 
+use aws_lc_rs::constant_time;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::Role;
@@ -88,6 +89,15 @@ impl StaticKey {
         KeyHalf { cipher, hmac }
     }
 }
+
+/// In constant time.
+impl PartialEq for StaticKey {
+    fn eq(&self, other: &Self) -> bool {
+        constant_time::verify_slices_are_equal(&*self.0, &*other.0).is_ok()
+    }
+}
+
+impl Eq for StaticKey {}
 
 impl std::fmt::Debug for StaticKey {
     /// Without the bytes.

@@ -109,6 +109,16 @@ impl TlsCryptV2ServerKey {
     }
 }
 
+/// In constant time.
+impl PartialEq for TlsCryptV2ServerKey {
+    fn eq(&self, other: &Self) -> bool {
+        let (own, other) = (self.bytes.as_slice(), other.bytes.as_slice());
+        constant_time::verify_slices_are_equal(own, other).is_ok()
+    }
+}
+
+impl Eq for TlsCryptV2ServerKey {}
+
 impl std::fmt::Debug for TlsCryptV2ServerKey {
     /// Without the bytes.
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -126,7 +136,7 @@ pub struct OpenedKey {
 }
 
 /// The key of a client: what its file holds.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
 pub struct TlsCryptV2ClientKey {
     key: StaticKey,
     sealed: Box<[u8]>,

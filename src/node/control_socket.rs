@@ -22,14 +22,21 @@ use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use super::counters::NodeReport;
 use super::message::Report;
+use super::running::ReloadWanted;
 use super::title::title;
 use crate::limits::{
-    CONTROL_ANSWER_PATIENCE, CONTROL_BACKLOG_CONNECTIONS, CONTROL_REQUEST_MAX,
-    CONTROL_REQUEST_PATIENCE,
+    CONTROL_ANSWER_PATIENCE, CONTROL_BACKLOG_CONNECTIONS, CONTROL_RELOAD_PATIENCE,
+    CONTROL_REQUEST_MAX, CONTROL_REQUEST_PATIENCE,
 };
 
 /// The request for the counters of node and shards.
 pub const REPORT: &str = "report";
+
+/// The request to read the configuration again.
+pub const RELOAD: &str = "reload";
+
+/// The same, and to restart if that is needed.
+pub const RELOAD_DISRUPTIVE: &str = "reload --disruptive";
 
 /// What an answer begins with that is none.
 pub const ERROR: &str = "ERROR: ";
@@ -168,7 +175,12 @@ impl Service {
         let request = request(&mut stream)?;
         let answer = match request.as_str() {
             REPORT => self.report(),
-            other => format!("{ERROR}unknown request '{other}': there is `{REPORT}`\n"),
+            RELOAD => self.reload(false),
+            RELOAD_DISRUPTIVE => self.reload(true),
+            other => {
+                let known = format!("`{REPORT}`, `{RELOAD}` and `{RELOAD_DISRUPTIVE}`");
+                format!("{ERROR}unknown request '{other}': there is {known}\n")
+            }
         };
         stream.set_write_timeout(Some(CONTROL_REQUEST_PATIENCE))?;
         stream.write_all(answer.as_bytes())
@@ -176,18 +188,46 @@ impl Service {
 
     fn report(&self) -> String {
         let (asker, answer) = channel::bounded(1);
-        if self.reports.try_send(Report::Asked { asker }).is_err() {
-            return format!("{ERROR}the node thread is too busy to take questions\n");
+        let question = Report::Asked { asker };
+        let report = self.ask(question, &answer, CONTROL_ANSWER_PATIENCE);
+        report.map_or_else(|why| why, |report| text(&report))
+    }
+
+    fn reload(&self, disruptive: bool) -> String {
+        let (asker, answer) = channel::bounded(1);
+        let askers = vec![asker];
+        let question = Report::Reload(ReloadWanted { disruptive, askers });
+        match self.ask(question, &answer, CONTROL_RELOAD_PATIENCE) {
+            Ok(report) => {
+                let lines = report.lines().into_iter();
+                let text: String = lines.map(|(_, line)| format!("{line}\n")).collect();
+                match report.faults.is_empty() {
+                    true => text,
+                    false => format!("{ERROR}{text}"),
+                }
+            }
+            Err(why) => why,
         }
-        let report = select! {
-            recv(answer) -> report => report.ok(),
-            recv(self.end) -> _ => None,
-            default(CONTROL_ANSWER_PATIENCE) => None,
+    }
+
+    /// What the node thread answers, or that it does not.
+    fn ask<T>(
+        &self,
+        question: Report,
+        answer: &Receiver<T>,
+        patience: Duration,
+    ) -> Result<T, String> {
+        if self.reports.try_send(question).is_err() {
+            return Err(format!(
+                "{ERROR}the node thread is too busy to take questions\n"
+            ));
+        }
+        let answer = select! {
+            recv(answer) -> answer => answer.ok(),
+            recv(self.end) -> _ => answer.try_recv().ok(),
+            default(patience) => None,
         };
-        report.map_or_else(
-            || format!("{ERROR}the node thread does not answer\n"),
-            |report| text(&report),
-        )
+        answer.ok_or_else(|| format!("{ERROR}the node thread does not answer\n"))
     }
 }
 
@@ -363,7 +403,7 @@ mod tests {
         assert_eq!(server.ask(" report \r\n"), expected);
         assert_eq!(
             server.ask("reprot\x1b\n"),
-            "ERROR: unknown request 'reprot_': there is `report`\n"
+            "ERROR: unknown request 'reprot_': there is `report`, `reload` and `reload --disruptive`\n"
         );
         assert_eq!(server.finish(), 2);
     }

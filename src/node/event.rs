@@ -13,6 +13,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::counters::NodeReport;
+use super::reload::ReloadReport;
 use super::settings::OffloadsInUse;
 use crate::crypto::tls::CertificateRefused;
 use crate::packet::DropReason;
@@ -117,6 +118,8 @@ pub enum NodeEvent {
         /// The sentence.
         text: Text,
     },
+    /// The configuration was read again.
+    Reloaded(Arc<ReloadReport>),
     /// The node did not start; the text is a whole sentence.
     StartFailed {
         /// The sentence.
@@ -502,6 +505,8 @@ pub enum StopSignal {
     Terminate,
     /// SIGINT.
     Interrupt,
+    /// The node ends to begin again with another configuration.
+    HangUp,
 }
 
 impl NodeEvent {

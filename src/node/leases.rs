@@ -113,6 +113,11 @@ impl Leases {
         self.release(slot);
     }
 
+    /// There are so many slots from now on, if that is more than there were.
+    pub fn grow(&mut self, slots: u32) {
+        self.slots = self.slots.max(slots);
+    }
+
     /// Names with the slots that they have or had, in the order of the slots.
     pub fn names(&self) -> Vec<(Text, u32)> {
         let named = self.remembered.iter();

@@ -9,8 +9,11 @@ mod target;
 
 use std::io;
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
+
+use crossbeam::channel::{self, Receiver, Sender};
 
 use self::line::{Level, Line, Severity, lines};
 use self::mute::{Judgement, Mute};
@@ -26,6 +29,7 @@ use crate::time::Now;
 #[derive(Debug)]
 pub struct Log {
     writer: Writer,
+    renewals: Sender<Renewal>,
 }
 
 /// What is written, and where.
@@ -47,13 +51,21 @@ impl Log {
     /// # Errors
     /// The target can't be opened, or no thread started.
     pub fn start(options: &LogOptions, subscription: Subscription) -> io::Result<Self> {
+        let (renewals, renewed) = channel::unbounded();
         let mut scribe = Scribe {
             sink: Sink::open(&options.target, options.stamp)?,
             verb: options.verb,
             mute: Mute::new(options.mute),
+            renewed,
         };
         let writer = Writer::start("log", move || scribe.run(&subscription))?;
-        Ok(Self { writer })
+        Ok(Self { writer, renewals })
+    }
+
+    /// Goes on by other options, at the next line.
+    pub(super) fn renew(&self, renewal: Renewal) {
+        // The thread lives as long as this.
+        let _ended = self.renewals.send(renewal);
     }
 
     /// Waits until everything that was published is written; a log that takes nothing is left
@@ -63,11 +75,70 @@ impl Log {
     }
 }
 
+/// Other options for a log that runs, with what they need open.
+#[derive(Debug)]
+pub(super) struct Renewal {
+    /// `None` to go on where it is.
+    sink: Option<Sink>,
+    verb: u8,
+    /// `None` to go on counting.
+    mute: Option<Mute>,
+    remark: Option<String>,
+}
+
+impl Renewal {
+    /// Opens the target of `new`. A file that is the same as `before` is opened anew without being
+    /// emptied: it may have been moved away. If it can't be, it stays open, which is remarked upon.
+    ///
+    /// # Errors
+    /// Another target can't be opened.
+    pub(super) fn prepare(before: &LogOptions, new: &LogOptions) -> io::Result<Self> {
+        let (mut sink, mut remark) = (None, None);
+        let (target, same) = match (file_of(&before.target), file_of(&new.target)) {
+            (Some(file), Some(same)) if file == same => (LogTarget::Append(file.clone()), true),
+            _ => (new.target.clone(), before.target == new.target),
+        };
+        let is_file = file_of(&target).is_some();
+        if !same || is_file || before.stamp != new.stamp {
+            match Sink::open(&target, new.stamp) {
+                Ok(opened) => sink = Some(opened),
+                Err(error) if same => {
+                    let text = format!(
+                        "WARNING: the log {target} stays open as it was, for it can't be opened anew: {error}"
+                    );
+                    remark = Some(text);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Self {
+            sink,
+            verb: new.verb,
+            mute: (before.mute != new.mute).then(|| Mute::new(new.mute)),
+            remark,
+        })
+    }
+
+    /// What there is to remark.
+    pub(super) fn remark(&self) -> Option<&str> {
+        self.remark.as_deref()
+    }
+}
+
+/// The file that a target is, if it is one.
+const fn file_of(target: &LogTarget) -> Option<&PathBuf> {
+    match target {
+        LogTarget::Truncate(path) | LogTarget::Append(path) => Some(path),
+        LogTarget::Stdout | LogTarget::Syslog(_) | LogTarget::Tracing => None,
+    }
+}
+
 #[derive(Debug)]
 struct Scribe {
     sink: Sink,
     verb: u8,
     mute: Mute,
+    renewed: Receiver<Renewal>,
 }
 
 impl Scribe {
@@ -75,6 +146,7 @@ impl Scribe {
         loop {
             match subscription.next(PATIENCE) {
                 Delivery::Event(Published { unix, event }) => {
+                    self.renew();
                     if matches!(event, NodeEvent::Confined { .. }) {
                         // This thread is older than that. What forbids it here has forbidden it
                         // to the node as well, which then did not start.
@@ -95,6 +167,20 @@ impl Scribe {
                 // the line does; what is logged meanwhile is written together.
                 thread::sleep(GATHERING);
             }
+        }
+    }
+
+    /// Follows the options that came meanwhile.
+    fn renew(&mut self) {
+        for renewal in self.renewed.try_iter() {
+            if let Some(sink) = renewal.sink {
+                self.sink.flush();
+                self.sink = sink;
+            }
+            if let Some(mute) = renewal.mute {
+                self.mute = mute;
+            }
+            self.verb = renewal.verb;
         }
     }
 

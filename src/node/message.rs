@@ -9,7 +9,8 @@ use super::control_socket::Asker;
 use super::event::{AdmissionRefusal, NodeEvent, ReleaseCause};
 use super::registry::{Announcement, Notice, Order, Place};
 use super::rounds::Answer;
-use super::shard::{Dial, DialedEvent, HangUp};
+use super::running::{ReloadWanted, Reread};
+use super::shard::{Dial, DialedEvent, HangUp, Terms};
 
 /// From a shard to the node thread.
 #[derive(Debug)]
@@ -25,6 +26,10 @@ pub enum Report {
         /// What it says.
         answer: Box<Answer>,
     },
+    /// Somebody wants the configuration read again.
+    Reload(ReloadWanted),
+    /// It was read.
+    Reread(Box<Reread>),
     /// Somebody asks on the control socket.
     Asked {
         /// Who waits for the answer.
@@ -91,6 +96,8 @@ pub enum Instruction {
     },
     /// Who has which addresses and networks.
     Announce(Announcement),
+    /// Go by other rules from now on.
+    Follow(Box<Terms>),
     /// Reach a server.
     Dial(Box<Dial>),
     /// End a tunnel that was dialed.

@@ -17,6 +17,7 @@ pub mod message;
 mod priority;
 mod privileges;
 pub mod registry;
+pub mod reload;
 mod reporting;
 pub mod revocations;
 pub mod rounds;
@@ -32,5 +33,5 @@ mod writer;
 
 pub use priority::PriorityError;
 pub use privileges::PrivilegesError;
-pub use running::Node;
+pub use running::{Ended, Node, ReloadWanted, Reread, Restart};
 pub use start::{StartError, client_session_settings};

@@ -22,6 +22,7 @@ mod holdings;
 mod notice;
 mod order;
 mod place;
+mod renewed;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;

@@ -54,13 +54,7 @@ impl Unstarted {
         steered: Vec<(Direction, SteeredBy)>,
         reports: &Sender<Report>,
     ) -> io::Result<Reporting> {
-        let status = self.status.map(|(writer, interval)| {
-            Ok::<_, io::Error>(StatusReports {
-                file: writer.start()?,
-                interval,
-                next: Some(Instant::now()),
-            })
-        });
+        let status = self.status.map(started);
         let control = self.control.map(|socket| socket.start(reports.clone()));
         Ok(Reporting {
             rounds: Rounds::new(shards),
@@ -74,6 +68,23 @@ impl Unstarted {
 }
 
 impl Reporting {
+    /// Another status file from now on, or none. The one before has all that it was given.
+    ///
+    /// # Errors
+    /// A thread can't be had; the file stays as it is.
+    pub(super) fn renew_status(
+        &mut self,
+        file: Option<(StatusWriter, Duration)>,
+    ) -> io::Result<()> {
+        let format = file.as_ref().map(|(writer, _)| writer.format());
+        let former = std::mem::replace(&mut self.status, file.map(started).transpose()?);
+        self.format = format.unwrap_or(StatusFormat::V1);
+        if let Some(former) = former {
+            former.file.finish();
+        }
+        Ok(())
+    }
+
     /// The log is to say everything.
     pub(super) fn want_in_log(&mut self) {
         self.rounds.wanted().log = true;
@@ -167,4 +178,12 @@ impl Reporting {
         };
         (report, round.wanted.askers)
     }
+}
+
+fn started((writer, interval): (StatusWriter, Duration)) -> io::Result<StatusReports> {
+    Ok(StatusReports {
+        file: writer.start()?,
+        interval,
+        next: Some(Instant::now()),
+    })
 }

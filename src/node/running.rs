@@ -1,12 +1,17 @@
 //! A running node, as its own thread sees it: what shards report goes to the registry and the bus,
 //! what the registry orders goes to the shards.
 
+mod reloading;
+
 use std::collections::VecDeque;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
+use signal_hook::iterator::Signals as Caught;
 
+use self::reloading::Reloading;
+pub use self::reloading::{ReloadWanted, Reread, Restart};
 use super::bus::Bus;
 use super::client::{Client, Ending, Errand};
 use super::client_files::{ProfileAnswer, Profiles};
@@ -16,8 +21,10 @@ use super::lease_file::LeaseWriter;
 use super::log::Log;
 use super::message::{Instruction, Report};
 use super::registry::{Order, Registry, Steered};
+use super::reload::ConfigurationReader;
 use super::reporting::Reporting;
 use super::revocations::RevocationWatch;
+use super::settings::Settings;
 use super::start::StartError;
 use crate::limits::INSTRUCTIONS_WAITING;
 use crate::reactor::{self, TunSteering};
@@ -33,7 +40,7 @@ pub struct Node {
     /// For a server that keeps addresses over a restart.
     leases: Option<LeaseWriter>,
     /// Ends with the node.
-    _revocations: Option<RevocationWatch>,
+    revocations: Option<RevocationWatch>,
     /// Where the kernel brings inner packets by a program of ours.
     tun_steering: Option<TunSteering>,
     /// Before the shards, as fields are dropped in their order: a shard's last report then waits
@@ -44,7 +51,19 @@ pub struct Node {
     reporting: Reporting,
     /// For a node that dials.
     client: Option<Client>,
+    /// For a server.
+    reloading: Option<Reloading>,
+    /// Signals that came before it ran.
+    signals: Option<Caught>,
     state: State,
+}
+
+/// How a node's life ended.
+pub enum Ended {
+    /// It was told to stop.
+    Stopped,
+    /// It is to begin again: [`Node::restart`].
+    Restart(Box<Restart>),
 }
 
 /// What a start puts together, beside bus and log.
@@ -70,10 +89,12 @@ pub(super) struct ShardHandle {
 }
 
 /// How far the node is.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 enum State {
     Serving,
     Stopping(StopSignal),
+    /// With the signals that come until the next node runs.
+    Restarting(Caught),
     Failed(String),
 }
 
@@ -98,23 +119,50 @@ impl Node {
             registry,
             profiles,
             leases,
-            _revocations: revocations,
+            revocations,
             tun_steering,
             shards,
             reports,
             reporter,
             reporting,
             client,
+            reloading: None,
+            signals: None,
             state,
         }
     }
 
-    /// Serves until SIGTERM or SIGINT, then tells the clients and ends in order.
+    /// The settings of a server, for when they are read again.
+    pub(super) fn with_settings(mut self, settings: Settings) -> Self {
+        self.reloading = Some(Reloading::new(settings));
+        self
+    }
+
+    /// The signals that have come already are among these.
+    pub(super) fn with_signals(mut self, signals: Caught) -> Self {
+        self.signals = Some(signals);
+        self
+    }
+
+    /// How its configuration is read again, on SIGHUP and when the control socket says so. Nothing
+    /// changes for a client.
+    #[must_use]
+    pub fn read_again_by(mut self, reader: ConfigurationReader) -> Self {
+        if let Some(reloading) = &mut self.reloading {
+            reloading.read_by(reader);
+        }
+        self
+    }
+
+    /// Serves until SIGTERM or SIGINT, then tells the clients and ends in order. It ends too when a
+    /// new configuration needs a restart, and that is wanted.
     ///
     /// # Errors
     /// A shard ended by itself, or signals can't be received.
-    pub fn run(mut self) -> Result<(), StartError> {
-        let signals = Signals::listen(self.reporter.clone()).map_err(StartError::Thread)?;
+    pub fn run(mut self) -> Result<Ended, StartError> {
+        let caught = self.signals.take().map_or_else(|| Caught::new(SIGNALS), Ok);
+        let signals = caught.and_then(|caught| Signals::listen(caught, self.reporter.clone()));
+        let signals = signals.map_err(StartError::Thread)?;
         if self.client.is_none() {
             self.publish(NodeEvent::InitializationComplete);
         }
@@ -171,6 +219,8 @@ impl Node {
             }
             Report::Status { shard, answer } => self.reporting.answered(shard, *answer),
             Report::Asked { asker } => self.reporting.want(asker),
+            Report::Reload(wanted) => self.reload(wanted),
+            Report::Reread(reread) => self.reread(*reread),
             Report::Dialed { attempt, event } => {
                 if let Some(client) = &mut self.client {
                     client.hear(attempt, *event, Now::read().monotonic);
@@ -275,11 +325,20 @@ impl Node {
         let Some(steering) = &self.tun_steering else {
             return;
         };
+        let set_prefix = |network, shard| match shard {
+            Some(shard) => steering.add_prefix(network, shard),
+            None => steering.remove_prefix(network),
+        };
         let steered = match (what, shard) {
+            // The pool has grown since the program was made.
+            (Steered::Slot(slot), shard) if slot >= steering.slots() => {
+                let addresses = self.registry.pool().addresses(slot);
+                let mut addresses = addresses.iter();
+                addresses.try_for_each(|address| set_prefix(address.into(), shard))
+            }
             (Steered::Slot(slot), Some(shard)) => steering.assign_slot(slot, shard),
             (Steered::Slot(slot), None) => steering.clear_slot(slot),
-            (Steered::Network(network), Some(shard)) => steering.add_prefix(network, shard),
-            (Steered::Network(network), None) => steering.remove_prefix(network),
+            (Steered::Network(network), shard) => set_prefix(network, shard),
         };
         if let Err(error) = steered {
             self.tun_steering = None;
@@ -296,12 +355,8 @@ impl Node {
             libc::SIGINT => StopSignal::Interrupt,
             libc::SIGUSR2 => return self.reporting.want_in_log(),
             libc::SIGUSR1 if self.client.is_some() => return self.reconnect(),
-            other => {
-                let text = format!(
-                    "signal {other} is not served yet: stop the server with SIGTERM and start it again"
-                );
-                return self.publish(NodeEvent::Warned { text: text.into() });
-            }
+            // SIGHUP, and SIGUSR1 of a server: there is nothing less that could be restarted.
+            _ => return self.reload(ReloadWanted::default()),
         };
         if matches!(self.state, State::Serving) {
             self.state = State::Stopping(signal);
@@ -365,21 +420,27 @@ impl Node {
     }
 
     /// The last of a node: threads, files, log.
-    fn end(mut self) -> Result<(), StartError> {
+    fn end(mut self) -> Result<Ended, StartError> {
         self.shards.clear();
         self.reporting.finish();
         if let Some(file) = self.leases.take() {
             file.finish(self.registry.leases().names());
         }
         let ending = self.client.as_ref().and_then(Client::ending).cloned();
-        let result = match self.state.clone() {
+        let result = match std::mem::replace(&mut self.state, State::Serving) {
             State::Failed(failure) => Err(StartError::Shard(failure)),
             State::Stopping(signal) => {
                 self.publish(NodeEvent::Stopped { signal });
-                Ok(())
+                Ok(Ended::Stopped)
+            }
+            State::Restarting(signals) => {
+                let signal = StopSignal::HangUp;
+                self.publish(NodeEvent::Stopped { signal });
+                let restart = self.reloading.take().map(|it| it.restart(signals));
+                Ok(restart.map_or(Ended::Stopped, |it| Ended::Restart(Box::new(it))))
             }
             State::Serving => match ending {
-                Some(ending) => self.ended(ending),
+                Some(ending) => self.ended(ending).map(|()| Ended::Stopped),
                 None => Err(StartError::Shard("all shards have ended".to_owned())),
             },
         };
@@ -488,8 +549,7 @@ struct Signals {
 
 impl Signals {
     /// Takes the process's signals from now on.
-    fn listen(reports: Sender<Report>) -> std::io::Result<Self> {
-        let mut signals = signal_hook::iterator::Signals::new(SIGNALS)?;
+    fn listen(mut signals: Caught, reports: Sender<Report>) -> std::io::Result<Self> {
         let handle = signals.handle();
         let thread = thread::Builder::new()
             .name("signals".to_owned())

@@ -10,6 +10,7 @@ mod sockets;
 mod steering;
 
 pub use self::rules::client_session_settings;
+pub(super) use self::rules::{network, registry_rules, session_settings};
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -30,10 +31,10 @@ use super::log::{Log, LogOptions, LogTarget};
 use super::message::Report;
 use super::priority::{self, PriorityError};
 use super::privileges::{Confinement, PrivilegesError, allow_locked_memory};
-use super::registry::{Registry, RegistryRules};
+use super::registry::Registry;
 use super::reporting::Unstarted;
 use super::revocations::RevocationWatch;
-use super::running::{Assembled, Node};
+use super::running::{Assembled, Node, Restart};
 use super::settings::{
     ClientSettings, DeviceName, LeaseSettings, NodeSettings, Offloads, Settings, StatusSettings,
 };
@@ -122,7 +123,25 @@ impl Node {
     /// output: there the caller speaks.
     pub fn start(settings: Settings, bus: Bus) -> Result<Self, StartError> {
         let log = settings.node.log.clone();
-        Self::assembled(&log, bus, |starting| starting.assemble(&settings))
+        let node = Self::assembled(&log, bus, |starting| starting.assemble(&settings))?;
+        Ok(node.with_settings(settings))
+    }
+
+    /// Starts the node that takes the place of one that has ended for it.
+    ///
+    /// # Errors
+    /// As of [`Node::start`].
+    pub fn restart(restart: Restart, bus: Bus) -> Result<Self, StartError> {
+        let Restart {
+            settings,
+            reader,
+            signals,
+        } = restart;
+        let node = Self::start(settings, bus)?.with_signals(signals);
+        Ok(match reader {
+            Some(reader) => node.read_again_by(reader),
+            None => node,
+        })
     }
 
     /// Starts a node that is a client: it dials, and nobody can dial it.
@@ -230,13 +249,7 @@ impl Starting {
             &common,
             sockets::share_out(sockets, queues, &settings.node.shards.cores),
         )?;
-        let mut registry = Registry::new(RegistryRules {
-            pool,
-            max_clients: settings.max_clients as usize,
-            duplicate_cn: settings.duplicate_cn,
-            client_files: settings.client_files.is_some(),
-            shards: shards.len() as u16,
-        });
+        let mut registry = Registry::new(registry_rules(settings, shards.len() as u16));
         let fixed = lease_file.as_ref().is_some_and(LeaseFile::is_fixed);
         for (name, slot) in remembered.into_iter().flatten() {
             registry.remember(name, slot, fixed);

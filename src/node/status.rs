@@ -205,6 +205,11 @@ impl StatusWriter {
         })
     }
 
+    /// In which format it is written.
+    pub(super) const fn format(&self) -> StatusFormat {
+        self.format
+    }
+
     /// Starts the thread.
     ///
     /// # Errors

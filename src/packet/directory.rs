@@ -63,6 +63,17 @@ impl Directory {
         }
     }
 
+    /// Makes room for `clients_max` clients, if that is more than there was for.
+    pub fn grow(&mut self, clients_max: u32) {
+        let more = (clients_max as usize).saturating_sub(self.clients_max);
+        if more > 0 {
+            self.clients_max += more;
+            let free = self.paths.capacity() - self.paths.len();
+            self.paths.reserve(free + more);
+            self.inner.grow(more);
+        }
+    }
+
     /// An inner address is `owner`'s from now on.
     ///
     /// # Errors
@@ -287,6 +298,12 @@ mod tests {
         assert_eq!(directory.announce_inner(ip("fd00::4"), more), Ok(()));
         assert_eq!(directory.announce_inner(ip("10.8.0.3"), more), Ok(()));
         assert_eq!(directory.announce_path(&known(path(3, 0)), more), Ok(()));
+        directory.grow(CLIENTS_MAX + 1);
+        directory.grow(CLIENTS_MAX);
+        assert_eq!(directory.announce_inner(ip("10.8.0.4"), more), Ok(()));
+        assert_eq!(directory.announce_path(&known(path(4, 0)), more), Ok(()));
+        let fifth = directory.announce_inner(ip("10.8.0.5"), more);
+        assert_eq!(fifth, Err(DirectoryFull));
         assert_eq!(directory.owner_of_path(&path(3, 0)), Some(1));
     }
 

@@ -39,6 +39,16 @@ impl PeerIds {
         }
     }
 
+    /// There are `capacity` of them from now on, if that is more than there were.
+    pub(super) fn grow(&mut self, capacity: u32) {
+        let grown = Self::new(self.shard, self.shards, capacity).capacity;
+        if grown > self.capacity {
+            self.capacity = grown;
+            let room = (grown as usize).saturating_sub(self.resting.len());
+            self.resting.reserve(room);
+        }
+    }
+
     /// An id that no peer has used for [`limits::PEER_ID_REST`], or `None` when there is none.
     pub(super) fn take(&mut self, now: Monotonic) -> Option<PeerId> {
         let slot = match self.resting.front() {
@@ -113,6 +123,18 @@ mod tests {
         assert_eq!(ids.take(start + SECOND * 60), Some(first));
         assert_eq!(ids.take(start + SECOND * 60), None);
         assert_eq!(ids.take(start + SECOND * 61), Some(second));
+    }
+
+    #[test]
+    fn there_can_be_more_of_them() {
+        let mut ids = PeerIds::new(1, 4, 1);
+        assert_eq!(ids.take(Monotonic::ZERO), PeerId::new(1));
+        assert_eq!(ids.take(Monotonic::ZERO), None);
+        ids.grow(2);
+        ids.grow(1);
+        assert_eq!(ids.take(Monotonic::ZERO), PeerId::new(5));
+        assert_eq!(ids.take(Monotonic::ZERO), None);
+        assert!(ids.resting.capacity() >= 2);
     }
 
     #[test]

@@ -56,6 +56,23 @@ impl PeerTable {
         }
     }
 
+    /// Makes room for `peers_max` peers, if that is more than there was for.
+    pub fn grow(&mut self, peers_max: u32) {
+        if peers_max <= self.peers_max {
+            return;
+        }
+        let more = (peers_max - self.peers_max) as usize;
+        self.peers_max = peers_max;
+        self.peer_ids.grow(limits::peer_ids(peers_max));
+        let places = (peers_max as usize).saturating_sub(self.places.len());
+        self.places.reserve(places);
+        let vacant = (peers_max as usize).saturating_sub(self.vacant.len());
+        self.vacant.reserve(vacant);
+        self.by_path
+            .reserve(self.by_path.capacity() - self.by_path.len() + 2 * more);
+        self.routes.grow(more);
+    }
+
     /// Puts a peer in, without keys and inner addresses. It is found by its path, in place of an older
     /// peer there, until it sends its peer id; one that was dialed, by its socket.
     ///
@@ -460,6 +477,12 @@ mod tests {
         );
         assert_eq!(table.len(), 2);
         assert_ne!(old_client, client);
+        table.grow(3);
+        table.grow(1);
+        assert!(table.places.capacity() >= 3 && table.by_path.capacity() >= 6);
+        assert!(table.insert(new_peer(3, Numbering::PeerId), START).is_ok());
+        let fourth = table.insert(new_peer(4, Numbering::PeerId), START);
+        assert_eq!(fourth, Err(TableFull));
     }
 
     #[test]

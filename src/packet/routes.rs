@@ -33,6 +33,14 @@ impl<T: Copy + Eq> Routes<T> {
         }
     }
 
+    /// Room for so many more addresses of each family.
+    pub(super) fn grow(&mut self, more: usize) {
+        let free = self.hosts_v4.capacity() - self.hosts_v4.len();
+        self.hosts_v4.reserve(free + more);
+        let free = self.hosts_v6.capacity() - self.hosts_v6.len();
+        self.hosts_v6.reserve(free + more);
+    }
+
     /// Whom packets to `address` go to, and how well it matches.
     pub(super) fn find(&self, address: IpAddr) -> Option<Route<T>> {
         match address {

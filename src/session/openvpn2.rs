@@ -84,6 +84,12 @@ impl OpenVpn2 {
         Self { contacts, ..self }
     }
 
+    /// The same with other rules for the sessions that begin from now on.
+    #[must_use]
+    pub fn with_settings(self, settings: Arc<SessionSettings>) -> Self {
+        Self { settings, ..self }
+    }
+
     /// What an administrator should hear of strangers that were not answered; look after each
     /// [`OpenVpn2::greet`].
     pub fn take_notice(&mut self) -> Option<ContactNotice> {

@@ -3,12 +3,15 @@
 //!
 //! Wire: wire.md section 8.6.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::event::{LeaveReason, SessionEvent};
 use super::negotiation::{Negotiation, Stage};
+use super::settings::SessionSettings;
 use super::state::Session;
 use super::timer::Timer;
+use crate::crypto::tls::TlsEngine;
 use crate::random::Random;
 use crate::time::Now;
 use crate::wire::{KeyId, Opcode};
@@ -29,6 +32,28 @@ impl Session {
             self.drive(now, random);
         }
         self.promote();
+    }
+
+    /// Further generations begin with `tls`; all else stays as it was agreed. `renewed` has the rules,
+    /// before and after, of sessions that were told so: those that shared theirs go on sharing.
+    pub fn begin_with(
+        &mut self,
+        tls: &Arc<dyn TlsEngine>,
+        renewed: &mut Vec<(Arc<SessionSettings>, Arc<SessionSettings>)>,
+    ) {
+        let known = renewed
+            .iter()
+            .find(|(before, _)| Arc::ptr_eq(before, &self.settings));
+        self.settings = match known {
+            Some((_, after)) => Arc::clone(after),
+            None => {
+                let tls = Arc::clone(tls);
+                let own = SessionSettings::clone(&self.settings);
+                let after = Arc::new(SessionSettings { tls, ..own });
+                renewed.push((Arc::clone(&self.settings), Arc::clone(&after)));
+                after
+            }
+        };
     }
 
     /// The peer uses a generation that we have given up: it has it, and would refuse to agree on that one

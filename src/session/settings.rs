@@ -9,6 +9,7 @@ use crate::time::Now;
 use crate::wire::Role;
 
 /// The rules of a listener's or dialer's sessions; shared, never changed.
+#[derive(Clone)]
 pub struct SessionSettings {
     /// Which end of the protocol this is.
     pub role: Role,
@@ -36,7 +37,7 @@ pub struct SessionSettings {
 }
 
 /// What a server of tls-crypt-v2 clients goes by. Wire: wire.md section 2.5.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct ClientKeyRules {
     /// Opens the keys that clients bring.
     pub key: TlsCryptV2ServerKey,

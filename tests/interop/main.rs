@@ -66,6 +66,7 @@ mod outgoing;
 mod own_directives;
 mod reconnects;
 mod redirected;
+mod reload;
 mod renegotiation;
 mod revoked;
 mod roaming;

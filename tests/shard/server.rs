@@ -26,7 +26,7 @@ use ringway::node::settings::{
     usable_cores,
 };
 use ringway::node::status::StatusFormat;
-use ringway::node::{Node, StartError};
+use ringway::node::{Ended, Node, StartError};
 use ringway::packet::{DropReason, Mssfix};
 
 /// Where the server listens.
@@ -41,7 +41,7 @@ pub(crate) struct Server {
     authority: CertifiedIssuer<'static, KeyPair>,
     events: Arc<Mutex<Vec<NodeEvent>>>,
     status: PathBuf,
-    node: JoinHandle<Result<(), StartError>>,
+    node: JoinHandle<Result<Ended, StartError>>,
     /// Never read: a subscriber that is asleep holds nobody up.
     asleep: Subscription,
     _directory: tempfile::TempDir,

@@ -115,7 +115,8 @@ impl<'a> Page<'a> {
                 self.say(INFO, format_args!("{family} link local (bound): {address}"));
             }
             NodeEvent::PoolOpened { v4, v6 } => self.pool_opened(*v4, *v6),
-            NodeEvent::LeasesRead { .. }
+            NodeEvent::Reloaded(_)
+            | NodeEvent::LeasesRead { .. }
             | NodeEvent::RevocationsRead { .. }
             | NodeEvent::RevocationsUnreadable { .. }
             | NodeEvent::RevocationsEnd { .. } => self.file(event),
@@ -171,10 +172,10 @@ impl<'a> Page<'a> {
                 PUSH,
                 format_args!("{} received, the clients are told", signal_name(*signal)),
             ),
-            NodeEvent::Stopped { signal } => self.say(
-                INFO,
-                format_args!("{}[hard,] received, process exiting", signal_name(*signal)),
-            ),
+            NodeEvent::Stopped { signal } => {
+                let (name, then) = (signal_name(*signal), what_then(*signal));
+                self.say(INFO, format_args!("{name}[hard,] received, process {then}"));
+            }
         }
     }
 
@@ -725,6 +726,14 @@ const fn signal_name(signal: StopSignal) -> &'static str {
     match signal {
         StopSignal::Terminate => "SIGTERM",
         StopSignal::Interrupt => "SIGINT",
+        StopSignal::HangUp => "SIGHUP",
+    }
+}
+
+const fn what_then(signal: StopSignal) -> &'static str {
+    match signal {
+        StopSignal::HangUp => "restarting",
+        StopSignal::Terminate | StopSignal::Interrupt => "exiting",
     }
 }
 

@@ -76,6 +76,36 @@ impl Holdings {
         }
     }
 
+    /// The addresses for clients.
+    pub(super) const fn pool(&self) -> &AddressPool {
+        &self.pool
+    }
+
+    /// The pool has more slots behind those that it had. True if that is so.
+    pub(super) fn grow(&mut self, pool: AddressPool) -> bool {
+        let grows = pool.slots > self.pool.slots;
+        if grows {
+            self.pool = pool;
+            self.leases.grow(pool.slots);
+        }
+        grows
+    }
+
+    /// Takes the slots of addresses that lie in the pool since it has grown, and tells them.
+    pub(super) fn note_slots(&mut self, holding: &mut Holding) -> Vec<(IpAddr, u32)> {
+        let mut noted = Vec::new();
+        for address in holding.place.addresses.iter() {
+            if let Some(slot) = self.pool.slot_of(address)
+                && !holding.slots.contains(&slot)
+            {
+                self.leases.take_named(slot);
+                holding.slots.push(slot);
+                noted.push((address, slot));
+            }
+        }
+        noted
+    }
+
     /// Keeps an address of the pool for whose file names it.
     pub(super) fn reserve(&mut self, address: IpAddr) {
         if let Some(slot) = self.pool.slot_of(address) {

@@ -160,7 +160,7 @@ impl TlsSettings {
 }
 
 /// How control packets are wrapped.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WrappingSettings {
     /// Not at all.
     Plain,

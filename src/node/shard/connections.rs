@@ -431,6 +431,12 @@ impl Connections {
         self.places.iter().map(|(_, place)| &*place.connection)
     }
 
+    /// All sessions, to change them.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Connection> {
+        let places = self.places.iter_mut();
+        places.map(|(_, place)| &mut *place.connection)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.places.len()
     }

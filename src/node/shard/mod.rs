@@ -18,6 +18,7 @@ mod inactivity;
 mod io;
 mod narrate;
 pub mod registration;
+mod renewed;
 mod statuses;
 mod view;
 pub mod wheel;
@@ -32,6 +33,7 @@ pub use self::dialed::{Dial, DialedEvent, HangUp};
 pub use self::edges::{Congestion, Done, Dropped, Edges, Outgoing};
 pub(in crate::node) use self::io::Io;
 use self::registration::Registration;
+pub use self::renewed::Terms;
 pub use self::view::{ClientView, Load};
 use self::wheel::Wheel;
 use super::event::NodeEvent;
@@ -230,6 +232,7 @@ impl<E: Edges> Shard<E> {
             Instruction::Refuse { session, refusal } => self.refuse(session, refusal, now),
             Instruction::Release { session, cause } => self.release(session, cause, now),
             Instruction::Forget { session } => self.registration.forget(session),
+            Instruction::Follow(terms) => self.follow_terms(*terms),
             Instruction::Dial(dial) => self.dial(*dial, now),
             Instruction::HangUp(hang_up) => self.hang_up(hang_up, now),
             Instruction::Announce(announcement) => self.follow(&announcement),

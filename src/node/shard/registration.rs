@@ -75,6 +75,12 @@ impl<K: Copy> Registration<K> {
         }
     }
 
+    /// At most `max_clients` will be granted from now on, or as many as before if that is more.
+    pub fn grow(&mut self, max_clients: usize) {
+        let sessions_max = max_clients.saturating_add(ADMISSIONS_WAITING);
+        self.sessions_max = self.sessions_max.max(sessions_max);
+    }
+
     /// A session wants to be admitted. Returns what it is called from now on, until
     /// [`Registration::left`] is told that it is gone.
     ///

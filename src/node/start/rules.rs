@@ -6,6 +6,7 @@ use crate::crypto::tls::rustls::RustlsEngine;
 use crate::crypto::{Digest, KeyDirection, ReplayWindow};
 use crate::limits::TUNNELS_DIALED;
 use crate::node::client::peer_info;
+use crate::node::registry::RegistryRules;
 use crate::node::settings::{
     ClientSettings, Compression, ExplicitExit, Keepalive, NodeSettings, Settings,
 };
@@ -15,7 +16,9 @@ use crate::session::{ContactLimits, Farewell, SessionSettings, Timing};
 use crate::wire::{Framing, OptionsString, Role};
 
 /// The rules of a server's sessions.
-pub(super) fn session_settings(settings: &Settings) -> Result<SessionSettings, StartError> {
+pub(in crate::node) fn session_settings(
+    settings: &Settings,
+) -> Result<SessionSettings, StartError> {
     let tls = settings.tls_engine().map_err(StartError::Tls)?;
     let framed = match settings.compression {
         Compression::Framed(framing) => framing != Framing::None,
@@ -106,7 +109,8 @@ pub(super) fn client_network(settings: &ClientSettings) -> Network {
     }
 }
 
-pub(super) fn network(settings: &Settings) -> Network {
+/// What the shards of a server know of its network.
+pub(in crate::node) fn network(settings: &Settings) -> Network {
     Network {
         v4_netmask: settings.network.v4.map(|v4| v4.client_netmask),
         v6: settings
@@ -125,5 +129,16 @@ pub(super) fn network(settings: &Settings) -> Network {
         client_to_client: settings.client_to_client,
         compression: settings.compression,
         inactivity: settings.inactivity,
+    }
+}
+
+/// What a server's registry goes by, with so many shards.
+pub(in crate::node) fn registry_rules(settings: &Settings, shards: u16) -> RegistryRules {
+    RegistryRules {
+        pool: settings.network.pool(),
+        max_clients: settings.max_clients as usize,
+        duplicate_cn: settings.duplicate_cn,
+        client_files: settings.client_files.is_some(),
+        shards,
     }
 }

@@ -78,6 +78,11 @@ impl TunSteering {
         })
     }
 
+    /// How many addresses of a pool it knows by their slots; others are prefixes.
+    pub const fn slots(&self) -> u32 {
+        self.slots
+    }
+
     /// From now on the device chooses its queues so: with the number of a shard in the order in which they
     /// were opened.
     ///

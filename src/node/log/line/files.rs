@@ -7,6 +7,12 @@ impl Page<'_> {
     /// What was found in a file.
     pub(super) fn file(&mut self, event: &NodeEvent) {
         match event {
+            NodeEvent::Reloaded(report) => {
+                for (warns, line) in report.lines() {
+                    let level = if warns { WARNING } else { INFO };
+                    self.say(level, format_args!("{}", Printable(&line)));
+                }
+            }
             NodeEvent::LeasesRead { names, faults } => {
                 for fault in faults.iter() {
                     self.say(INFO, format_args!("{}", Printable(fault)));

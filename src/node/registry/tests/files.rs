@@ -333,3 +333,63 @@ fn addresses_count_with_networks_and_what_is_too_much_is_left_out() {
         );
     }
 }
+
+/// An address that a file named lay behind the pool, and lies in it when that has grown.
+#[test]
+fn a_pool_that_grows_keeps_what_its_clients_have() {
+    let rules = |slots| RegistryRules {
+        client_files: true,
+        ..rules(slots, 3)
+    };
+    let mut table = Table::new(rules(1));
+    table.admit_with(at(0, 1), "a", ClientProfile::usual(256));
+    let named = table.admit_with(at(1, 2), "b", with_v4(3));
+    assert!(
+        is_refused(&named, AdmissionRefusal::PoolExhausted),
+        "{named:?}"
+    );
+    let profile = ClientProfile {
+        v6: Some(V6Address {
+            address: "fd00:8::1001/64".parse().unwrap(),
+            gateway: Ipv6Addr::UNSPECIFIED,
+        }),
+        ..with_v4(3)
+    };
+    table.admit_with(at(1, 3), "b", profile);
+    assert_eq!(table.v4(at(1, 3)), Ipv4Addr::new(10, 8, 0, 3));
+    table.registry.follow(rules(3));
+    let steered = table.orders();
+    let slot = Order::Steer {
+        what: Steered::Slot(1),
+        shard: Some(1),
+    };
+    assert!(steered.contains(&slot), "{steered:?}");
+    table.admit_with(at(2, 4), "c", ClientProfile::usual(256));
+    assert_eq!(
+        table.v4(at(2, 4)),
+        Ipv4Addr::new(10, 8, 0, 4),
+        "the next one is taken"
+    );
+    table.gone(at(1, 3));
+    table.gone(at(2, 4));
+    table.admit_with(at(2, 5), "c", ClientProfile::usual(256));
+    assert_eq!(table.v4(at(2, 5)), Ipv4Addr::new(10, 8, 0, 4));
+    let full = table.admit_with(at(3, 6), "d", ClientProfile::usual(256));
+    assert!(
+        is_granted(&full, at(3, 6)),
+        "the named slot is free again: {full:?}"
+    );
+    table.registry.follow(RegistryRules {
+        max_clients: 2,
+        ..rules(3)
+    });
+    assert_eq!(table.registry.len(), 3, "nobody has to go");
+    table.gone(at(2, 5));
+    let full = table.admit_with(at(2, 7), "c", ClientProfile::usual(256));
+    let refusal = AdmissionRefusal::MaxClients { max: 2 };
+    assert!(is_refused(&full, refusal), "{full:?}");
+}
+
+fn is_refused(orders: &[Order], why: AdmissionRefusal) -> bool {
+    matches!(orders, [Order::Refuse { refusal, .. }] if *refusal == why)
+}

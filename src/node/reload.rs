@@ -1,0 +1,365 @@
+//! What a configuration that is read again changes in a running server (SIGHUP, `ringway reload`).
+//!
+//! Each setting is named once in this file, with what becomes of its change: it is taken over while
+//! all sessions go on, or it stays as it was until a restart. The settings are taken apart whole, so
+//! none can be forgotten: a new one without a line here does not compile.
+
+use std::mem;
+use std::sync::Arc;
+
+use super::event::Text;
+use super::settings::{
+    ClientFiles, ListenerSettings, NetworkSettings, NodeSettings, ProcessSettings,
+    RevocationSettings, Settings, TlsSettings, V4Network, V6Network,
+};
+use crate::crypto::tls::rustls::Identity;
+
+/// Reads a server's configuration again. It may take its time: it has a thread of its own.
+pub type ConfigurationReader = Arc<dyn Fn() -> Result<Reading, Vec<String>> + Send + Sync>;
+
+/// A configuration that was read again, or in place of it, a line for each thing that is wrong.
+#[derive(Debug)]
+pub struct Reading {
+    /// What it says.
+    pub settings: Settings,
+    /// What there is to remark on it, a line of log each.
+    pub warnings: Vec<String>,
+}
+
+/// What a new configuration changes, by the names of directives.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// What is in force from now on.
+    pub taken: Vec<&'static str>,
+    /// What needs a restart.
+    pub left: Vec<&'static str>,
+}
+
+impl Changes {
+    /// Takes over into `current` what `new` has of changes that cost no session; with `all`, the
+    /// others too.
+    pub fn take_over(current: &mut Settings, new: Settings, all: bool) -> Self {
+        let mut comparison = Comparison {
+            changes: Self::default(),
+            all,
+        };
+        comparison.server(current, new);
+        comparison.changes
+    }
+}
+
+/// How the two configurations differ, so far.
+struct Comparison {
+    changes: Changes,
+    /// What needs a restart is taken over too, for there is one.
+    all: bool,
+}
+
+impl Comparison {
+    fn taken(&mut self, directive: &'static str, changed: bool) {
+        if changed {
+            self.changes.taken.push(directive);
+        }
+    }
+
+    /// A setting that can change while the sessions go on.
+    fn take<T: PartialEq>(&mut self, directive: &'static str, current: &mut T, new: T) {
+        self.taken(directive, *current != new);
+        *current = new;
+    }
+
+    /// A setting that can't.
+    fn keep<T: PartialEq>(&mut self, directive: &'static str, current: &mut T, new: T) {
+        if *current != new {
+            self.changes.left.push(directive);
+            if self.all {
+                *current = new;
+            }
+        }
+    }
+
+    fn server(&mut self, current: &mut Settings, new: Settings) {
+        let Settings {
+            node,
+            identity,
+            listeners,
+            network,
+            push,
+            keepalive,
+            path_mtu,
+            inactivity,
+            max_clients,
+            duplicate_cn,
+            client_to_client,
+            compression,
+            contact,
+            explicit_exit,
+            leases,
+            client_files,
+            routes,
+            status,
+        } = new;
+        self.node(&mut current.node, node);
+        self.identity(&mut current.identity, identity);
+        let directive = of_listeners(&current.listeners, &listeners);
+        self.keep(directive, &mut current.listeners, listeners);
+        self.network(&mut current.network, network);
+        self.take("push", &mut current.push, push);
+        self.take("keepalive", &mut current.keepalive, keepalive);
+        self.keep("mtu-disc", &mut current.path_mtu, path_mtu);
+        self.take("inactive", &mut current.inactivity, inactivity);
+        self.take("max-clients", &mut current.max_clients, max_clients);
+        // Who has which name is known only without it.
+        self.keep("duplicate-cn", &mut current.duplicate_cn, duplicate_cn);
+        let inside = &mut current.client_to_client;
+        self.take("client-to-client", inside, client_to_client);
+        self.take("compress", &mut current.compression, compression);
+        self.take("connect-freq", &mut current.contact, contact);
+        let exit = &mut current.explicit_exit;
+        self.take("explicit-exit-notify", exit, explicit_exit);
+        // The file stays open, and its thread the only one that writes it.
+        self.keep("ifconfig-pool-persist", &mut current.leases, leases);
+        let files = (of_files(&current.client_files), of_files(&client_files));
+        self.taken("client-config-dir", files.0 != files.1);
+        // What all clients are sent is in there too.
+        current.client_files = client_files;
+        self.keep("route", &mut current.routes, routes);
+        self.take("status", &mut current.status, status);
+    }
+
+    fn node(&mut self, current: &mut NodeSettings, new: NodeSettings) {
+        let NodeSettings {
+            shards,
+            offloads,
+            device,
+            tls,
+            wrapping,
+            ciphers,
+            auth,
+            handshake,
+            replay,
+            mssfix,
+            log,
+            control_socket,
+            process,
+            environment,
+        } = new;
+        self.keep("ringway-shards", &mut current.shards, shards);
+        self.keep("ringway-offload", &mut current.offloads, offloads);
+        self.keep("dev, tun-mtu", &mut current.device, device);
+        self.tls(&mut current.tls, tls);
+        let wrapped = &mut current.wrapping;
+        self.keep("tls-auth, tls-crypt, tls-crypt-v2", wrapped, wrapping);
+        self.keep("data-ciphers", &mut current.ciphers, ciphers);
+        self.keep("auth", &mut current.auth, auth);
+        let times = &mut current.handshake;
+        self.take("hand-window, tran-window, reneg-sec", times, handshake);
+        self.take("replay-window", &mut current.replay, replay);
+        self.take("mssfix", &mut current.mssfix, mssfix);
+        self.take("log, verb, mute", &mut current.log, log);
+        let socket = &mut current.control_socket;
+        self.keep("ringway-control", socket, control_socket);
+        self.process(&mut current.process, process);
+        self.take("setenv", &mut current.environment, environment);
+    }
+
+    /// What is done once, before anybody is served.
+    fn process(&mut self, current: &mut ProcessSettings, new: ProcessSettings) {
+        let ProcessSettings {
+            daemon,
+            pid_file,
+            directory,
+            user,
+            group,
+            chroot,
+            nice,
+        } = new;
+        self.keep("daemon", &mut current.daemon, daemon);
+        self.keep("writepid", &mut current.pid_file, pid_file);
+        self.keep("cd", &mut current.directory, directory);
+        self.keep("user", &mut current.user, user);
+        self.keep("group", &mut current.group, group);
+        self.keep("chroot", &mut current.chroot, chroot);
+        self.keep("nice", &mut current.nice, nice);
+    }
+
+    /// Handshakes from now on, those of new keys of old sessions included, go by the new ones.
+    fn tls(&mut self, current: &mut TlsSettings, new: TlsSettings) {
+        let TlsSettings {
+            authorities,
+            versions,
+            groups,
+            peer_usage,
+            usage,
+            fingerprints,
+            peer_name,
+            revocations,
+        } = new;
+        self.take("ca", &mut current.authorities, authorities);
+        self.take("tls-version-min", &mut current.versions, versions);
+        let names = |groups: &Option<Vec<&'static dyn rustls::crypto::SupportedKxGroup>>| {
+            let groups = groups.as_ref();
+            groups.map(|it| it.iter().map(|group| group.name()).collect::<Vec<_>>())
+        };
+        self.taken("tls-groups", names(&current.groups) != names(&groups));
+        current.groups = groups;
+        self.take("remote-cert-tls", &mut current.peer_usage, peer_usage);
+        self.take("remote-cert-eku", &mut current.usage, usage);
+        let known = &mut current.fingerprints;
+        self.take("peer-fingerprint", known, fingerprints);
+        self.take("verify-x509-name", &mut current.peer_name, peer_name);
+        let lists = (
+            of_revocations(&current.revocations),
+            of_revocations(&revocations),
+        );
+        self.taken("crl-verify", lists.0 != lists.1);
+        current.revocations = revocations;
+    }
+
+    fn identity(&mut self, current: &mut Identity, new: Identity) {
+        let former = mem::replace(current, new);
+        let Identity { chain, key } = &*current;
+        self.taken("cert", former.chain != *chain);
+        self.taken("key", former.key != *key);
+    }
+
+    fn network(&mut self, current: &mut NetworkSettings, new: NetworkSettings) {
+        match has_grown(current, &new) {
+            true => self.take("ifconfig-pool", current, new),
+            false => self.keep(of_network(current, &new), current, new),
+        }
+    }
+}
+
+/// The directive by which listeners differ.
+fn of_listeners(current: &[ListenerSettings], new: &[ListenerSettings]) -> &'static str {
+    let ports = |of: &[ListenerSettings]| of.iter().map(|it| it.port).collect::<Vec<_>>();
+    let binds = |of: &[ListenerSettings]| of.iter().map(|it| it.bind).collect::<Vec<_>>();
+    match (ports(current) != ports(new), binds(current) != binds(new)) {
+        (true, true) => "port, local",
+        (true, false) => "port",
+        (false, true) => "local, proto",
+        (false, false) => "proto, sndbuf, rcvbuf",
+    }
+}
+
+/// The directive by which networks differ.
+fn of_network(current: &NetworkSettings, new: &NetworkSettings) -> &'static str {
+    let v4 = |of: Option<V4Network>| of.map(|v4| (v4.server, v4.network, v4.client_netmask));
+    let v6 = |of: Option<V6Network>| of.map(|v6| (v6.server, v6.network));
+    if v4(current.v4) != v4(new.v4) {
+        "server, ifconfig"
+    } else if v6(current.v6) != v6(new.v6) {
+        "server-ipv6"
+    } else {
+        "ifconfig-pool, topology"
+    }
+}
+
+/// Whether nothing but the ends of pools has moved, and those outwards: every address that somebody
+/// has keeps its slot.
+fn has_grown(current: &NetworkSettings, new: &NetworkSettings) -> bool {
+    let mut grown = current.clone();
+    if let (Some(v4), Some(new)) = (&mut grown.v4, new.v4)
+        && let (Some(pool), Some(wider)) = (v4.pool, new.pool)
+        && pool.first() == wider.first()
+        && pool.last() <= wider.last()
+    {
+        v4.pool = new.pool;
+    }
+    if let (Some(v6), Some(new)) = (&mut grown.v6, new.v6)
+        && v6.pool_last <= new.pool_last
+    {
+        v6.pool_last = new.pool_last;
+    }
+    grown == *new
+}
+
+/// What a client's file is found and understood by, as far as no other directive says it.
+fn of_files(files: &Option<ClientFiles>) -> Option<(&std::path::Path, bool, u32)> {
+    let files = files.as_ref()?;
+    Some((&files.directory, files.exclusive, files.basis.routes_max))
+}
+
+/// Where revoked certificates are told, and which.
+fn of_revocations(
+    revocations: &Option<RevocationSettings>,
+) -> Option<(
+    super::settings::RevocationSource,
+    Arc<crate::crypto::tls::Revocations>,
+)> {
+    let RevocationSettings { source, known } = revocations.as_ref()?;
+    Some((source.clone(), known.now()))
+}
+
+/// What came of reading a configuration again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReloadReport {
+    /// What is wrong with it, a line each: nothing was taken over.
+    pub faults: Vec<Text>,
+    /// What there is to remark, a line each.
+    pub warnings: Vec<Text>,
+    /// What it changes.
+    pub changes: Changes,
+    /// How many sessions a restart would cost, or costs.
+    pub sessions: usize,
+    /// What becomes of what needs a restart.
+    pub rest: Rest,
+}
+
+/// What becomes of changes that need a restart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rest {
+    /// They stay away until somebody asks for it.
+    #[default]
+    Left,
+    /// The restart begins.
+    Restarting,
+    /// It was asked for, and the process has given up the rights that it would need.
+    Confined,
+}
+
+impl ReloadReport {
+    /// The lines that say it, with whether somebody may have to act.
+    pub fn lines(&self) -> Vec<(bool, String)> {
+        let mut lines: Vec<(bool, String)> = Vec::new();
+        lines.extend(self.warnings.iter().map(|line| (true, line.to_string())));
+        lines.extend(self.faults.iter().map(|line| (true, line.to_string())));
+        if !self.faults.is_empty() {
+            let words = "Reload: the configuration was not taken over, all stays as it was";
+            lines.push((true, words.to_owned()));
+            return lines;
+        }
+        let Changes { taken, left } = &self.changes;
+        if taken.is_empty() && left.is_empty() {
+            lines.push((false, "Reload: the configuration says the same".to_owned()));
+        }
+        if !taken.is_empty() {
+            let taken = taken.join(", ");
+            let words = format!("Reload: in force from now on, no session is touched: {taken}");
+            lines.push((false, words));
+        }
+        if !left.is_empty() {
+            lines.push((true, self.rest(&left.join(", "))));
+        }
+        lines
+    }
+
+    fn rest(&self, left: &str) -> String {
+        let cost = match self.sessions {
+            1 => "1 session".to_owned(),
+            sessions => format!("{sessions} sessions"),
+        };
+        match self.rest {
+            Rest::Left => format!(
+                "Reload: left as it was, since a restart would cost {cost}: {left} \
+                 (`ringway reload --disruptive` does it)"
+            ),
+            Rest::Restarting => format!("Reload: restarting, which costs {cost}: {left}"),
+            Rest::Confined => format!(
+                "Reload: left as it was: {left}; with `user`, `group` or `chroot` the process has given up \
+                 the rights that a restart needs: stop the server and start it again, which costs {cost}"
+            ),
+        }
+    }
+}
