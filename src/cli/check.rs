@@ -9,8 +9,11 @@ use std::process::ExitCode;
 
 use nix::unistd::{Uid, getgroups};
 
-use crate::config::diagnostics::{Diagnostics, Severity};
+use super::run::fail;
+use crate::config::diagnostics::{Diagnostic, Severity};
+use crate::config::modes::explained;
 use crate::config::settings::ProcessSettings;
+use crate::config::usage::usage;
 use crate::config::{self, Loaded};
 use crate::reactor::{Feature, Report, probe};
 use crate::wire::Role;
@@ -33,6 +36,17 @@ pub(super) fn check(words: &[String]) -> ExitCode {
     match loaded.configuration.is_some() && machine.is_sufficient() {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
+    }
+}
+
+/// Prints which directives are used, and how often.
+pub(super) fn report(words: &[String]) -> ExitCode {
+    match std::env::current_dir() {
+        Ok(directory) => {
+            print!("{}", usage(words, &directory));
+            ExitCode::SUCCESS
+        }
+        Err(error) => fail(&format!("no working directory: {error}")),
     }
 }
 
@@ -79,13 +93,15 @@ fn require(machine: &mut Report, names: &[&str]) {
 
 fn text(loaded: &Loaded, machine: &Report) -> String {
     let mut text = String::new();
-    for diagnostic in loaded.diagnostics.iter() {
+    let found: Vec<Diagnostic> = loaded.diagnostics.iter().cloned().collect();
+    let explained = explained(&found, &loaded.advice);
+    for diagnostic in &explained {
         let _ = writeln!(text, "{diagnostic}");
     }
-    if loaded.diagnostics.iter().next().is_some() {
+    if !explained.is_empty() {
         text.push('\n');
     }
-    let _ = writeln!(text, "Configuration: {}", summary(&loaded.diagnostics));
+    let _ = writeln!(text, "Configuration: {}", summary(&explained));
     if let Some(configuration) = &loaded.configuration {
         text.push_str(&served::served(configuration, machine));
         text.push_str(&clients::files(configuration));
@@ -114,7 +130,13 @@ fn text(loaded: &Loaded, machine: &Report) -> String {
     text
 }
 
-fn summary(diagnostics: &Diagnostics) -> String {
+fn summary(explained: &[Diagnostic]) -> String {
+    let count = |severity| {
+        explained
+            .iter()
+            .filter(|it| it.severity == severity)
+            .count()
+    };
     let counts = [
         (Severity::Error, "error"),
         (Severity::Warning, "warning"),
@@ -122,7 +144,7 @@ fn summary(diagnostics: &Diagnostics) -> String {
     ];
     let parts: Vec<String> = counts
         .into_iter()
-        .map(|(severity, noun)| (diagnostics.count(severity), noun))
+        .map(|(severity, noun)| (count(severity), noun))
         .filter(|(count, _)| *count > 0)
         .map(|(count, noun)| format!("{count} {noun}{}", if count == 1 { "" } else { "s" }))
         .collect();

@@ -39,9 +39,14 @@ pub fn main() -> ExitCode {
             None => run::run(&words),
         },
         Form::Subcommand => match Cli::from_arg_matches_or_exit().command {
-            Command::Check { runtime, words } => match runtime {
-                true => runtime::check(&words),
-                false => check::check(&words),
+            Command::Check {
+                runtime,
+                report,
+                words,
+            } => match (runtime, report) {
+                (true, _) => runtime::check(&words),
+                (false, true) => check::report(&words),
+                (false, false) => check::check(&words),
             },
             Command::Reload { disruptive, words } => runtime::reload(disruptive, &words),
             Command::Quickstart(options) => match quickstart::run(&options) {
@@ -84,7 +89,11 @@ enum Command {
         /// the socket that `ringway-control` names.
         #[arg(long)]
         runtime: bool,
-        /// The configuration file, or any words that start a server.
+        /// Print which directives it uses and how often, instead: no values, no names of files.
+        #[arg(long, conflicts_with = "runtime")]
+        report: bool,
+        /// The configuration file, or any words that start a server; with `--strict` obsolete lines are
+        /// errors, with `--compat-legacy` lines that OpenVPN 2.6 refuses are translated.
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<String>,
     },
@@ -200,12 +209,19 @@ mod tests {
     fn check_takes_words_of_the_other_form() {
         let cli =
             Cli::try_parse_from(["ringway", "check", "--port", "1", "--config", "a"]).unwrap();
-        let Command::Check { runtime, words } = cli.command else {
+        let Command::Check {
+            runtime,
+            report,
+            words,
+        } = cli.command
+        else {
             panic!("another command: {:?}", cli.command);
         };
-        assert!(!runtime);
+        assert!(!runtime && !report);
         assert_eq!(words, ["--port", "1", "--config", "a"]);
         let cli = Cli::try_parse_from(["ringway", "check", "--runtime", "a"]).unwrap();
-        assert!(matches!(cli.command, Command::Check { runtime: true, words } if words == ["a"]));
+        assert!(
+            matches!(cli.command, Command::Check { runtime: true, words, .. } if words == ["a"])
+        );
     }
 }

@@ -225,7 +225,7 @@ pub(super) fn apply(draft: &mut Draft, line: &Line) {
             Ok(()) => return,
             Err(refusal) => refusal.into_parts(),
         },
-        Support::Ignored(why) => (Severity::Warning, format!("has no effect: {why}"), None),
+        Support::Ignored(why) => (Severity::Warning, format!("{NO_EFFECT}{why}"), None),
         // Not to be passed over: OpenVPN would obey the line, and it may be what keeps someone out.
         Support::Later(meanwhile) => (
             Severity::Error,
@@ -298,6 +298,9 @@ impl Draft {
         self.remark(Severity::Note, line, Reason::Because(what.into()), None);
     }
 }
+
+/// How a remark on a line that is accepted and ignored begins.
+pub(super) const NO_EFFECT: &str = "has no effect: ";
 
 /// The most arguments of a directive that takes a list.
 pub(super) const MANY: usize = usize::MAX;

@@ -15,7 +15,9 @@ pub mod directives;
 pub mod documentation;
 mod draft;
 pub mod lexer;
+pub mod modes;
 mod pki;
+pub mod usage;
 
 pub use crate::node::settings;
 
@@ -24,7 +26,7 @@ mod tests;
 
 use std::path::Path;
 
-use diagnostics::Diagnostics;
+use diagnostics::{Diagnostic, Diagnostics};
 use draft::Draft;
 use lexer::Line;
 use settings::{ClientSettings, NodeSettings, Settings, usable_cores};
@@ -38,6 +40,8 @@ pub struct Loaded {
     pub configuration: Option<Configuration>,
     /// Everything that was found, errors or not.
     pub diagnostics: Diagnostics,
+    /// What is better written otherwise, although it is served: see [`modes::explained`].
+    pub advice: Vec<Diagnostic>,
     /// Whose configuration it is, errors or not.
     pub role: Role,
 }
@@ -94,19 +98,26 @@ pub struct LoginQuestion {
 }
 
 /// Reads a command line of OpenVPN's form, without the program's name: `--directive value...`,
-/// `--config FILE`, or one file. Relative names start from `directory`.
+/// `--config FILE`, or one file; `--strict` or `--compat-legacy` may stand among them (see
+/// [`modes::Mode`]). Relative names start from `directory`.
 pub fn load(arguments: &[String], directory: &Path) -> Loaded {
     load_on(usable_cores(), arguments, directory)
 }
 
 /// Reads it for a process that may use these cores.
 pub(crate) fn load_on(usable_cores: Vec<usize>, arguments: &[String], directory: &Path) -> Loaded {
-    let read = command_line::read(arguments, directory);
+    let (mode, arguments) = modes::split(arguments);
+    let read = command_line::read(&arguments, directory);
     let role = role(read.iter().flatten());
     let mut draft = Draft::new(role, directory.to_owned(), usable_cores);
+    let mode = mode.unwrap_or_else(|both| {
+        draft.diagnostics.push(both);
+        modes::Mode::Usual
+    });
+    let mut advice = Vec::new();
     for line in read {
         match line {
-            Ok(line) => directive::apply(&mut draft, &line),
+            Ok(line) => modes::apply(&mut draft, &line, mode, &mut advice),
             Err(diagnostic) => {
                 // Nothing can be said to be missing from what was not read.
                 draft.incomplete |= diagnostic.directive != command_line::SYNTAX;
@@ -119,6 +130,7 @@ pub(crate) fn load_on(usable_cores: Vec<usize>, arguments: &[String], directory:
     Loaded {
         configuration,
         diagnostics,
+        advice,
         role,
     }
 }

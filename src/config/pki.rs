@@ -11,7 +11,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use x509_parser::pem::Pem;
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
+use x509_parser::public_key::PublicKey;
 use zeroize::Zeroizing;
 
 use super::diagnostics::{Diagnostic, Reason, Severity};
@@ -138,9 +139,15 @@ impl Draft {
 /// The authorities of `ca`.
 pub(super) fn authorities(draft: &mut Draft, ca: &Opened) -> Option<Vec<CertificateDer<'static>>> {
     let authorities = certificates(draft, ca)?;
+    let weak = authorities.iter().filter(|it| short_key(it).is_some());
+    let all_weak = weak.count() == authorities.len();
     for authority in &authorities {
         remark_dates(draft, ca, authority);
         remark_authority(draft, ca, authority);
+        remark_signing(draft, ca, authority, all_weak);
+    }
+    if all_weak {
+        return None;
     }
     match PeerPolicy::new(authorities.clone(), PeerPurpose::Client) {
         Ok(_) => Some(authorities),
@@ -262,6 +269,9 @@ pub(super) fn identity(
     if let (Some(cert), Some(leaf)) = (&cert, chain.as_ref().and_then(|chain| chain.first())) {
         remark_dates(draft, cert, leaf);
         remark_usage(draft, cert, leaf);
+        if !remark_unserved(draft, cert, leaf) {
+            return None;
+        }
     }
     let opened = key?;
     let key = private_key(draft, &opened)?;
@@ -433,6 +443,76 @@ fn remark_authority(draft: &mut Draft, opened: &Opened, der: &CertificateDer<'_>
     }
 }
 
+/// What an authority has signed can't be verified if its key is too short, and is not taken if it is
+/// signed by an old digest.
+fn remark_signing(draft: &mut Draft, opened: &Opened, der: &CertificateDer<'_>, all_weak: bool) {
+    let Ok((_, certificate)) = X509Certificate::from_der(der) else {
+        return;
+    };
+    let subject = certificate.subject();
+    if let Some(bits) = short_key(der) {
+        let severity = match all_weak {
+            true => Severity::Error,
+            false => Severity::Warning,
+        };
+        let why = format!(
+            "the authority {subject} has an RSA key of {bits} bits: nothing that it has signed is taken"
+        );
+        opened.remark(draft, severity, why, Some(NEW_AUTHORITY));
+    }
+    if let Some(digest) = old_digest(&certificate) {
+        let why = format!(
+            "the authority {subject} is signed with {digest}: certificates that it has signed so are refused"
+        );
+        opened.remark(draft, Severity::Warning, why, Some(NEW_AUTHORITY));
+    }
+}
+
+/// Names what can't be served of the own certificate. True if it can be.
+fn remark_unserved(draft: &mut Draft, opened: &Opened, der: &CertificateDer<'_>) -> bool {
+    let Ok((_, certificate)) = X509Certificate::from_der(der) else {
+        return false;
+    };
+    let subject = certificate.subject();
+    let mut faults = Vec::new();
+    if certificate.version() != X509Version::V3 {
+        faults.push(format!(
+            "the certificate of {subject} is of X.509 version {}, and version 3 is served",
+            certificate.version().0 + 1
+        ));
+    }
+    if let Some(bits) = short_key(der) {
+        faults.push(format!(
+            "the certificate of {subject} has an RSA key of {bits} bits, and 2048 to 8192 are served"
+        ));
+    }
+    if let Some(digest) = old_digest(&certificate) {
+        faults.push(format!(
+            "the certificate of {subject} is signed with {digest}, which nobody should take"
+        ));
+    }
+    for why in &faults {
+        opened.remark(draft, Severity::Error, why, Some(NEW_CERTIFICATE));
+    }
+    faults.is_empty()
+}
+
+/// The bits of an RSA key that is too short to be served.
+fn short_key(der: &CertificateDer<'_>) -> Option<usize> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    match certificate.public_key().parsed().ok()? {
+        PublicKey::RSA(key) if key.key_size() < RSA_BITS_MIN => Some(key.key_size()),
+        _ => None,
+    }
+}
+
+/// The digest of a signature that is not served.
+fn old_digest(certificate: &X509Certificate<'_>) -> Option<&'static str> {
+    let algorithm = certificate.signature_algorithm.algorithm.to_id_string();
+    let mut old = OLD_SIGNATURES.iter();
+    old.find(|(id, _)| *id == algorithm).map(|(_, name)| *name)
+}
+
 fn remark_usage(draft: &mut Draft, opened: &Opened, der: &CertificateDer<'_>) {
     let Ok((_, certificate)) = X509Certificate::from_der(der) else {
         return;
@@ -500,6 +580,24 @@ fn is_open_to_others(path: &Path) -> bool {
     path.metadata()
         .is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0)
 }
+
+/// Signatures that no library of today takes, by their object identifiers.
+const OLD_SIGNATURES: &[(&str, &str)] = &[
+    ("1.2.840.113549.1.1.2", "MD2"),
+    ("1.2.840.113549.1.1.3", "MD4"),
+    ("1.2.840.113549.1.1.4", "MD5"),
+    ("1.2.840.113549.1.1.5", "SHA-1"),
+    ("1.2.840.10045.4.1", "SHA-1"),
+    ("1.2.840.10040.4.3", "SHA-1"),
+];
+
+/// The shortest RSA key that is served.
+const RSA_BITS_MIN: usize = 2048;
+
+const NEW_AUTHORITY: &str =
+    "make a new authority with easy-rsa 3 or `ringway quickstart`, and give out new certificates";
+
+const NEW_CERTIFICATE: &str = "issue it anew, with easy-rsa 3 and a new key";
 
 /// What stands in both forms of an encrypted PEM key.
 const ENCRYPTED: &[u8] = b"ENCRYPTED";

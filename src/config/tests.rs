@@ -7,6 +7,7 @@ mod clients;
 mod compression;
 mod files;
 mod leases;
+mod modes;
 mod peers;
 mod process;
 mod quiet;

@@ -61,6 +61,7 @@ mod lifecycle;
 mod machine;
 mod matrix;
 mod moved;
+mod old_installation;
 mod options;
 mod outgoing;
 mod own_directives;
