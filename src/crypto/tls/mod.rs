@@ -3,6 +3,7 @@
 //! Bytes in, bytes out, messages in, messages out; no socket. [`rustls`] is the one in production,
 //! [`stand_in`] a deterministic replacement for simulations, which has no secrets at all.
 
+mod authority;
 mod records;
 mod revocation;
 pub mod rustls;

@@ -9,19 +9,21 @@ use std::sync::Arc;
 
 use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use rustls::{CertificateError, crypto::WebPkiSupportedAlgorithms};
-use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
+use webpki::{EndEntityCert, KeyUsage};
 use x509_parser::oid_registry::{OID_EC_P256, OID_NIST_EC_P384, OID_NIST_EC_P521};
 use x509_parser::prelude::{FromDer, X509Certificate, X509Name};
 use x509_parser::public_key::PublicKey;
 
+use super::authority::{Authority, check_validity};
 use super::{PeerCertificate, SharedRevocations, UsageRules};
 use crate::limits::{CHAIN_DEPTH_MAX, COMMON_NAME_MAX};
 
 /// The rules that a peer's chain is held to.
 #[derive(Debug)]
 pub struct PeerPolicy {
+    /// What path building takes: one for each of `authorities`.
     anchors: Vec<TrustAnchor<'static>>,
-    authorities: Vec<CertificateDer<'static>>,
+    authorities: Vec<Authority>,
     purpose: PeerPurpose,
     demand_purpose: bool,
     usage: UsageRules,
@@ -35,7 +37,8 @@ pub struct PeerPolicy {
 struct Path<'a> {
     /// The certificates in between, from the peer's side.
     between: Vec<CertificateDer<'static>>,
-    authority: &'a CertificateDer<'static>,
+    /// None where a certificate's fingerprint is all that is asked for.
+    authority: Option<&'a Authority>,
 }
 
 /// What the peer's certificate must be for.
@@ -152,11 +155,8 @@ impl PeerPolicy {
         authorities: Vec<CertificateDer<'static>>,
         purpose: PeerPurpose,
     ) -> Result<Self, String> {
-        let anchors = authorities
-            .iter()
-            .map(|authority| anchor_from_trusted_cert(authority).map(|anchor| anchor.to_owned()))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| format!("not usable as a certificate authority: {error}"))?;
+        let read = authorities.into_iter().map(Authority::read);
+        let (anchors, authorities) = read.collect::<Result<_, _>>()?;
         Ok(Self {
             anchors,
             authorities,
@@ -226,18 +226,15 @@ impl PeerPolicy {
             let malformed = RefusalReason::Other("malformed certificate".to_owned());
             return refuse(0, leaf, malformed);
         };
-        let between;
-        let chain = match self.fingerprints.is_some() && self.anchors.is_empty() {
-            true => vec![CertificateDer::from(leaf.as_ref())],
-            false => {
-                between = self.trusted_path(leaf, intermediates, now, algorithms)?;
-                between.chain(leaf)
-            }
+        let path = match self.fingerprints.is_some() && self.anchors.is_empty() {
+            true => Path::of_one(),
+            false => self.trusted_path(leaf, intermediates, now, algorithms)?,
         };
-        if let Some(revocations) = &self.revocations
-            && let Err((depth, reason)) = revocations.now().check(&chain, now, algorithms)
-        {
-            return refuse(depth, chain.get(depth).unwrap_or(leaf), reason);
+        if let Some(revocations) = &self.revocations {
+            let chain = path.chain(leaf);
+            if let Err((depth, reason)) = revocations.now().check(&chain, now, algorithms) {
+                return refuse(depth, chain.get(depth).unwrap_or(leaf), reason);
+            }
         }
         let fingerprint = fingerprint_of(leaf);
         if let Some(taken) = &self.fingerprints
@@ -249,10 +246,12 @@ impl PeerPolicy {
         let Some(common_name) = common_name(parsed.subject()) else {
             return refuse(0, leaf, RefusalReason::NoCommonName);
         };
-        if let Err(reason) = self.check_directives(&parsed, &subject_of(leaf), &common_name) {
+        let subject = subject_text(&parsed);
+        if let Err(reason) = self.check_directives(&parsed, &subject, &common_name) {
             return refuse(0, leaf, reason);
         }
-        let mut subjects: Vec<_> = chain.iter().map(subject_of).collect();
+        let mut subjects = vec![subject];
+        subjects.extend(path.subjects());
         subjects.dedup();
         Ok(PeerCertificate {
             common_name,
@@ -283,14 +282,17 @@ impl PeerPolicy {
             }
             Err(reason) => return Err(CertificateRefused::new(0, leaf, reason)),
         };
-        // OpenSSL checks the dates of the authority itself too.
-        match check_dates(path.authority, now) {
-            Ok(()) => Ok(path),
-            Err(reason) => {
-                let depth = path.between.len() + 1;
-                Err(CertificateRefused::new(depth, path.authority, reason))
-            }
+        if let Some(authority) = path.authority
+            && let Err(reason) = authority.check_dates(now)
+        {
+            let depth = path.between.len() + 1;
+            return Err(CertificateRefused::new(
+                depth,
+                &authority.certificate,
+                reason,
+            ));
         }
+        Ok(path)
     }
 
     /// A valid path to an authority.
@@ -326,7 +328,10 @@ impl PeerPolicy {
             .iter()
             .position(|candidate| candidate == anchor)
             .and_then(|index| self.authorities.get(index))
-            .map(|authority| Path { between, authority })
+            .map(|authority| Path {
+                between,
+                authority: Some(authority),
+            })
             .ok_or(RefusalReason::UnknownIssuer)
     }
 
@@ -378,10 +383,25 @@ impl CertificateRefused {
 }
 
 impl Path<'_> {
+    /// The path of a certificate that nobody has to vouch for.
+    fn of_one() -> Self {
+        Self {
+            between: Vec::new(),
+            authority: None,
+        }
+    }
+
+    /// The subjects behind the peer's own, up to the authority's.
+    fn subjects(&self) -> impl Iterator<Item = String> {
+        let authority = self.authority.map(|authority| authority.subject.clone());
+        self.between.iter().map(subject_of).chain(authority)
+    }
+
     /// The peer's certificate, those in between, and the authority's.
     fn chain<'a>(&'a self, leaf: &'a CertificateDer<'_>) -> Vec<CertificateDer<'a>> {
         let between = self.between.iter();
-        let chain = std::iter::once(leaf).chain(between).chain([self.authority]);
+        let authority = self.authority.map(|authority| &authority.certificate);
+        let chain = std::iter::once(leaf).chain(between).chain(authority);
         chain.map(|it| CertificateDer::from(it.as_ref())).collect()
     }
 }
@@ -465,23 +485,20 @@ impl fmt::Display for Fingerprint {
 fn check_dates(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), RefusalReason> {
     let (_, parsed) = X509Certificate::from_der(certificate)
         .map_err(|_| RefusalReason::Other("malformed certificate".to_owned()))?;
-    let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-    let validity = parsed.validity();
-    if now > validity.not_after.timestamp() {
-        return Err(RefusalReason::Expired);
-    }
-    if now < validity.not_before.timestamp() {
-        return Err(RefusalReason::NotYetValid);
-    }
-    Ok(())
+    check_validity(parsed.validity(), now)
 }
 
 /// The subject as OpenVPN prints it, `C=XX, O=Org, CN=name`.
 fn subject_of(certificate: &CertificateDer<'_>) -> String {
     match X509Certificate::from_der(certificate) {
-        Ok((_, parsed)) => printable(&parsed.subject().to_string(), SUBJECT_MAX),
+        Ok((_, parsed)) => subject_text(&parsed),
         Err(_) => "(malformed)".to_owned(),
     }
+}
+
+/// The same of one that has been read.
+pub(super) fn subject_text(certificate: &X509Certificate<'_>) -> String {
+    printable(&certificate.subject().to_string(), SUBJECT_MAX)
 }
 
 /// The serial number, in decimal.
