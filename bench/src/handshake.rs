@@ -13,11 +13,12 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, RsaKeySize,
 };
-use ringway::crypto::tls::rustls::{Identity, RustlsEngine, TlsVersion};
+use ringway::crypto::tls::rustls::{Identity, RustlsEngine, TlsVersion, group_by_name};
 use ringway::crypto::tls::{PeerPolicy, PeerPurpose, Tls, TlsEngine};
 use ringway::random::SystemRandom;
 use ringway::time::Now;
 use rustix::time::{ClockId, clock_gettime};
+use rustls::crypto::SupportedKxGroup;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::CertificateDer;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
@@ -38,6 +39,10 @@ pub(crate) struct HandshakeOptions {
         default_value = "ec,rsa2048,rsa4096"
     )]
     keys: Vec<KeyKind>,
+    /// The key exchange groups that the client offers, by the names of `tls-groups`; all that the library has if not
+    /// given.
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = group)]
+    groups: Option<Vec<Group>>,
     /// Rounds, of which the least, the middle and the greatest are shown.
     #[arg(long, default_value = "21")]
     rounds: std::num::NonZeroUsize,
@@ -55,6 +60,15 @@ enum KeyKind {
     Ec,
     Rsa2048,
     Rsa4096,
+}
+
+/// A key exchange group.
+type Group = &'static dyn SupportedKxGroup;
+
+fn group(name: &str) -> Result<Group, String> {
+    group_by_name(name).ok_or_else(|| {
+        format!("no key exchange group is called '{name}': write for example X25519")
+    })
 }
 
 /// What one kind of key costs.
@@ -84,7 +98,7 @@ pub(crate) fn run(options: &HandshakeOptions) -> Result<(), Failure> {
 }
 
 fn measure(key: KeyKind, options: &HandshakeOptions) -> Result<Measured, String> {
-    let site = Site::new(key)?;
+    let site = Site::new(key, options.groups.as_deref())?;
     let (mut rustls, mut engine) = (Vec::new(), Vec::new());
     let mut suite = String::new();
     for round in 0..=options.rounds.get() {
@@ -123,21 +137,21 @@ enum Ends {
 }
 
 impl Site {
-    fn new(key: KeyKind) -> Result<Self, String> {
+    fn new(key: KeyKind, groups: Option<&[Group]>) -> Result<Self, String> {
         let (authority, anchor) = authority().map_err(|error| error.to_string())?;
         let server = issue(&authority, key, ExtendedKeyUsagePurpose::ServerAuth);
         let server = server.map_err(|error| error.to_string())?;
         let client = issue(&authority, KeyKind::Ec, ExtendedKeyUsagePurpose::ClientAuth);
         let client = client.map_err(|error| error.to_string())?;
         let config = server_config(&server, &anchor).map_err(|error| error.to_string())?;
-        let engine = |identity, purpose| {
+        let engine = |identity, purpose, groups| {
             let policy = PeerPolicy::new(vec![anchor.clone()], purpose)?;
             let versions = TlsVersion::V1_2..=TlsVersion::V1_3;
-            RustlsEngine::new(identity, policy, purpose, versions, None)
+            RustlsEngine::new(identity, policy, purpose, versions, groups)
         };
         Ok(Self {
-            client: engine(client, PeerPurpose::Server)?,
-            engine: engine(server, PeerPurpose::Client)?,
+            client: engine(client, PeerPurpose::Server, groups.map(<[_]>::to_vec))?,
+            engine: engine(server, PeerPurpose::Client, None)?,
             config: Arc::new(config),
         })
     }
@@ -326,15 +340,20 @@ fn processor_time() -> Duration {
 mod tests {
     use super::*;
 
-    #[test]
-    fn each_key_is_measured_on_the_server_alone() {
+    fn options(groups: Option<Vec<Group>>) -> HandshakeOptions {
         let one = std::num::NonZeroUsize::MIN;
-        let options = HandshakeOptions {
+        HandshakeOptions {
             keys: Vec::new(),
+            groups,
             rounds: one,
             handshakes: one,
             json: None,
-        };
+        }
+    }
+
+    #[test]
+    fn each_key_is_measured_on_the_server_alone() {
+        let options = options(None);
         for key in KeyKind::value_variants() {
             let measured = measure(*key, &options).unwrap();
             assert!(measured.rustls.min > 0.0 && measured.engine.min > 0.0);
@@ -343,5 +362,15 @@ mod tests {
             assert_eq!(json["key"], key.name());
             assert_eq!(json["rustls_us"]["median"], measured.rustls.median);
         }
+    }
+
+    #[test]
+    fn the_group_that_is_asked_for_is_agreed_on() {
+        for name in ["X25519", "secp384r1"] {
+            let options = options(Some(vec![group(name).unwrap()]));
+            let measured = measure(KeyKind::Ec, &options).unwrap();
+            assert!(measured.suite.ends_with(&format!(" {name}")), "{measured}");
+        }
+        assert!(group("secp111r1").unwrap_err().contains("'secp111r1'"));
     }
 }

@@ -17,13 +17,17 @@ use ringway::packet::{
 use ringway::random::{Random, SeededRandom};
 use ringway::session::Steering;
 use ringway::time::Monotonic;
-use ringway::wire::{KeyId, PeerId};
+use ringway::wire::{DataHeader, KeyId, PeerId};
 
 use super::{Figure, Rounds};
 
-/// Both directions of each size, and the look-ups alone, for each number of sessions.
+/// Both directions of each size, the look-ups alone, and the cipher alone, for each number of sessions.
 pub(super) fn measure(rounds: &Rounds) -> Result<Vec<Figure>, String> {
-    let counts = COUNTS.map(|count| Crowd::new(count)?.measure(rounds));
+    let counts = COUNTS.map(|count| {
+        let mut figures = Crowd::new(count)?.measure(rounds)?;
+        figures.push(seal_alone(count, rounds)?);
+        Ok(figures)
+    });
     let figures: Result<Vec<_>, String> = counts.into_iter().collect();
     Ok(figures?.into_iter().flatten().collect())
 }
@@ -91,14 +95,7 @@ impl Crowd {
         let address = Ipv4Addr::from_bits(0x0a08_0002 + number);
         let v4 = Some(address);
         self.server.assign(server, InnerAddresses { v4, v6: None });
-        // Each session has keys of its own, as real ones have.
-        let mut secret = [7; KeyMaterial::LEN];
-        secret
-            .iter_mut()
-            .step_by(8)
-            .zip(number.to_be_bytes())
-            .for_each(|(byte, part)| *byte ^= part);
-        let material = KeyMaterial::from_exporter(secret).map_err(|zero| zero.to_string())?;
+        let material = material(number)?;
         for (table, index, role) in [
             (&mut self.server, server, Role::Server),
             (&mut self.clients, client, Role::Client),
@@ -247,6 +244,40 @@ impl Crowd {
             arrived(found.count(), order.len())
         })
     }
+}
+
+/// The cipher alone, with any of so many keys: what of a packet among many sessions is its key, in no cache.
+fn seal_alone(count: usize, rounds: &Rounds) -> Result<Figure, String> {
+    let keys =
+        (0..count as u32).map(|number| Ok(Box::new(material(number)?.split(CIPHER, Role::Server))));
+    let mut keys: Vec<_> = keys.collect::<Result<_, String>>()?;
+    let mut random = SeededRandom::new(1);
+    let order: Vec<_> = (0..rounds.items)
+        .map(|_| random.below(count as u64) as usize)
+        .collect();
+    let (plaintext, mut out) = ([0x5a; SIZES[0]], [0; 256]);
+    let header = DataHeader::V1 {
+        key_id: KeyId::FIRST,
+    };
+    let name = format!("sealing alone with any of {count} keys");
+    rounds.time(name, Some(SIZES[0]), |_| {
+        let sealed = order.iter().filter(|key| {
+            let key = keys.get_mut(**key);
+            key.is_some_and(|key| key.seal.seal(header, &plaintext, &mut out).is_ok())
+        });
+        arrived(sealed.count(), order.len())
+    })
+}
+
+/// Each session has keys of its own, as real ones have.
+fn material(number: u32) -> Result<KeyMaterial, String> {
+    let mut secret = [7; KeyMaterial::LEN];
+    secret
+        .iter_mut()
+        .step_by(8)
+        .zip(number.to_be_bytes())
+        .for_each(|(byte, part)| *byte ^= part);
+    KeyMaterial::from_exporter(secret).map_err(|zero| zero.to_string())
 }
 
 fn insert(table: &mut PeerTable, path: Path, numbering: Numbering) -> Result<PeerIndex, String> {
