@@ -17,7 +17,7 @@ use super::draft::{Draft, MTU_DEFAULT, Written};
 use super::pki::{self, Opened};
 use super::settings::{
     HandshakeSettings, Keepalive, NetworkSettings, NodeSettings, ProcessSettings, Settings,
-    StatusSettings, TlsSettings,
+    StatusSettings, TlsSettings, V4Layout, V4Network,
 };
 use crate::crypto::Digest;
 use crate::crypto::tls::rustls::{Identity, TlsVersion};
@@ -59,7 +59,7 @@ fn server(draft: &mut Draft) -> Option<Settings> {
         push,
         leases: clients::leases(draft),
         client_files,
-        routes: clients::routes(draft),
+        routes: clients::routes(draft, &network),
         keepalive: keepalive.server,
         path_mtu: draft.network.path_mtu,
         inactivity: draft.network.inactivity,
@@ -225,14 +225,28 @@ fn push(draft: &mut Draft, network: &NetworkSettings, keepalive: KeepalivePlan) 
         push.push("tun-ipv6".to_owned());
     }
     if let Some(v4) = network.v4.filter(|_| draft.network.server.is_some()) {
-        push.push(format!("route-gateway {}", v4.server));
-        push.push("topology subnet".to_owned());
+        push.extend(pushed_route(&v4, draft.network.client_to_client));
+        push.push(format!("topology {}", v4.layout.name()));
     }
     if let Some((ping, restart)) = keepalive.pushed {
         push.push(format!("ping {ping}"));
         push.push(format!("ping-restart {restart}"));
     }
     push
+}
+
+/// How clients reach the server, and one another. Wire: as the helper `server` of 2.6 pushes it.
+fn pushed_route(v4: &V4Network, client_to_client: bool) -> Option<String> {
+    let network = v4.network;
+    match v4.layout {
+        V4Layout::Subnet { .. } => Some(format!("route-gateway {}", v4.server)),
+        _ if client_to_client => {
+            let (first, netmask) = (network.network(), network.netmask());
+            Some(format!("route {first} {netmask}"))
+        }
+        V4Layout::Net30 { .. } => Some(format!("route {}", v4.server)),
+        V4Layout::PointToPoint { .. } => None,
+    }
 }
 
 fn tls(draft: &mut Draft) -> Option<TlsSettings> {

@@ -15,7 +15,7 @@ use super::directives;
 use super::lexer::{Line, words};
 use super::settings::{
     Access, ClientProfile, Destination, ProfileBasis, ProfileRead, RouteLine, RouteTarget,
-    TunnelOption, V6Address,
+    TunnelOption, V4Layout, V6Address,
 };
 use crate::limits;
 use crate::wire::PushReply;
@@ -137,14 +137,11 @@ impl ClientFile<'_> {
         }
         let is_netmask =
             Ipv4Net::with_netmask(address, netmask).is_ok() && !netmask.is_unspecified();
-        if !is_netmask {
+        if let (false, V4Layout::Subnet { netmask: ours }) = (is_netmask, network.layout) {
             return Err(Refusal::because(format!(
                 "`{netmask}` is not a netmask: addresses are given out for `topology subnet`"
             ))
-            .instead(format!(
-                "write `ifconfig-push {address} {}`",
-                network.client_netmask
-            )));
+            .instead(format!("write `ifconfig-push {address} {ours}`")));
         }
         if address == network.server {
             return Err(Refusal::because(format!(
@@ -152,16 +149,34 @@ impl ClientFile<'_> {
             )));
         }
         self.profile.v4 = Some((address, netmask));
-        match network.network.contains(&address) {
-            true => Ok(()),
+        let inside = network.network.contains(&address);
+        let (why, instead) = match network.layout {
             // Wire: stock says so and serves it.
-            false => Err(Refusal::because(format!(
-                "{address} violates tunnel network/netmask constraint ({}/{})",
-                network.network.network(),
-                network.network.netmask()
-            ))
-            .but_served()),
-        }
+            V4Layout::Subnet { .. } if !inside => (
+                format!(
+                    "{address} violates tunnel network/netmask constraint ({}/{})",
+                    network.network.network(),
+                    network.network.netmask()
+                ),
+                None,
+            ),
+            V4Layout::Net30 { .. } | V4Layout::PointToPoint { .. } if is_netmask => (
+                format!(
+                    "`{netmask}` is a netmask, but the topology is {}",
+                    network.layout.name()
+                ),
+                Some(format!(
+                    "write `ifconfig-push {address} {}`",
+                    network.layout.second(address)
+                )),
+            ),
+            _ => return Ok(()),
+        };
+        let refusal = Refusal::because(why).but_served();
+        Err(match instead {
+            Some(instead) => refusal.instead(instead),
+            None => refusal,
+        })
     }
 
     fn ifconfig_ipv6_push(&mut self, line: &Line) -> Result<(), Refusal> {

@@ -98,8 +98,8 @@ A configuration with `client` (or `tls-client` and `pull`) is a client's, every 
 `ignore-unknown-option NAME` and `setenv opt NAME` let lines pass, with a warning, that are unknown
 or refused, as in OpenVPN; a line that is *not yet* supported never passes, since OpenVPN would obey it.
 
-One default differs from OpenVPN 2.6: without a `topology` line ringway serves `subnet`, as OpenVPN
-2.7 does, and says so when it starts. All times are seconds. Where OpenVPN takes any number, ringway
+Without a `topology` line it is net30, as in OpenVPN 2.6, and ringway says so when it starts: clients that
+have an address of it keep it. OpenVPN 2.7 takes subnet; write the line. All times are seconds. Where OpenVPN takes any number, ringway
 takes those that make sense and names the bounds.
 ";
 

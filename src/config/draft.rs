@@ -17,7 +17,7 @@ use super::diagnostics::Diagnostics;
 use super::lexer::{Line, Location};
 use super::settings::{
     Account, Compression, ContactLimits, ExplicitExit, Inactivity, Offloads, PathMtu, ReplayWindow,
-    RouteLine, SteeringChoice,
+    RouteLine, SteeringChoice, Topology,
 };
 use crate::crypto::tls::rustls::TlsVersion;
 use crate::crypto::tls::{NameRule, UsageRules};
@@ -95,11 +95,12 @@ pub(super) struct NetworkDraft {
     pub(super) server_v6: Option<Written<Ipv6Net>>,
     /// Whether `mode server` is written.
     pub(super) mode_server: bool,
-    pub(super) ifconfig: Option<Written<Ipv4Net>>,
+    /// Both words: what the second is, the topology says.
+    pub(super) ifconfig: Option<Written<(Ipv4Addr, Ipv4Addr)>>,
     pub(super) ifconfig_v6: Option<Written<Ipv6Net>>,
     pub(super) pool: Option<Written<PoolLine>>,
     pub(super) pool_v6: Option<Written<Ipv6Net>>,
-    pub(super) topology_written: bool,
+    pub(super) topology: Option<Written<Topology>>,
     pub(super) mssfix: Option<Mssfix>,
     pub(super) keepalive: Option<Written<(u32, u32)>>,
     pub(super) ping: Option<Written<u32>>,
@@ -117,6 +118,7 @@ pub(super) struct NetworkDraft {
     /// The server's own routes.
     pub(super) routes: Vec<RouteLine>,
     pub(super) route_metric: Option<u32>,
+    pub(super) route_gateway: Option<Ipv4Addr>,
     /// Whether the server sets them itself.
     pub(super) sets_routes: bool,
     pub(super) contact: ContactLimits,
@@ -322,7 +324,7 @@ impl Default for NetworkDraft {
             ifconfig_v6: None,
             pool: None,
             pool_v6: None,
-            topology_written: false,
+            topology: None,
             mssfix: None,
             keepalive: None,
             ping: None,
@@ -338,6 +340,7 @@ impl Default for NetworkDraft {
             routes_per_client: limits::ROUTES_PER_CLIENT,
             routes: Vec::new(),
             route_metric: None,
+            route_gateway: None,
             sets_routes: true,
             contact: ContactLimits::default(),
             explicit_exit: ExplicitExit::Silent,

@@ -55,6 +55,8 @@ pub enum NodeEvent {
         name: Text,
         /// The address with the prefix length of its network.
         address: IpNet,
+        /// The other end of a device that is a line between two.
+        peer: Option<Ipv4Addr>,
     },
     /// What the kernel does for many packets at once.
     OffloadsSettled(OffloadsInUse),

@@ -237,7 +237,9 @@ fn text(leases: &[(Text, u32)], pool: &AddressPool) -> String {
     let mut text = String::new();
     for (name, slot) in leases.iter().filter(|(name, _)| is_readable(name)) {
         let addresses = pool.addresses(*slot);
-        let v4 = addresses.v4.map(|it| it.to_string()).unwrap_or_default();
+        // Wire: of a block its first address, in which nobody is.
+        let v4 = pool.block(*slot);
+        let v4 = v4.map(|it| it.to_string()).unwrap_or_default();
         let v6 = addresses.v6.map(|it| it.to_string()).unwrap_or_default();
         // Writing to a String cannot fail.
         let _infallible = writeln!(text, "{name},{v4},{v6}");
@@ -258,10 +260,12 @@ const OWNER_ONLY: u32 = 0o600;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::node::leases::Blocks;
 
     fn pool() -> AddressPool {
         AddressPool {
             v4: Some("10.99.0.2".parse().unwrap()),
+            v4_blocks: Blocks::Single,
             v6: Some("fd99::1000".parse().unwrap()),
             slots: 253,
         }
@@ -317,6 +321,30 @@ mod tests {
             let read = parse(&text(&one, &pool), &pool);
             assert_eq!((read.leases, read.faults), (one.clone(), Vec::new()));
         }
+    }
+
+    /// Wire: what OpenVPN 2.6.14 writes under `topology net30`, and what it reads.
+    #[test]
+    fn of_net30_the_first_address_of_a_block_is_written_and_any_is_read() {
+        let pool = AddressPool {
+            v4: Some("10.8.0.4".parse().unwrap()),
+            v4_blocks: Blocks::Net30,
+            v6: None,
+            slots: 62,
+        };
+        let of = leases(&[("alice", 0), ("bob", 61)]);
+        let written = "alice,10.8.0.4,\nbob,10.8.0.248,\n";
+        assert_eq!(text(&of, &pool), written);
+        for text in [written, "alice,10.8.0.6,\nbob,10.8.0.251,\n"] {
+            let read = parse(text, &pool);
+            assert_eq!((read.leases, read.faults), (of.clone(), Vec::new()));
+        }
+        let beyond = parse("carl,10.8.0.252,\n", &pool);
+        assert_eq!(beyond.leases, []);
+        assert_eq!(
+            beyond.faults,
+            ["pool: IPv4 (10.8.0.252) out of pool range for CN=carl"].map(Text::from)
+        );
     }
 
     #[test]

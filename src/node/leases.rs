@@ -37,12 +37,43 @@ pub struct Leases {
 /// The first address of each family; `None` for a family without a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AddressPool {
-    /// The IPv4 address of slot 0.
+    /// The first IPv4 address of slot 0.
     pub v4: Option<Ipv4Addr>,
+    /// How many IPv4 addresses a slot has.
+    pub v4_blocks: Blocks,
     /// The IPv6 address of slot 0.
     pub v6: Option<Ipv6Addr>,
     /// How many slots, within the networks of both families.
     pub slots: u32,
+}
+
+/// How many IPv4 addresses of a pool go to one client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Blocks {
+    /// One.
+    #[default]
+    Single,
+    /// Four, of which the second is the other end's and the third the client's (`topology net30`).
+    /// Wire: wire.md section 16.
+    Net30,
+}
+
+impl Blocks {
+    /// The number of addresses, as a power of two.
+    pub const fn bits(self) -> u8 {
+        match self {
+            Self::Single => 0,
+            Self::Net30 => 2,
+        }
+    }
+
+    /// Where the client's address stands in its block.
+    const fn of_client(self) -> u32 {
+        match self {
+            Self::Single => 0,
+            Self::Net30 => 2,
+        }
+    }
 }
 
 /// One client's addresses.
@@ -249,20 +280,29 @@ impl Leases {
 impl AddressPool {
     /// The addresses of a slot below [`AddressPool::slots`].
     pub fn addresses(&self, slot: u32) -> Addresses {
+        let own = self.v4_blocks.of_client();
+        let block = self.block(slot);
         Addresses {
-            v4: self
-                .v4
-                .map(|first| Ipv4Addr::from(u32::from(first).wrapping_add(slot))),
+            v4: block.map(|first| Ipv4Addr::from(u32::from(first).wrapping_add(own))),
             v6: self
                 .v6
                 .map(|first| Ipv6Addr::from(u128::from(first).wrapping_add(u128::from(slot)))),
         }
     }
 
+    /// The first IPv4 address of a slot below [`AddressPool::slots`]: what the file of leases names.
+    pub fn block(&self, slot: u32) -> Option<Ipv4Addr> {
+        let offset = slot << self.v4_blocks.bits();
+        self.v4
+            .map(|first| Ipv4Addr::from(u32::from(first).wrapping_add(offset)))
+    }
+
     /// The slot that an address belongs to, if it is of the pool.
     pub fn slot_of(&self, address: IpAddr) -> Option<u32> {
         let slot = match address {
-            IpAddr::V4(address) => u32::from(address).checked_sub(u32::from(self.v4?)),
+            IpAddr::V4(address) => u32::from(address)
+                .checked_sub(u32::from(self.v4?))
+                .map(|offset| offset >> self.v4_blocks.bits()),
             IpAddr::V6(address) => u128::from(address)
                 .checked_sub(u128::from(self.v6?))
                 .and_then(|slot| u32::try_from(slot).ok()),
@@ -283,6 +323,7 @@ mod tests {
     fn a_slot_gives_the_same_index_in_both_families() {
         let pool = AddressPool {
             v4: Some("10.8.0.254".parse().unwrap()),
+            v4_blocks: Blocks::Single,
             v6: Some("fd00:8::1000".parse().unwrap()),
             slots: 1000,
         };
@@ -443,6 +484,7 @@ mod tests {
     fn an_address_belongs_to_its_slot_or_to_none() {
         let pool = AddressPool {
             v4: Some("10.8.0.2".parse().unwrap()),
+            v4_blocks: Blocks::Single,
             v6: Some("fd00::1000".parse().unwrap()),
             slots: 3,
         };
@@ -461,6 +503,36 @@ mod tests {
         }
         let none = AddressPool { v6: None, ..pool };
         assert_eq!(none.slot_of("fd00::1000".parse().unwrap()), None);
+    }
+
+    /// Wire: the addresses that OpenVPN 2.6.14 gives out of `server 10.8.0.0 255.255.255.0`.
+    #[test]
+    fn a_slot_of_net30_has_four_addresses_and_the_client_the_third() {
+        let pool = AddressPool {
+            v4: Some("10.8.0.4".parse().unwrap()),
+            v4_blocks: Blocks::Net30,
+            v6: Some("fd00::1000".parse().unwrap()),
+            slots: 62,
+        };
+        let client = |slot| pool.addresses(slot).v4.unwrap().to_string();
+        assert_eq!(
+            (client(0), client(1)),
+            ("10.8.0.6".into(), "10.8.0.10".into())
+        );
+        assert_eq!(client(61), "10.8.0.250");
+        assert_eq!(pool.block(1), Some("10.8.0.8".parse().unwrap()));
+        assert_eq!(pool.addresses(1).v6, Some("fd00::1001".parse().unwrap()));
+        for (address, slot) in [
+            ("10.8.0.3", None),
+            ("10.8.0.4", Some(0)),
+            ("10.8.0.7", Some(0)),
+            ("10.8.0.8", Some(1)),
+            ("10.8.0.251", Some(61)),
+            ("10.8.0.252", None),
+            ("fd00::103d", Some(61)),
+        ] {
+            assert_eq!(pool.slot_of(address.parse().unwrap()), slot, "{address}");
+        }
     }
 
     #[test]

@@ -245,7 +245,7 @@ fn of_listeners(current: &[ListenerSettings], new: &[ListenerSettings]) -> &'sta
 
 /// The directive by which networks differ.
 fn of_network(current: &NetworkSettings, new: &NetworkSettings) -> &'static str {
-    let v4 = |of: Option<V4Network>| of.map(|v4| (v4.server, v4.network, v4.client_netmask));
+    let v4 = |of: Option<V4Network>| of.map(|v4| (v4.server, v4.network));
     let v6 = |of: Option<V6Network>| of.map(|v6| (v6.server, v6.network));
     if v4(current.v4) != v4(new.v4) {
         "server, ifconfig"

@@ -44,7 +44,7 @@ pub use tunnel::{
 use crate::crypto::tls::PeerPurpose;
 use crate::crypto::tls::rustls::{Identity, RustlsEngine};
 use crate::limits;
-use crate::node::leases::AddressPool;
+use crate::node::leases::{AddressPool, Blocks};
 use crate::node::status::StatusFormat;
 pub use crate::reactor::PathMtu;
 pub use crate::session::{ContactLimits, Rate};
@@ -140,7 +140,7 @@ impl Bind {
     }
 }
 
-/// The addresses inside the tunnel. Topology is `subnet`: one network, one address a client.
+/// The addresses inside the tunnel.
 ///
 /// Wire: wire.md section 16. Slot `i` of the pool gives a client the `i`-th IPv4 address and the
 /// `i`-th IPv6 address.
@@ -163,6 +163,7 @@ impl NetworkSettings {
         };
         AddressPool {
             v4: v4.map(V4Pool::first),
+            v4_blocks: v4.map(|pool| pool.blocks).unwrap_or_default(),
             v6: self.v6.map(|v6| v6.pool_first),
             slots: smaller.min(limits::ADDRESS_SLOTS_MAX),
         }
@@ -174,12 +175,68 @@ impl NetworkSettings {
 pub struct V4Network {
     /// The server's own address, inside `network`.
     pub server: Ipv4Addr,
-    /// The network of the tunnel.
+    /// The network of the tunnel; the server's address alone where the lines name none.
     pub network: Ipv4Net,
-    /// The netmask that clients are given; that of `network` unless theirs is to differ.
-    pub client_netmask: Ipv4Addr,
+    /// What clients are told of it beside their address.
+    pub layout: V4Layout,
     /// The addresses for clients; `None` when clients get no IPv4 address from the pool.
     pub pool: Option<V4Pool>,
+}
+
+impl V4Network {
+    /// What the server's own device has: its address, the length of the prefix, and the other end
+    /// of a line between two.
+    pub fn device(&self) -> (Ipv4Addr, u8, Option<Ipv4Addr>) {
+        match self.layout {
+            V4Layout::Subnet { .. } => (self.server, self.network.prefix_len(), None),
+            V4Layout::Net30 { peer } | V4Layout::PointToPoint { peer, .. } => {
+                (self.server, SINGLE, Some(peer))
+            }
+        }
+    }
+}
+
+/// How addresses are laid out (`topology`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum V4Layout {
+    /// One network, one address a client.
+    Subnet {
+        /// The netmask that clients are given; that of the network unless theirs is to differ.
+        netmask: Ipv4Addr,
+    },
+    /// A network of four addresses for each client.
+    Net30 {
+        /// The other end of the server's own device.
+        peer: Ipv4Addr,
+    },
+    /// A line between each client and the server.
+    PointToPoint {
+        /// The server's address, which is the other end of each client's device.
+        server: Ipv4Addr,
+        /// The other end of the server's own device.
+        peer: Ipv4Addr,
+    },
+}
+
+impl V4Layout {
+    /// The second word of `ifconfig` for a client that has this address of the pool. Wire: wire.md
+    /// section 16.
+    pub fn second(self, client: Ipv4Addr) -> Ipv4Addr {
+        match self {
+            Self::Subnet { netmask } => netmask,
+            Self::Net30 { .. } => Ipv4Addr::from((u32::from(client) & !3) | 1),
+            Self::PointToPoint { server, .. } => server,
+        }
+    }
+
+    /// Its word in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Subnet { .. } => "subnet",
+            Self::Net30 { .. } => "net30",
+            Self::PointToPoint { .. } => "p2p",
+        }
+    }
 }
 
 /// A range of IPv4 addresses, both ends included.
@@ -187,12 +244,28 @@ pub struct V4Network {
 pub struct V4Pool {
     first: Ipv4Addr,
     last: Ipv4Addr,
+    blocks: Blocks,
 }
 
 impl V4Pool {
     /// The range from `first` to `last`, `None` when it would be empty.
     pub fn new(first: Ipv4Addr, last: Ipv4Addr) -> Option<Self> {
-        (first <= last).then_some(Self { first, last })
+        let blocks = Blocks::Single;
+        (first <= last).then_some(Self {
+            first,
+            last,
+            blocks,
+        })
+    }
+
+    /// The range of all blocks of four that have an address from `first` to `last` in them, `None` when
+    /// it would be empty.
+    pub fn net30(first: Ipv4Addr, last: Ipv4Addr) -> Option<Self> {
+        (first <= last).then(|| Self {
+            first: Ipv4Addr::from(u32::from(first) & !3),
+            last: Ipv4Addr::from(u32::from(last) | 3),
+            blocks: Blocks::Net30,
+        })
     }
 
     /// The first address.
@@ -205,10 +278,11 @@ impl V4Pool {
         self.last
     }
 
-    /// How many addresses, saturating.
+    /// How many clients have an address of it, saturating.
     #[allow(clippy::len_without_is_empty)] // never empty
     pub fn len(self) -> u32 {
-        (u32::from(self.last) - u32::from(self.first)).saturating_add(1)
+        let behind = u32::from(self.last) - u32::from(self.first);
+        (behind >> self.blocks.bits()).saturating_add(1)
     }
 }
 
@@ -283,6 +357,9 @@ pub struct StatusSettings {
     pub format: StatusFormat,
 }
 
+/// The length of a prefix that is one address.
+const SINGLE: u8 = 32;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -292,7 +369,9 @@ mod tests {
         V4Network {
             server: at(1),
             network: Ipv4Net::new_assert(at(0), 24),
-            client_netmask: Ipv4Addr::new(255, 255, 255, 0),
+            layout: V4Layout::Subnet {
+                netmask: Ipv4Addr::new(255, 255, 255, 0),
+            },
             pool: pool.and_then(|(first, last)| V4Pool::new(at(first), at(last))),
         }
     }
@@ -312,6 +391,38 @@ mod tests {
         let at = |last| Ipv4Addr::new(10, 8, 0, last);
         assert_eq!(V4Pool::new(at(3), at(2)), None);
         assert_eq!(V4Pool::new(at(3), at(3)).map(V4Pool::len), Some(1));
+    }
+
+    /// Wire: as OpenVPN 2.6.14 with `server 10.8.0.0 255.255.255.0`.
+    #[test]
+    fn what_a_client_is_told_beside_its_address_is_a_question_of_the_topology() {
+        let [server, peer, client] = [1, 2, 10].map(|last| Ipv4Addr::new(10, 8, 0, last));
+        let netmask = Ipv4Addr::new(255, 255, 255, 0);
+        for (layout, told, device) in [
+            (V4Layout::Subnet { netmask }, "255.255.255.0", (24, None)),
+            (V4Layout::Net30 { peer }, "10.8.0.9", (32, Some(peer))),
+            (
+                V4Layout::PointToPoint { server, peer },
+                "10.8.0.1",
+                (32, Some(peer)),
+            ),
+        ] {
+            assert_eq!(layout.second(client).to_string(), told);
+            let network = V4Network { layout, ..v4(None) };
+            assert_eq!(network.device(), (server, device.0, device.1));
+        }
+    }
+
+    #[test]
+    fn a_pool_of_blocks_has_whole_blocks() {
+        let pool = |first, last| {
+            let at = |last| Ipv4Addr::new(10, 8, 0, last);
+            V4Pool::net30(at(first), at(last)).map(|it| (it.first(), it.last(), it.len()))
+        };
+        let at = |last| Ipv4Addr::new(10, 8, 0, last);
+        assert_eq!(pool(4, 251), Some((at(4), at(251), 62)));
+        assert_eq!(pool(6, 9), Some((at(4), at(11), 2)));
+        assert_eq!(pool(9, 4), None);
     }
 
     #[test]

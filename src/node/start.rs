@@ -211,7 +211,7 @@ impl Starting {
         let sockets = self.bind(settings, wanted)?;
         self.steer_datagrams(settings, &sockets, &steering);
         let network = &settings.network;
-        let v4 = network.v4.map(|v4| (v4.server, v4.network.prefix_len()));
+        let v4 = network.v4.map(|v4| v4.device());
         let v6 = network.v6.map(|v6| (v6.server, v6.network.prefix_len()));
         let queues = self.open_tun(&settings.node, wanted, v4, v6)?;
         self.set_routes(&settings.routes, queues.first().map_or("", Tun::name));
@@ -311,7 +311,7 @@ impl Starting {
         &mut self,
         node: &NodeSettings,
         wanted: Offloads,
-        v4: Option<(Ipv4Addr, u8)>,
+        v4: Option<(Ipv4Addr, u8, Option<Ipv4Addr>)>,
         v6: Option<(Ipv6Addr, u8)>,
     ) -> Result<Vec<Tun>, StartError> {
         let config = TunConfig {
@@ -319,7 +319,8 @@ impl Starting {
                 DeviceName::Auto => None,
                 DeviceName::Named(name) => Some(name.clone()),
             },
-            ipv4: v4,
+            ipv4: v4.map(|(address, prefix, _)| (address, prefix)),
+            ipv4_peer: v4.and_then(|(_, _, peer)| peer),
             ipv6: v6,
             mtu: Some(node.device.mtu),
             queue_length: node.device.transmit_queue,
@@ -332,12 +333,16 @@ impl Starting {
             name: name.clone(),
             mtu: u32::from(node.device.mtu),
         });
-        let v4 = v4.and_then(|(address, prefix)| Ipv4Net::new(address, prefix).ok());
+        let peer = config.ipv4_peer;
+        let v4 = v4.and_then(|(address, prefix, _)| Ipv4Net::new(address, prefix).ok());
         let v6 = v6.and_then(|(address, prefix)| Ipv6Net::new(address, prefix).ok());
-        for address in v4.map(IpNet::from).into_iter().chain(v6.map(IpNet::from)) {
+        let v4 = v4.map(|v4| (IpNet::from(v4), peer));
+        let v6 = v6.map(|v6| (IpNet::from(v6), None));
+        for (address, peer) in v4.into_iter().chain(v6) {
             self.publish(NodeEvent::TunAddressed {
                 name: name.clone(),
                 address,
+                peer,
             });
         }
         Ok(queues)

@@ -204,7 +204,7 @@ fn steering_features(features: &mut Vec<Feature>) {
 
 /// The program and its maps, on a device that nobody knows.
 fn try_steering_tun() -> Result<(), String> {
-    let steering = TunSteering::new(None, None, 1, 2).map_err(|error| error.to_string())?;
+    let steering = TunSteering::new(None, 0, None, 1, 2).map_err(|error| error.to_string())?;
     let device = Tun::bare(TunOffloads::default()).map_err(|error| error.to_string())?;
     steering.attach(&device).map_err(|error| error.to_string())
 }

@@ -37,6 +37,8 @@ pub struct TunConfig {
     pub name: Option<String>,
     /// The IPv4 address and the length of its prefix.
     pub ipv4: Option<(Ipv4Addr, u8)>,
+    /// The other end of the device, if it is a line between two.
+    pub ipv4_peer: Option<Ipv4Addr>,
     /// The IPv6 address and the length of its prefix.
     pub ipv6: Option<(Ipv6Addr, u8)>,
     /// The largest packet; the system's default if absent.
@@ -367,7 +369,7 @@ fn builder(name: &str, config: &TunConfig, multi_queue: bool) -> DeviceBuilder {
         .multi_queue(multi_queue)
         .enable(false);
     match config.ipv4 {
-        Some((address, prefix)) => builder.ipv4(address, prefix, None),
+        Some((address, prefix)) => builder.ipv4(address, prefix, config.ipv4_peer),
         None => builder,
     }
 }

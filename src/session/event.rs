@@ -93,8 +93,8 @@ pub struct Grant {
 pub struct V4Grant {
     /// The client's address.
     pub address: Ipv4Addr,
-    /// The network's mask.
-    pub netmask: Ipv4Addr,
+    /// The second word of `ifconfig`: the network's mask, or the other end of a line between two.
+    pub second: Ipv4Addr,
 }
 
 /// An IPv6 address in the tunnel's network.

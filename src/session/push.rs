@@ -27,7 +27,7 @@ pub(super) fn reply(
         ));
     }
     if let Some(v4) = grant.v4 {
-        options.push(format!("ifconfig {} {}", v4.address, v4.netmask));
+        options.push(format!("ifconfig {} {}", v4.address, v4.second));
     }
     if capabilities.proto.data_v2() {
         options.push(format!("peer-id {}", grant.peer_id.get()));

@@ -280,7 +280,7 @@ fn grant() -> Grant {
         peer_id: peer_id(),
         v4: Some(V4Grant {
             address: CLIENT,
-            netmask,
+            second: netmask,
         }),
         v6: None,
         push: None,

@@ -42,6 +42,7 @@ mod recording;
 mod relay;
 mod report;
 mod server;
+mod topologies;
 mod traffic;
 
 mod addresses;

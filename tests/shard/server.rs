@@ -22,8 +22,8 @@ use ringway::node::log::{LogOptions, LogTarget, Stamp};
 use ringway::node::settings::{
     Bind, ContactLimits, DeviceName, DeviceSettings, ExplicitExit, HandshakeSettings, Keepalive,
     ListenerSettings, NetworkSettings, NodeSettings, Offloads, ProcessSettings, ReplayWindow,
-    Settings, ShardSettings, StatusSettings, TlsSettings, V4Network, V4Pool, WrappingSettings,
-    usable_cores,
+    Settings, ShardSettings, StatusSettings, TlsSettings, V4Layout, V4Network, V4Pool,
+    WrappingSettings, usable_cores,
 };
 use ringway::node::status::StatusFormat;
 use ringway::node::{Ended, Node, StartError};
@@ -244,7 +244,9 @@ fn settings(authority: &CertifiedIssuer<'static, KeyPair>, status: PathBuf) -> S
             v4: Some(V4Network {
                 server: INNER,
                 network: Ipv4Net::new_assert(Ipv4Addr::new(10, 8, 0, 0), 16),
-                client_netmask: Ipv4Addr::new(255, 255, 0, 0),
+                layout: V4Layout::Subnet {
+                    netmask: Ipv4Addr::new(255, 255, 0, 0),
+                },
                 pool,
             }),
             v6: None,

@@ -511,7 +511,7 @@ fn grant() -> Grant {
         peer_id: PeerId::new(7).expect("24 bits"),
         v4: Some(V4Grant {
             address: Ipv4Addr::new(10, 8, 0, 2),
-            netmask: Ipv4Addr::new(255, 255, 255, 0),
+            second: Ipv4Addr::new(255, 255, 255, 0),
         }),
         v6: None,
         push: None,

@@ -188,7 +188,7 @@ mod tests {
         }
         let root = directory.path().join("root");
         let lines = format!(
-            "dev tun\nserver 10.8.0.0 255.255.255.0\nroute 10.91.0.0 255.255.0.0\n\
+            "dev tun\ntopology subnet\nserver 10.8.0.0 255.255.255.0\nroute 10.91.0.0 255.255.0.0\n\
              client-config-dir ccd\nccd-exclusive\nchroot {}\n{}",
             root.display(),
             pki()

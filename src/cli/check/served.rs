@@ -136,7 +136,10 @@ fn device(node: &NodeSettings) -> String {
 
 fn network(settings: &Settings) -> String {
     let networks = [
-        settings.network.v4.map(|v4| v4.network.to_string()),
+        settings
+            .network
+            .v4
+            .map(|v4| format!("{} ({})", v4.network, v4.layout.name())),
         settings.network.v6.map(|v6| v6.network.to_string()),
     ];
     let networks: Vec<String> = networks.into_iter().flatten().collect();

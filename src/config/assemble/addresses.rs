@@ -1,12 +1,15 @@
 //! The addresses inside the tunnel: from `server` lines, or from `ifconfig` and a pool.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+mod v4;
 
-use ipnet::{Ipv4Net, Ipv6Net};
+use std::net::Ipv6Addr;
 
+use ipnet::Ipv6Net;
+
+use self::v4::v4;
 use crate::config::diagnostics::Severity;
-use crate::config::draft::{Draft, PoolLine, Written};
-use crate::config::settings::{NetworkSettings, V4Network, V4Pool, V6Network};
+use crate::config::draft::{Draft, Written};
+use crate::config::settings::{NetworkSettings, Topology, V4Layout, V4Network, V6Network};
 
 pub(super) fn network(draft: &mut Draft) -> Option<NetworkSettings> {
     remark_overridden(draft);
@@ -15,115 +18,6 @@ pub(super) fn network(draft: &mut Draft) -> Option<NetworkSettings> {
     let (v6, v4) = (v6?, v4?);
     remark_network(draft, v4.as_ref(), v6.as_ref());
     (v4.is_some() || v6.is_some()).then_some(NetworkSettings { v4, v6 })
-}
-
-/// IPv4, if it is served; `None` for an error.
-fn v4(draft: &mut Draft) -> Option<Option<V4Network>> {
-    if let Some(line) = draft.network.server.clone() {
-        let network = line.value.network;
-        return Some(Some(V4Network {
-            server: Ipv4Addr::from(u32::from(network.network()) + 1),
-            network,
-            // Wire: the netmask of `ifconfig-pool` has no effect beside `server`.
-            client_netmask: network.netmask(),
-            pool: server_pool(draft)?,
-        }));
-    }
-    let pool = draft.network.pool.clone();
-    let Some(interface) = draft.network.ifconfig.clone() else {
-        let Some(pool) = pool else {
-            return Some(None);
-        };
-        // A line that was refused has been remarked upon already.
-        if !draft.diagnostics.mentions("server") && !draft.diagnostics.mentions("ifconfig") {
-            let why = "the server has no address";
-            let instead = Some("write `ifconfig ADDRESS NETMASK`".to_owned());
-            draft.remark_at(Severity::Error, "ifconfig-pool", &pool.at, why, instead);
-        }
-        return None;
-    };
-    ifconfig_v4(draft, &interface, pool.as_ref()).map(Some)
-}
-
-fn ifconfig_v4(
-    draft: &mut Draft,
-    interface: &Written<Ipv4Net>,
-    pool: Option<&Written<PoolLine>>,
-) -> Option<V4Network> {
-    let with_v6 = draft.network.server_v6.is_some() || draft.network.pool_v6.is_some();
-    let written = interface.value;
-    let range = match pool {
-        Some(pool) => Some(range(draft, pool, written)?),
-        None if with_v6 || draft.network.client_files.is_some() => None,
-        None => {
-            if !draft.diagnostics.mentions("ifconfig-pool") {
-                let why = "no client would get an address";
-                let instead = "add `mode server` and `ifconfig-pool FIRST LAST`, or write \
-                               `server NETWORK NETMASK`, which is all three";
-                let at = &interface.at;
-                draft.remark_at(Severity::Error, "ifconfig", at, why, Some(instead.into()));
-            }
-            return None;
-        }
-    };
-    let own_netmask = pool.and_then(|pool| pool.value.netmask);
-    Some(V4Network {
-        server: written.addr(),
-        network: written.trunc(),
-        client_netmask: own_netmask.unwrap_or(written.netmask()),
-        pool: range,
-    })
-}
-
-/// The pool of `server`, or that of `ifconfig-pool` after `nopool`; `None` for an error.
-fn server_pool(draft: &mut Draft) -> Option<Option<V4Pool>> {
-    let server = draft.network.server.clone()?;
-    let network = server.value.network;
-    let first = u32::from(network.network());
-    let own = draft.network.pool.clone();
-    match (server.value.pool, own) {
-        (true, None) => {
-            let last = u32::from(network.broadcast()) - 1;
-            Some(V4Pool::new(Ipv4Addr::from(first + 2), Ipv4Addr::from(last)))
-        }
-        (true, Some(own)) => {
-            let why = "`server` has a pool already";
-            let instead = Some("add `nopool` to the `server` line".into());
-            draft.remark_at(Severity::Error, "ifconfig-pool", &own.at, why, instead);
-            None
-        }
-        (false, Some(own)) => {
-            let interface = Ipv4Net::new(Ipv4Addr::from(first + 1), network.prefix_len()).ok()?;
-            range(draft, &own, interface).map(Some)
-        }
-        // They have IPv6 from its pool, or each client's own file has one for it.
-        (false, None)
-            if draft.network.server_v6.is_some() || draft.network.client_files.is_some() =>
-        {
-            Some(None)
-        }
-        (false, None) => {
-            let why = "no client would get an address";
-            let instead = Some("remove `nopool`, or add `ifconfig-pool FIRST LAST`".into());
-            draft.remark_at(Severity::Error, "server", &server.at, why, instead);
-            None
-        }
-    }
-}
-
-/// The range of `ifconfig-pool`, which lies in the network and leaves the server's address out.
-fn range(draft: &mut Draft, pool: &Written<PoolLine>, interface: Ipv4Net) -> Option<V4Pool> {
-    let PoolLine { first, last, .. } = pool.value;
-    let (server, network) = (interface.addr(), interface.trunc());
-    let why = if first <= network.network() || last >= network.broadcast() {
-        format!("{first} to {last} is not inside {network}")
-    } else if (first..=last).contains(&server) {
-        format!("{first} to {last} has the server's own address {server} in it")
-    } else {
-        return V4Pool::new(first, last);
-    };
-    draft.remark_at(Severity::Error, "ifconfig-pool", &pool.at, why, None);
-    None
 }
 
 /// IPv6, if it is served; `None` for an error.
@@ -249,13 +143,8 @@ fn remark_network(draft: &mut Draft, v4: Option<&V4Network>, v6: Option<&V6Netwo
         let why = "not written: without it, `ifconfig` is one end of a tunnel between two";
         draft.missing("mode", why, "write `mode server`");
     }
-    if v4.is_some() && !draft.network.topology_written {
-        draft.absent(
-            Severity::Warning,
-            "topology",
-            "not written: OpenVPN 2.6 would take net30, ringway serves subnet as 2.7 does",
-            "write `topology subnet` to say so",
-        );
+    if let Some(v4) = v4 {
+        remark_topology(draft, v4);
     }
     if v6.is_some() && draft.network.mtu < IPV6_MTU_MIN {
         let why = format!(
@@ -268,6 +157,49 @@ fn remark_network(draft: &mut Draft, v4: Option<&V4Network>, v6: Option<&V6Netwo
             &why,
             "raise it or remove `server-ipv6`",
         );
+    }
+}
+
+fn remark_topology(draft: &mut Draft, v4: &V4Network) {
+    let (pooled, subnet) = (
+        v4.pool.is_some(),
+        matches!(v4.layout, V4Layout::Subnet { .. }),
+    );
+    match draft.network.topology.clone() {
+        Some(line) if line.value == Topology::Net30 && pooled => {
+            let why = "--topology net30 support for server configs with IPv4 pools will be removed in \
+                       a future release of OpenVPN, not of ringway";
+            let instead = Some(format!("write `topology subnet`{}", before_subnet(v4)));
+            draft.remark_at(Severity::Warning, "topology", &line.at, why, instead);
+        }
+        Some(_) => {}
+        None if subnet => draft.absent(
+            Severity::Warning,
+            "topology",
+            "not written: OpenVPN 2.6 would take net30, and a netmask in `ifconfig` says subnet",
+            "write `topology subnet` to say so",
+        ),
+        None => {
+            let instead = format!(
+                "write `topology net30` to keep it, or `topology subnet`{}",
+                before_subnet(v4)
+            );
+            let why = "not written: it is net30, as in OpenVPN 2.6, with four addresses for each client; \
+                       OpenVPN 2.7 takes subnet";
+            draft.absent(Severity::Warning, "topology", why, &instead);
+        }
+    }
+}
+
+/// What changes with it.
+fn before_subnet(v4: &V4Network) -> String {
+    let netmask = v4.network.netmask();
+    match v4.network.prefix_len() {
+        32 => ", and the netmask in `ifconfig`".to_owned(),
+        _ => format!(
+            ", where `ifconfig-push ADDRESS PEER` becomes `ifconfig-push ADDRESS {netmask}` and most \
+             clients get another address"
+        ),
     }
 }
 

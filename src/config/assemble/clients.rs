@@ -5,12 +5,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use ipnet::IpNet;
+
 use crate::config::client_file;
 use crate::config::diagnostics::Severity;
 use crate::config::draft::{Draft, Written};
 use crate::config::pki::reason;
 use crate::config::settings::{
-    ClientFiles, LeaseSettings, NetworkSettings, ProfileBasis, RouteTarget, TunnelRoute,
+    ClientFiles, Destination, LeaseSettings, NetworkSettings, ProfileBasis, RouteTarget,
+    TunnelRoute, Via,
 };
 
 /// Where clients' files are, as the process will see it.
@@ -103,8 +106,11 @@ fn try_file(path: &Path, written: bool) -> io::Result<()> {
     }
 }
 
-/// The server's own routes, in the order of their lines.
-pub(super) fn routes(draft: &mut Draft) -> Vec<TunnelRoute> {
+/// The server's own routes, in the order of their lines. Wire: as in 2.6 those without a gateway have that
+/// of `route-gateway`, or the other end of a device that is a line between two.
+pub(super) fn routes(draft: &mut Draft, network: &NetworkSettings) -> Vec<TunnelRoute> {
+    let peer = network.v4.and_then(|v4| v4.device().2);
+    let gateway = draft.network.route_gateway.or(peer);
     let metric = draft.network.route_metric;
     let lines = std::mem::take(&mut draft.network.routes);
     if !draft.network.sets_routes {
@@ -113,7 +119,12 @@ pub(super) fn routes(draft: &mut Draft) -> Vec<TunnelRoute> {
     let routes = lines.into_iter().filter_map(|line| match line.target {
         RouteTarget::Known(destination) => Some(TunnelRoute {
             destination,
-            via: line.via,
+            via: match (line.via, destination, gateway) {
+                (Via::Tunnel, Destination::Network(IpNet::V4(_)), Some(gateway)) => {
+                    Via::Gateway(gateway.into())
+                }
+                (via, _, _) => via,
+            },
             metric: line.metric.or(metric),
         }),
         RouteTarget::TunnelGateway => None,

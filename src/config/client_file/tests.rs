@@ -20,7 +20,9 @@ fn basis(directory: &Path) -> ProfileBasis {
             v4: Some(V4Network {
                 server: "10.8.0.1".parse().unwrap(),
                 network: v4,
-                client_netmask: v4.netmask(),
+                layout: V4Layout::Subnet {
+                    netmask: v4.netmask(),
+                },
                 pool: None,
             }),
             v6: Some(V6Network {
@@ -290,4 +292,63 @@ fn more_than_a_client_can_be_told_is_not_pushed() {
     assert!((200..390).contains(&pushed), "{pushed}");
     assert_eq!(read.faults.len(), 6 + 400 - pushed);
     assert!(read.faults[0].contains("more than a client can be told; push fewer options"));
+}
+
+/// Wire: as 2.6.14 does, which looks at nothing and sends it.
+#[test]
+fn under_net30_and_p2p_the_second_word_is_the_other_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("alice");
+    let basis = basis(directory.path());
+    let v4 = basis.network.v4.unwrap();
+    let [server, peer] = [1, 2].map(|last| Ipv4Addr::new(10, 8, 0, last));
+    let net30 = V4Layout::Net30 { peer };
+    let p2p = V4Layout::PointToPoint { server, peer };
+    for (layout, words, taken, said) in [
+        (net30, "10.9.0.6 10.9.0.5", true, None),
+        (p2p, "10.9.0.6 10.8.0.1", true, None),
+        (
+            net30,
+            "10.8.0.10 255.255.255.0",
+            true,
+            Some(
+                "`255.255.255.0` is a netmask, but the topology is net30; \
+                 write `ifconfig-push 10.8.0.10 10.8.0.9`",
+            ),
+        ),
+        (
+            p2p,
+            "10.8.0.10 255.255.255.0",
+            true,
+            Some(
+                "`255.255.255.0` is a netmask, but the topology is p2p; \
+                 write `ifconfig-push 10.8.0.10 10.8.0.1`",
+            ),
+        ),
+        (
+            p2p,
+            "10.8.0.1 10.8.0.2",
+            false,
+            Some("10.8.0.1 is the server's own address"),
+        ),
+    ] {
+        std::fs::write(&path, format!("ifconfig-push {words}\n")).unwrap();
+        let basis = ProfileBasis {
+            network: NetworkSettings {
+                v4: Some(V4Network { layout, ..v4 }),
+                v6: None,
+            },
+            ..basis.clone()
+        };
+        let (read, remarks) = inspect(&path, &basis);
+        let remarks: Vec<String> = remarks.iter().map(ToString::to_string).collect();
+        let expected = words.split_once(' ').filter(|_| taken);
+        let own = read.profile.v4.map(|(a, b)| (a.to_string(), b.to_string()));
+        let own = own.as_ref().map(|(a, b)| (a.as_str(), b.as_str()));
+        assert_eq!(own, expected, "{words}");
+        assert_eq!(remarks.is_empty(), said.is_none(), "{words}: {remarks:?}");
+        for (remark, said) in remarks.iter().zip(said) {
+            assert!(remark.ends_with(said), "{remark}");
+        }
+    }
 }

@@ -11,6 +11,7 @@ use super::values::{YEAR, ipv4, optional};
 use crate::config::directive::{Directive, Refusal, Support};
 use crate::config::draft::{Draft, PoolLine, ServerLine, Written};
 use crate::config::lexer::Line;
+use crate::config::settings::Topology;
 
 pub(super) const ROWS: &[Directive] = &[
     Directive::served("mode", "server", (1, 1), "serve many clients", mode)
@@ -33,17 +34,18 @@ pub(super) const ROWS: &[Directive] = &[
     .of_servers(),
     Directive::served(
         "topology",
-        "subnet",
+        "subnet|net30|p2p",
         (1, 1),
-        "how addresses are laid out",
+        "how addresses are laid out; without the line as with `topology net30`",
         topology,
     )
     .on_client(Support::Served(client::tunnel)),
     Directive::served(
         "ifconfig",
-        "ADDRESS NETMASK",
+        "ADDRESS NETMASK|PEER",
         (2, 2),
-        "the server's own address, where there is no `server` line",
+        "the server's own address, where there is no `server` line, with the other end of the device \
+         unless the topology is subnet",
         ifconfig,
     )
     .on_client(Support::Served(client::tunnel)),
@@ -162,18 +164,17 @@ fn server_ipv6(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
 }
 
 fn topology(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
-    draft.network.topology_written = true;
-    match line.argument(0) {
-        Some("subnet") => Ok(()),
-        Some(old @ ("net30" | "p2p")) => Err(Refusal::because(format!(
-            "`{old}` is not served: ringway gives each client one address of one network"
-        ))
-        .instead("write `topology subnet`; clients learn it from the server")),
-        other => Err(
-            Refusal::because(format!("`{}` is no topology", other.unwrap_or_default()))
-                .instead("write `topology subnet`"),
-        ),
-    }
+    let topology = match line.argument(0) {
+        Some("subnet") => Topology::Subnet,
+        Some("net30") => Topology::Net30,
+        Some("p2p") => Topology::PointToPoint,
+        other => {
+            let why = format!("`{}` is no topology", other.unwrap_or_default());
+            return Err(Refusal::because(why).instead("write `topology subnet`"));
+        }
+    };
+    draft.network.topology = Written::new(topology, line);
+    Ok(())
 }
 
 fn ifconfig_pool(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
@@ -191,20 +192,9 @@ fn ifconfig_pool(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// What the second word is, the topology says, which may stand below.
 fn ifconfig(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
-    let address = ipv4(line, 0)?;
-    let interface = netmask(line, 1)
-        .and_then(|netmask| network_of(address, netmask))
-        .map_err(|refusal| {
-            refusal.instead(format!(
-                "write for example `ifconfig {address} 255.255.255.0`"
-            ))
-        })?;
-    if address == interface.network() || address == interface.broadcast() {
-        let why = format!("{address} is the first or the last address of {interface}, no host's");
-        return Err(Refusal::because(why));
-    }
-    draft.network.ifconfig = Written::new(interface, line);
+    draft.network.ifconfig = Written::new((ipv4(line, 0)?, ipv4(line, 1)?), line);
     Ok(())
 }
 

@@ -112,10 +112,6 @@ pub(in crate::config) fn pushed_option(written: &str) -> Result<Option<&str>, Re
             "it would change how this client's packets are framed, and not how the server frames them",
         )
         .instead("remove the line, and push it to all clients")),
-        ("topology", Some("net30" | "p2p")) => Err(Refusal::because(
-            "addresses are given out for `topology subnet`",
-        )
-        .instead("remove the line")),
         (
             "ifconfig" | "peer-id" | "cipher" | "protocol-flags" | "key-derivation" | "auth-token",
             _,

@@ -1,6 +1,7 @@
 //! Routes of the server, traffic between clients, and what a tap bridge needs.
 
 use super::client;
+use super::values::ipv4;
 use crate::config::directive::{Directive, MANY, Refusal, Support};
 use crate::config::draft::Draft;
 use crate::config::lexer::Line;
@@ -31,12 +32,12 @@ pub(super) const ROWS: &[Directive] = &[
         route,
     )
     .on_client(Support::Served(client::tunnel)),
-    Directive::later(
+    Directive::served(
         "route-gateway",
         "ADDRESS",
         (1, 1),
-        "gateway of `route`",
-        "remove the line",
+        "gateway of `route` lines without their own",
+        route_gateway,
     )
     .on_client(Support::Served(client::tunnel)),
     Directive::later(
@@ -195,6 +196,11 @@ fn route_metric(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
     if let Some(TunnelOption::RouteMetric(metric)) = client::option(line)? {
         draft.network.route_metric = Some(metric);
     }
+    Ok(())
+}
+
+fn route_gateway(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    draft.network.route_gateway = Some(ipv4(line, 0)?);
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 //! wins over which, is what OpenVPN 2.6.14 did with the same lines.
 
 use super::{Configuration, Files, LEAST};
-use crate::config::settings::NetworkSettings;
+use crate::config::settings::{NetworkSettings, V4Layout};
 
 /// The least configuration with these lines in place of its `server`.
 fn text(lines: &str) -> String {
@@ -21,7 +21,12 @@ fn account(network: &NetworkSettings) -> String {
             format!(" {}+{}", pool.first(), pool.len())
         });
         let bits = v4.network.prefix_len();
-        format!("{}/{bits} {}{pool}", v4.server, v4.client_netmask)
+        let layout = match v4.layout {
+            V4Layout::Subnet { netmask } => netmask.to_string(),
+            V4Layout::Net30 { peer } => format!("net30 {peer}"),
+            V4Layout::PointToPoint { server, peer } => format!("p2p {server} {peer}"),
+        };
+        format!("{}/{bits} {layout}{pool}", v4.server)
     });
     let v6 = network.v6.map(|v6| {
         let (bits, len) = (v6.network.prefix_len(), v6.len());
@@ -86,6 +91,34 @@ fn addresses_without_a_server_line() {
             "10.8.0.1/24 255.255.255.0 10.8.0.2+253, fd00::1/64 fd00::15+11",
             "route-gateway 10.8.0.1,topology subnet",
         ),
+        (
+            "server 10.8.0.0 255.255.255.0\ntopology net30\n".to_owned(),
+            "10.8.0.1/24 net30 10.8.0.2 10.8.0.4+62",
+            "route 10.8.0.1,topology net30",
+        ),
+        (
+            "topology net30\nserver 10.8.0.0 255.255.255.248\nclient-to-client\n".to_owned(),
+            "10.8.0.1/29 net30 10.8.0.2 10.8.0.4+1",
+            "route 10.8.0.0 255.255.255.248,topology net30",
+        ),
+        (
+            "server 10.8.0.0 255.255.255.0\ntopology p2p\n".to_owned(),
+            "10.8.0.1/24 p2p 10.8.0.1 10.8.0.2 10.8.0.4+248",
+            "topology p2p",
+        ),
+        (
+            "topology net30\nserver 10.8.0.0 255.255.255.0 nopool\n\
+             ifconfig-pool 10.8.0.42 10.8.0.45 255.255.0.0\n"
+                .to_owned(),
+            "10.8.0.1/24 net30 10.8.0.2 10.8.0.40+2",
+            "route 10.8.0.1,topology net30",
+        ),
+        (
+            "mode server\ntopology p2p\nifconfig 10.8.0.1 10.7.0.1\nifconfig-pool 10.9.0.0 10.9.0.9\n"
+                .to_owned(),
+            "10.8.0.1/32 p2p 10.8.0.1 10.7.0.1 10.9.0.0+10",
+            "",
+        ),
     ] {
         let loaded = files.load_text(&text(&lines));
         let settings = loaded
@@ -113,6 +146,26 @@ fn addresses_that_do_not_fit() {
         (
             "mode server\nifconfig 10.8.0.1 10.8.0.2\nifconfig-pool 10.8.0.4 10.8.0.9\n".to_owned(),
             "ifconfig: `10.8.0.2` is not a netmask; write for example `ifconfig 10.8.0.1 255.255.255.0`",
+        ),
+        (
+            "topology p2p\nmode server\nifconfig 10.8.0.1 255.255.255.0\nifconfig-pool 10.8.0.4 10.8.0.9\n"
+                .to_owned(),
+            "ifconfig: `255.255.255.0` is a netmask, but the topology is not subnet; \
+             write `topology subnet`, or the address of the other end",
+        ),
+        (
+            "topology ring\nserver 10.8.0.0 255.255.255.0\n".to_owned(),
+            "topology: `ring` is no topology; write `topology subnet`",
+        ),
+        (
+            "topology p2p\nmode server\nifconfig 10.8.0.1 10.8.0.2\nifconfig-pool 10.8.0.2 10.8.0.9\n"
+                .to_owned(),
+            "ifconfig-pool: 10.8.0.2 to 10.8.0.9 has the server's own address 10.8.0.2 in it",
+        ),
+        (
+            "topology p2p\nserver 10.8.0.0 255.255.255.0 nopool\nifconfig-pool 10.8.0.4 10.8.1.9\n"
+                .to_owned(),
+            "ifconfig-pool: 10.8.0.4 to 10.8.1.9 is not inside 10.8.0.0/24",
         ),
         (
             "mode server\nifconfig 10.8.0.0 255.255.255.0\nifconfig-pool 10.8.0.4 10.8.0.9\n"
@@ -201,4 +254,62 @@ fn beside_server_the_own_address_is_that_of_server() {
         account(&loaded.configuration.unwrap().server().unwrap().network),
         "10.8.0.1/24 255.255.255.0 10.8.0.2+253, fd00::1/64 fd00::1000+4294967295"
     );
+}
+
+/// Wire: net30 is the default of 2.6, and subnet that of 2.7.
+#[test]
+fn the_topology_is_remarked_upon_where_it_may_be_another_one_elsewhere() {
+    let files = Files::new();
+    let least: String = LEAST
+        .lines()
+        .filter(|line| !line.starts_with("server ") && !line.starts_with("topology "))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let server = "server 10.8.0.0 255.255.255.0\n";
+    let change = "`topology subnet`, where `ifconfig-push ADDRESS PEER` becomes `ifconfig-push ADDRESS \
+                  255.255.255.0` and most clients get another address";
+    for (lines, layout, remark) in [
+        (
+            server.to_owned(),
+            "net30",
+            format!(
+                "warning: topology: not written: it is net30, as in OpenVPN 2.6, with four addresses for \
+                 each client; OpenVPN 2.7 takes subnet; write `topology net30` to keep it, or {change}"
+            ),
+        ),
+        (
+            format!("{server}topology net30\n"),
+            "net30",
+            format!(
+                "t.conf:7: warning: topology: --topology net30 support for server configs with IPv4 pools \
+                 will be removed in a future release of OpenVPN, not of ringway; write {change}"
+            ),
+        ),
+        (format!("{server}topology p2p\n"), "p2p", String::new()),
+        (format!("{server}topology subnet\n"), "subnet", String::new()),
+        (
+            "mode server\nifconfig 10.8.0.1 255.255.255.0\nifconfig-pool 10.8.0.4 10.8.0.9\n".to_owned(),
+            "subnet",
+            "warning: topology: not written: OpenVPN 2.6 would take net30, and a netmask in `ifconfig` says \
+             subnet; write `topology subnet` to say so"
+                .to_owned(),
+        ),
+        (
+            "mode server\nifconfig 10.8.0.1 10.8.0.2\nifconfig-pool 10.8.0.4 10.8.0.9\n".to_owned(),
+            "net30",
+            "warning: topology: not written: it is net30, as in OpenVPN 2.6, with four addresses for each \
+             client; OpenVPN 2.7 takes subnet; write `topology net30` to keep it, or `topology subnet`, and \
+             the netmask in `ifconfig`"
+                .to_owned(),
+        ),
+    ] {
+        let loaded = files.load_text(&format!("{least}{lines}"));
+        let remarks: Vec<String> = loaded.diagnostics.iter().map(ToString::to_string).collect();
+        assert_eq!(remarks.join("\n"), remark, "{lines}");
+        let settings = loaded.configuration.unwrap().server().unwrap();
+        assert_eq!(settings.network.v4.unwrap().layout.name(), layout, "{lines}");
+        // Where the device is a line, a route leads to the clients of `server`.
+        let routed = lines.starts_with("server") && layout != "subnet";
+        assert_eq!(settings.routes.len(), usize::from(routed), "{lines}");
+    }
 }

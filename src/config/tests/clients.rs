@@ -88,6 +88,28 @@ fn routes_of_the_server_lead_into_the_tunnel() {
         ]
     );
     assert_eq!(files.with("").routes, []);
+    // Wire: the gateway is that of the line, or of all lines, or the other end of the device.
+    let via = |last| Via::Gateway([10, 8, 0, last].into());
+    let lines =
+        "route 10.1.0.0 255.255.0.0\nroute 10.3.0.0 255.255.0.0 10.8.0.7\nroute-ipv6 fd91::/64\n";
+    for (further, expected) in [
+        (
+            "route-gateway 10.8.0.9\n",
+            vec![via(9), via(7), Via::Tunnel],
+        ),
+        (
+            "topology net30\n",
+            vec![via(2), via(7), Via::Tunnel, via(2)],
+        ),
+        (
+            "topology p2p\nroute-gateway 10.8.0.9\n",
+            vec![via(9), via(7), Via::Tunnel, via(9)],
+        ),
+    ] {
+        let routes = files.with(&format!("{lines}{further}")).routes;
+        let leads: Vec<Via> = routes.iter().map(|route| route.via).collect();
+        assert_eq!(leads, expected, "{further}");
+    }
 }
 
 #[test]

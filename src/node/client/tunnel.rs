@@ -318,6 +318,7 @@ impl Works {
             Change::Address(_, address) => self.publish(NodeEvent::TunAddressed {
                 name: self.device.clone(),
                 address: *address,
+                peer: None,
             }),
             Change::Route(_, route) => self.tell(TunnelEvent::RouteAdded(*route)),
             Change::Displaced(_) => {}

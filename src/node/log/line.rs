@@ -98,14 +98,11 @@ impl<'a> Page<'a> {
                 self.say(INFO, format_args!("Shards: {shards}, on cores {list}"));
             }
             NodeEvent::Steered { direction, by } => self.steered(*direction, by),
-            NodeEvent::TunAddressed { name, address } => {
-                let family = if address.addr().is_ipv4() { "v4" } else { "v6" };
-                let network = format_args!("{}/{}", address.addr(), address.prefix_len());
-                self.say(
-                    INFO,
-                    format_args!("net_addr_{family}_add: {network} dev {name}"),
-                );
-            }
+            NodeEvent::TunAddressed {
+                name,
+                address,
+                peer,
+            } => self.tun_addressed(name, *address, *peer),
             NodeEvent::OffloadsSettled(offloads) => {
                 self.say(INFO, format_args!("Offloads: {offloads}"));
             }

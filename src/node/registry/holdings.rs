@@ -49,7 +49,7 @@ impl Holding {
         profile: &ClientProfile,
     ) -> Self {
         let own = OwnTerms {
-            v4_netmask: profile.v4.map(|(_, netmask)| netmask),
+            v4_second: profile.v4.map(|(_, second)| second),
             v6: profile.v6,
             push: profile.push.clone(),
             withheld: profile.withheld,

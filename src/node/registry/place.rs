@@ -24,8 +24,8 @@ pub struct Place {
 /// What a client is told instead of what every client is told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OwnTerms {
-    /// The mask that goes with its IPv4 address.
-    pub v4_netmask: Option<Ipv4Addr>,
+    /// The second word of `ifconfig`, beside its IPv4 address.
+    pub v4_second: Option<Ipv4Addr>,
     /// Its IPv6 address with the length of the prefix, and the server's.
     pub v6: Option<V6Address>,
     /// The options.

@@ -9,7 +9,7 @@ mod world;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::*;
-use crate::node::leases::Addresses;
+use crate::node::leases::{Addresses, Blocks};
 use crate::packet::{ClientPath, Path};
 
 const START: Monotonic = Monotonic::ZERO;
@@ -17,6 +17,7 @@ const START: Monotonic = Monotonic::ZERO;
 fn pool(slots: u32) -> AddressPool {
     AddressPool {
         v4: Some("10.8.0.2".parse().unwrap()),
+        v4_blocks: Blocks::Single,
         v6: Some("fd00:8::1000".parse().unwrap()),
         slots,
     }

@@ -59,7 +59,7 @@ pub struct ProfileRead {
 pub struct ClientProfile {
     /// Whether the client may come in.
     pub access: Access,
-    /// Its IPv4 address with the network's mask, instead of one of the pool.
+    /// Its IPv4 address with the second word of `ifconfig`, instead of one of the pool.
     pub v4: Option<(Ipv4Addr, Ipv4Addr)>,
     /// Its IPv6 address with the server's, instead of one of the pool.
     pub v6: Option<V6Address>,

@@ -24,7 +24,7 @@ mod view;
 pub mod wheel;
 
 use std::collections::VecDeque;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use self::backlog::Backlog;
@@ -40,7 +40,7 @@ use super::event::NodeEvent;
 use super::message::{Instruction, Report};
 use super::registry::{Announcement, Place, Tenant};
 use super::rounds::Answer;
-use super::settings::{Compression, Inactivity, Offloads};
+use super::settings::{Compression, Inactivity, Offloads, V4Layout};
 use super::strangers::StrangerAllowance;
 use crate::limits::{
     BATCH_PACKETS, DROP_REPORT_INTERVAL, IDLE_TURN, REPORTS_BEFORE_LOSS, STOP_GRACE,
@@ -73,8 +73,8 @@ pub struct ShardParts {
 /// What all clients of a node have in common.
 #[derive(Clone, Debug)]
 pub struct Network {
-    /// The IPv4 network's mask.
-    pub v4_netmask: Option<Ipv4Addr>,
+    /// How IPv4 addresses are laid out.
+    pub v4: Option<V4Layout>,
     /// The IPv6 network's prefix length, and the server's address in it.
     pub v6: Option<(u8, Ipv6Addr)>,
     /// The tunnel's MTU.
@@ -100,13 +100,14 @@ impl Network {
     fn grant(&self, peer_id: PeerId, place: &Place) -> Grant {
         let Place { addresses, own, .. } = place;
         let v4 = addresses.v4.filter(|_| !own.withheld.v4);
-        let v4 = v4.zip(own.v4_netmask.or(self.v4_netmask));
+        let second = |address| own.v4_second.or(self.v4.map(|it| it.second(address)));
+        let v4 = v4.and_then(|address| Some((address, second(address)?)));
         let own_v6 = own.v6.map(|v6| (v6.address.prefix_len(), v6.gateway));
         let v6 = addresses.v6.filter(|_| !own.withheld.v6);
         let v6 = v6.zip(own_v6.or(self.v6));
         Grant {
             peer_id,
-            v4: v4.map(|(address, netmask)| V4Grant { address, netmask }),
+            v4: v4.map(|(address, second)| V4Grant { address, second }),
             v6: v6.map(|(address, (prefix, server))| V6Grant {
                 address,
                 prefix,

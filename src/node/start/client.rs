@@ -8,7 +8,7 @@ use super::{Starting, offloads, open_reporting, rules, shards, sockets, watch_re
 use crate::limits::{NODE_REPORTS, locked_memory};
 use crate::node::client::{Client, ClientRules, Tunnel, TunnelRules};
 use crate::node::event::NodeEvent;
-use crate::node::leases::AddressPool;
+use crate::node::leases::{AddressPool, Blocks};
 use crate::node::priority;
 use crate::node::privileges::{Confinement, allow_locked_memory};
 use crate::node::registry::{Registry, RegistryRules};
@@ -104,6 +104,7 @@ fn nobody() -> Registry {
     Registry::new(RegistryRules {
         pool: AddressPool {
             v4: None,
+            v4_blocks: Blocks::Single,
             v6: None,
             slots: 0,
         },

@@ -95,7 +95,7 @@ fn in_common(
 /// What the shard of a client knows of a network: nothing, for the server says it to the client.
 pub(super) fn client_network(settings: &ClientSettings) -> Network {
     Network {
-        v4_netmask: None,
+        v4: None,
         v6: None,
         mtu: settings.node.device.mtu,
         mssfix: settings.node.mssfix,
@@ -112,7 +112,7 @@ pub(super) fn client_network(settings: &ClientSettings) -> Network {
 /// What the shards of a server know of its network.
 pub(in crate::node) fn network(settings: &Settings) -> Network {
     Network {
-        v4_netmask: settings.network.v4.map(|v4| v4.client_netmask),
+        v4: settings.network.v4.map(|v4| v4.layout),
         v6: settings
             .network
             .v6

@@ -44,7 +44,10 @@ impl Starting {
             if confined && !reactor::can_update_without_capabilities()? {
                 return Err(SteeringError::NotForTheUnprivileged);
             }
-            let steering = TunSteering::new(pool.v4, pool.v6, pool.slots, shards)?;
+            let steering = {
+                let bits = pool.v4_blocks.bits();
+                TunSteering::new(pool.v4, bits, pool.v6, pool.slots, shards)
+            }?;
             steering.attach(first)?;
             Ok(steering)
         };

@@ -20,6 +20,8 @@ pub(super) struct Layout {
     pub(super) v6: Maps,
     /// The address of slot 0.
     pub(super) v4_first: Ipv4Addr,
+    /// How many addresses a slot has, as a power of two.
+    pub(super) v4_block_bits: u8,
     /// Slots of the IPv4 pool; 0 if there is none.
     pub(super) v4_slots: i32,
     /// The address of slot 0.
@@ -90,7 +92,8 @@ fn v4(layout: &Layout) -> Vec<Step<Label>> {
         jump(When::Unlike, R0, 0, Label::Unreadable),            // unless the header is cut
         load(Size::Word, R1, R10, V4_ADDRESS),                   // the destination
         from_network_order(R1, Size::Word),                      // as a number
-        subtract_word(R1, first),                                // the slot, or a great number
+        subtract_word(R1, first),                                // how far it is from the first
+        shift_right(R1, layout.v4_block_bits.into()),            // the slot, or a great number
         jump(When::AtLeast, R1, layout.v4_slots, Label::V4Rest), // no slot
     ];
     steps.extend(owner(layout.v4, Label::V4Rest, V4_KEY, 32));

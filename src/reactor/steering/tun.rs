@@ -38,14 +38,15 @@ struct Family {
 
 impl TunSteering {
     /// Maps in which nobody has an address, and the program for a device with a queue for each of `shards`
-    /// shards (none counts as one). The pool has `slots` addresses of each family that begins somewhere. Of
-    /// an IPv6 pool, addresses that differ from its first in the first 64 bits are not looked for.
+    /// shards (none counts as one). The pool has `slots` addresses of each family that begins somewhere, of
+    /// IPv4 blocks of addresses: two to the power of `v4_block_bits`. Of an IPv6 pool, addresses that differ from its first in the first 64 bits are not looked for.
     ///
     /// # Errors
     ///
     /// The kernel refuses a map or the program; the text says what is missing.
     pub fn new(
         v4_first: Option<Ipv4Addr>,
+        v4_block_bits: u8,
         v6_first: Option<Ipv6Addr>,
         slots: u32,
         shards: u16,
@@ -59,6 +60,7 @@ impl TunSteering {
             v6: v6.maps(),
             v4_slots: slots_from(v4_first.is_some()),
             v4_first: v4_first.unwrap_or(Ipv4Addr::UNSPECIFIED),
+            v4_block_bits,
             v6_slots: slots_from(v6_first.is_some()),
             v6_first: v6_first.unwrap_or(Ipv6Addr::UNSPECIFIED),
             shards: shards.max(1),

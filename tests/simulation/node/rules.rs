@@ -9,7 +9,7 @@ use ringway::crypto::{
 };
 use ringway::limits::REPLAY_WINDOW_MAX;
 use ringway::node::leases::AddressPool;
-use ringway::node::settings::{Compression, Offloads};
+use ringway::node::settings::{Compression, Offloads, V4Layout};
 use ringway::node::shard::{Network, ShardParts};
 use ringway::packet::Mssfix;
 use ringway::random::{Random, SeededRandom};
@@ -33,7 +33,9 @@ pub(crate) fn shards(
     let settings = Arc::new(settings(plan, Role::Server, "gate", 990));
     let cookie = CookieKey::new(random, settings.timing.hand_window);
     let network = Network {
-        v4_netmask: Some(Ipv4Addr::new(255, 255, 255, 0)),
+        v4: Some(V4Layout::Subnet {
+            netmask: Ipv4Addr::new(255, 255, 255, 0),
+        }),
         v6: pool
             .v6
             .map(|_| (64, Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1))),

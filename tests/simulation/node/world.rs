@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use ringway::node::leases::AddressPool;
+use ringway::node::leases::{AddressPool, Blocks};
 use ringway::node::message::{Instruction, Report};
 use ringway::packet::ParcelContent;
 use ringway::random::{Random, SeededRandom};
@@ -89,6 +89,7 @@ impl World {
         let steering = Steering::new(plan.shards, &mut random);
         let pool = AddressPool {
             v4: Some(Ipv4Addr::new(10, 8, 0, 2)),
+            v4_blocks: Blocks::Single,
             v6: seed
                 .is_multiple_of(2)
                 .then_some(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2)),

@@ -555,8 +555,17 @@ fn the_life_of_the_node_is_told_in_the_words_of_openvpn() {
             NodeEvent::TunAddressed {
                 name: "tun0".into(),
                 address: "fd00:8::1/64".parse().unwrap(),
+                peer: None,
             },
             vec![(1, "net_addr_v6_add: fd00:8::1/64 dev tun0")],
+        ),
+        (
+            NodeEvent::TunAddressed {
+                name: "tun0".into(),
+                address: "10.8.0.1/32".parse().unwrap(),
+                peer: Some("10.8.0.2".parse().unwrap()),
+            },
+            vec![(1, "net_addr_ptp_v4_add: 10.8.0.1 peer 10.8.0.2 dev tun0")],
         ),
         (
             NodeEvent::ListenerBound {

@@ -1,9 +1,29 @@
 //! A client's steps as lines.
 
+use std::net::Ipv4Addr;
+
+use ipnet::IpNet;
+
 use super::{FATAL, HANDSHAKE, INFO, PUSH, Page, TLS_ERROR, WARNING};
 use crate::node::event::{FamilyAddress, Printable, RouteChange, TunnelEvent};
 
 impl Page<'_> {
+    /// A device of a server or of a client.
+    pub(super) fn tun_addressed(&mut self, name: &str, address: IpNet, peer: Option<Ipv4Addr>) {
+        let family = if address.addr().is_ipv4() { "v4" } else { "v6" };
+        let (own, bits) = (address.addr(), address.prefix_len());
+        match peer {
+            Some(peer) => self.say(
+                INFO,
+                format_args!("net_addr_ptp_{family}_add: {own} peer {peer} dev {name}"),
+            ),
+            None => self.say(
+                INFO,
+                format_args!("net_addr_{family}_add: {own}/{bits} dev {name}"),
+            ),
+        }
+    }
+
     pub(super) fn tunnel(&mut self, event: &TunnelEvent) {
         use TunnelEvent as E;
         match event {

@@ -124,7 +124,7 @@ fn an_address_that_a_file_names_is_given_in_the_pool_and_beside_it() {
     let partner: Ipv6Addr = "fd00:8::1003".parse().unwrap();
     assert_eq!(place.addresses.v4, Some([10, 8, 0, 5].into()));
     assert_eq!(place.addresses.v6, Some(partner), "of the same slot");
-    assert_eq!(place.own.v4_netmask, Some([255, 255, 255, 0].into()));
+    assert_eq!(place.own.v4_second, Some([255, 255, 255, 0].into()));
 
     table.admit_with(at(0, 2), "b", with_v4(200));
     let place = table.place(at(0, 2));
@@ -177,6 +177,7 @@ fn without_a_pool_only_a_file_has_an_address() {
         client_files: true,
         pool: AddressPool {
             v4: None,
+            v4_blocks: Blocks::Single,
             v6: None,
             slots: 0,
         },

@@ -41,6 +41,7 @@ fn layout() -> Layout {
         v4: V4,
         v6: V6,
         v4_first: Ipv4Addr::new(10, 8, 0, 250),
+        v4_block_bits: 0,
         v4_slots: SLOTS as i32,
         v6_first: "fd00:8::ffff:ff80".parse().unwrap(),
         v6_slots: SLOTS as i32,

@@ -89,7 +89,7 @@ impl Rig {
 fn steering() -> TunSteering {
     let v4 = "10.77.0.2".parse().unwrap();
     let v6 = "fd77::1000".parse().unwrap();
-    TunSteering::new(Some(v4), Some(v6), 250, SHARDS).unwrap()
+    TunSteering::new(Some(v4), 0, Some(v6), 250, SHARDS).unwrap()
 }
 
 #[test]
@@ -118,6 +118,28 @@ fn packets_arrive_on_the_queue_of_their_shard_as_soon_as_the_maps_say_so() {
             }
         });
     }
+}
+
+#[test]
+fn all_addresses_of_a_block_belong_to_its_slot() {
+    testing::in_own_network(|| {
+        let rig = Rig::new();
+        let first = "10.77.0.4".parse().unwrap();
+        let steering = TunSteering::new(Some(first), 2, None, 60, SHARDS).unwrap();
+        steering.attach(&rig.queues[0]).unwrap();
+        for (slot, shard) in [(0, 3), (1, 2), (59, 1)] {
+            steering.assign_slot(slot, shard).unwrap();
+            for last in 0..4 {
+                let to = format!("10.77.0.{}", 4 + 4 * slot + last);
+                assert_eq!(rig.queue_of(&to), shard, "{to}");
+            }
+        }
+        assert_eq!(
+            rig.queue_of("10.77.0.246"),
+            246 % SHARDS,
+            "behind the last block"
+        );
+    });
 }
 
 #[test]
@@ -185,7 +207,7 @@ fn a_process_without_the_capability_is_told_its_name() {
     testing::in_own_thread(|| {
         let most = CapabilitySet::all() - CapabilitySet::BPF - CapabilitySet::SYS_ADMIN;
         testing::keep_capabilities(most);
-        let error = TunSteering::new(None, None, 10, 1).unwrap_err();
+        let error = TunSteering::new(None, 0, None, 10, 1).unwrap_err();
         let text = error.to_string();
         assert!(matches!(error, SteeringError::Denied(_)), "{text}");
         assert!(text.contains("CAP_BPF"), "{text}");
