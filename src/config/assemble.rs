@@ -19,8 +19,8 @@ use super::settings::{
     HandshakeSettings, Keepalive, NetworkSettings, NodeSettings, ProcessSettings, Settings,
     StatusSettings, TlsSettings, V4Layout, V4Network,
 };
-use crate::crypto::Digest;
 use crate::crypto::tls::rustls::{Identity, TlsVersion};
+use crate::crypto::{DataCipher, Digest};
 use crate::limits;
 use crate::node::log::{LogOptions, LogTarget};
 use crate::packet::Mssfix;
@@ -91,7 +91,7 @@ fn node(draft: &mut Draft) -> Option<NodeSettings> {
         mssfix: mssfix(draft),
         handshake: handshake(draft),
         replay: draft.control.replay,
-        ciphers: std::mem::take(&mut draft.control.ciphers),
+        ciphers: ciphers(draft)?,
         log: log(draft),
         control_socket: draft.process.control_socket.take(),
         process: process(draft),
@@ -329,6 +329,30 @@ fn auth(draft: &Draft) -> Option<Digest> {
         .auth
         .as_ref()
         .map_or(Some(Digest::default()), |auth| auth.value)
+}
+
+/// What is offered. The older ciphers come last, with the digest of `auth`.
+fn ciphers(draft: &mut Draft) -> Option<Vec<DataCipher>> {
+    let mut offered = std::mem::take(&mut draft.control.ciphers);
+    let fallback = draft.control.fallback.filter(|it| !offered.contains(it));
+    offered.extend(fallback);
+    match auth(draft) {
+        Some(digest) => {
+            let dressed = offered.into_iter().map(|it| it.with_digest(digest));
+            Some(dressed.collect())
+        }
+        None => {
+            let (old, new): (Vec<_>, _) = offered.into_iter().partition(|it| it.digest().is_some());
+            let at = draft.control.auth.as_ref().map(|line| line.at.clone());
+            if let (Some(cipher), Some(at)) = (old.first(), at) {
+                let why = format!("packets in {cipher} would not be authenticated at all");
+                let instead = Some("write `auth SHA256`, on the server and the clients".to_owned());
+                draft.remark_at(Severity::Error, "auth", &at, why.as_str(), instead);
+                return None;
+            }
+            Some(new)
+        }
+    }
 }
 
 fn handshake(draft: &Draft) -> HandshakeSettings {

@@ -212,6 +212,8 @@ pub(super) struct ControlDraft {
     pub(super) client_key_max_age: Option<Written<Duration>>,
     pub(super) direction: KeyDirection,
     pub(super) ciphers: Vec<DataCipher>,
+    /// For clients that do not negotiate.
+    pub(super) fallback: Option<DataCipher>,
     pub(super) auth: Option<Written<Option<Digest>>>,
     pub(super) hand_window: Duration,
     pub(super) tran_window: Duration,
@@ -359,6 +361,7 @@ impl Default for ControlDraft {
             client_key_max_age: None,
             direction: KeyDirection::Both,
             ciphers: DataCipher::USUAL.to_vec(),
+            fallback: None,
             auth: None,
             hand_window: Duration::from_secs(60),
             tran_window: Duration::from_secs(3600),

@@ -1,11 +1,14 @@
 //! The two keys that seal and open data packets.
 //!
 //! Wire: wire.md section 8.1. The classic AEAD format: header, packet id, tag, ciphertext, the
-//! tag standing before the ciphertext.
+//! tag standing before the ciphertext. For clients that have nothing else there is the older one.
+
+mod cbc;
 
 use aws_lc_rs::aead::{Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::error::Unspecified;
 
+use self::cbc::{CbcOpen, CbcSeal};
 use super::{DataCipher, ReplayWindow};
 use crate::limits::{FAILED_OPEN_MAX, FAILED_OPEN_RENEGOTIATE, PACKET_ID_RENEGOTIATE};
 use crate::time::Monotonic;
@@ -13,9 +16,44 @@ use crate::wire::DataHeader;
 
 /// Seals data packets with ids from 1, none twice.
 pub struct SealKey {
-    aead: DirectionKey,
+    scheme: Sealing,
     /// The id of the last packet, 0 before the first.
     last_id: u32,
+}
+
+/// How packets are sealed. What few have does not stand in line.
+enum Sealing {
+    Aead(DirectionKey),
+    Cbc(Box<CbcSeal>),
+}
+
+/// What sealing adds to a payload: of so many bytes of a datagram, `overhead` are gone, then what does not
+/// fill a block, then `inside`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SealCost {
+    /// Bytes before the ciphertext.
+    pub overhead: u16,
+    /// Bytes of a block that is always full; 1 if there are none.
+    pub block: u16,
+    /// Bytes of the plaintext that are no payload.
+    pub inside: u16,
+}
+
+impl SealCost {
+    /// Behind this header, with a key of an AEAD.
+    pub const fn aead(header: DataHeader) -> Self {
+        Self {
+            overhead: (header.len() + ID_LEN + TAG_LEN) as u16,
+            block: 1,
+            inside: 0,
+        }
+    }
+
+    /// The longest payload of a datagram of so many bytes.
+    pub const fn payload_max(self, datagram: u16) -> u16 {
+        let ciphertext = datagram.saturating_sub(self.overhead);
+        (ciphertext / self.block * self.block).saturating_sub(self.inside)
+    }
 }
 
 impl SealKey {
@@ -23,15 +61,32 @@ impl SealKey {
     pub const OVERHEAD: usize = DataHeader::LEN_MAX + ID_LEN + TAG_LEN;
 
     pub(super) fn new(cipher: DataCipher, half: &[u8]) -> Self {
-        Self {
-            aead: DirectionKey::new(cipher, half),
-            last_id: 0,
-        }
+        let scheme = match cipher.digest() {
+            None => Sealing::Aead(DirectionKey::new(cipher, half)),
+            Some(digest) => Sealing::Cbc(Box::new(CbcSeal::new(cipher, digest, half))),
+        };
+        Self { scheme, last_id: 0 }
     }
 
     /// Bytes of the datagram that a plaintext of so many bytes becomes.
-    pub const fn sealed_len(header: DataHeader, plaintext: usize) -> usize {
-        header.len() + ID_LEN + TAG_LEN + plaintext
+    pub fn sealed_len(&self, header: DataHeader, plaintext: usize) -> usize {
+        match &self.scheme {
+            Sealing::Aead(_) => aead_len(header, plaintext),
+            Sealing::Cbc(cbc) => cbc.sealed_len(header, plaintext),
+        }
+    }
+
+    /// What it adds to a payload behind this header.
+    pub fn cost(&self, header: DataHeader) -> SealCost {
+        match &self.scheme {
+            Sealing::Aead(_) => SealCost::aead(header),
+            Sealing::Cbc(cbc) => SealCost {
+                overhead: (header.len() + cbc.clear_len()) as u16,
+                block: cbc::BLOCK as u16,
+                // The packet id, and the least padding.
+                inside: ID_LEN as u16 + 1,
+            },
+        }
     }
 
     /// Writes a datagram with `plaintext` to the start of `out`; gives its length.
@@ -44,9 +99,17 @@ impl SealKey {
         plaintext: &[u8],
         out: &mut [u8],
     ) -> Result<usize, SealError> {
-        self.seal_with(header, plaintext.len(), out, |aead, nonce, aad, place| {
-            aead.seal(nonce, aad, plaintext, place.ciphertext, place.tag)
-        })
+        let Sealing::Aead(aead) = &mut self.scheme else {
+            return self.seal_cbc(header, [plaintext, &[], &[]], out);
+        };
+        let last_id = &mut self.last_id;
+        aead.seal_with(
+            last_id,
+            header,
+            plaintext.len(),
+            out,
+            |aead, nonce, aad, place| aead.seal(nonce, aad, plaintext, place.ciphertext, place.tag),
+        )
     }
 
     /// As [`seal`](Self::seal), with a plaintext that is in parts.
@@ -59,8 +122,12 @@ impl SealKey {
         parts: [&[u8]; 3],
         out: &mut [u8],
     ) -> Result<usize, SealError> {
+        let Sealing::Aead(aead) = &mut self.scheme else {
+            return self.seal_cbc(header, parts, out);
+        };
         let length = parts.iter().map(|part| part.len()).sum();
-        self.seal_with(header, length, out, |aead, nonce, aad, place| {
+        let last_id = &mut self.last_id;
+        aead.seal_with(last_id, header, length, out, |aead, nonce, aad, place| {
             let mut rest = &mut *place.ciphertext;
             for part in parts {
                 let (start, end) = rest.split_at_mut_checked(part.len()).ok_or(Unspecified)?;
@@ -71,48 +138,31 @@ impl SealKey {
         })
     }
 
-    /// Writes what stands before a ciphertext of so many bytes, and has `seal` do the rest.
-    fn seal_with(
+    fn seal_cbc(
         &mut self,
         header: DataHeader,
-        plaintext: usize,
+        parts: [&[u8]; 3],
         out: &mut [u8],
-        seal: impl FnOnce(&DirectionKey, Nonce, &[u8], Place<'_>) -> Result<(), Unspecified>,
     ) -> Result<usize, SealError> {
-        if plaintext == 0 {
+        let Sealing::Cbc(cbc) = &self.scheme else {
+            return Err(SealError::Exhausted);
+        };
+        if parts.iter().all(|part| part.is_empty()) {
             return Err(SealError::Empty);
         }
-        let clear_len = header.len() + ID_LEN;
-        let length = Self::sealed_len(header, plaintext);
-        let out = out.get_mut(..length).ok_or(SealError::TooSmall)?;
-        let usage = self.aead.usage_after(plaintext);
-        let id = match self.last_id.checked_add(1) {
-            Some(id) if usage <= self.aead.usage_max => id,
-            _ => return Err(SealError::Exhausted),
-        };
-        let id_bytes = id.to_be_bytes();
-        let nonce = self.aead.nonce(id_bytes);
-        let clear = clear_part(header, id_bytes);
-
-        // All of it whatever the header: the tag follows, over what a short one leaves behind.
-        *out.first_chunk_mut().ok_or(SealError::TooSmall)? = clear;
-        let (tag, ciphertext) = out
-            .get_mut(clear_len..)
-            .and_then(|rest| rest.split_at_mut_checked(TAG_LEN))
-            .ok_or(SealError::TooSmall)?;
-        let clear = clear.get(..clear_len).unwrap_or_default();
-        let aad = associated_data(header, clear);
-        // It refuses only lengths, which are right here, and plaintexts of gigabytes.
-        seal(&self.aead, nonce, aad, Place { ciphertext, tag })
-            .map_err(|_| SealError::Exhausted)?;
+        let id = self.last_id.checked_add(1).ok_or(SealError::Exhausted)?;
+        let length = cbc.seal(header, id, parts, out)?;
         self.last_id = id;
-        self.aead.usage = usage;
         Ok(length)
     }
 
     /// True once the key should be replaced soon.
     pub const fn near_limit(&self) -> bool {
-        self.last_id >= PACKET_ID_RENEGOTIATE || self.aead.near_limit()
+        self.last_id >= PACKET_ID_RENEGOTIATE
+            || match &self.scheme {
+                Sealing::Aead(aead) => aead.near_limit(),
+                Sealing::Cbc(_) => false,
+            }
     }
 
     /// Packets sealed so far.
@@ -143,15 +193,24 @@ pub enum SealError {
 
 /// Opens data packets, each once.
 pub struct OpenKey {
-    aead: DirectionKey,
+    scheme: Opening,
     window: ReplayWindow,
     failed: u64,
+}
+
+/// How packets are opened.
+enum Opening {
+    Aead(DirectionKey),
+    Cbc(Box<CbcOpen>),
 }
 
 impl OpenKey {
     pub(super) fn new(cipher: DataCipher, half: &[u8]) -> Self {
         Self {
-            aead: DirectionKey::new(cipher, half),
+            scheme: match cipher.digest() {
+                None => Opening::Aead(DirectionKey::new(cipher, half)),
+                Some(digest) => Opening::Cbc(Box::new(CbcOpen::new(cipher, digest, half))),
+            },
             window: ReplayWindow::default(),
             failed: 0,
         }
@@ -164,7 +223,8 @@ impl OpenKey {
         self
     }
 
-    /// Writes the plaintext of `datagram` to the start of `out`; gives its length.
+    /// Writes the plaintext of `datagram` to the start of `out`; gives its length. As far as the datagram is
+    /// long, bytes behind it may be written over.
     ///
     /// # Errors
     /// See [`OpenError`]; what `out` then holds is not a plaintext.
@@ -178,6 +238,10 @@ impl OpenKey {
             return Err(OpenError::Exhausted);
         }
         let header = DataHeader::parse(datagram).map_err(|_| OpenError::Malformed)?;
+        let aead = match &mut self.scheme {
+            Opening::Aead(aead) => aead,
+            Opening::Cbc(_) => return self.open_cbc(now, header, datagram, out),
+        };
         let (clear, rest) = datagram
             .split_at_checked(header.len() + ID_LEN)
             .ok_or(OpenError::Malformed)?;
@@ -187,29 +251,51 @@ impl OpenKey {
             .ok_or(OpenError::Malformed)?;
         let id_bytes = *clear.last_chunk::<ID_LEN>().ok_or(OpenError::Malformed)?;
         let id = u64::from(u32::from_be_bytes(id_bytes));
-        self.window
-            .check_not_old(id)
-            .map_err(|_| OpenError::Replay)?;
+        let replay = OpenError::Replay {
+            packet_id: id as u32,
+        };
+        self.window.check_not_old(id).map_err(|_| replay)?;
         let plaintext = out.get_mut(..ciphertext.len()).ok_or(OpenError::TooSmall)?;
-        let nonce = self.aead.nonce(id_bytes);
+        let nonce = aead.nonce(id_bytes);
         let aad = associated_data(header, clear);
-        let opened = self.aead.open(nonce, aad, ciphertext, tag, plaintext);
+        let opened = aead.open(nonce, aad, ciphertext, tag, plaintext);
         if opened.is_err() {
             self.failed += 1;
             return Err(OpenError::Authentication);
         }
-        self.window
-            .check_and_mark(id, now)
-            .map_err(|_| OpenError::Replay)?;
-        self.aead.usage = self.aead.usage_after(ciphertext.len());
+        self.window.check_and_mark(id, now).map_err(|_| replay)?;
+        aead.usage = aead.usage_after(ciphertext.len());
         Ok(ciphertext.len())
+    }
+
+    fn open_cbc(
+        &mut self,
+        now: Monotonic,
+        header: DataHeader,
+        datagram: &[u8],
+        out: &mut [u8],
+    ) -> Result<usize, OpenError> {
+        let Opening::Cbc(cbc) = &self.scheme else {
+            return Err(OpenError::Malformed);
+        };
+        let rest = datagram.get(header.len()..).unwrap_or_default();
+        let opened = cbc.open(rest, out);
+        self.failed += u64::from(opened == Err(OpenError::Authentication));
+        let (packet_id, length) = opened?;
+        self.window
+            .check_and_mark(packet_id.into(), now)
+            .map_err(|_| OpenError::Replay { packet_id })?;
+        Ok(length)
     }
 
     /// True once the key should be replaced soon.
     pub const fn near_limit(&self) -> bool {
         self.window.highest() >= PACKET_ID_RENEGOTIATE as u64
             || self.failed >= FAILED_OPEN_RENEGOTIATE
-            || self.aead.near_limit()
+            || match &self.scheme {
+                Opening::Aead(aead) => aead.near_limit(),
+                Opening::Cbc(_) => false,
+            }
     }
 
     /// The highest packet id that was opened, 0 before the first.
@@ -234,7 +320,10 @@ pub enum OpenError {
     Authentication,
     /// It has arrived before, or is too late.
     #[error("data packet replay")]
-    Replay,
+    Replay {
+        /// Its number.
+        packet_id: u32,
+    },
     /// The buffer does not hold the plaintext.
     #[error("the buffer is too small for the opened packet")]
     TooSmall,
@@ -257,8 +346,10 @@ impl DirectionKey {
         let (cipher_part, hmac_part) = half.split_at(half.len() / 2);
         // The key's length is the cipher's, and nothing else can be wrong with it.
         #[allow(clippy::expect_used)]
-        let key = UnboundKey::new(cipher.algorithm(), &cipher_part[..cipher.key_len()])
-            .expect("a key of the cipher's length");
+        let key = cipher
+            .algorithm()
+            .and_then(|it| UnboundKey::new(it, &cipher_part[..cipher.key_len()]).ok())
+            .expect("an AEAD's key of its length");
         let mut implicit_iv = [0; IMPLICIT_IV_LEN];
         implicit_iv.copy_from_slice(&hmac_part[..IMPLICIT_IV_LEN]);
         Self {
@@ -267,6 +358,45 @@ impl DirectionKey {
             usage: 0,
             usage_max: cipher.usage_max(),
         }
+    }
+
+    /// Writes what stands before a ciphertext of so many bytes, and has `seal` do the rest.
+    fn seal_with(
+        &mut self,
+        last_id: &mut u32,
+        header: DataHeader,
+        plaintext: usize,
+        out: &mut [u8],
+        seal: impl FnOnce(&Self, Nonce, &[u8], Place<'_>) -> Result<(), Unspecified>,
+    ) -> Result<usize, SealError> {
+        if plaintext == 0 {
+            return Err(SealError::Empty);
+        }
+        let clear_len = header.len() + ID_LEN;
+        let length = aead_len(header, plaintext);
+        let out = out.get_mut(..length).ok_or(SealError::TooSmall)?;
+        let usage = self.usage_after(plaintext);
+        let id = match last_id.checked_add(1) {
+            Some(id) if usage <= self.usage_max => id,
+            _ => return Err(SealError::Exhausted),
+        };
+        let id_bytes = id.to_be_bytes();
+        let nonce = self.nonce(id_bytes);
+        let clear = clear_part(header, id_bytes);
+
+        // All of it whatever the header: the tag follows, over what a short one leaves behind.
+        *out.first_chunk_mut().ok_or(SealError::TooSmall)? = clear;
+        let (tag, ciphertext) = out
+            .get_mut(clear_len..)
+            .and_then(|rest| rest.split_at_mut_checked(TAG_LEN))
+            .ok_or(SealError::TooSmall)?;
+        let clear = clear.get(..clear_len).unwrap_or_default();
+        let aad = associated_data(header, clear);
+        // It refuses only lengths, which are right here, and plaintexts of gigabytes.
+        seal(self, nonce, aad, Place { ciphertext, tag }).map_err(|_| SealError::Exhausted)?;
+        *last_id = id;
+        self.usage = usage;
+        Ok(length)
     }
 
     /// Seals `plaintext` into `ciphertext`, which is as long, and `tag`.
@@ -359,6 +489,10 @@ impl std::fmt::Debug for OpenKey {
             .field("failed", &self.failed)
             .finish_non_exhaustive()
     }
+}
+
+const fn aead_len(header: DataHeader, plaintext: usize) -> usize {
+    header.len() + ID_LEN + TAG_LEN + plaintext
 }
 
 /// What stands before the tag, with nothing behind the id of a DATA_V1 packet. Of one size, so that it is

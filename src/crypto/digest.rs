@@ -3,7 +3,7 @@
 use aws_lc_rs::hmac;
 
 /// A digest that can be configured.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Digest {
     /// The default of the protocol.
     #[default]

@@ -24,7 +24,7 @@ pub mod tls;
 pub use auth_token::auth_token_key_file;
 pub use cookie::CookieKey;
 pub use data_cipher::DataCipher;
-pub use data_keys::{NULL_CIPHER, OpenError, OpenKey, SealError, SealKey};
+pub use data_keys::{NULL_CIPHER, OpenError, OpenKey, SealCost, SealError, SealKey};
 pub use digest::Digest;
 pub use key_material::{DataKeys, KeyMaterial, ZeroKey};
 pub use packet_id::{Replay, ReplayWindow};

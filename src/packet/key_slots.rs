@@ -69,6 +69,11 @@ impl KeySlots {
         self.opening(key_id)
     }
 
+    /// The key that seals, to ask it.
+    pub(super) fn sealing_now(&self) -> Option<&KeySlot> {
+        self.slots.iter().find(|slot| self.sends(slot.key_id))
+    }
+
     pub(super) fn opening(&mut self, key_id: KeyId) -> Option<&mut KeySlot> {
         self.slots.iter_mut().find(|slot| slot.key_id == key_id)
     }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 
 use super::{DropReason, KeySlots, Mssfix, Path};
-use crate::crypto::{SealError, SealKey};
+use crate::crypto::{SealCost, SealError};
 use crate::limits;
 use crate::time::Monotonic;
 use crate::wire::{self, DataHeader, Framing, KeyId, PeerId};
@@ -123,9 +123,12 @@ impl Peer {
     /// # Errors
     /// [`DropReason::NotConnected`] while no key seals.
     pub(super) fn sealed_len(&self, payload: usize) -> Result<usize, DropReason> {
-        let key_id = self.keys.sending().ok_or(DropReason::NotConnected)?;
+        let slot = self.keys.sealing_now().ok_or(DropReason::NotConnected)?;
         let plaintext = payload + self.framing.overhead();
-        Ok(SealKey::sealed_len(self.header(key_id), plaintext))
+        Ok(slot
+            .keys
+            .seal
+            .sealed_len(self.header(slot.key_id), plaintext))
     }
 
     /// Seals a payload with the sending key to the start of `out`; gives the datagram's length.
@@ -167,9 +170,14 @@ impl Peer {
     /// Lowers what a SYN announces, so that a TCP connection through the tunnel makes no packets
     /// that are too large on the way.
     pub(super) fn clamp_segments(&self, packet: &mut [u8]) {
-        let header = self.header(KeyId::FIRST).len() + self.framing.overhead();
-        let overhead = SealKey::OVERHEAD - DataHeader::LEN_MAX + header;
-        let Some(max) = self.mssfix.inner_packet_max(&self.path, overhead as u16) else {
+        let header = self.header(KeyId::FIRST);
+        let key = self.keys.sealing_now().map(|slot| &slot.keys.seal);
+        let cost = key.map_or(SealCost::aead(header), |key| key.cost(header));
+        let cost = SealCost {
+            inside: cost.inside + self.framing.overhead() as u16,
+            ..cost
+        };
+        let Some(max) = self.mssfix.inner_packet_max(&self.path, cost) else {
             return;
         };
         let headers = match packet.first() {

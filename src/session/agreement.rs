@@ -45,7 +45,8 @@ pub struct NoCommonCipher {
     pub offered: String,
 }
 
-/// The first of `ours` that the client accepts. Wire: wire.md section 11.
+/// The first of `ours` that the client accepts; an older one only if it takes nothing else. Wire: wire.md
+/// section 11.
 ///
 /// # Errors
 /// There is none.
@@ -55,10 +56,13 @@ pub fn choose_cipher(
     options: &str,
 ) -> Result<DataCipher, NoCommonCipher> {
     let (theirs, configured) = (peer_info.ciphers(), options_cipher(options));
-    let common = ours
-        .iter()
-        .copied()
-        .find(|cipher| theirs.accept(cipher.name(), configured));
+    let accepts = |cipher: &DataCipher| theirs.accept(cipher.name(), configured);
+    let of_age = |old: bool| {
+        ours.iter()
+            .copied()
+            .filter(move |it| it.digest().is_some() == old)
+    };
+    let common = of_age(false).chain(of_age(true)).find(accepts);
     common.ok_or_else(|| {
         let offered = match theirs {
             ClientCiphers::Listed(names) => names.join(":"),

@@ -11,7 +11,7 @@ use super::keys::random_bytes;
 use super::negotiation::{KeySource, Stage};
 use super::state::{Phase, Session};
 use super::timer::Timer;
-use crate::crypto::{DataCipher, Wrapping};
+use crate::crypto::Wrapping;
 use crate::random::Random;
 use crate::time::Now;
 use crate::wire::{
@@ -173,8 +173,9 @@ impl Session {
             };
             match words.next() {
                 Some("cipher") => {
-                    let named = words.next().and_then(DataCipher::from_name);
-                    let known = named.filter(|cipher| self.settings.ciphers.contains(cipher));
+                    let named = words.next().unwrap_or_default();
+                    let mut ours = self.settings.ciphers.iter().copied();
+                    let known = ours.find(|cipher| cipher.name().eq_ignore_ascii_case(named));
                     agreement.cipher =
                         known.ok_or_else(|| LeaveReason::NoCommonCipher(option.clone()))?;
                 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use ringway::crypto::tls::rustls::{Identity, RustlsEngine, TlsVersion};
 use ringway::crypto::tls::{PeerPolicy, PeerPurpose};
-use ringway::crypto::{DataCipher, ReplayWindow, Wrapping};
+use ringway::crypto::{DataCipher, Digest, ReplayWindow, Wrapping};
 use ringway::session::{Derivation, Renegotiation, SessionSettings, Timing};
 use ringway::wire::{DataHeader, OptionsString, Role};
 use rustls::pki_types::pem::PemObject;
@@ -98,6 +98,34 @@ const WITH_CLIENT: [Scene; 11] = [
     scene("prf-v1-chacha20-poly1305", CHACHA, Some(4)),
 ];
 
+/// With the real client, in the older format.
+const IN_CBC: [Scene; 3] = [
+    Scene {
+        lines: "data-ciphers AES-256-CBC",
+        ..scene(
+            "exporter-v2-aes-256-cbc",
+            DataCipher::Aes256Cbc(Digest::Sha1),
+            None,
+        )
+    },
+    Scene {
+        lines: "data-ciphers AES-192-CBC",
+        ..scene(
+            "prf-v2-aes-192-cbc",
+            DataCipher::Aes192Cbc(Digest::Sha1),
+            Some(6),
+        )
+    },
+    Scene {
+        lines: "data-ciphers AES-128-CBC",
+        ..scene(
+            "prf-v1-aes-128-cbc",
+            DataCipher::Aes128Cbc(Digest::Sha1),
+            Some(4),
+        )
+    },
+];
+
 /// With the real server.
 const WITH_SERVER: [Scene; 7] = [
     Scene {
@@ -127,28 +155,37 @@ const RENEGOTIATES: &str = "reneg-sec 6";
 #[test]
 #[ignore = "full tier"]
 fn sessions_with_the_real_client() {
-    let texts = WITH_CLIENT.iter().map(|scene| {
-        let site = Site::new(1);
-        let (tape, settings) = settings(&site, scene, Role::Server);
-        let listening = SocketAddr::new(address(0), PORT);
-        let data_v2 = scene.protocol.is_none_or(|bits| bits & 2 != 0);
-        let generations = scene.generations;
-        let (bound, ready) = std::sync::mpsc::channel();
-        let ours = site.topology.server.spawn(move || {
-            let socket = UdpSocket::bind(listening).unwrap();
-            bound.send(()).unwrap();
-            Endpoint::server(socket, settings, data_v2).converse(generations)
-        });
-        ready.recv().unwrap();
-        let config = ClientConfig::new(&site, 0, "alice").line(scene.lines);
-        let program = scene.protocol.map(|bits| client_with_protocol(&site, bits));
-        let program = program.map_or("openvpn".into(), |path| path.display().to_string());
-        let client = Client::spawn_program(&site, &config, &program);
-        let conversation = ours.join().unwrap();
-        assert_all_decrypted(&client.process);
-        text(scene, &conversation, &tape.generations(), Role::Server)
-    });
+    let texts = WITH_CLIENT.iter().map(with_client);
     write("client", "The real client, with our server", texts);
+}
+
+#[test]
+#[ignore = "full tier"]
+fn sessions_with_the_real_client_in_cbc() {
+    let texts = IN_CBC.iter().map(with_client);
+    write("cbc", "The real client in AES-CBC, with our server", texts);
+}
+
+fn with_client(scene: &Scene) -> String {
+    let site = Site::new(1);
+    let (tape, settings) = settings(&site, scene, Role::Server);
+    let listening = SocketAddr::new(address(0), PORT);
+    let data_v2 = scene.protocol.is_none_or(|bits| bits & 2 != 0);
+    let generations = scene.generations;
+    let (bound, ready) = std::sync::mpsc::channel();
+    let ours = site.topology.server.spawn(move || {
+        let socket = UdpSocket::bind(listening).unwrap();
+        bound.send(()).unwrap();
+        Endpoint::server(socket, settings, data_v2).converse(generations)
+    });
+    ready.recv().unwrap();
+    let config = ClientConfig::new(&site, 0, "alice").line(scene.lines);
+    let program = scene.protocol.map(|bits| client_with_protocol(&site, bits));
+    let program = program.map_or("openvpn".into(), |path| path.display().to_string());
+    let client = Client::spawn_program(&site, &config, &program);
+    let conversation = ours.join().unwrap();
+    assert_all_decrypted(&client.process);
+    text(scene, &conversation, &tape.generations(), Role::Server)
 }
 
 #[test]

@@ -63,6 +63,7 @@ mod machine;
 mod matrix;
 mod moved;
 mod old_installation;
+mod older_ciphers;
 mod options;
 mod outgoing;
 mod own_directives;

@@ -328,7 +328,7 @@ impl World {
                     self.story.data_delivered += 1;
                     side.activity.received = self.now;
                 }
-                Err(OpenError::Replay | OpenError::Authentication) => {}
+                Err(OpenError::Replay { .. } | OpenError::Authentication) => {}
                 Err(error) => assert!(datagram.len() < 40, "{error}"),
             },
             // A damaged header names any key; a whole packet under one that we lack is lost.

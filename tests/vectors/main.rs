@@ -21,7 +21,7 @@ use ringway::wire::{
     ClientCiphers, ClientKeyMessage, DataHeader, InnerPacket, PING, PeerInfo, Proto, Role,
     ServerKeyMessage,
 };
-use session::{Generation, Packet, Session, with_real_client, with_real_server};
+use session::{Generation, Packet, Session, in_cbc, with_real_client, with_real_server};
 
 #[test]
 fn key_messages_of_both_sides_are_read_and_written_to_the_same_bytes() {
@@ -133,7 +133,7 @@ fn data_packets_of_both_sides() {
     }
     // Exported keys with each cipher in DATA_V2, derived ones with each in DATA_V1; pings and IP
     // packets; by the real program and by us.
-    for cipher in DataCipher::ALL {
+    for cipher in DataCipher::ALL.iter().filter(|it| it.digest().is_none()) {
         for (prf, v2) in [(false, true), (true, false)] {
             for (by_real, ping) in [(false, false), (false, true), (true, false), (true, true)] {
                 let wanted = (prf, v2, cipher.name(), by_real, ping);
@@ -145,6 +145,45 @@ fn data_packets_of_both_sides() {
     for prf in [true, false] {
         let wanted = (prf, prf, "AES-256-GCM", true, true);
         assert!(covered.contains(&wanted), "{wanted:?}");
+    }
+}
+
+/// Packets of the older format have a vector of the sender's choice: they are opened. The real client has
+/// opened ours and answered them.
+#[test]
+fn data_packets_of_both_sides_in_the_older_format() {
+    let mut covered = BTreeSet::new();
+    for session in &in_cbc() {
+        for generation in &session.generations {
+            let [mut server, mut client] =
+                [Role::Server, Role::Client].map(|role| keys(session, generation, role));
+            for packet in &generation.packets {
+                let (to, wrong) = match packet.sender {
+                    Role::Client => (&mut server, &mut client),
+                    Role::Server => (&mut client, &mut server),
+                };
+                let (name, datagram) = (session.name, &packet.datagram);
+                let refused = open(wrong, datagram);
+                assert_eq!(refused, Err(OpenError::Authentication), "{name}");
+                assert_eq!(open(to, datagram).as_ref(), Ok(&packet.content), "{name}");
+                let again = open(to, datagram);
+                assert!(matches!(again, Err(OpenError::Replay { .. })), "{name}");
+                let v2 = matches!(header(packet), DataHeader::V2 { .. });
+                let by_client = packet.sender == Role::Client;
+                let ping = packet.content == PING;
+                covered.insert((session.cipher.name(), session.prf, v2, by_client, ping));
+            }
+        }
+    }
+    for (cipher, prf, v2) in [
+        ("AES-256-CBC", false, true),
+        ("AES-192-CBC", true, true),
+        ("AES-128-CBC", true, false),
+    ] {
+        for (by_client, ping) in [(false, false), (false, true), (true, false), (true, true)] {
+            let wanted = (cipher, prf, v2, by_client, ping);
+            assert!(covered.contains(&wanted), "{wanted:?}");
+        }
     }
 }
 
@@ -174,7 +213,8 @@ fn replay<'a>(session: &Session, generation: &'a Generation) -> &'a [Packet] {
             .unwrap();
         assert_eq!(&sealed[..length], datagram, "{name}");
         assert_eq!(open(to, datagram).as_ref(), Ok(content), "{name}");
-        assert_eq!(open(to, datagram), Err(OpenError::Replay), "{name}");
+        let again = open(to, datagram);
+        assert!(matches!(again, Err(OpenError::Replay { .. })), "{name}");
         let refused = open(wrong, datagram);
         assert_eq!(refused, Err(OpenError::Authentication), "{name}");
     }

@@ -47,6 +47,11 @@ pub(crate) fn with_real_server() -> Vec<Session> {
     sessions(include_str!("session-2.6.14-server.txt"))
 }
 
+/// The sessions of the real client in the older format.
+pub(crate) fn in_cbc() -> Vec<Session> {
+    sessions(include_str!("session-2.6.14-cbc.txt"))
+}
+
 fn sessions(text: &'static str) -> Vec<Session> {
     let mut sessions = Vec::new();
     for line in text.lines().filter(|line| !line.starts_with('#')) {

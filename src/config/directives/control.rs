@@ -69,7 +69,7 @@ pub(super) const ROWS: &[Directive] = &[
         "cipher",
         "CIPHER",
         (1, 1),
-        "cipher of peers that cannot negotiate; read, and not used",
+        "cipher of peers that cannot negotiate, as their options name it",
         cipher,
     ),
     Directive::served(
@@ -167,7 +167,7 @@ pub(super) const ROWS: &[Directive] = &[
         "data-ciphers-fallback",
         "CIPHER",
         (1, 1),
-        "cipher of peers that cannot negotiate; read, and not used",
+        "cipher of peers that cannot negotiate, as their options name it",
         data_ciphers_fallback,
     ),
     Directive::later(
@@ -319,7 +319,15 @@ fn data_ciphers(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
             None => (entry, false),
         };
         let ciphers = match DataCipher::from_name(name) {
-            Some(cipher) => vec![cipher],
+            Some(cipher) => {
+                if cipher.digest().is_some() {
+                    draft.note(
+                        line,
+                        format!("`{cipher}` is for clients that have nothing else"),
+                    );
+                }
+                vec![cipher]
+            }
             None if name.eq_ignore_ascii_case("DEFAULT") => DataCipher::USUAL.to_vec(),
             None if optional => {
                 draft.note(line, format!("the optional cipher `{name}` is not served"));
@@ -376,10 +384,13 @@ fn data_ciphers_fallback(draft: &mut Draft, line: &Line) -> Result<(), Refusal> 
     if !is_cipher(&name.to_ascii_uppercase()) {
         return Err(Refusal::because(format!("`{name}` is no cipher")).instead("remove the line"));
     }
-    draft.warn(
-        line,
-        "is never used: a client that can't negotiate, older than 2.4, is refused with the reason",
-    );
+    draft.control.fallback = DataCipher::from_name(name);
+    if draft.control.fallback.is_none() {
+        let why = format!(
+            "`{name}` is not served: a client that can't negotiate, older than 2.4, is refused with the reason"
+        );
+        draft.warn(line, why);
+    }
     Ok(())
 }
 
@@ -393,7 +404,8 @@ fn cipher(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
     if !is_cipher(&name) {
         return Err(not_served(&name));
     }
-    if DataCipher::from_name(&name).is_none() {
+    let cipher = DataCipher::from_name(&name);
+    if cipher.is_none_or(|cipher| cipher.digest().is_some()) {
         draft.warn(
             line,
             format!("`{name}` is never used: both sides agree on one of `data-ciphers`"),

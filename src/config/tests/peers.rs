@@ -2,6 +2,7 @@
 
 use super::{Files, LEAST};
 use crate::config::diagnostics::Severity;
+use crate::crypto::DataCipher;
 use crate::crypto::tls::ExtendedUsage;
 
 fn errors(files: &Files, text: &str) -> Vec<String> {
@@ -77,13 +78,45 @@ fn usages_that_are_demanded() {
         ("capath .", "no authority in"),
         ("data-ciphers-fallback ROT13", "`ROT13` is no cipher"),
         (
-            "data-ciphers AES-256-CBC",
+            "data-ciphers AES-256-CFB",
             "none of these ciphers is served",
         ),
     ] {
         let said = errors(&files, &format!("{LEAST}{line}\n"));
         assert!(said.len() == 1 && said[0].contains(why), "{said:?}");
     }
+}
+
+/// Wire: `auth` names the digest of the older ciphers, wherever it stands.
+#[test]
+fn older_ciphers_are_served_where_they_are_named_and_with_the_digest_of_auth() {
+    let files = Files::new();
+    let ciphers = |lines: &str| -> Vec<String> {
+        let ciphers = files.with(lines).node.ciphers;
+        let account = |it: &DataCipher| match it.digest() {
+            Some(digest) => format!("{it}+{}", digest.name()),
+            None => it.to_string(),
+        };
+        ciphers.iter().map(account).collect()
+    };
+    let usual = ["AES-256-GCM", "AES-128-GCM", "CHACHA20-POLY1305"];
+    assert_eq!(ciphers("cipher AES-256-CBC\n"), usual);
+    assert_eq!(ciphers("data-ciphers AES-256-CBC\n"), ["AES-256-CBC+SHA1"]);
+    assert_eq!(
+        ciphers("data-ciphers AES-256-GCM:aes-128-cbc\nauth SHA512\n"),
+        ["AES-256-GCM", "AES-128-CBC+SHA512"]
+    );
+    let with_fallback = [&usual[..], &["AES-192-CBC+SHA256"]].concat();
+    assert_eq!(
+        ciphers("auth SHA256\ndata-ciphers-fallback AES-192-CBC\n"),
+        with_fallback
+    );
+    assert_eq!(ciphers("data-ciphers-fallback BF-CBC\n"), usual);
+    assert_eq!(ciphers("auth none\n"), usual);
+    let text = format!("{LEAST}auth none\ndata-ciphers-fallback AES-256-CBC\n");
+    let said = errors(&files, &text);
+    let why = "auth: packets in AES-256-CBC would not be authenticated at all; write `auth SHA256`";
+    assert!(said.len() == 1 && said[0].contains(why), "{said:?}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 use super::*;
 use crate::crypto::vectors::{hex, unhex};
-use crate::crypto::{DataKeys, KeyMaterial, Role};
+use crate::crypto::{DataKeys, Digest, KeyMaterial, Role};
 use crate::wire::{KeyId, PING, PeerId};
 
 const NOW: Monotonic = Monotonic::ZERO;
@@ -52,6 +52,17 @@ fn open(key: &mut OpenKey, datagram: &[u8]) -> Result<Vec<u8>, OpenError> {
     let length = key.open(NOW, datagram, &mut out)?;
     assert!(out[length..].iter().all(|byte| *byte == 0xa5));
     Ok(out[..length].to_vec())
+}
+
+fn replay(packet_id: u32) -> OpenError {
+    OpenError::Replay { packet_id }
+}
+
+fn aead(key: &mut SealKey) -> &mut DirectionKey {
+    match &mut key.scheme {
+        Sealing::Aead(aead) => aead,
+        Sealing::Cbc(_) => panic!("no AEAD"),
+    }
 }
 
 #[test]
@@ -224,12 +235,12 @@ fn a_packet_is_opened_once() {
         .collect();
     for (index, verdict) in [
         (1, Ok(())),
-        (1, Err(OpenError::Replay)),
+        (1, Err(replay(2))),
         (0, Ok(())),
         (69, Ok(())),
-        (5, Err(OpenError::Replay)),
+        (5, Err(replay(6))),
         (6, Ok(())),
-        (6, Err(OpenError::Replay)),
+        (6, Err(replay(7))),
     ] {
         let opened = open(&mut server.open, &packets[index]);
         assert_eq!(opened.map(drop), verdict, "{index}");
@@ -237,7 +248,7 @@ fn a_packet_is_opened_once() {
     // An id of 0 is none, and a packet with it costs no decryption.
     let mut forged = packets[0].clone();
     forged[4..8].fill(0);
-    assert_eq!(open(&mut server.open, &forged), Err(OpenError::Replay));
+    assert_eq!(open(&mut server.open, &forged), Err(replay(0)));
     assert_eq!(server.open.failed(), 0);
 }
 
@@ -277,19 +288,19 @@ fn a_gcm_key_protects_a_limited_number_of_blocks() {
     let mut key = counting(DataCipher::Aes256Gcm, Role::Client).seal;
     let mut out = [0; 64];
     assert_eq!(key.seal(V2, &[0; 17], &mut out), Ok(41));
-    assert_eq!(key.aead.usage, 3);
-    key.aead.usage = GCM_USAGE_MAX / 8 * 7 - 2;
+    assert_eq!(aead(&mut key).usage, 3);
+    aead(&mut key).usage = GCM_USAGE_MAX / 8 * 7 - 2;
     assert!(!key.near_limit());
     assert_eq!(key.seal(V2, &[0; 16], &mut out), Ok(40));
     assert!(key.near_limit());
-    key.aead.usage = GCM_USAGE_MAX - 2;
+    aead(&mut key).usage = GCM_USAGE_MAX - 2;
     assert_eq!(key.seal(V2, &[0; 17], &mut out), Err(SealError::Exhausted));
     assert_eq!(key.seal(V2, &[0; 16], &mut out), Ok(40));
     assert_eq!(key.seal(V2, &[0; 1], &mut out), Err(SealError::Exhausted));
     assert_eq!(key.packets(), 3);
 
     let mut chacha = counting(DataCipher::ChaCha20Poly1305, Role::Client).seal;
-    chacha.aead.usage = GCM_USAGE_MAX;
+    aead(&mut chacha).usage = GCM_USAGE_MAX;
     assert!(!chacha.near_limit());
     assert_eq!(chacha.seal(V2, b"x", &mut out), Ok(25));
 }
@@ -326,4 +337,112 @@ fn what_cannot_be_sealed_spends_no_id() {
     assert_eq!(key.packets(), 0);
     assert_eq!(key.seal(V2, &[0; 40], &mut out), Ok(64));
     assert_eq!(out[4..8], [0, 0, 0, 1]);
+}
+
+const OLD: [DataCipher; 3] = [
+    DataCipher::Aes256Cbc(Digest::Sha512),
+    DataCipher::Aes192Cbc(Digest::Sha256),
+    DataCipher::Aes128Cbc(Digest::Sha1),
+];
+
+/// What stands behind the plaintext is its padding.
+fn opened(key: &mut OpenKey, datagram: &[u8]) -> Result<Vec<u8>, OpenError> {
+    let mut out = [0xa5; 256];
+    let length = key.open(NOW, datagram, &mut out)?;
+    assert!(out[datagram.len()..].iter().all(|byte| *byte == 0xa5));
+    Ok(out[..length].to_vec())
+}
+
+/// Lengths around a full block, from both sides; what a payload becomes is what was told before.
+#[test]
+fn the_older_format_carries_payloads_of_all_lengths() {
+    let v1 = DataHeader::V1 {
+        key_id: KeyId::FIRST,
+    };
+    for cipher in OLD {
+        let mut server = counting(cipher, Role::Server);
+        let mut client = counting(cipher, Role::Client);
+        let mac = cipher.digest().unwrap().output_len();
+        for length in 1..50 {
+            let payload = vec![0x45; length];
+            for header in [V2, v1] {
+                let sealed = seal(&mut client.seal, header, &payload);
+                assert_eq!(sealed.len(), client.seal.sealed_len(header, length));
+                let blocks = (length + 4) / 16 + 1;
+                assert_eq!(sealed.len(), header.len() + mac + 16 + 16 * blocks);
+                assert_eq!(opened(&mut server.open, &sealed).unwrap(), payload);
+                let cost = client.seal.cost(header);
+                assert!(usize::from(cost.payload_max(sealed.len() as u16)) >= length);
+                assert!(usize::from(cost.payload_max(sealed.len() as u16 - 1)) < length);
+            }
+        }
+        let mut out = [0; 256];
+        let parts = [&b"a"[..], b"", b"bc"];
+        let length = server.seal.seal_parts(V2, parts, &mut out).unwrap();
+        assert_eq!(opened(&mut client.open, &out[..length]).unwrap(), b"abc");
+        assert_eq!(client.seal.seal(V2, b"", &mut out), Err(SealError::Empty));
+        assert_eq!(
+            client.seal.seal(V2, b"x", &mut out[..40]),
+            Err(SealError::TooSmall)
+        );
+    }
+}
+
+/// `openssl enc` gives the same vector and ciphertext, and Python's `hmac` the same code.
+#[test]
+fn a_packet_of_the_older_format_byte_by_byte() {
+    let mut key = counting(DataCipher::Aes256Cbc(Digest::Sha1), Role::Client).seal;
+    let sealed = seal(&mut key, V2, &PING);
+    assert_eq!(
+        hex(&sealed),
+        "48ffffff830eeeff5caaf66381742f06a6e88483858c2822aa4155598606af4c64fad84d9a6383b550977905\
+         4f5ad9fb8277a9a3bc0a9f700eaed0d421b86f64a0ec22d2d0e7154f"
+    );
+}
+
+#[test]
+fn every_changed_bit_of_the_older_format_is_refused_before_it_is_decrypted() {
+    let cipher = DataCipher::Aes256Cbc(Digest::Sha256);
+    let sealed = seal(&mut counting(cipher, Role::Client).seal, V2, b"payload");
+    let mut key = counting(cipher, Role::Server).open;
+    for bit in V2.len() * 8..sealed.len() * 8 {
+        let mut changed = sealed.clone();
+        changed[bit / 8] ^= 1 << (bit % 8);
+        let mut out = [0xa5; 256];
+        let verdict = key.open(NOW, &changed, &mut out);
+        assert_eq!(verdict, Err(OpenError::Authentication), "bit {bit}");
+        assert_eq!(out, [0xa5; 256], "bit {bit}");
+    }
+    assert_eq!(key.failed(), (sealed.len() - V2.len()) as u64 * 8);
+    for length in 0..sealed.len() {
+        let verdict = opened(&mut key, &sealed[..length]);
+        let whole_blocks = length >= 4 + 32 + 32 && (length - 4 - 32).is_multiple_of(16);
+        let expected = match whole_blocks {
+            true => OpenError::Authentication,
+            false => OpenError::Malformed,
+        };
+        assert_eq!(verdict, Err(expected), "{length}");
+    }
+    assert_eq!(key.open(NOW, &sealed, &mut []), Err(OpenError::TooSmall));
+    assert_eq!(opened(&mut key, &sealed).unwrap(), b"payload");
+    assert_eq!(opened(&mut key, &sealed), Err(replay(1)));
+}
+
+#[test]
+fn no_two_packets_of_the_older_format_have_a_vector_in_common() {
+    let cipher = DataCipher::Aes128Cbc(Digest::Sha1);
+    let mut client = counting(cipher, Role::Client).seal;
+    let mut server = counting(cipher, Role::Server).seal;
+    let vectors: std::collections::BTreeSet<Vec<u8>> = (0..100)
+        .map(|number| match number % 2 {
+            0 => seal(&mut client, V2, &PING),
+            _ => seal(&mut server, V2, &PING),
+        })
+        .map(|packet| packet[4 + 20..4 + 20 + 16].to_vec())
+        .collect();
+    assert_eq!(vectors.len(), 100);
+    client.last_id = u32::MAX;
+    assert!(client.near_limit());
+    let exhausted = client.seal(V2, b"x", &mut [0; 99]);
+    assert_eq!(exhausted, Err(SealError::Exhausted));
 }

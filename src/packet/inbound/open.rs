@@ -11,7 +11,7 @@ use crate::packet::{
     Surroundings,
 };
 use crate::time::Monotonic;
-use crate::wire::{DataHeader, Framed, Framing, FramingError};
+use crate::wire::{Framed, Framing, FramingError};
 
 /// Opens each datagram into its place in an arena, and notes on its peer that it spoke, and from where.
 pub(super) fn open(
@@ -126,6 +126,11 @@ impl Claimed<'_> {
         if slot.tells_near_limit() {
             events.put(PeerEvent::KeyNearLimit { peer, key_id });
         }
+        if let Err(OpenError::Replay { packet_id }) = opened {
+            // Nobody but the key can read it in every format.
+            let refusal = Refusal::Replay { packet_id };
+            events.put(PeerEvent::Refused { peer, refusal });
+        }
         let len = opened.map_err(drop_reason)?;
         if !std::mem::replace(&mut slot.opened, true) {
             events.put(PeerEvent::FirstData { peer, key_id });
@@ -208,12 +213,6 @@ impl Claimed<'_> {
             DropReason::Compressed => Some(Refusal::Compressed),
             DropReason::Framing => Some(Refusal::Framing),
             DropReason::FloatTaken => Some(Refusal::Taken(self.path.remote)),
-            DropReason::Replay => {
-                let header = DataHeader::parse(self.bytes).ok()?;
-                let packet_id = self.bytes.get(header.len()..)?.first_chunk()?;
-                let packet_id = u32::from_be_bytes(*packet_id);
-                Some(Refusal::Replay { packet_id })
-            }
             _ => None,
         }
     }
@@ -224,7 +223,7 @@ const fn drop_reason(error: OpenError) -> DropReason {
         OpenError::Malformed => DropReason::Malformed,
         OpenError::TooSmall => DropReason::Oversized,
         OpenError::Authentication => DropReason::Authentication,
-        OpenError::Replay => DropReason::Replay,
+        OpenError::Replay { .. } => DropReason::Replay,
         OpenError::Exhausted => DropReason::KeyExhausted,
     }
 }

@@ -12,6 +12,14 @@ fn from_client() -> Vec<u8> {
     ip(CLIENT_V4, LAN_V4, b"from the client")
 }
 
+/// The length of the datagram that a payload becomes. Wire: wire.md sections 8.1 and 8.3.
+fn sealed(cipher: DataCipher, header: usize, payload: &[u8]) -> usize {
+    match cipher.digest() {
+        None => header + 20 + payload.len(),
+        Some(digest) => header + digest.output_len() + 16 + (payload.len() + 4) / 16 * 16 + 16,
+    }
+}
+
 #[test]
 fn every_cipher_and_header_carries_both_families_both_ways() {
     for (cipher, numbering) in DataCipher::ALL
@@ -29,10 +37,13 @@ fn every_cipher_and_header_carries_both_families_both_ways() {
         ] {
             let (up, down) = (ip(client, lan, &[1; 700]), ip(lan, client, b"down"));
             let [(datagram, to)] = pair.client.send(&up).try_into().unwrap();
-            assert_eq!((datagram.len(), to), (up.len() + header + 20, SERVER));
+            assert_eq!((datagram.len(), to), (sealed(cipher, header, &up), SERVER));
             assert_eq!(pair.server.receive(&datagram, CLIENT), [up]);
             let [(datagram, to)] = pair.server.send(&down).try_into().unwrap();
-            assert_eq!((datagram.len(), to), (down.len() + header + 20, CLIENT));
+            assert_eq!(
+                (datagram.len(), to),
+                (sealed(cipher, header, &down), CLIENT)
+            );
             assert_eq!(pair.client.receive(&datagram, SERVER), [down]);
         }
         pair.client.assert_drops(&[]);

@@ -272,7 +272,7 @@ impl Tunnel {
         let mut bytes = vec![0; datagram.len()];
         match key.keys.open.open(now, datagram, &mut bytes) {
             Ok(length) => bytes.truncate(length),
-            Err(OpenError::Replay) => {
+            Err(OpenError::Replay { .. }) => {
                 // The window is wider than any run: only an authentic packet is found in it. Zero is no
                 // packet id and refused unread; a flipped bit makes it of a power of two.
                 let id = datagram.get(header.len()..).and_then(<[u8]>::first_chunk);
