@@ -4,9 +4,12 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::client::{Client, ClientConfig};
+use crate::network::branch_host;
 use crate::outgoing::wait_for_pings;
+use crate::pki::{Kind, static_key};
 use crate::process::eventually;
 use crate::server::{Implementation, RINGWAY, Server, ServerConfig, Site};
+use crate::traffic::ping;
 
 /// Clients that were connected in turn, with their addresses.
 fn addresses(site: &Site, names: &[(usize, &str)]) -> Vec<(Ipv4Addr, Ipv6Addr)> {
@@ -92,4 +95,85 @@ fn a_file_is_written_in_its_time_or_never() {
     assert_eq!(clients, [[slot(1)], [slot(7)]]);
     server.stop();
     assert_eq!(std::fs::read_to_string(&file).unwrap(), fixed);
+}
+
+/// A whole installation: files of clients, addresses, revoked certificates, a shared key, the status file.
+/// The stock daemon has served it; ringway goes on with the very same files.
+#[test]
+fn an_installation_is_taken_over_with_all_its_files() {
+    if !Implementation::is_ringway("an installation is taken over") {
+        return;
+    }
+    let site = Site::new(3);
+    let directory = site.topology.directory().display().to_string();
+    std::fs::create_dir(site.topology.directory().join("ccd")).unwrap();
+    let carol = site.authority.client("carol", Kind::Ec);
+    let key = static_key();
+    for (name, text) in [
+        ("ta.key", key.clone()),
+        ("crl.pem", site.authority.revocation_list(&[&carol], 60)),
+        (
+            "ccd/branch",
+            "ifconfig-push 10.8.0.200 255.255.255.0\nifconfig-ipv6-push fd08::200/64\niroute 10.91.0.0 255.255.255.0\n\
+             push \"dhcp-option DNS 10.90.0.2\"\n"
+                .to_owned(),
+        ),
+    ] {
+        site.topology.write(name, text);
+    }
+    let config = site
+        .server_config()
+        .line(format!("tls-crypt {directory}/ta.key"))
+        .line(format!("crl-verify {directory}/crl.pem"))
+        .line(format!("client-config-dir {directory}/ccd"))
+        .line(format!("ifconfig-pool-persist {directory}/ipp.txt"))
+        .line(format!("status {directory}/status.log 1"))
+        .line("status-version 2")
+        .line("route 10.91.0.0 255.255.0.0");
+    let host = site.topology.branch(0);
+    let identities = ["branch", "alice"].map(|name| site.authority.client(name, Kind::Ec));
+    let connect = |index: usize| {
+        let config = ClientConfig::with_identity(&site, index, &identities[index]);
+        let client = Client::connect(&site, &config.block("tls-crypt", &key));
+        wait_for_pings(&site, &client);
+        client
+    };
+    let mut seen = Vec::new();
+    for program in ["openvpn", RINGWAY] {
+        let mut server = Server::start_program(&site, &config, program);
+        let clients = [1, 0].map(connect);
+        let [alice, branch] = &clients;
+        assert_eq!(branch.tunnel_v4(&site), Ipv4Addr::new(10, 8, 0, 200));
+        branch.process.wait_for("dhcp-option DNS 10.90.0.2");
+        let [behind, _] = branch_host(0);
+        eventually("the network behind the branch", || {
+            (ping(&site.topology.lan, behind, 1).received == 1).then_some(())
+        });
+        let refused = ClientConfig::with_identity(&site, 2, &carol).block("tls-crypt", &key);
+        let refused = Client::spawn(&site, &refused);
+        let why = "VERIFY ERROR: depth=0, error=certificate revoked: CN=carol, serial=";
+        server.process.wait_for(why);
+        drop(refused);
+        let row = "CLIENT_LIST,alice,10.80.1.2:";
+        eventually("the row of a client in the status file", || {
+            let text = std::fs::read_to_string(format!("{directory}/status.log")).ok()?;
+            let whole =
+                text.ends_with("END\n") && text.contains("ROUTING_TABLE,10.91.0.0/24,branch,");
+            (whole && text.contains(row)).then_some(())
+        });
+        seen.push((
+            alice.tunnel_v4(&site),
+            alice.tunnel_v6(&site),
+            branch.tunnel_v6(&site),
+        ));
+        drop(clients);
+        server.stop();
+        let leases = std::fs::read_to_string(format!("{directory}/ipp.txt")).unwrap();
+        assert!(
+            leases.starts_with("alice,10.8.0.2,fd08::1000\n"),
+            "{leases}"
+        );
+    }
+    assert_eq!(seen[0], seen[1], "the same addresses");
+    drop(host);
 }

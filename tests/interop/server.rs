@@ -78,6 +78,15 @@ pub(crate) struct ServerConfig {
 }
 
 impl ServerConfig {
+    /// The lines of a file that somebody else has written, on as many shards as are tested.
+    pub(crate) fn of(text: &str) -> Self {
+        let shards = format!("setenv opt ringway-shards {}", shards());
+        let lines = text.lines().map(str::to_owned).chain(offload_lines());
+        Self {
+            lines: lines.chain([shards]).collect(),
+        }
+    }
+
     /// Adds a line.
     pub(crate) fn line(mut self, line: impl Into<String>) -> Self {
         self.lines.push(line.into());
