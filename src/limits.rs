@@ -242,8 +242,72 @@ pub const TUN_QUEUE: u32 = 1000;
 /// How often a shard asks the kernel what it dropped.
 pub const LOSS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// UDP sockets of one shard: [`LANES`] a listener.
-pub const SOCKETS_PER_SHARD: usize = 16 * LANES;
+/// Listeners of a node.
+pub const LISTENERS_MAX: usize = 16;
+
+/// UDP sockets of one shard, [`LANES`] a listener; one over TCP takes the place of one of them.
+pub const SOCKETS_PER_SHARD: usize = LISTENERS_MAX * LANES;
+
+/// The first number of a stream on the data path. Those before are datagram sockets: more than a ring has
+/// room for.
+pub const FIRST_STREAM: u16 = 1 << 15;
+
+/// Streams of one shard that belong to nobody yet: connections without a session.
+pub const STREAM_STRANGERS: usize = 256;
+
+/// Streams of one shard, whatever they are.
+pub const STREAMS_PER_SHARD_MAX: usize = 8192;
+
+/// Streams of a shard that may have so many clients: theirs, those of half-open sessions, and those of
+/// strangers.
+pub const fn streams_per_shard(max_clients: u32) -> usize {
+    let streams = max_clients as usize + HALF_OPEN_MAX + STREAM_STRANGERS;
+    if streams > STREAMS_PER_SHARD_MAX {
+        STREAMS_PER_SHARD_MAX
+    } else {
+        streams
+    }
+}
+
+/// How long a connection may take to its first packet.
+pub const STREAM_FIRST_PACKET: Duration = Duration::from_secs(10);
+
+/// How long a stream that is to be closed may take for what still waits to be sent by it.
+pub const STREAM_FAREWELL: Duration = Duration::from_secs(5);
+
+/// Connections that wait in the kernel for a listener of one shard.
+pub const STREAM_LISTEN_BACKLOG: i32 = 512;
+
+/// After an error of a listener (no descriptor left), connections are accepted again so much later.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// Packets that wait for a stream's receiver when `tcp-queue-limit` is not written. Wire: as in 2.x.
+pub const STREAM_QUEUE_DEFAULT: u32 = 64;
+
+/// The most that `tcp-queue-limit` may say.
+pub const STREAM_QUEUE_MAX: u32 = 65_536;
+
+/// Control packets that wait beside those; a session that has more waiting says them again.
+pub const STREAM_QUEUE_CONTROL: usize = 64;
+
+/// Buffers with which a shard sends what has waited for streams.
+pub const STREAM_BUFFERS: usize = 16;
+
+/// The longest packet that is taken from a stream, where inner packets have so many bytes. Wire: what 2.6
+/// has room for, 268 bytes more; all control packets fit.
+pub const fn stream_packet_max(mtu: u16) -> usize {
+    let longest = mtu as usize + 268;
+    let longest = if longest < CONTROL_DATAGRAM_MAX {
+        CONTROL_DATAGRAM_MAX
+    } else {
+        longest
+    };
+    if longest > u16::MAX as usize {
+        u16::MAX as usize
+    } else {
+        longest
+    }
+}
 
 /// Sockets by which the datagrams of one listener leave a shard. What fills one of them holds up those
 /// who use it.

@@ -330,7 +330,7 @@ impl Server {
             let (inside, outside) = (&mut shard.inbound, &mut shard.outbound);
             for Spent { buffer, origin } in inside.spent().chain(outside.consumed.drain()) {
                 let home = match origin {
-                    Origin::Socket | Origin::Tun => number,
+                    Origin::Socket | Origin::Tun | Origin::Stream => number,
                     Origin::Shard(shard) => usize::from(shard),
                 };
                 self.pools[home].give(buffer);

@@ -8,7 +8,6 @@
 )]
 
 use std::fs::File;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -292,38 +291,6 @@ fn come_and_leave_with(server: Server, further: &str, profile: &str) {
     assert_eq!(report.own.len(), 1);
 }
 
-/// Neither a tun device nor any right: a directory to write to is enough.
-#[test]
-fn an_ordinary_user_makes_a_run() {
-    let site = Site::new();
-    let _server = site.serve(Server::Ringway, "");
-    let everybody = |mode| std::fs::Permissions::from_mode(mode);
-    // What cargo has built may be in a directory that is closed to others.
-    let program = site.path("generator");
-    std::fs::copy(env!("CARGO_BIN_EXE_loadgen"), &program).unwrap();
-    std::fs::set_permissions(&program, everybody(0o755)).unwrap();
-    std::fs::set_permissions(site.directory.path(), everybody(0o777)).unwrap();
-    let mut command = site.command_in("c", "setpriv", None);
-    let user = NOBODY.to_string();
-    command.args(["--reuid", &user, "--regid", &user, "--clear-groups"]);
-    command
-        .args(["--inh-caps=-all", "--bounding-set=-all"])
-        .arg(&program);
-    command.args("--config client.ovpn --sessions 50 --scenario idle --duration 1s".split(' '));
-    command.args(["--json", "report.json"]);
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let (output, report) = site.finish(Running(command.spawn().unwrap()));
-    assert!(output.status.success());
-    assert_eq!(report.tally.handshakes, 50);
-    assert!(
-        report.tally.failures.is_empty(),
-        "{:?}",
-        report.tally.failures
-    );
-    let owner = std::fs::metadata(site.path("report.json")).unwrap().uid();
-    assert_eq!(owner, NOBODY);
-}
-
 #[test]
 fn clients_use_no_port_that_another_has_just_left() {
     let site = Site::new();
@@ -520,8 +487,6 @@ fn logins_and_certificates_are_each_sessions_own_and_refusals_have_their_reason(
 }
 
 /// What the profiles of all clients begin with.
-/// A user without any right.
-const NOBODY: u32 = 65534;
 const PROFILE: &str = "client\ndev tun\nproto udp\nremote 10.80.0.1 1194\nnobind\nremote-cert-tls server\n\
      ca ca.crt\ncert client.crt\nkey client.key\nhand-window 6\n";
 

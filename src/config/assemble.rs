@@ -16,8 +16,9 @@ use super::diagnostics::{Diagnostic, Diagnostics, Reason, Severity};
 use super::draft::{Draft, MTU_DEFAULT, Written};
 use super::pki::{self, Opened};
 use super::settings::{
-    HandshakeSettings, Keepalive, NetworkSettings, NodeSettings, ProcessSettings, Settings,
-    StatusSettings, TlsSettings, V4Layout, V4Network,
+    ExplicitExit, HandshakeSettings, Keepalive, ListenerSettings, ListenerTransport,
+    NetworkSettings, NodeSettings, ProcessSettings, Settings, StatusSettings, TlsSettings,
+    V4Layout, V4Network,
 };
 use crate::crypto::tls::rustls::{Identity, TlsVersion};
 use crate::crypto::{DataCipher, Digest};
@@ -50,12 +51,14 @@ fn server(draft: &mut Draft) -> Option<Settings> {
     let compression = compression::compression(draft);
     check_push(draft);
     let network = network?;
-    let push = push(draft, &network, keepalive);
+    let mut push = push(draft, &network, keepalive);
+    let listeners = listeners?;
+    push.extend(over_tcp(draft, &listeners));
     let client_files = files.map(|files| clients::files(draft, files, &network, &push));
     Some(Settings {
         node: node?,
         identity: identity?,
-        listeners: listeners?,
+        listeners,
         push,
         leases: clients::leases(draft),
         client_files,
@@ -68,6 +71,7 @@ fn server(draft: &mut Draft) -> Option<Settings> {
         client_to_client: draft.network.client_to_client,
         compression,
         contact: draft.network.contact,
+        stream_queue: draft.network.stream_queue,
         explicit_exit: draft.network.explicit_exit,
         status: status(draft),
         network,
@@ -247,6 +251,27 @@ fn pushed_route(v4: &V4Network, client_to_client: bool) -> Option<String> {
         V4Layout::Net30 { .. } => Some(format!("route {}", v4.server)),
         V4Layout::PointToPoint { .. } => None,
     }
+}
+
+/// What is said about TCP, and what clients are told of it.
+fn over_tcp(draft: &mut Draft, listeners: &[ListenerSettings]) -> Option<String> {
+    let is_tcp = |listener: &ListenerSettings| listener.transport == ListenerTransport::Tcp;
+    // Wire: a warning in 2.6, too.
+    if listeners.iter().all(is_tcp) && draft.network.explicit_exit != ExplicitExit::Silent {
+        draft.diagnostics.push(Diagnostic {
+            severity: Severity::Warning,
+            at: None,
+            directive: "explicit-exit-notify".to_owned(),
+            reason: Reason::Because(
+                "it is ignored for --proto tcp: clients see the end of their \
+                connection"
+                    .to_owned(),
+            ),
+            instead: Some("remove the line".to_owned()),
+        });
+    }
+    let sends_at_once = draft.network.sends_at_once && listeners.iter().any(is_tcp);
+    sends_at_once.then(|| "socket-flags TCP_NODELAY".to_owned())
 }
 
 fn tls(draft: &mut Draft) -> Option<TlsSettings> {

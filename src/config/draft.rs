@@ -16,8 +16,8 @@ use zeroize::Zeroizing;
 use super::diagnostics::Diagnostics;
 use super::lexer::{Line, Location};
 use super::settings::{
-    Account, Compression, ContactLimits, ExplicitExit, Inactivity, Offloads, PathMtu, ReplayWindow,
-    RouteLine, SteeringChoice, Topology,
+    Account, Compression, ContactLimits, ExplicitExit, Inactivity, ListenerTransport, Offloads,
+    PathMtu, ReplayWindow, RouteLine, SteeringChoice, Topology,
 };
 use crate::crypto::tls::rustls::TlsVersion;
 use crate::crypto::tls::{NameRule, UsageRules};
@@ -84,6 +84,9 @@ pub(super) struct NetworkDraft {
     pub(super) locals: Vec<Local>,
     pub(super) port: u16,
     pub(super) family: Family,
+    pub(super) transport: ListenerTransport,
+    pub(super) stream_queue: u32,
+    pub(super) sends_at_once: bool,
     pub(super) v6_only: bool,
     pub(super) send_buffer: Option<NonZeroU32>,
     pub(super) receive_buffer: Option<NonZeroU32>,
@@ -130,6 +133,8 @@ pub(super) struct NetworkDraft {
 pub(super) struct Local {
     pub(super) address: Option<IpAddr>,
     pub(super) port: Option<u16>,
+    /// What it says itself of transport and family.
+    pub(super) proto: Option<(ListenerTransport, Family)>,
     pub(super) at: Location,
 }
 
@@ -312,6 +317,9 @@ impl Default for NetworkDraft {
             locals: Vec::new(),
             port: PORT_DEFAULT,
             family: Family::Any,
+            transport: ListenerTransport::Udp,
+            stream_queue: limits::STREAM_QUEUE_DEFAULT,
+            sends_at_once: false,
             v6_only: false,
             send_buffer: None,
             receive_buffer: None,

@@ -29,7 +29,9 @@ use rcgen::{
 use tempfile::TempDir;
 
 use super::diagnostics::Severity;
-use super::settings::{Bind, DeviceName, ExplicitExit, Settings, WrappingSettings};
+use super::settings::{
+    Bind, DeviceName, ExplicitExit, ListenerTransport, Settings, WrappingSettings,
+};
 use super::{Configuration, Loaded, load_on};
 use crate::crypto::tls::NameRule;
 use crate::crypto::{DataCipher, Digest, KeyDirection, StaticKey};
@@ -229,6 +231,60 @@ fn account(loaded: &Loaded, directory: &Path) -> String {
         text.push_str(&client::account(client));
     }
     text.replace(directory.to_str().unwrap(), "DIRECTORY")
+}
+
+#[test]
+fn listeners_say_what_they_speak() {
+    use ListenerTransport::{Tcp, Udp};
+    let files = Files::new();
+    let any_v4 = Bind::V4([0, 0, 0, 0].into());
+    for (lines, expected) in [
+        ("proto tcp\n", &[(Tcp, Bind::DualStack, 1194)][..]),
+        (
+            "proto tcp-server\nport 443\n",
+            &[(Tcp, Bind::DualStack, 443)],
+        ),
+        ("proto tcp4\n", &[(Tcp, any_v4, 1194)]),
+        ("proto tcp4-server\n", &[(Tcp, any_v4, 1194)]),
+        ("proto tcp6\n", &[(Tcp, Bind::DualStack, 1194)]),
+        (
+            "proto tcp6-server\nbind ipv6only\n",
+            &[(Tcp, Bind::V6([0; 8].into()), 1194)],
+        ),
+        (
+            "local * 1194\nlocal 0.0.0.0 443 tcp4\nlocal ::1 443 tcp6\nlocal * 1194 udp\n",
+            &[
+                (Udp, Bind::DualStack, 1194),
+                (Tcp, any_v4, 443),
+                (Tcp, Bind::V6(1.into()), 443),
+            ],
+        ),
+        (
+            "proto tcp\nlocal * 443\nlocal * 1194 udp\n",
+            &[(Tcp, Bind::DualStack, 443), (Udp, Bind::DualStack, 1194)],
+        ),
+    ] {
+        let settings = files.with(lines);
+        let listeners = settings.listeners.iter();
+        let listeners: Vec<_> = listeners
+            .map(|it| (it.transport, it.bind, it.port))
+            .collect();
+        assert_eq!(listeners, expected, "{lines}");
+    }
+    let settings = files.with("proto tcp\ntcp-queue-limit 7\ntcp-nodelay\n");
+    assert_eq!(settings.stream_queue, 7);
+    let pushed = |settings: &Settings| {
+        settings
+            .push
+            .iter()
+            .any(|it| it == "socket-flags TCP_NODELAY")
+    };
+    assert!(pushed(&settings));
+    assert!(
+        !pushed(&files.with("tcp-nodelay\n")),
+        "nobody has a use for it"
+    );
+    assert_eq!(files.with("").stream_queue, 64);
 }
 
 #[test]
@@ -462,12 +518,12 @@ fn lines_that_are_refused() {
             "t.conf:8: error: dev: `tun-of-many-letters` cannot be a device: 1 to 15 bytes, no `/`",
         ),
         (
-            "proto tcp\n",
-            "t.conf:8: error: proto: TCP is not served yet; write `proto udp`, on the server and the clients",
+            "proto tcp-client\n",
+            "t.conf:8: error: proto: a server listens; write `tcp-server`",
         ),
         (
             "proto udp4\nlocal ::1\n",
-            "t.conf:9: error: local: the address is not of the family that `proto` names; write `proto udp`",
+            "t.conf:9: error: local: the address is not of the family that `proto` names; write `proto udp` or `proto tcp`",
         ),
         (
             "auth none\ntls-auth ta.key\n",

@@ -14,7 +14,7 @@ use ipnet::IpNet;
 
 use super::counters::NodeReport;
 use super::reload::ReloadReport;
-use super::settings::OffloadsInUse;
+use super::settings::{ListenerTransport, OffloadsInUse};
 use crate::crypto::tls::CertificateRefused;
 use crate::packet::DropReason;
 use crate::session::ContactNotice;
@@ -60,8 +60,10 @@ pub enum NodeEvent {
     },
     /// What the kernel does for many packets at once.
     OffloadsSettled(OffloadsInUse),
-    /// A UDP listener has its sockets.
+    /// A listener has its sockets.
     ListenerBound {
+        /// What its clients speak.
+        transport: ListenerTransport,
         /// The local address, unspecified for all addresses.
         address: SocketAddr,
     },
@@ -133,6 +135,20 @@ pub enum NodeEvent {
         address: SocketAddr,
         /// What was wrong with it.
         refusal: StrangerRefusal,
+    },
+    /// Somebody has connected over TCP.
+    StreamAccepted {
+        /// Who.
+        address: SocketAddr,
+    },
+    /// What came over TCP can't be packets.
+    BadStreamLength {
+        /// From whom.
+        address: SocketAddr,
+        /// The length of a packet that came.
+        length: u32,
+        /// The longest that is taken.
+        longest: u32,
     },
     /// Refusals of strangers that were not told one by one since the last such count.
     StrangersSilenced {
@@ -496,6 +512,8 @@ pub enum LeaveReason {
     Replaced,
     /// It did nothing for as long as `inactive` says.
     Inactive,
+    /// Its connection over TCP has ended.
+    ConnectionReset,
     /// The node ends.
     ServerStopped,
 }

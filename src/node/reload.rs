@@ -93,6 +93,7 @@ impl Comparison {
             client_to_client,
             compression,
             contact,
+            stream_queue,
             explicit_exit,
             leases,
             client_files,
@@ -115,6 +116,8 @@ impl Comparison {
         self.take("client-to-client", inside, client_to_client);
         self.take("compress", &mut current.compression, compression);
         self.take("connect-freq", &mut current.contact, contact);
+        let queue = &mut current.stream_queue;
+        self.keep("tcp-queue-limit", queue, stream_queue);
         let exit = &mut current.explicit_exit;
         self.take("explicit-exit-notify", exit, explicit_exit);
         // The file stays open, and its thread the only one that writes it.

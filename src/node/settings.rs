@@ -80,7 +80,9 @@ pub struct Settings {
     pub compression: Compression,
     /// How many strangers are answered and let in.
     pub contact: ContactLimits,
-    /// What clients are told when the server stops.
+    /// The most data packets that wait for a client over TCP that does not read fast enough.
+    pub stream_queue: u32,
+    /// What clients are told when the server stops, over UDP.
     pub explicit_exit: ExplicitExit,
     /// The file of address leases, if there is one.
     pub leases: Option<LeaseSettings>,
@@ -93,6 +95,12 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Whether a listener speaks this.
+    pub fn listens_on(&self, transport: ListenerTransport) -> bool {
+        let mut listeners = self.listeners.iter();
+        listeners.any(|listener| listener.transport == transport)
+    }
+
     /// The engine that starts a TLS server for each client.
     ///
     /// # Errors
@@ -106,16 +114,28 @@ impl Settings {
 /// One listening socket (one set of sockets when there are several shards).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerSettings {
+    /// What clients speak to reach it.
+    pub transport: ListenerTransport,
     /// The local address.
     pub bind: Bind,
-    /// The UDP port; 0 lets the kernel choose.
+    /// The port; 0 lets the kernel choose.
     pub port: u16,
     /// `SO_SNDBUF` in bytes, `None` for [`SEND_BUFFER`](limits::SEND_BUFFER) or the kernel's default if
-    /// that is larger.
+    /// that is larger; over TCP for what the kernel finds right.
     pub send_buffer: Option<NonZeroU32>,
     /// `SO_RCVBUF` in bytes, `None` for [`RECEIVE_BUFFER`](limits::RECEIVE_BUFFER) or the kernel's
-    /// default if that is larger.
+    /// default if that is larger; over TCP for what the kernel finds right.
     pub receive_buffer: Option<NonZeroU32>,
+}
+
+/// What carries the packets of a listener's clients.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ListenerTransport {
+    /// Datagrams.
+    #[default]
+    Udp,
+    /// A connection for each client.
+    Tcp,
 }
 
 /// The local address of a listener.

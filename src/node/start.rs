@@ -10,7 +10,7 @@ mod sockets;
 mod steering;
 
 pub use self::rules::client_session_settings;
-pub(super) use self::rules::{network, registry_rules, session_settings};
+pub(super) use self::rules::{network, over_streams, registry_rules, session_settings};
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -44,7 +44,7 @@ use crate::limits::{
     EVENTS_PER_SUBSCRIBER, NODE_REPORTS, START_PATIENCE, START_RETRY, locked_memory,
 };
 use crate::random::SystemRandom;
-use crate::reactor::{ReactorConfig, RingError, Tun, TunConfig, TunError, UdpError};
+use crate::reactor::{RingError, TcpError, Tun, TunConfig, TunError, UdpError};
 use crate::session::Steering;
 use crate::time::Now;
 
@@ -78,6 +78,9 @@ pub enum StartError {
     /// A socket can't be had.
     #[error(transparent)]
     Listener(#[from] UdpError),
+    /// A TCP listener can't be had.
+    #[error(transparent)]
+    TcpListener(#[from] TcpError),
     /// The tun device can't be had.
     #[error(transparent)]
     Tun(#[from] TunError),
@@ -206,9 +209,11 @@ impl Starting {
         let reporting = open_reporting(&settings.node, settings.status.as_ref())?;
         let lease_file = self.open_leases(settings.leases.as_ref())?;
         let session = Arc::new(rules::session_settings(settings)?);
+        let stream_session = rules::over_streams(settings, &session);
         let steering = Steering::new(shards(&settings.node), &mut SystemRandom);
         let wanted = offloads::wanted(&settings.node);
         let sockets = self.bind(settings, wanted)?;
+        let streams = self.bind_streams(settings)?;
         self.steer_datagrams(settings, &sockets, &steering);
         let network = &settings.network;
         let v4 = network.v4.map(|v4| v4.device());
@@ -226,8 +231,9 @@ impl Starting {
                 .map(|v6| (v6.pool_first, pool.slots, v6.network.prefix_len())),
         });
         let remembered = lease_file.as_ref().map(|file| self.remembered(file, &pool));
-        let ring = ReactorConfig::default().locked_memory();
-        allow_locked_memory(locked_memory(settings.node.shards.cores.len(), ring));
+        let ring = rules::ring(settings);
+        let locked = locked_memory(settings.node.shards.cores.len(), ring.locked_memory());
+        allow_locked_memory(locked);
         if let Some(confinement) = confinement {
             confinement.enter()?;
             self.publish(confinement.event(false));
@@ -239,15 +245,18 @@ impl Starting {
                 cookie: CookieKey::new(&mut SystemRandom, session.timing.hand_window),
                 client_keys: settings.node.wrapping.client_keys().cloned(),
                 session,
+                stream_session,
             }),
             network: rules::network(settings),
             steering,
             offloads,
+            streams: rules::streams(settings),
+            ring,
             reports: reporter.clone(),
         };
         let shards = shards::start(
             &common,
-            sockets::share_out(sockets, queues, &settings.node.shards.cores),
+            sockets::share_out(sockets, streams, queues, &settings.node.shards.cores),
         )?;
         let mut registry = Registry::new(registry_rules(settings, shards.len() as u16));
         let fixed = lease_file.as_ref().is_some_and(LeaseFile::is_fixed);

@@ -1,6 +1,7 @@
 //! What travels between the stages of the data path: packets in pool buffers, in bounded lists.
 
 use super::{Buffer, Offload, Path, PeerIndex, Piece};
+use crate::wire::stream_packets;
 
 /// A bounded list of packets, or of what belongs to them; allocates once, when it is made.
 #[derive(Debug)]
@@ -162,7 +163,8 @@ impl Packet {
 /// A datagram as it came from a socket, or several of one sender.
 #[derive(Debug)]
 pub struct Received {
-    /// The UDP payload, or payloads.
+    /// The UDP payload, or payloads. What came from a stream is not equally long, but stands behind its
+    /// length, at most [`SEGMENTS_MAX`](crate::limits::SEGMENTS_MAX) packets, all whole.
     pub packet: Packet,
     /// Where it came from and what it was sent to.
     pub path: Path,
@@ -188,6 +190,8 @@ pub enum Origin {
     Socket,
     /// The tun queue of this shard, in a buffer that was lent to the kernel for its packets.
     Tun,
+    /// A stream of this shard, in a buffer of its pool.
+    Stream,
     /// The shard of that number, in a buffer of its pool.
     Shard(u16),
 }
@@ -203,6 +207,27 @@ pub struct Spent {
 }
 
 impl Received {
+    /// How many datagrams it is.
+    pub(super) fn segments(&self) -> usize {
+        match self.path.is_stream() {
+            true => stream_packets(self.packet.bytes()).count(),
+            false => self.packet.segments(),
+        }
+    }
+
+    /// Where in the buffer each of them is.
+    pub(super) fn pieces(&self) -> impl Iterator<Item = Piece> + '_ {
+        let start = self.packet.start;
+        let framed = self.path.is_stream();
+        let framed = framed.then(|| stream_packets(self.packet.bytes()));
+        let equal = framed.is_none().then(|| self.packet.pieces());
+        let framed = framed.into_iter().flatten().map(move |place| Piece {
+            start: start + place.start as u32,
+            len: place.len() as u32,
+        });
+        framed.chain(equal.into_iter().flatten())
+    }
+
     /// Its buffer, when the datagram is no longer needed.
     pub fn spent(self) -> Spent {
         Spent {

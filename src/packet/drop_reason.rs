@@ -164,6 +164,10 @@ drop_reasons! {
     TunError "tun_error"
     /// The kernel's send buffer is full.
     SendFull "send_full"
+    /// As many packets as `tcp-queue-limit` says wait for the receiver of a stream.
+    StreamFull "stream_full"
+    /// The stream was closed before its packets could leave.
+    StreamClosed "stream_closed"
     /// The kernel knows no way to the peer (unreachable host, network or port).
     SendUnreachable "send_unreachable"
     /// The datagram exceeds the path's MTU.

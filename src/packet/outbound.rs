@@ -138,7 +138,7 @@ pub fn seal_payload(
     let peer = peers.peer_mut(index).ok_or(DropReason::NotConnected)?;
     peer.sealed_len(payload.len())?;
     let mut buffer = pool.take().ok_or(DropReason::PoolEmpty)?;
-    match peer.seal(payload, buffer.bytes_mut(), now) {
+    match peer.seal_framed(payload, buffer.bytes_mut(), now) {
         Ok(len) => Ok(Datagram {
             packet: Packet::single(buffer, 0, len as u32),
             path: *peer.path(),

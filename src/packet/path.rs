@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use crate::limits::FIRST_STREAM;
+
 /// A peer's address and ours.
 ///
 /// The reactor fills `remote` from the datagram's source with flow information zero, so that equal
@@ -13,11 +15,16 @@ pub struct Path {
     /// The address that the peer sent to; answers leave from it. `None` where the kernel did not
     /// say, as on a socket that is bound to one address.
     pub local: Option<LocalAddress>,
-    /// The listener's socket, as the reactor numbers them.
+    /// The listener's socket, as the reactor numbers them; or the stream, which is this path's alone.
     pub socket: u16,
 }
 
 impl Path {
+    /// Whether it is a stream, in which each packet stands behind its length.
+    pub const fn is_stream(&self) -> bool {
+        self.socket >= FIRST_STREAM
+    }
+
     /// What a packet without a peer id is looked up by. The interface is left out: packets of one
     /// conversation may enter by several.
     pub(super) fn four_tuple(&self) -> FourTuple {

@@ -8,7 +8,7 @@ use super::{DropReason, KeySlots, Mssfix, Path};
 use crate::crypto::{SealCost, SealError};
 use crate::limits;
 use crate::time::Monotonic;
-use crate::wire::{self, DataHeader, Framing, KeyId, PeerId};
+use crate::wire::{self, DataHeader, Framing, KeyId, PeerId, STREAM_HEADER, stream_header};
 
 /// A peer of the data path. What every packet touches stands first.
 #[derive(Debug)]
@@ -52,6 +52,7 @@ impl Peer {
                 Numbering::FourTuple => Recognised::ByPath,
                 Numbering::Dialed(_) => Recognised::BySocket,
                 Numbering::DialedShared(_) => Recognised::BySocketAndId,
+                Numbering::Stream { .. } => Recognised::ByStream,
             },
             mssfix: new.mssfix,
             framing: Framing::None,
@@ -160,6 +161,24 @@ impl Peer {
         Ok(length)
     }
 
+    /// The same; to a peer with a stream, behind its length.
+    pub(super) fn seal_framed(
+        &mut self,
+        payload: &[u8],
+        out: &mut [u8],
+        now: Monotonic,
+    ) -> Result<usize, DropReason> {
+        if !self.path.is_stream() {
+            return self.seal(payload, out, now);
+        }
+        let (frame, room) = out
+            .split_first_chunk_mut::<STREAM_HEADER>()
+            .ok_or(DropReason::TooLarge)?;
+        let length = self.seal(payload, room, now)?;
+        *frame = stream_header(length).ok_or(DropReason::TooLarge)?;
+        Ok(STREAM_HEADER + length)
+    }
+
     /// Counts a payload, if it is not one that is told apart by being shorter than any inner packet.
     pub(super) const fn count_inner(&mut self, payload: usize) {
         if payload >= INNER_PACKET_MIN {
@@ -232,6 +251,11 @@ pub enum Numbering {
     /// By this number, which the server has given us, among those that share the socket on which this
     /// side has dialed.
     DialedShared(PeerId),
+    /// By the stream that they come in by, whatever they carry.
+    Stream {
+        /// Whether it gets a peer id, which packets to it carry. Wire: as with [`Numbering::PeerId`].
+        peer_id: bool,
+    },
 }
 
 /// By what a peer's data packets have been told apart so far.
@@ -247,6 +271,8 @@ pub(super) enum Recognised {
     BySocket,
     /// By its socket and the number that it has given us: it never moves either.
     BySocketAndId,
+    /// By its stream: it never moves either.
+    ByStream,
 }
 
 /// The inner addresses assigned to a peer.

@@ -31,6 +31,8 @@ pub struct PeerTable {
     by_path: HashMap<FourTuple, PeerIndex, KeyedHash>,
     /// By the number of the socket that it was dialed on. Entries outlive their peer.
     dialed: Vec<Option<PeerIndex>>,
+    /// By the number of its stream, from the first one on. Entries outlive their peer.
+    streams: Vec<Option<PeerIndex>>,
     /// By the number of the socket that it was dialed on, which it shares, and what it has given us.
     dialed_shared: HashMap<(u16, PeerId), PeerIndex, KeyedHash>,
     routes: Routes<PeerIndex>,
@@ -51,6 +53,7 @@ impl PeerTable {
             // Twice the room: removals then never make the map grow on the data path.
             by_path: HashMap::with_capacity_and_hasher(2 * room, KeyedHash::new(random)),
             dialed: Vec::new(),
+            streams: Vec::new(),
             dialed_shared: HashMap::with_hasher(KeyedHash::new(random)),
             routes: Routes::new(room, limits::INNER_PREFIXES_MAX),
         }
@@ -74,7 +77,7 @@ impl PeerTable {
     }
 
     /// Puts a peer in, without keys and inner addresses. It is found by its path, in place of an older
-    /// peer there, until it sends its peer id; one that was dialed, by its socket.
+    /// peer there, until it sends its peer id; one that was dialed, or has a stream, by its socket.
     ///
     /// # Errors
     /// [`TableFull`] when there is no place, or every peer id is in use or at rest.
@@ -83,13 +86,15 @@ impl PeerTable {
             return Err(TableFull);
         }
         let peer_id = match new.numbering {
-            Numbering::PeerId => self.peer_ids.take(now).ok_or(TableFull)?,
-            Numbering::FourTuple => PeerId::NONE,
+            Numbering::PeerId | Numbering::Stream { peer_id: true } => {
+                self.peer_ids.take(now).ok_or(TableFull)?
+            }
+            Numbering::FourTuple | Numbering::Stream { peer_id: false } => PeerId::NONE,
             Numbering::Dialed(theirs) | Numbering::DialedShared(theirs) => theirs,
         };
         let index = self.occupy(Peer::new(new, peer_id, now));
-        if let Numbering::Dialed(_) = new.numbering {
-            self.note_dialed(new.path.socket, index);
+        if let Numbering::Dialed(_) | Numbering::Stream { .. } = new.numbering {
+            self.note_socket(new.path.socket, index);
             return Ok(index);
         }
         if let Numbering::DialedShared(theirs) = new.numbering {
@@ -160,9 +165,13 @@ impl PeerTable {
         self.by_path.get(&path.four_tuple()).copied()
     }
 
-    /// The peer that was dialed on this socket; nobody on a listener's.
-    pub(super) fn dialed_on(&self, socket: u16) -> Option<PeerIndex> {
-        let index = (*self.dialed.get(usize::from(socket))?)?;
+    /// The peer that was dialed on this socket, or has this stream; nobody on a listener's.
+    pub(super) fn by_socket(&self, socket: u16) -> Option<PeerIndex> {
+        let index = match socket.checked_sub(limits::FIRST_STREAM) {
+            Some(stream) => *self.streams.get(usize::from(stream))?,
+            None => *self.dialed.get(usize::from(socket))?,
+        };
+        let index = index?;
         self.peer(index).map(|_| index)
     }
 
@@ -276,7 +285,7 @@ impl PeerTable {
         if let Some(place) = self.dialed.get_mut(usize::from(former)) {
             *place = place.filter(|there| *there != index);
         }
-        self.note_dialed(to.socket, index);
+        self.note_socket(to.socket, index);
     }
 
     /// All peers.
@@ -313,12 +322,15 @@ impl PeerTable {
         PeerIndex::new(number, 0)
     }
 
-    fn note_dialed(&mut self, socket: u16, index: PeerIndex) {
-        let socket = usize::from(socket);
-        if socket >= self.dialed.len() {
-            self.dialed.resize(socket + 1, None);
+    fn note_socket(&mut self, socket: u16, index: PeerIndex) {
+        let (places, place) = match socket.checked_sub(limits::FIRST_STREAM) {
+            Some(stream) => (&mut self.streams, usize::from(stream)),
+            None => (&mut self.dialed, usize::from(socket)),
+        };
+        if place >= places.len() {
+            places.resize(place + 1, None);
         }
-        self.dialed[socket] = Some(index);
+        places[place] = Some(index);
     }
 
     fn forget_prefix(&mut self, of: Option<PeerIndex>, prefix: IpNet) {

@@ -7,6 +7,7 @@
 use super::{Batch, Buffer, Datagram, DropReason, Packet, Path, PeerIndex, PeerTable, Pool};
 use crate::limits::{SEGMENTS_PER_SEND, SEND_MAX};
 use crate::time::Monotonic;
+use crate::wire::STREAM_HEADER;
 
 /// The open runs of a batch.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ struct Run {
     segment_size: usize,
     segments: usize,
     segments_max: usize,
+    /// For a stream, where each of them stands behind its length, and can be as long as it likes.
+    framed: bool,
 }
 
 impl Runs {
@@ -62,7 +65,9 @@ impl Runs {
         now: Monotonic,
     ) -> Result<(), DropReason> {
         let peer = peers.peer_mut(index).ok_or(DropReason::NotConnected)?;
-        let length = peer.sealed_len(payload.len())?;
+        let framed = peer.path().is_stream();
+        let frame = if framed { STREAM_HEADER } else { 0 };
+        let length = frame + peer.sealed_len(payload.len())?;
         let open = peer.run.map(usize::from);
         let place = match open.and_then(|place| self.open.get(place)) {
             Some(run) if run.takes(length) => open,
@@ -80,6 +85,7 @@ impl Runs {
                     segment_size: length,
                     segments: 0,
                     segments_max,
+                    framed,
                 };
                 let place = self.begin(run, open, pool, closed);
                 peer.run = u16::try_from(place).ok();
@@ -89,7 +95,7 @@ impl Runs {
         let run = place.and_then(|place| self.open.get_mut(place));
         let run = run.ok_or(DropReason::QueueFull)?;
         let room = run.buffer.bytes_mut().get_mut(run.len..);
-        run.len += peer.seal(payload, room.unwrap_or_default(), now)?;
+        run.len += peer.seal_framed(payload, room.unwrap_or_default(), now)?;
         run.segments += 1;
         Ok(())
     }
@@ -133,6 +139,9 @@ impl Runs {
 impl Run {
     /// Whether a datagram of this length can be its next one. A shorter one ends it.
     const fn takes(&self, length: usize) -> bool {
+        if self.framed {
+            return self.len + length <= SEND_MAX;
+        }
         self.segments < self.segments_max
             && length <= self.segment_size
             && self.len == self.segments * self.segment_size
@@ -143,12 +152,16 @@ impl Run {
         if self.segments == 0 {
             return pool.give(self.buffer);
         }
+        let segment_size = match self.framed {
+            true => self.len,
+            false => self.segment_size.min(self.len),
+        };
         closed.put(Datagram {
             packet: Packet {
                 buffer: self.buffer,
                 start: 0,
                 len: self.len as u32,
-                segment_size: self.segment_size.min(self.len) as u32,
+                segment_size: segment_size as u32,
             },
             path: self.path,
             peer: self.peer,

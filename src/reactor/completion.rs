@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::ops::Range;
 
 use crate::packet::{Buffer, LocalAddress, Offload};
+use crate::reactor::tcp::TcpStream;
 
 /// Something that the kernel finished.
 #[derive(Debug)]
@@ -36,6 +37,36 @@ pub enum Completion {
         result: io::Result<usize>,
         /// The buffer, when this was the last of its writes.
         buffer: Option<Buffer>,
+    },
+    /// Somebody has connected to a listener.
+    Accepted {
+        /// The listener.
+        listener: SocketId,
+        /// The connection, which is nowhere yet.
+        stream: TcpStream,
+    },
+    /// A listener accepts nobody until [`Reactor::accept_again`](super::Reactor::accept_again).
+    AcceptFailed {
+        /// The listener.
+        listener: SocketId,
+        /// What the system lacks.
+        error: io::Error,
+    },
+    /// The next bytes of a stream. The buffer goes back as that of a datagram does.
+    StreamBytes {
+        /// The stream.
+        stream: SocketId,
+        /// Holds them.
+        buffer: Buffer,
+        /// Where in the buffer; never empty.
+        range: Range<usize>,
+    },
+    /// A stream brings nothing more. It stays until it is removed.
+    StreamEnded {
+        /// The stream.
+        stream: SocketId,
+        /// What went wrong, if the other side has not just closed it.
+        error: Option<io::Error>,
     },
     /// A socket that [waited for it](super::Reactor::await_room) has room to send.
     Writable(SocketId),
@@ -87,14 +118,14 @@ pub struct Datagram {
 pub struct Outgoing {
     /// The socket that sends.
     pub socket: SocketId,
-    /// The receiver; nothing for a connected socket.
+    /// The receiver; nothing for a connected socket. A stream has one, whatever stands here.
     pub to: Option<SocketAddr>,
     /// The address to send from; the system's choice if absent. Replies carry the one that was asked.
     pub local: Option<LocalAddress>,
     /// The payload in the buffer.
     pub range: Range<usize>,
     /// Length of each datagram but the last. A range that is longer leaves as several datagrams, which
-    /// the kernel cuts (at most 64 of them and 65,507 bytes).
+    /// the kernel cuts (at most 64 of them and 65,507 bytes). A stream knows no datagrams.
     pub segment_size: usize,
     /// Comes back with the completion, as it is.
     pub token: u64,
@@ -111,7 +142,8 @@ pub struct Sent {
     pub buffer: Buffer,
     /// As given.
     pub range: Range<usize>,
-    /// Bytes sent. `WouldBlock`: the socket's buffer is full, and the payload still the first to send.
+    /// Bytes sent; of a stream perhaps the first few. `WouldBlock`: the socket's buffer is full, and the
+    /// payload still the first to send.
     pub result: io::Result<usize>,
 }
 

@@ -20,6 +20,7 @@ mod receive;
 mod ring;
 mod send;
 mod steering;
+mod tcp;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -40,6 +41,7 @@ pub use ring::{Forbidden, RingError};
 pub use steering::{
     Denial, SteeringError, TunSteering, can_update_without_capabilities, steer_datagrams,
 };
+pub use tcp::{TcpError, TcpListener, TcpStream};
 pub use tun::{Tun, TunConfig, TunError, TunOffloads};
 pub use udp::{Family, Listen, PathMtu, UdpError, UdpSocket};
 pub use waker::Waker;

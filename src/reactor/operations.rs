@@ -12,6 +12,7 @@ mod close;
 mod collect;
 mod memory;
 mod sockets;
+mod streams;
 mod write_tun;
 
 use std::marker::PhantomData;
@@ -27,8 +28,9 @@ use crate::packet::Buffer;
 use crate::reactor::completion::{Completion, Outgoing, QueueFull, Refused, SocketId, TunId};
 use crate::reactor::in_flight::Key;
 use crate::reactor::operations::memory::{Memory, Operation, Reading, Source};
+use crate::reactor::operations::sockets::Socket;
 use crate::reactor::ring::{Ring, RingError};
-use crate::reactor::send::envelope;
+use crate::reactor::send::{envelope, stream_envelope};
 use crate::reactor::tun::Tun;
 use crate::reactor::waker::Waker;
 
@@ -80,8 +82,10 @@ pub struct ReactorConfig {
     pub sends: usize,
     /// Writes to tun queues.
     pub tun_writes: usize,
-    /// Sockets.
+    /// Sockets that are no streams.
     pub sockets: usize,
+    /// Streams.
+    pub streams: usize,
     /// Tun queues.
     pub tun_queues: usize,
 }
@@ -94,6 +98,7 @@ impl Default for ReactorConfig {
             sends: limits::SENDS_IN_FLIGHT,
             tun_writes: limits::TUN_WRITES_IN_FLIGHT,
             sockets: limits::SOCKETS_PER_SHARD,
+            streams: 0,
             tun_queues: limits::TUN_QUEUES_PER_SHARD,
         }
     }
@@ -101,7 +106,8 @@ impl Default for ReactorConfig {
 
 impl ReactorConfig {
     fn operations(&self) -> usize {
-        limits::ring_operations(self.sockets, self.tun_queues, self.sends, self.tun_writes)
+        let sockets = self.sockets + self.streams;
+        limits::ring_operations(sockets, self.tun_queues, self.sends, self.tun_writes)
     }
 
     /// Bytes that the kernel locks for the ring; they count against the limit of a process without
@@ -127,6 +133,10 @@ pub struct ReactorCounters {
     pub sends: u64,
     /// The datagrams that left with them.
     pub datagrams_sent: u64,
+    /// Connections that were accepted.
+    pub accepted: u64,
+    /// Receives of streams that brought bytes.
+    pub stream_receives: u64,
     /// Reads of tun queues that brought packets.
     pub tun_reads: u64,
     /// The packets that they brought, as their sender would have cut them.
@@ -219,7 +229,8 @@ impl Reactor {
 
     /// Queues a send for the next turn. It never waits in the kernel: what the socket does not take
     /// at once comes back as `WouldBlock`, and with it, as cancelled, what was to follow on the same
-    /// socket in that turn.
+    /// socket in that turn. Of what a stream does not take at once a part may have been sent; what was to
+    /// follow is cancelled then, too.
     ///
     /// # Errors
     ///
@@ -228,7 +239,17 @@ impl Reactor {
         let Some(socket) = self.memory.sockets.find(outgoing.socket) else {
             return Err((buffer, Refused::Unknown));
         };
-        let envelope = match envelope(outgoing, socket, buffer.bytes().len()) {
+        let size = buffer.bytes().len();
+        let (enveloped, flags) = match socket {
+            Socket::Datagrams(socket) => (envelope(outgoing, socket, size), libc::MSG_DONTWAIT),
+            // All or an error: only then does the kernel not go on with what was to follow.
+            Socket::Stream(_) => (
+                stream_envelope(outgoing, size),
+                libc::MSG_DONTWAIT | libc::MSG_WAITALL | libc::MSG_NOSIGNAL,
+            ),
+            Socket::Listener(_) => (Err(Refused::Unknown), 0),
+        };
+        let envelope = match enveloped {
             Ok(envelope) => envelope,
             Err(refused) => return Err((buffer, refused)),
         };
@@ -254,9 +275,8 @@ impl Reactor {
                 .fill(key.index(), envelope, payload, range.len())
         };
         let header = header.unwrap_or(std::ptr::null());
-        let flags = libc::MSG_DONTWAIT.cast_unsigned();
         let entry = opcode::SendMsg::new(descriptor, header)
-            .flags(flags)
+            .flags(flags.cast_unsigned())
             .build();
         self.sends += 1;
         self.memory.sockets.hold(outgoing.socket);
@@ -327,9 +347,11 @@ impl Reactor {
     /// Datagrams that the kernel dropped for want of room in a socket's receive buffer, since the
     /// socket was made; it begins anew after 2^32.
     pub fn overflowed(&self, socket: SocketId) -> u32 {
-        let socket = self.memory.sockets.find(socket);
-        // A socket that does not say is one that counts nothing.
-        socket.map_or(0, |socket| socket.overflowed().unwrap_or(0))
+        match self.memory.sockets.find(socket) {
+            // A socket that does not say is one that counts nothing.
+            Some(Socket::Datagrams(socket)) => socket.overflowed().unwrap_or(0),
+            _ => 0,
+        }
     }
 
     /// Sends and tun writes that can still be queued before a turn.

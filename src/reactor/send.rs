@@ -123,3 +123,18 @@ pub(super) fn envelope(
     }
     Ok(Envelope { name, control })
 }
+
+/// Checks a send by a stream, which needs no address.
+pub(super) fn stream_envelope(
+    outgoing: &Outgoing,
+    buffer_size: usize,
+) -> Result<Envelope, Refused> {
+    let range = &outgoing.range;
+    if range.is_empty() || range.end > buffer_size {
+        return Err(Refused::Range);
+    }
+    Ok(Envelope {
+        name: Name::EMPTY,
+        control: Control::EMPTY,
+    })
+}

@@ -4,6 +4,7 @@ mod life;
 mod receive;
 mod removal;
 mod send;
+mod streams;
 mod super_packets;
 mod tun;
 
@@ -259,6 +260,7 @@ const SMALL: ReactorConfig = ReactorConfig {
     sends: 16,
     tun_writes: 16,
     sockets: 4,
+    streams: 4,
     tun_queues: 1,
 };
 /// Behind the device `left`.

@@ -364,23 +364,22 @@ fn set_options(socket: &Socket, listen: &Listen) -> Result<(), UdpError> {
                 .map_err(refused("IPV6_RECVPKTINFO"))?;
         }
     }
-    if listen.send_buffer > 0 {
-        set_buffer(
-            socket,
-            libc::SO_SNDBUFFORCE,
-            libc::SO_SNDBUF,
-            listen.send_buffer,
-        )
-        .map_err(refused("SO_SNDBUF"))?;
+    set_buffers(socket, listen).map_err(|(option, source)| refused(option)(source))
+}
+
+/// Sets the sizes of the kernel's buffers, where they are said; if that is refused, which.
+pub(super) fn set_buffers(
+    socket: &Socket,
+    listen: &Listen,
+) -> Result<(), (&'static str, io::Error)> {
+    let (send, receive) = (listen.send_buffer, listen.receive_buffer);
+    if send > 0 {
+        set_buffer(socket, libc::SO_SNDBUFFORCE, libc::SO_SNDBUF, send)
+            .map_err(|source| ("SO_SNDBUF", source))?;
     }
-    if listen.receive_buffer > 0 {
-        set_buffer(
-            socket,
-            libc::SO_RCVBUFFORCE,
-            libc::SO_RCVBUF,
-            listen.receive_buffer,
-        )
-        .map_err(refused("SO_RCVBUF"))?;
+    if receive > 0 {
+        set_buffer(socket, libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, receive)
+            .map_err(|source| ("SO_RCVBUF", source))?;
     }
     Ok(())
 }

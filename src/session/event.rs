@@ -186,6 +186,9 @@ pub enum LeaveReason {
     /// Server: it did nothing for as long as `inactive` says.
     #[error("inactive")]
     Inactive,
+    /// The stream that it came by has ended.
+    #[error("connection-reset")]
+    ConnectionReset,
     /// The owner ended it.
     #[error("closed")]
     Closed,

@@ -15,7 +15,7 @@ use self::contacts::Contacts;
 use super::event::{ControlDrop, LeaveReason};
 use super::settings::{ClientKeyRules, SessionSettings};
 use super::state::Session;
-use crate::crypto::{CookieKey, ReplayStamp};
+use crate::crypto::{CookieKey, ReplayStamp, Wrapping};
 use crate::limits::{ANSWERED_RESETS, CONTROL_DATAGRAM_MAX};
 use crate::random::Random;
 use crate::time::Now;
@@ -30,6 +30,8 @@ pub use self::steering::{ClassicInstruction, Steering};
 /// One listener's first contact with strangers.
 pub struct OpenVpn2 {
     settings: Arc<SessionSettings>,
+    /// The rules of sessions over streams.
+    stream_settings: Arc<SessionSettings>,
     /// How clients are dealt with that bring their own key, if they are.
     client_keys: Option<Arc<ClientKeyRules>>,
     cookie: CookieKey,
@@ -67,6 +69,7 @@ impl OpenVpn2 {
     /// node share `cookie`.
     pub fn new(settings: Arc<SessionSettings>, cookie: CookieKey, random: &mut dyn Random) -> Self {
         Self {
+            stream_settings: Arc::clone(&settings),
             settings,
             client_keys: None,
             cookie,
@@ -87,7 +90,20 @@ impl OpenVpn2 {
     /// The same with other rules for the sessions that begin from now on.
     #[must_use]
     pub fn with_settings(self, settings: Arc<SessionSettings>) -> Self {
-        Self { settings, ..self }
+        Self {
+            stream_settings: Arc::clone(&settings),
+            settings,
+            ..self
+        }
+    }
+
+    /// The same with other rules for sessions over streams.
+    #[must_use]
+    pub fn with_stream_settings(self, stream_settings: Arc<SessionSettings>) -> Self {
+        Self {
+            stream_settings,
+            ..self
+        }
     }
 
     /// What an administrator should hear of strangers that were not answered; look after each
@@ -149,6 +165,53 @@ impl OpenVpn2 {
         let greeting = self.greet_copy(now, random, from, &mut copy, out);
         self.opened = copy;
         greeting
+    }
+
+    /// Deals with the first packet of a stream, which is left as it came: it begins a session at once, since
+    /// who has connected receives at its address. Hand the same packet to it.
+    ///
+    /// Wire: no cookie over TCP, the server's session id is random (wire.md section 14).
+    ///
+    /// # Errors
+    /// There is no session, for the reason given.
+    pub fn greet_stream(
+        &mut self,
+        now: Now,
+        random: &mut dyn Random,
+        datagram: &[u8],
+    ) -> Result<Session, ControlDrop> {
+        if datagram.len() > CONTROL_DATAGRAM_MAX {
+            return Err(ControlDrop::TooLong);
+        }
+        let clear = ControlHeader::parse(datagram)?;
+        if clear.key_id != KeyId::FIRST || !clear.opcode.is_hard_reset() {
+            return Err(ControlDrop::Unexpected);
+        }
+        self.check_kind(clear.opcode)?;
+        let mut copy = std::mem::take(&mut self.opened);
+        copy.clear();
+        copy.extend_from_slice(datagram);
+        let wrapping = self.check_first(now, &mut copy);
+        self.opened = copy;
+        let wrapping = wrapping?;
+        if !self.contacts.may_begin(now.monotonic) {
+            return Err(ControlDrop::TooManySessions);
+        }
+        let settings = Arc::clone(&self.stream_settings);
+        let session = Session::after_reset(settings, wrapping, now, random, clear.session_id);
+        session.map_err(|_: LeaveReason| ControlDrop::Over)
+    }
+
+    /// The wrapping of a stream's first packet, if that is as it should be.
+    fn check_first(&self, now: Now, copy: &mut [u8]) -> Result<Arc<Wrapping>, ControlDrop> {
+        let opcode = ControlHeader::parse(copy)?.opcode;
+        let (packet, wrapping) = self.wrapping_of(now, opcode, copy)?;
+        let opened = wrapping.open_stateless(packet)?;
+        let body = ControlBody::parse(opcode, opened.body)?;
+        match body.message_id == Some(0) && body.payload.is_empty() {
+            true => Ok(wrapping),
+            false => Err(ControlDrop::Unexpected),
+        }
     }
 
     fn greet_copy(

@@ -16,6 +16,7 @@ mod peer_info;
 mod push;
 mod sealed_key;
 mod session_id;
+mod stream;
 mod words;
 
 pub use control::{Acks, ControlBody, ControlHeader};
@@ -32,6 +33,7 @@ pub use peer_info::{ClientCiphers, PeerInfo, Proto};
 pub use push::{PushAssembler, PushError, PushReply};
 pub use sealed_key::split_sealed_key;
 pub use session_id::{PeerId, SessionId};
+pub use stream::{BadLength, STREAM_HEADER, stream_header, stream_packet, stream_packets};
 pub use words::{WordFault, words};
 
 /// The side of a session that a peer is on.

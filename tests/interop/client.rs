@@ -51,6 +51,18 @@ impl ClientConfig {
             .line(format!("remote {server} {port} {family}"))
     }
 
+    /// Connects over TCP.
+    pub(crate) fn over_tcp(mut self) -> Self {
+        for line in self
+            .lines
+            .iter_mut()
+            .filter(|line| line.starts_with("remote "))
+        {
+            *line = line.replace(" udp", " tcp");
+        }
+        self
+    }
+
     /// Adds a line.
     pub(crate) fn line(mut self, line: impl Into<String>) -> Self {
         self.lines.push(line.into());

@@ -79,5 +79,6 @@ mod sizes;
 mod slow;
 mod stalled;
 mod statuses;
+mod streams;
 mod super_packets;
 mod tampering;

@@ -16,7 +16,7 @@ use Wrapping::{AuthSha1, AuthSha256, AuthSha512, Crypt, CryptV2, Plain};
 
 /// How control packets are wrapped.
 #[derive(Clone, Copy)]
-enum Wrapping {
+pub(crate) enum Wrapping {
     Plain,
     /// tls-auth with the default digest and one key for both directions.
     AuthSha1,
@@ -49,7 +49,7 @@ enum Outer {
 }
 
 impl Wrapping {
-    fn apply(
+    pub(crate) fn apply(
         self,
         site: &Site,
         server: ServerConfig,

@@ -21,9 +21,9 @@ use ringway::node::event::NodeEvent;
 use ringway::node::log::{LogOptions, LogTarget, Stamp};
 use ringway::node::settings::{
     Bind, ContactLimits, DeviceName, DeviceSettings, ExplicitExit, HandshakeSettings, Keepalive,
-    ListenerSettings, NetworkSettings, NodeSettings, Offloads, ProcessSettings, ReplayWindow,
-    Settings, ShardSettings, StatusSettings, TlsSettings, V4Layout, V4Network, V4Pool,
-    WrappingSettings, usable_cores,
+    ListenerSettings, ListenerTransport, NetworkSettings, NodeSettings, Offloads, ProcessSettings,
+    ReplayWindow, Settings, ShardSettings, StatusSettings, TlsSettings, V4Layout, V4Network,
+    V4Pool, WrappingSettings, usable_cores,
 };
 use ringway::node::status::StatusFormat;
 use ringway::node::{Ended, Node, StartError};
@@ -235,6 +235,7 @@ fn settings(authority: &CertifiedIssuer<'static, KeyPair>, status: PathBuf) -> S
         },
         identity: identity(authority, "server", ExtendedKeyUsagePurpose::ServerAuth),
         listeners: vec![ListenerSettings {
+            transport: ListenerTransport::Udp,
             bind: Bind::V4(Ipv4Addr::UNSPECIFIED),
             port: ADDRESS.port(),
             send_buffer: None,
@@ -263,6 +264,7 @@ fn settings(authority: &CertifiedIssuer<'static, KeyPair>, status: PathBuf) -> S
         path_mtu: None,
         inactivity: None,
         contact: ContactLimits::default(),
+        stream_queue: 64,
         explicit_exit: ExplicitExit::Restart,
         status: Some(StatusSettings {
             path: status,

@@ -72,6 +72,7 @@ impl Link {
             sends: SENDS,
             tun_writes: 1,
             sockets,
+            streams: 0,
             tun_queues: 0,
         };
         let waker = Waker::new().map_err(RingError::Setup)?;
@@ -197,7 +198,7 @@ impl Link {
     pub(super) fn give_back(&mut self, Spent { buffer, origin }: Spent) {
         match origin {
             Origin::Socket => self.receive.give(buffer),
-            Origin::Tun | Origin::Shard(_) => self.pool.give(buffer),
+            Origin::Tun | Origin::Stream | Origin::Shard(_) => self.pool.give(buffer),
         }
     }
 
@@ -258,7 +259,11 @@ impl Link {
             | Completion::Writable(_)
             | Completion::TunPacket { .. }
             | Completion::TunWritten { .. }
-            | Completion::TunLost { .. } => {}
+            | Completion::TunLost { .. }
+            | Completion::Accepted { .. }
+            | Completion::AcceptFailed { .. }
+            | Completion::StreamBytes { .. }
+            | Completion::StreamEnded { .. } => {}
         }
     }
 

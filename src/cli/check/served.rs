@@ -6,9 +6,9 @@ use std::fmt::Write as _;
 
 use crate::config::Configuration;
 use crate::config::settings::{
-    Bind, ContactLimits, CoreList, Destination, DeviceName, ListenerSettings, NodeSettings,
-    Offloads, OffloadsInUse, ProcessSettings, Rate, Settings, ShardSettings, TunnelRoute,
-    WrappingSettings,
+    Bind, ContactLimits, CoreList, Destination, DeviceName, ListenerSettings, ListenerTransport,
+    NodeSettings, Offloads, OffloadsInUse, ProcessSettings, Rate, Settings, ShardSettings,
+    TunnelRoute, WrappingSettings,
 };
 use crate::reactor::Report;
 
@@ -123,7 +123,11 @@ fn listens(listener: &ListenerSettings) -> String {
         Bind::V4(address) => address.to_string(),
         Bind::V6(address) => address.to_string(),
     };
-    format!("UDP port {} of {address}", listener.port)
+    let transport = match listener.transport {
+        ListenerTransport::Udp => "UDP",
+        ListenerTransport::Tcp => "TCP",
+    };
+    format!("{transport} port {} of {address}", listener.port)
 }
 
 fn device(node: &NodeSettings) -> String {

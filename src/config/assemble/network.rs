@@ -5,29 +5,40 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use crate::config::diagnostics::Severity;
 use crate::config::draft::{Draft, Family};
 use crate::config::settings::{Bind, DeviceName, DeviceSettings, ListenerSettings};
+use crate::limits;
 
 pub(super) fn listeners(draft: &mut Draft) -> Option<Vec<ListenerSettings>> {
-    let (family, v6_only) = (draft.network.family, draft.network.v6_only);
+    let usual = (draft.network.transport, draft.network.family);
+    let v6_only = draft.network.v6_only;
     let (send_buffer, receive_buffer) = (draft.network.send_buffer, draft.network.receive_buffer);
     let port = draft.network.port;
-    let listener = |bind, port| ListenerSettings {
+    let listener = |transport, bind, port| ListenerSettings {
+        transport,
         bind,
         port,
         send_buffer,
         receive_buffer,
     };
     if draft.network.locals.is_empty() {
-        return bind(None, family, v6_only).map(|bind| vec![listener(bind, port)]);
+        let bound = bind(None, usual.1, v6_only);
+        return bound.map(|bind| vec![listener(usual.0, bind, port)]);
     }
     let mut listeners = Vec::new();
     for local in draft.network.locals.clone() {
+        let (transport, family) = local.proto.unwrap_or(usual);
         let Some(bind) = bind(local.address, family, v6_only) else {
             let why = "the address is not of the family that `proto` names";
-            let instead = Some("write `proto udp`".into());
+            let instead = Some("write `proto udp` or `proto tcp`".into());
             draft.remark_at(Severity::Error, "local", &local.at, why, instead);
             continue;
         };
-        let listener = listener(bind, local.port.unwrap_or(port));
+        let listener = listener(transport, bind, local.port.unwrap_or(port));
+        if listeners.len() >= limits::LISTENERS_MAX {
+            let why = format!("there are more than {} listeners", limits::LISTENERS_MAX);
+            let instead = Some("write an address that stands for several, such as `*`".into());
+            draft.remark_at(Severity::Error, "local", &local.at, why, instead);
+            break;
+        }
         if !listeners.contains(&listener) {
             listeners.push(listener);
         }

@@ -9,30 +9,31 @@ use super::values::{YEAR, number, optional, seconds};
 use crate::config::directive::{Directive, MANY, Refusal, Support};
 use crate::config::draft::{Draft, Family, Local};
 use crate::config::lexer::Line;
-use crate::config::settings::{PathMtu, Rate};
+use crate::config::settings::{ListenerTransport, PathMtu, Rate};
+use crate::limits;
 
 pub(super) const ROWS: &[Directive] = &[
     Directive::served(
         "port",
         "PORT",
         (1, 1),
-        "UDP port, 1194 if not written; on a client, that of the server",
+        "UDP or TCP port, 1194 if not written; on a client, that of the server",
         port,
     )
     .on_client(Support::Served(client::port)),
-    Directive::served("lport", "PORT", (1, 1), "UDP port, as `port`; on a client, its own", port)
+    Directive::served("lport", "PORT", (1, 1), "UDP or TCP port, as `port`; on a client, its own", port)
     .on_client(Support::Served(client::lport)),
     Directive::served(
         "local",
         "ADDRESS [PORT [PROTO]]",
         (1, 3),
-        "local address; lines with a port add up, each a socket of its own",
+        "local address; lines with a port add up, each a socket of its own, with a transport of its own if it names one",
         local,
     )
     .on_client(Support::Served(client::local)),
     Directive::served(
         "proto",
-        "udp|udp4|udp6",
+        "udp|udp4|udp6|tcp|tcp4|tcp6|tcp-server|...",
         (1, 1),
         "transport and address family",
         proto,
@@ -121,19 +122,21 @@ pub(super) const ROWS: &[Directive] = &[
         "socket options",
         "its one flag is about TCP",
     ),
-    Directive::ignored(
+    Directive::served(
         "tcp-nodelay",
         "",
         (0, 0),
-        "send small TCP segments at once",
-        "ringway listens on UDP",
-    ),
-    Directive::ignored(
+        "have clients send small TCP segments at once, as the server always does",
+        tcp_nodelay,
+    )
+    .on_client(Support::Ignored("its transport is UDP")),
+    Directive::served(
         "tcp-queue-limit",
         "PACKETS",
         (1, 1),
-        "bound of a TCP client's queue",
-        "ringway listens on UDP",
+        "data packets that wait for a TCP client that reads too slowly, 64 if not written; control \
+         packets do not count",
+        tcp_queue_limit,
     )
     .of_servers(),
     Directive::ignored(
@@ -214,9 +217,7 @@ fn port(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
 /// in 2.7.
 fn local(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
     let port = optional(line, 1, 0..=u16::MAX)?;
-    if let Some(name) = line.argument(2) {
-        family(name)?;
-    }
+    let proto = line.argument(2).map(listener_proto).transpose()?;
     let address = match line.argument(0) {
         None | Some("*") => None,
         Some(name) => Some(resolve(name)?),
@@ -227,6 +228,7 @@ fn local(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
     draft.network.locals.push(Local {
         address,
         port,
+        proto,
         at: line.at.clone(),
     });
     Ok(())
@@ -246,20 +248,37 @@ fn resolve(name: &str) -> Result<IpAddr, Refusal> {
 }
 
 fn proto(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
-    draft.network.family = family(line.argument(0).unwrap_or_default())?;
+    let proto = listener_proto(line.argument(0).unwrap_or_default())?;
+    (draft.network.transport, draft.network.family) = proto;
     Ok(())
 }
 
-fn family(name: &str) -> Result<Family, Refusal> {
+/// Wire: a server's `tcp` is `tcp-server`, as in 2.6.
+fn listener_proto(name: &str) -> Result<(ListenerTransport, Family), Refusal> {
     match name {
-        "udp" => Ok(Family::Any),
-        "udp4" => Ok(Family::V4),
-        "udp6" => Ok(Family::V6),
-        tcp if tcp.starts_with("tcp") => Err(Refusal::because("TCP is not served yet")
-            .instead("write `proto udp`, on the server and the clients")),
+        "udp" => Ok((ListenerTransport::Udp, Family::Any)),
+        "udp4" => Ok((ListenerTransport::Udp, Family::V4)),
+        "udp6" => Ok((ListenerTransport::Udp, Family::V6)),
+        "tcp" | "tcp-server" => Ok((ListenerTransport::Tcp, Family::Any)),
+        "tcp4" | "tcp4-server" => Ok((ListenerTransport::Tcp, Family::V4)),
+        "tcp6" | "tcp6-server" => Ok((ListenerTransport::Tcp, Family::V6)),
+        client if client.starts_with("tcp") && client.ends_with("-client") => {
+            Err(Refusal::because("a server listens")
+                .instead(format!("write `{}`", client.replace("client", "server"))))
+        }
         other => Err(Refusal::because(format!("`{other}` is no protocol"))
-            .instead("write `udp`, `udp4` or `udp6`")),
+            .instead("write `udp`, `udp4`, `udp6`, `tcp`, `tcp4` or `tcp6`")),
     }
+}
+
+fn tcp_nodelay(draft: &mut Draft, _: &Line) -> Result<(), Refusal> {
+    draft.network.sends_at_once = true;
+    Ok(())
+}
+
+fn tcp_queue_limit(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    draft.network.stream_queue = number(line, 0, 1..=limits::STREAM_QUEUE_MAX)?;
+    Ok(())
 }
 
 fn bind(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {

@@ -5,6 +5,7 @@
 
 mod files;
 mod profile;
+mod transport;
 mod tunnel;
 
 use std::fmt;
@@ -106,11 +107,9 @@ impl<'a> Page<'a> {
             NodeEvent::OffloadsSettled(offloads) => {
                 self.say(INFO, format_args!("Offloads: {offloads}"));
             }
-            NodeEvent::ListenerBound { address } => {
-                let family = if address.is_ipv4() { "UDPv4" } else { "UDPv6" };
-                let address = FamilyAddress(*address);
-                self.say(INFO, format_args!("{family} link local (bound): {address}"));
-            }
+            NodeEvent::ListenerBound { .. }
+            | NodeEvent::StreamAccepted { .. }
+            | NodeEvent::BadStreamLength { .. } => self.transport(event),
             NodeEvent::PoolOpened { v4, v6 } => self.pool_opened(*v4, *v6),
             NodeEvent::Reloaded(_)
             | NodeEvent::LeasesRead { .. }
@@ -696,6 +695,7 @@ impl<'a> Page<'a> {
             LeaveReason::ServerStopped => ("SIGTERM", "server-exit", "exiting"),
             LeaveReason::PingRestart => ("SIGUSR1", "ping-restart", "restarting"),
             LeaveReason::TlsError => ("SIGUSR1", "tls-error", "restarting"),
+            LeaveReason::ConnectionReset => ("SIGUSR1", "connection-reset", "restarting"),
         };
         if reason == LeaveReason::PingRestart {
             let name = name(client);
@@ -707,6 +707,9 @@ impl<'a> Page<'a> {
         if reason == LeaveReason::Inactive {
             let words = format_args!("Inactivity timeout (--inactive), exiting");
             self.say(INFO, words);
+        }
+        if reason == LeaveReason::ConnectionReset {
+            self.say(INFO, format_args!("Connection reset, restarting [0]"));
         }
         self.say(
             LEAVE,

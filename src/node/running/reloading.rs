@@ -17,7 +17,7 @@ use crate::node::reload::{Changes, ConfigurationReader, Reading, ReloadReport, R
 use crate::node::revocations::RevocationWatch;
 use crate::node::settings::{ProcessSettings, Settings, StatusSettings};
 use crate::node::shard::Terms;
-use crate::node::start::{network, registry_rules, session_settings};
+use crate::node::start::{network, over_streams, registry_rules, session_settings};
 use crate::node::status::StatusWriter;
 
 /// A server's settings, and how they are read again.
@@ -207,9 +207,13 @@ impl Node {
         match session_settings(settings) {
             Ok(session) => {
                 let session = Arc::new(session);
+                let stream_session = over_streams(settings, &session);
                 for shard in &mut self.shards {
-                    let (session, network) = (Arc::clone(&session), network(settings));
-                    let terms = Terms { session, network };
+                    let terms = Terms {
+                        session: Arc::clone(&session),
+                        stream_session: Arc::clone(&stream_session),
+                        network: network(settings),
+                    };
                     shard.tell(Instruction::Follow(Box::new(terms)));
                 }
             }

@@ -86,6 +86,14 @@ impl Backlog {
             .find_map(|sender| self.queue(sender).pop_front())
     }
 
+    /// Forgets what came by a stream that is gone.
+    pub(super) fn forget(&mut self, stream: u16) {
+        for sender in [Sender::Client, Sender::HalfOpen, Sender::Stranger] {
+            let queue = self.queue(sender);
+            queue.retain(|waiting| waiting.path.socket != stream);
+        }
+    }
+
     fn queue(&mut self, sender: Sender) -> &mut VecDeque<Waiting> {
         match sender {
             Sender::Client => &mut self.clients,

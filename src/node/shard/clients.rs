@@ -90,9 +90,11 @@ impl<E: Edges> Shard<E> {
         let name: Text = admission.identity.common_name.as_str().into();
         let nameless = connection.tag.clone();
         connection.tag = ClientTag::named(nameless.address, name.clone());
-        let numbering = match admission.peer_info.proto().data_v2() {
-            true => Numbering::PeerId,
-            false => Numbering::FourTuple,
+        let peer_id = admission.peer_info.proto().data_v2();
+        let numbering = match (connection.path.is_stream(), peer_id) {
+            (true, peer_id) => Numbering::Stream { peer_id },
+            (false, true) => Numbering::PeerId,
+            (false, false) => Numbering::FourTuple,
         };
         let compression = self.network.compression;
         let (framing, option) = compression.of_client(admission.framed, &admission.peer_info);
@@ -333,7 +335,9 @@ impl<E: Edges> Shard<E> {
     pub(super) fn forget(&mut self, key: Key, now: Now) {
         if let Some(connection) = self.connections.remove(key) {
             self.give_up_place(&connection.standing, now);
-            if connection.dialed.is_some() {
+            if connection.path.is_stream() {
+                self.close_stream(connection.path.socket);
+            } else if connection.dialed.is_some() {
                 self.io.edges.close_socket(connection.path.socket);
             }
         }
@@ -379,6 +383,11 @@ impl<E: Edges> Shard<E> {
             let now = self.io.edges.now();
             self.close_dialed(key, farewell, now);
             if let Some(connection) = self.connections.get_mut(key) {
+                // Wire: over TCP stock says nothing; its client hears that the connection is closed.
+                let farewell = match connection.path.is_stream() {
+                    true => Farewell::Silent,
+                    false => farewell,
+                };
                 connection.session.close(now, farewell, LeaveReason::Closed);
             }
             self.service(key, now);

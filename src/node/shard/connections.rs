@@ -25,6 +25,8 @@ pub(super) struct Connections {
     by_peer: HashMap<PeerIndex, Key>,
     /// Those that were dialed, by the number of their socket.
     dialed: HashMap<u16, Key>,
+    /// Those that have a stream, by its number, and in no other way.
+    by_stream: HashMap<u16, Key>,
     half_open: HalfOpen,
 }
 
@@ -190,6 +192,7 @@ impl Connections {
             by_control: HashMap::new(),
             by_peer: HashMap::new(),
             dialed: HashMap::new(),
+            by_stream: HashMap::new(),
             half_open: HalfOpen::new(shards),
         }
     }
@@ -221,7 +224,10 @@ impl Connections {
             alarm: Alarm::default(),
         };
         let key = self.place(connection);
-        self.by_control.insert((client, path.remote), key);
+        match path.is_stream() {
+            true => self.by_stream.insert(path.socket, key),
+            false => self.by_control.insert((client, path.remote), key),
+        };
         self.half_open.insert(key, filed);
         key
     }
@@ -269,6 +275,11 @@ impl Connections {
     /// The session that was dialed on this socket.
     pub(super) fn dialed_on(&self, socket: u16) -> Option<Key> {
         self.dialed.get(&socket).copied()
+    }
+
+    /// The session of a stream.
+    pub(super) fn by_stream(&self, stream: u16) -> Option<Key> {
+        self.by_stream.get(&stream).copied()
     }
 
     /// The session that was dialed under this number.
@@ -358,7 +369,10 @@ impl Connections {
         if self.dialed_on(path.socket).is_some() {
             return Sender::Client;
         }
-        let key = self.by_control(client, path.remote);
+        let key = match path.is_stream() {
+            true => self.by_stream(path.socket),
+            false => self.by_control(client, path.remote),
+        };
         match key.and_then(|key| self.get(key)) {
             Some(connection) if connection.half_open.is_some() => Sender::HalfOpen,
             Some(_) => Sender::Client,
@@ -408,6 +422,9 @@ impl Connections {
             if self.by_control.get(&name) == Some(&key) {
                 self.by_control.remove(&name);
             }
+        }
+        if self.by_stream(connection.path.socket) == Some(key) {
+            self.by_stream.remove(&connection.path.socket);
         }
         if self.dialed_on(connection.path.socket) == Some(key) {
             self.dialed.remove(&connection.path.socket);

@@ -30,14 +30,25 @@ impl<E: Edges> Shard<E> {
     fn handle_control(&mut self, path: Path, datagram: &mut [u8], now: Now) {
         let Class::Control(client) = OpenVpn2::classify(datagram) else {
             self.io.drops.count(DropReason::Malformed);
+            if path.is_stream() && self.connections.by_stream(path.socket).is_none() {
+                self.close_stream(path.socket);
+            }
             return;
         };
-        let dialed = self.connections.dialed_on(path.socket);
-        let known = || self.connections.by_control(client, path.remote);
-        let Some(key) = dialed.or_else(known) else {
+        let known = match path.is_stream() {
+            true => self.connections.by_stream(path.socket),
+            false => self
+                .connections
+                .dialed_on(path.socket)
+                .or_else(|| self.connections.by_control(client, path.remote)),
+        };
+        let Some(key) = known else {
             if matches!(self.state, State::Stopping(_)) {
                 // Who is answered now would wait for a server that is gone; who is not, asks again.
                 return self.io.drops.count(DropReason::UnknownSession);
+            }
+            if path.is_stream() {
+                return self.greet_stream(path, client, datagram, now);
             }
             return self.greet(path, client, datagram, now);
         };
@@ -83,7 +94,7 @@ impl<E: Edges> Shard<E> {
     }
 
     /// A stranger that has shown that it receives at its address.
-    fn meet(
+    pub(super) fn meet(
         &mut self,
         session: Session,
         path: Path,
@@ -101,6 +112,9 @@ impl<E: Edges> Shard<E> {
             Room::None => return self.io.drops.count(DropReason::HalfOpenLimit),
         }
         let key = self.connections.insert(now, session, path, client);
+        if path.is_stream() {
+            self.stream_met(path.socket);
+        }
         if self.newcomers.admit(now.monotonic, path.remote) {
             self.tell(key, ClientEvent::TlsStarted { session: client });
         }
@@ -108,7 +122,7 @@ impl<E: Edges> Shard<E> {
     }
 
     /// Counts a refused control datagram, and tells of it where that is allowed.
-    fn refused(&mut self, path: Path, key: Option<Key>, reason: ControlDrop, now: Now) {
+    pub(super) fn refused(&mut self, path: Path, key: Option<Key>, reason: ControlDrop, now: Now) {
         self.io.drops.count(narrate::drop_reason(reason));
         let Some(refusal) = narrate::stranger_refusal(reason) else {
             return;

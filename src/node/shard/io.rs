@@ -9,6 +9,7 @@ use crate::packet::{
     Buffer, Datagram, DropCounters, DropReason, Gathered, HandOffCounters, Origin, Packet, Parcel,
     Path, PeerIndex, Piece, Pool, Spent,
 };
+use crate::wire::stream_header;
 
 /// A shard's edges, pool and counters.
 pub(in crate::node) struct Io<E> {
@@ -45,11 +46,16 @@ impl<E: Edges> Io<E> {
         let Some(mut buffer) = self.pool.take() else {
             return self.drops.count(DropReason::PoolEmpty);
         };
-        let Some(room) = buffer.bytes_mut().get_mut(..bytes.len()) else {
+        let frame = stream_header(bytes.len()).filter(|_| path.is_stream());
+        let frame: &[u8] = frame.as_ref().map_or(&[], |frame| frame);
+        let length = frame.len() + bytes.len();
+        let Some(room) = buffer.bytes_mut().get_mut(..length) else {
             return self.drop_buffer(buffer, DropReason::Oversized);
         };
+        let (before, room) = room.split_at_mut(frame.len());
+        before.copy_from_slice(frame);
         room.copy_from_slice(bytes);
-        let packet = Packet::single(buffer, 0, bytes.len() as u32);
+        let packet = Packet::single(buffer, 0, length as u32);
         self.send_outgoing(Outgoing { packet, path, peer });
     }
 
@@ -84,6 +90,7 @@ impl<E: Edges> Io<E> {
         let returned = match origin {
             Origin::Socket => self.edges.return_receive_buffer(buffer),
             Origin::Tun => self.edges.return_tun_buffer(buffer),
+            Origin::Stream => Err(buffer),
             Origin::Shard(shard) => {
                 self.edges.give_back(shard, buffer);
                 Ok(())

@@ -20,6 +20,7 @@ mod narrate;
 pub mod registration;
 mod renewed;
 mod statuses;
+mod streams;
 mod view;
 pub mod wheel;
 
@@ -34,6 +35,7 @@ pub use self::edges::{Congestion, Done, Dropped, Edges, Outgoing};
 pub(in crate::node) use self::io::Io;
 use self::registration::Registration;
 pub use self::renewed::Terms;
+use self::streams::StreamStrangers;
 pub use self::view::{ClientView, Load};
 use self::wheel::Wheel;
 use super::event::NodeEvent;
@@ -137,6 +139,7 @@ pub struct Shard<E> {
     /// The lines about strangers that were refused, and about those that have just come.
     strangers: StrangerAllowance,
     newcomers: StrangerAllowance,
+    stream_strangers: StreamStrangers,
     random: Box<dyn Random>,
     /// What the node thread has no room for yet: answers to it, and events up to a bound.
     unreported: VecDeque<Report>,
@@ -192,6 +195,7 @@ impl<E: Edges> Shard<E> {
             wheel: Wheel::new(now),
             strangers: StrangerAllowance::new(now),
             newcomers: StrangerAllowance::new(now),
+            stream_strangers: StreamStrangers::new(shards),
             random,
             unreported: VecDeque::new(),
             lost_events: 0,
@@ -213,6 +217,7 @@ impl<E: Edges> Shard<E> {
         }
         self.serve_control();
         self.serve_timers();
+        self.expire_streams();
         self.say_goodbye();
         if now.monotonic >= self.next_drop_report {
             self.next_drop_report = now.monotonic + DROP_REPORT_INTERVAL;
@@ -296,7 +301,9 @@ impl<E: Edges> Shard<E> {
             return RETRY;
         }
         let (session, notice) = (self.wheel.next(), self.registration.next_timeout());
-        let timer = session.into_iter().chain(notice).min();
+        let stream = self.stream_strangers.next_timeout();
+        let timers = session.into_iter().chain(notice).chain(stream);
+        let timer = timers.min();
         let timer = timer.map_or(IDLE_TURN, |at| at.since(now));
         let stop = match self.state {
             State::Serving => IDLE_TURN,

@@ -68,13 +68,15 @@ pub(super) fn left(
             crate::session::ExitChannel::Data => ExitChannel::Data,
         }));
     }
-    if matches!(standing, Standing::Client(_)) {
+    let reset = *reason == LeaveReason::ConnectionReset;
+    if matches!(standing, Standing::Client(_)) || reset {
         events.push(ClientEvent::Left(match reason {
             LeaveReason::RemoteExit(crate::session::ExitChannel::Data) => Left::RemoteExit,
             LeaveReason::RemoteExit(_) => Left::DelayedExit,
             LeaveReason::PingRestart => Left::PingRestart,
             LeaveReason::Replaced => Left::Replaced,
             LeaveReason::Inactive => Left::Inactive,
+            LeaveReason::ConnectionReset => Left::ConnectionReset,
             LeaveReason::Closed => Left::ServerStopped,
             _ => Left::TlsError,
         }));

@@ -11,6 +11,8 @@ use crate::session::SessionSettings;
 pub struct Terms {
     /// The rules of sessions that begin from now on; their certificates are for all.
     pub session: Arc<SessionSettings>,
+    /// The same of sessions over streams.
+    pub stream_session: Arc<SessionSettings>,
     /// What clients have in common.
     pub network: Network,
 }
@@ -27,7 +29,11 @@ impl fmt::Debug for Terms {
 
 impl<E: Edges> Shard<E> {
     pub(super) fn follow_terms(&mut self, terms: Terms) {
-        let Terms { session, network } = terms;
+        let Terms {
+            session,
+            stream_session,
+            network,
+        } = terms;
         self.make_room(network.max_clients);
         let mut renewed = Vec::new();
         for connection in self.connections.iter_mut() {
@@ -38,6 +44,7 @@ impl<E: Edges> Shard<E> {
         let contact = Some(network.contact).filter(|it| *it != self.network.contact);
         self.protocol = self.protocol.take().map(|protocol| {
             let protocol = protocol.with_settings(session);
+            let protocol = protocol.with_stream_settings(stream_session);
             match contact {
                 Some(limits) => protocol.with_limits(limits, shards),
                 None => protocol,

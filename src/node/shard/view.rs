@@ -13,6 +13,8 @@ pub struct Load {
     pub sessions: usize,
     /// Those that nobody has let in, or that have left and still acknowledge.
     pub half_open: usize,
+    /// Connections over TCP without a session.
+    pub stream_strangers: usize,
     /// Control datagrams that wait for their turn.
     pub control_backlog: usize,
     /// Reports that the node thread has no room for yet.
@@ -68,6 +70,7 @@ impl<E: Edges> Shard<E> {
         Load {
             sessions: self.connections.len(),
             half_open: self.connections.half_open_len(),
+            stream_strangers: self.stream_strangers.len(),
             control_backlog: self.backlog.len(),
             unreported: self.unreported.len(),
         }

@@ -67,9 +67,11 @@ impl Starting {
             network: rules::client_network(&settings),
             steering: Steering::new(1, &mut SystemRandom),
             offloads,
+            streams: rules::no_streams(),
+            ring: ReactorConfig::default(),
             reports: reporter.clone(),
         };
-        let owns = sockets::share_out(Vec::new(), queues, &settings.node.shards.cores);
+        let owns = sockets::share_out(Vec::new(), Vec::new(), queues, &settings.node.shards.cores);
         let shards = shards::start(&common, owns)?;
         shards::wait_until_ready(&reports, shards.len(), |event| self.publish(event))?;
         let reporting = reporting.start(shards.len(), Vec::new(), &reporter);

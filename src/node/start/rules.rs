@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use crate::crypto::tls::rustls::RustlsEngine;
 use crate::crypto::{Digest, KeyDirection, ReplayWindow};
-use crate::limits::TUNNELS_DIALED;
+use crate::limits::{TUNNELS_DIALED, stream_packet_max, streams_per_shard};
 use crate::node::client::peer_info;
 use crate::node::registry::RegistryRules;
 use crate::node::settings::{
-    ClientSettings, Compression, ExplicitExit, Keepalive, NodeSettings, Settings,
+    ClientSettings, Compression, ExplicitExit, Keepalive, ListenerTransport, NodeSettings, Settings,
 };
 use crate::node::shard::Network;
 use crate::node::start::StartError;
+use crate::node::worker::StreamRules;
+use crate::reactor::ReactorConfig;
 use crate::session::{ContactLimits, Farewell, SessionSettings, Timing};
 use crate::wire::{Framing, OptionsString, Role};
 
@@ -20,11 +22,7 @@ pub(in crate::node) fn session_settings(
     settings: &Settings,
 ) -> Result<SessionSettings, StartError> {
     let tls = settings.tls_engine().map_err(StartError::Tls)?;
-    let framed = match settings.compression {
-        Compression::Framed(framing) => framing != Framing::None,
-        // Those whose configuration frames will know better from what they are told.
-        Compression::Migrate => false,
-    };
+    let framed = is_framed(settings);
     let common = in_common(
         &settings.node,
         Role::Server,
@@ -36,6 +34,47 @@ pub(in crate::node) fn session_settings(
         push: settings.push.clone(),
         ..common
     })
+}
+
+/// The rules of a server's sessions over TCP, if it serves any.
+pub(in crate::node) fn over_streams(
+    settings: &Settings,
+    session: &Arc<SessionSettings>,
+) -> Arc<SessionSettings> {
+    let transport = ListenerTransport::Tcp;
+    if !settings.listens_on(transport) {
+        return Arc::clone(session);
+    }
+    let framed = is_framed(settings);
+    Arc::new(SessionSettings {
+        options_string: options(&settings.node, Role::Server, framed, transport),
+        ..SessionSettings::clone(session)
+    })
+}
+
+fn is_framed(settings: &Settings) -> bool {
+    match settings.compression {
+        Compression::Framed(framing) => framing != Framing::None,
+        // Those whose configuration frames will know better from what they are told.
+        Compression::Migrate => false,
+    }
+}
+
+/// What a side tells of itself.
+fn options(node: &NodeSettings, role: Role, framed: bool, transport: ListenerTransport) -> String {
+    let options = OptionsString {
+        tcp: transport == ListenerTransport::Tcp,
+        tun_mtu: u32::from(node.device.mtu),
+        framed,
+        auth: node.auth.map_or("[null-digest]", Digest::name),
+        tls_auth: node.wrapping.tls_auth_direction().map(|it| match it {
+            KeyDirection::Both => None,
+            KeyDirection::Zero => Some(0),
+            KeyDirection::One => Some(1),
+        }),
+        ..OptionsString::stock(role)
+    };
+    options.to_string()
 }
 
 /// The rules of a client's sessions.
@@ -58,17 +97,7 @@ fn in_common(
     keepalive: Keepalive,
     framed: bool,
 ) -> SessionSettings {
-    let options = OptionsString {
-        tun_mtu: u32::from(node.device.mtu),
-        framed,
-        auth: node.auth.map_or("[null-digest]", Digest::name),
-        tls_auth: node.wrapping.tls_auth_direction().map(|it| match it {
-            KeyDirection::Both => None,
-            KeyDirection::Zero => Some(0),
-            KeyDirection::One => Some(1),
-        }),
-        ..OptionsString::stock(role)
-    };
+    let options = options(node, role, framed, ListenerTransport::Udp);
     let handshake = node.handshake;
     SessionSettings {
         role,
@@ -76,7 +105,7 @@ fn in_common(
         static_key: node.wrapping.static_key().cloned(),
         tls: Arc::new(tls),
         ciphers: node.ciphers.clone(),
-        options_string: options.to_string(),
+        options_string: options,
         tun_mtu: node.device.mtu,
         push: Vec::new(),
         peer_info: String::new(),
@@ -89,6 +118,32 @@ fn in_common(
             ping: keepalive.ping,
             ping_restart: keepalive.ping_restart,
         },
+    }
+}
+
+/// How large the ring of a server's shard is.
+pub(super) fn ring(settings: &Settings) -> ReactorConfig {
+    let streams = settings.listens_on(ListenerTransport::Tcp);
+    let streams = streams.then(|| streams_per_shard(settings.max_clients));
+    ReactorConfig {
+        streams: streams.unwrap_or(0),
+        ..ReactorConfig::default()
+    }
+}
+
+/// What the streams of a server have in common.
+pub(super) fn streams(settings: &Settings) -> StreamRules {
+    StreamRules {
+        queue_limit: settings.stream_queue as usize,
+        packet_max: stream_packet_max(settings.node.device.mtu),
+    }
+}
+
+/// A node that has no streams.
+pub(super) const fn no_streams() -> StreamRules {
+    StreamRules {
+        queue_limit: 0,
+        packet_max: 0,
     }
 }
 

@@ -15,9 +15,11 @@ use crate::node::running::ShardHandle;
 use crate::node::settings::Offloads;
 use crate::node::shard::{Network, ShardParts};
 use crate::node::start::StartError;
-use crate::node::worker::{Exchange, ListenerSockets, Worker, WorkerParts};
+use crate::node::worker::{
+    Exchange, ListenerSockets, StreamListeners, StreamRules, Worker, WorkerParts,
+};
 use crate::random::SystemRandom;
-use crate::reactor::{self, Tun, Waker};
+use crate::reactor::{self, ReactorConfig, TcpListener, Tun, Waker};
 use crate::session::{ClientKeyRules, OpenVpn2, SessionSettings, Steering};
 
 /// What the shards of a node have in common.
@@ -30,6 +32,10 @@ pub(super) struct Common {
     pub(super) steering: Steering,
     /// What the kernel does for many packets at once.
     pub(super) offloads: Offloads,
+    /// What streams have in common.
+    pub(super) streams: StreamRules,
+    /// How large a shard's ring is.
+    pub(super) ring: ReactorConfig,
     /// Where shards report.
     pub(super) reports: Sender<Report>,
 }
@@ -38,6 +44,8 @@ pub(super) struct Common {
 pub(super) struct Door {
     /// The rules of all sessions.
     pub(super) session: Arc<SessionSettings>,
+    /// Those of sessions over TCP.
+    pub(super) stream_session: Arc<SessionSettings>,
     /// How clients are dealt with that bring their own key, if they are.
     pub(super) client_keys: Option<Arc<ClientKeyRules>>,
     /// Made once, so that a cookie is good on every shard.
@@ -48,6 +56,8 @@ pub(super) struct Door {
 pub(super) struct Own {
     /// Its sockets, in the order of the listeners.
     pub(super) listeners: Vec<ListenerSockets>,
+    /// Its TCP listeners.
+    pub(super) streams: Vec<TcpListener>,
     /// Its queue of the tun device.
     pub(super) tun: Tun,
     /// The core that its thread is pinned to.
@@ -82,7 +92,8 @@ fn start_one(
     let (instructions, taken) = reactor::mailbox(MAILBOX_MESSAGES, waker.clone());
     let protocol = common.door.as_ref().map(|door| {
         let session = Arc::clone(&door.session);
-        let protocol = OpenVpn2::new(session, door.cookie.clone(), &mut SystemRandom);
+        let protocol = OpenVpn2::new(session, door.cookie.clone(), &mut SystemRandom)
+            .with_stream_settings(Arc::clone(&door.stream_session));
         match &door.client_keys {
             Some(rules) => protocol.with_client_keys(Arc::clone(rules)),
             None => protocol,
@@ -90,6 +101,11 @@ fn start_one(
     });
     let parts = WorkerParts {
         listeners: own.listeners,
+        streams: StreamListeners {
+            listeners: own.streams,
+            rules: common.streams,
+        },
+        ring: common.ring,
         tun: own.tun,
         waker,
         exchange,

@@ -3,9 +3,9 @@
 use super::{StartError, Starting, patiently, shards};
 use crate::limits::{LANE_SEND_BUFFER, LANES, RECEIVE_BUFFER, SEND_BUFFER};
 use crate::node::event::NodeEvent;
-use crate::node::settings::{Bind, ListenerSettings, Offloads, Settings};
+use crate::node::settings::{Bind, ListenerSettings, ListenerTransport, Offloads, Settings};
 use crate::node::worker::ListenerSockets;
-use crate::reactor::{Family, Listen, Tun, UdpError, UdpSocket};
+use crate::reactor::{Family, Listen, TcpError, TcpListener, Tun, UdpError, UdpSocket};
 
 impl Starting {
     /// A set of sockets for each listener: one a shard, then the lanes of the first shard, of the second
@@ -19,11 +19,15 @@ impl Starting {
         let shards = shards(&settings.node);
         let mut sets = Vec::new();
         for listener in &settings.listeners {
+            if listener.transport != ListenerTransport::Udp {
+                continue;
+            }
             let listen = listen(listener, wanted);
             let bind = || UdpSocket::bind_set(&listen, shards * LANES as u16);
             let set = patiently(bind, UdpError::is_in_use)?;
             if let Some(Ok(address)) = set.first().map(UdpSocket::local_address) {
-                self.publish(NodeEvent::ListenerBound { address });
+                let transport = ListenerTransport::Udp;
+                self.publish(NodeEvent::ListenerBound { transport, address });
             }
             if listener.receive_buffer.is_none() {
                 set.iter()
@@ -43,11 +47,32 @@ impl Starting {
         }
         Ok(sets)
     }
+
+    /// A set of TCP listeners for each that is told to be one, one a shard.
+    pub(super) fn bind_streams(
+        &mut self,
+        settings: &Settings,
+    ) -> Result<Vec<Vec<TcpListener>>, StartError> {
+        let transport = ListenerTransport::Tcp;
+        let listeners = settings.listeners.iter();
+        let mut sets = Vec::new();
+        for listener in listeners.filter(|listener| listener.transport == transport) {
+            let listen = listen(listener, Offloads::default());
+            let bind = || TcpListener::bind_set(&listen, shards(&settings.node));
+            let set = patiently(bind, TcpError::is_in_use)?;
+            if let Some(Ok(address)) = set.first().map(TcpListener::local_address) {
+                self.publish(NodeEvent::ListenerBound { transport, address });
+            }
+            sets.push(set);
+        }
+        Ok(sets)
+    }
 }
 
 /// To each shard its core, its queue, and its sockets of each listener.
 pub(super) fn share_out(
     sets: Vec<Vec<UdpSocket>>,
+    streams: Vec<Vec<TcpListener>>,
     queues: Vec<Tun>,
     cores: &[usize],
 ) -> Vec<shards::Own> {
@@ -59,6 +84,7 @@ pub(super) fn share_out(
             (set.into_iter(), lanes.into_iter())
         })
         .collect();
+    let mut streams: Vec<_> = streams.into_iter().map(Vec::into_iter).collect();
     let members = queues.into_iter().zip(cores);
     members
         .map(|(tun, &core)| {
@@ -70,6 +96,7 @@ pub(super) fn share_out(
             });
             shards::Own {
                 listeners: listeners.collect(),
+                streams: streams.iter_mut().filter_map(Iterator::next).collect(),
                 tun,
                 core,
             }
@@ -130,7 +157,7 @@ mod tests {
                     .collect();
                 let queues = Tun::create_set(&TunConfig::default(), shards).unwrap();
                 let cores: Vec<usize> = (0..shards.into()).collect();
-                let owns = share_out(sets, queues, &cores);
+                let owns = share_out(sets, Vec::new(), queues, &cores);
                 assert_eq!(owns.len(), usize::from(shards));
                 let mut seen = std::collections::BTreeSet::new();
                 for (shard, own) in owns.iter().enumerate() {

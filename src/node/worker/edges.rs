@@ -10,21 +10,24 @@ use super::exchange::Exchange;
 use super::lanes::Lanes;
 use super::losses::Losses;
 use super::sends::Sends;
-use crate::limits::{POOL_BUFFERS, RECEIVE_BUFFERS, TUN_BUFFERS};
+use super::streams::{StreamRules, Streams};
+use crate::limits::{FIRST_STREAM, POOL_BUFFERS, RECEIVE_BUFFERS, STREAM_BUFFERS, TUN_BUFFERS};
 use crate::node::counters::Counters;
 use crate::node::message::Report;
 use crate::node::shard::{Congestion, Done, Dropped, Edges, Outgoing};
-use crate::packet::{Buffer, DropReason, Gathered, Parcel, Piece, Pool};
+use crate::packet::{Buffer, DropReason, Gathered, Parcel, Path, Piece, Pool, Received};
 use crate::reactor::{
-    Completion, Lending, Reactor, ReactorConfig, Refused, RingError, SocketId, Tun, TunId,
-    UdpSocket, Waker,
+    Completion, Lending, Reactor, ReactorConfig, Refused, RingError, SocketId, TcpListener,
+    TcpStream, Tun, TunId, UdpSocket, Waker,
 };
 use crate::time::{Monotonic, Now};
+use crate::wire::BadLength;
 
 /// A shard's side of the kernel.
 pub(super) struct RingEdges {
     reactor: Reactor,
     sends: Sends,
+    streams: Streams,
     losses: Losses,
     receive: Lending,
     tun_read: Lending,
@@ -46,21 +49,32 @@ impl RingEdges {
     /// # Errors
     /// io_uring is forbidden or lacks something.
     pub(super) fn new(
+        config: ReactorConfig,
         listeners: Vec<ListenerSockets>,
+        streams: StreamListeners,
         tun: Tun,
         waker: Waker,
         exchange: Exchange,
         reports: Sender<Report>,
     ) -> Result<(Self, Pool), RingError> {
-        let mut reactor = Reactor::new(ReactorConfig::default(), waker)?;
-        let mut pool = Pool::new((POOL_BUFFERS + RECEIVE_BUFFERS + TUN_BUFFERS) as u32);
+        let mut reactor = Reactor::new(config, waker)?;
+        let spare = match streams.listeners.is_empty() {
+            true => 0,
+            false => STREAM_BUFFERS,
+        };
+        let mut pool = Pool::new((POOL_BUFFERS + RECEIVE_BUFFERS + TUN_BUFFERS + spare) as u32);
+        let waiting = some(&mut pool, spare);
         let receive = Lending::new(some(&mut pool, RECEIVE_BUFFERS));
         let tun_read = Lending::new(some(&mut pool, TUN_BUFFERS));
         let lanes = add_sockets(&mut reactor, listeners)?;
+        for listener in streams.listeners {
+            reactor.add_listener(listener)?;
+        }
         let tun = reactor.add_tun(tun)?;
         let mut edges = Self {
             reactor,
             sends: Sends::new(lanes),
+            streams: Streams::new(streams.rules, waiting),
             losses: Losses::new(),
             receive,
             tun_read,
@@ -109,13 +123,76 @@ impl RingEdges {
         self.sends.begin_turn();
         self.lend();
         self.exchange.wake();
-        let goes_on = self.exchange.has_parcels() || self.sends.can_go_on();
-        let patience = match goes_on || !self.completed.is_empty() {
-            true => Duration::ZERO,
-            false => patience,
+        let goes_on = self.exchange.has_parcels()
+            || self.sends.can_go_on()
+            || self.streams.can_go_on()
+            || !self.completed.is_empty();
+        let patience = match (goes_on, self.streams.next_timeout()) {
+            (true, _) => Duration::ZERO,
+            (false, None) => patience,
+            (false, Some(at)) => patience.min(at.since(Now::read().monotonic)),
         };
         completions.append(&mut self.completed);
-        self.reactor.turn(Some(patience), completions)
+        let turned = self.reactor.turn(Some(patience), completions);
+        self.settle_streams(completions);
+        turned
+    }
+
+    /// Settles the sends of streams before anything else is looked at, which could lead to the next one:
+    /// what was not sent whole comes before that.
+    fn settle_streams(&mut self, completions: &mut Vec<Completion>) {
+        if self.streams.len() == 0 {
+            return;
+        }
+        let is_theirs = |completion: &mut Completion| matches!(completion, Completion::Sent(sent) if Streams::is_theirs(sent));
+        for completion in completions.extract_if(.., is_theirs) {
+            if let Completion::Sent(sent) = completion {
+                self.streams
+                    .complete(&mut self.reactor, sent, &mut self.done);
+            }
+        }
+    }
+
+    /// Takes a connection that was accepted; its path, unless it is closed at once.
+    pub(super) fn open_stream(&mut self, stream: TcpStream) -> Option<Path> {
+        self.streams.open(&mut self.reactor, stream)
+    }
+
+    /// A listener accepts nobody for a while.
+    pub(super) fn rest(&mut self, listener: SocketId) {
+        self.streams.rest(listener, Now::read().monotonic);
+    }
+
+    /// The path of a stream.
+    pub(super) fn path_of(&mut self, stream: SocketId) -> Option<Path> {
+        self.streams.path_of(stream)
+    }
+
+    /// Gives the packets that a stream has brought to `out`.
+    ///
+    /// # Errors
+    /// A length that no packet has: nothing more can be read from this stream.
+    pub(super) fn take_stream_bytes(
+        &mut self,
+        stream: SocketId,
+        buffer: Buffer,
+        range: std::ops::Range<usize>,
+        pool: &mut Pool,
+        out: &mut Vec<Received>,
+    ) -> Result<(), BadLength> {
+        self.receive.note(range.len());
+        let (free, packets, taken) = self.streams.receive(stream, buffer, range, pool, out);
+        if let Some(buffer) = free {
+            self.receive.give(buffer);
+        }
+        if packets > 0 {
+            self.done.push_back(Done::Dropped(Dropped {
+                buffer: None,
+                reason: DropReason::PoolEmpty,
+                packets,
+            }));
+        }
+        taken
     }
 
     /// Lets the kernel begin what is queued in the middle of the shard's work, as when the queue is full.
@@ -140,6 +217,10 @@ impl RingEdges {
     /// Notes what the kernel has done with what it was given; gives everything else back.
     pub(super) fn settle(&mut self, completion: Completion) -> Option<Completion> {
         match completion {
+            Completion::Sent(sent) if Streams::is_theirs(&sent) => {
+                self.streams
+                    .complete(&mut self.reactor, sent, &mut self.done);
+            }
             Completion::Sent(sent) => {
                 let done = self.sends.complete(&mut self.reactor, sent);
                 self.done.extend(done);
@@ -150,7 +231,11 @@ impl RingEdges {
                 result,
                 ..
             } => self.tun_written(buffer, segments, result),
-            Completion::Writable(socket) => self.sends.has_room(socket),
+            Completion::Writable(socket) => {
+                if !self.streams.has_room(socket) {
+                    self.sends.has_room(socket);
+                }
+            }
             other => {
                 self.note_length(&other);
                 return Some(other);
@@ -203,6 +288,7 @@ impl RingEdges {
         let done = &mut self.done;
         self.sends
             .send_waiting(&mut self.reactor, |it| done.push_back(it));
+        self.streams.go_on(&mut self.reactor, Now::read().monotonic);
     }
 }
 
@@ -214,6 +300,11 @@ impl Edges for RingEdges {
     fn send(&mut self, outgoing: Outgoing) -> Result<(), Dropped> {
         if self.reactor.room().0 == 0 {
             self.make_room();
+        }
+        if outgoing.path.is_stream() {
+            return self
+                .streams
+                .send(&mut self.reactor, outgoing, &mut self.done);
         }
         self.sends.send(&mut self.reactor, outgoing)
     }
@@ -283,6 +374,10 @@ impl Edges for RingEdges {
     }
 
     fn close_socket(&mut self, socket: u16) {
+        if socket >= FIRST_STREAM {
+            let now = Now::read().monotonic;
+            return self.streams.close(&mut self.reactor, socket, now);
+        }
         if let Some(id) = self.sends.lanes().first(socket) {
             // One that is gone already is closed.
             let _closed = self.reactor.remove_socket(id);
@@ -302,6 +397,8 @@ impl Edges for RingEdges {
         let waiting = [
             ("sends_waiting", self.sends.waiting() as u64),
             ("slow_receivers", self.sends.lanes().tenants() as u64),
+            ("streams", self.streams.len() as u64),
+            ("stream_packets_waiting", self.streams.waiting() as u64),
         ];
         counters.with("queues", waiting).with(
             "ring",
@@ -310,6 +407,8 @@ impl Edges for RingEdges {
                 ("datagrams_received", ring.datagrams_received),
                 ("sends", ring.sends),
                 ("datagrams_sent", ring.datagrams_sent),
+                ("connections_accepted", ring.accepted),
+                ("stream_receives", ring.stream_receives),
                 ("tun_reads", ring.tun_reads),
                 ("tun_packets_read", ring.tun_packets_read),
                 ("tun_writes", ring.tun_writes),
@@ -340,6 +439,12 @@ pub(in crate::node) struct ListenerSockets {
     pub(in crate::node) main: UdpSocket,
     /// More of them for the same address, by which datagrams leave when that one is full.
     pub(in crate::node) lanes: Vec<UdpSocket>,
+}
+
+/// The TCP listeners of one shard.
+pub(in crate::node) struct StreamListeners {
+    pub(in crate::node) listeners: Vec<TcpListener>,
+    pub(in crate::node) rules: StreamRules,
 }
 
 /// Adds all sockets to the ring, first those that the data path knows.

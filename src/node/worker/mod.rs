@@ -6,23 +6,33 @@ mod lanes;
 mod losses;
 mod queues;
 mod sends;
+mod streams;
+
+use std::ops::Range;
 
 use crossbeam::channel::Sender;
 
-pub(super) use self::edges::ListenerSockets;
 use self::edges::RingEdges;
+pub(super) use self::edges::{ListenerSockets, StreamListeners};
 pub(super) use self::exchange::Exchange;
+pub(super) use self::streams::StreamRules;
 use super::message::{Instruction, Report};
 use super::shard::{Shard, ShardParts};
 use crate::limits::HAND_OFFS_IN_FLIGHT;
-use crate::packet::{Origin, Packet, Path, Received};
-use crate::reactor::{Completion, Datagram, Receiver, RingError, Tun, Waker};
+use crate::packet::{Buffer, DropReason, Origin, Packet, Path, Received};
+use crate::reactor::{
+    Completion, Datagram, ReactorConfig, Receiver, RingError, SocketId, Tun, Waker,
+};
 use crate::time::Now;
 
 /// What a worker is made of; sent to its thread, where it becomes a [`Worker`].
 pub(super) struct WorkerParts {
     /// Its sockets, in the order of the listeners.
     pub(super) listeners: Vec<ListenerSockets>,
+    /// Its TCP listeners.
+    pub(super) streams: StreamListeners,
+    /// How large its ring is.
+    pub(super) ring: ReactorConfig,
     /// The shard's queue of the tun device.
     pub(super) tun: Tun,
     /// Wakes the shard.
@@ -40,6 +50,8 @@ pub(super) struct Worker {
     shard: Shard<RingEdges>,
     instructions: Receiver<Instruction>,
     completions: Vec<Completion>,
+    /// What a stream has brought.
+    brought: Vec<Received>,
 }
 
 impl Worker {
@@ -49,7 +61,9 @@ impl Worker {
     /// io_uring is forbidden or lacks something.
     pub(super) fn new(parts: WorkerParts, shard: ShardParts) -> Result<Self, RingError> {
         let (edges, pool) = RingEdges::new(
+            parts.ring,
             parts.listeners,
+            parts.streams,
             parts.tun,
             parts.waker,
             parts.exchange,
@@ -59,6 +73,7 @@ impl Worker {
             shard: Shard::new(shard, edges, pool),
             instructions: parts.instructions,
             completions: Vec::new(),
+            brought: Vec::new(),
         })
     }
 
@@ -132,6 +147,26 @@ impl Worker {
                 let packet = Packet::single(buffer, range.start as u32, range.len() as u32);
                 self.shard.take_tun_packet(packet, offload);
             }
+            Some(Completion::Accepted { stream, .. }) => {
+                match self.shard.io.edges.open_stream(stream) {
+                    Some(path) => self.shard.stream_opened(path),
+                    None => self.shard.io.lost(DropReason::SessionLimit, 1),
+                }
+            }
+            Some(Completion::StreamBytes {
+                stream,
+                buffer,
+                range,
+            }) => self.take_stream_bytes(stream, buffer, range),
+            Some(Completion::StreamEnded { stream, .. }) => {
+                if let Some(path) = self.shard.io.edges.path_of(stream) {
+                    self.shard.stream_ended(path.socket);
+                }
+            }
+            Some(Completion::AcceptFailed { listener, error }) => {
+                self.shard.io.edges.rest(listener);
+                self.shard.accept_failed(&error);
+            }
             Some(Completion::SocketLost { error, .. }) => {
                 return Err(WorkerError::SocketLost(error));
             }
@@ -146,6 +181,26 @@ impl Worker {
             ) => {}
         }
         Ok(())
+    }
+}
+
+impl Worker {
+    /// Gives the shard the packets that a stream has brought.
+    fn take_stream_bytes(&mut self, stream: SocketId, buffer: Buffer, range: Range<usize>) {
+        let mut brought = std::mem::take(&mut self.brought);
+        let io = &mut self.shard.io;
+        let taken = io
+            .edges
+            .take_stream_bytes(stream, buffer, range, &mut io.pool, &mut brought);
+        for received in brought.drain(..) {
+            self.shard.take_datagram(received);
+        }
+        self.brought = brought;
+        if let Err(bad) = taken
+            && let Some(path) = self.shard.io.edges.path_of(stream)
+        {
+            self.shard.stream_failed(path, bad);
+        }
     }
 }
 

@@ -24,9 +24,9 @@ pub(super) fn classify(
         batch.held.put(received);
     }
     for (received, number) in batch.held.iter().zip(0..).skip(first) {
-        let dialed = peers.dialed_on(received.path.socket).is_some();
+        let dialed = peers.by_socket(received.path.socket).is_some();
         let mut former = Former::default();
-        for piece in received.packet.pieces().take(SEGMENTS_MAX) {
+        for piece in received.pieces().take(SEGMENTS_MAX) {
             let segment = Segment {
                 received: number,
                 piece,
@@ -54,7 +54,7 @@ pub(super) fn classify(
                 drops.count(reason);
             }
         }
-        let beyond = received.packet.segments().saturating_sub(SEGMENTS_MAX);
+        let beyond = received.segments().saturating_sub(SEGMENTS_MAX);
         drops.count_many(DropReason::Malformed, beyond as u64);
     }
 }
@@ -63,8 +63,8 @@ pub(super) fn classify(
 fn receives_with_room(batch: &InboundBatch) -> usize {
     let (mut segments, mut bytes) = (batch.room(), batch.room_in_arenas());
     let fits = |received: &&Received| {
-        let packet = &received.packet;
-        let has = (packet.segments().min(SEGMENTS_MAX), packet.len as usize);
+        let length = received.packet.len as usize;
+        let has = (received.segments().min(SEGMENTS_MAX), length);
         let left = segments.checked_sub(has.0).zip(bytes.checked_sub(has.1));
         left.map(|left| (segments, bytes) = left).is_some()
     };
@@ -114,8 +114,10 @@ fn place(
     peers: &PeerTable,
     surroundings: &Surroundings,
 ) -> Result<Place, DropReason> {
-    if let Some(peer) = peers.dialed_on(received.path.socket) {
-        return match claim_of(datagram, |_| Some((peer, false)))? {
+    // Who is there by itself needs no other way to be found; on a stream nobody else ever is.
+    let peer = peers.by_socket(received.path.socket);
+    if peer.is_some() || received.path.is_stream() {
+        return match claim_of(datagram, |_| Some((peer?, false)))? {
             Some(claim) => Ok(Place::Peer(claim)),
             None => Ok(Place::Control),
         };

@@ -166,7 +166,7 @@ impl Claimed<'_> {
         match (claim.numbered, peer.recognised) {
             (true, Recognised::ByPeerId)
             | (false, Recognised::ByPath | Recognised::ByPeerId)
-            | (_, Recognised::BySocket | Recognised::BySocketAndId) => {}
+            | (_, Recognised::BySocket | Recognised::BySocketAndId | Recognised::ByStream) => {}
             (true, _) => peers.sends_peer_id(claim.peer),
             (false, Recognised::NotYet) => {
                 peer.recognised = Recognised::ByPath;

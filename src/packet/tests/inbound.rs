@@ -28,8 +28,8 @@ fn every_cipher_and_header_carries_both_families_both_ways() {
     {
         let mut pair = Pair::new(cipher, numbering);
         let header = match numbering {
-            Numbering::PeerId | Numbering::Dialed(_) | Numbering::DialedShared(_) => 4,
             Numbering::FourTuple => 1,
+            _ => 4,
         };
         for (client, lan) in [
             (IpAddr::V4(CLIENT_V4), IpAddr::V4(LAN_V4)),

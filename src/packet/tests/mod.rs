@@ -7,6 +7,7 @@ mod node;
 mod outbound;
 mod receives;
 mod shards;
+mod streams;
 mod super_packets;
 mod switch;
 

@@ -251,7 +251,7 @@ impl Node {
             }
             for (number, Spent { buffer, origin }) in spent {
                 let home = match origin {
-                    Origin::Socket | Origin::Tun => number,
+                    Origin::Socket | Origin::Tun | Origin::Stream => number,
                     Origin::Shard(shard) => usize::from(shard),
                 };
                 self.shards[home].pool.give(buffer);

@@ -34,6 +34,8 @@ impl Reactor {
                 None
             }
             Some(&Operation::Receive(id)) => self.received(key, id, entry),
+            Some(&Operation::ReceiveStream(id)) => self.stream_received(key, id, entry),
+            Some(&Operation::Accept(id)) => self.accepted(key, id, entry),
             Some(&Operation::ReadTun(id)) => self.read_tun(key, id, entry),
             Some(_) => self.finished(key, entry),
         }
@@ -101,7 +103,11 @@ impl Reactor {
                 self.life = Life::Closing;
                 None
             }
-            Operation::Wake | Operation::Receive(_) | Operation::ReadTun(_) => None,
+            Operation::Wake
+            | Operation::Receive(_)
+            | Operation::ReceiveStream(_)
+            | Operation::Accept(_)
+            | Operation::ReadTun(_) => None,
         }
     }
 
@@ -119,13 +125,7 @@ impl Reactor {
         let buffer = selected(&mut self.memory.receive, entry);
         let is_removed = self.memory.sockets.find(id).is_none();
         let ended = self.ended(key, entry);
-        if let Some(occupant) = self.memory.sockets.of_operation(id) {
-            occupant.receiving = ended;
-        }
-        if ended != Reading::Armed {
-            self.memory.sockets.look_at(id);
-            self.memory.sockets.release(id);
-        }
+        self.note_reading(id, ended);
         match (buffer, outcome(entry)) {
             (buffer, _) if is_removed => {
                 recycle(&mut self.memory.receive, buffer);
@@ -147,6 +147,17 @@ impl Reactor {
                     }
                 }
                 None
+            }
+        }
+    }
+
+    /// How the multishot operation of a socket stands after a completion.
+    pub(super) fn note_reading(&mut self, id: SocketId, reading: Reading) {
+        if let Some(occupant) = self.memory.sockets.of_operation(id) {
+            let former = std::mem::replace(&mut occupant.receiving, reading);
+            if former == Reading::Armed && reading != Reading::Armed {
+                self.memory.sockets.look_at(id);
+                self.memory.sockets.release(id);
             }
         }
     }
@@ -262,17 +273,17 @@ fn after_header(filled: &[u8]) -> Result<Offload, Malformed> {
     }
 }
 
-fn outcome(entry: &cqueue::Entry) -> io::Result<usize> {
+pub(super) fn outcome(entry: &cqueue::Entry) -> io::Result<usize> {
     usize::try_from(entry.result()).map_err(|_| io::Error::from_raw_os_error(-entry.result()))
 }
 
 /// The buffer that the kernel chose for a completion.
-fn selected(from: &mut Provided, entry: &cqueue::Entry) -> Option<Buffer> {
+pub(super) fn selected(from: &mut Provided, entry: &cqueue::Entry) -> Option<Buffer> {
     from.take(cqueue::buffer_select(entry.flags())?)
 }
 
 /// Lends a buffer again that came back with nothing in it.
-fn recycle(to: &mut Provided, buffer: Option<Buffer>) {
+pub(super) fn recycle(to: &mut Provided, buffer: Option<Buffer>) {
     if let Some(buffer) = buffer {
         let lent = to.provide(buffer);
         debug_assert!(lent.is_ok(), "its own place has just become free");

@@ -44,7 +44,9 @@ pub(super) enum Reading {
     /// None is, since it ended: an empty datagram, an error, no buffer. The next turn begins it
     /// again if there is a buffer.
     Idle,
-    /// It failed for good.
+    /// It failed for a reason that passes, and is begun again when the owner says so.
+    Resting,
+    /// It failed for good, or has come to its end.
     Lost,
 }
 
@@ -53,6 +55,8 @@ pub(super) enum Operation {
     Wake,
     Cancel,
     Receive(SocketId),
+    ReceiveStream(SocketId),
+    Accept(SocketId),
     AwaitRoom(SocketId),
     CancelSocket(SocketId),
     ReadTun(TunId),
@@ -83,7 +87,7 @@ impl Memory {
             tun_read: Provided::register(ring, TUN_GROUP, config.tun_buffers, TUN_READ_AT)?,
             receive_header: vec![receive_header()],
             wake_count: vec![0; limits::WAKE_UPS],
-            sockets: Sockets::new(config.sockets),
+            sockets: Sockets::new(config.sockets, config.streams),
             tuns: Vec::with_capacity(config.tun_queues),
         })
     }

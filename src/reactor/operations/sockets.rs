@@ -1,6 +1,9 @@
 //! The sockets of a reactor: each stands in its place until the kernel is done with it, also when its
 //! owner already is. The next one in a place has another id.
 
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, BorrowedFd};
+
 use io_uring::opcode;
 use io_uring::types::CancelBuilder;
 
@@ -8,6 +11,7 @@ use crate::reactor::completion::{QueueFull, Refused, SocketId};
 use crate::reactor::operations::memory::{Operation, Reading};
 use crate::reactor::operations::{Reactor, descriptor};
 use crate::reactor::ring::RingError;
+use crate::reactor::tcp::{TcpListener, TcpStream};
 use crate::reactor::udp::UdpSocket;
 
 /// All places for sockets. What a turn costs does not grow with them: it looks at those alone that
@@ -16,6 +20,10 @@ pub(super) struct Sockets {
     places: Vec<Place>,
     /// The places without a socket, the lowest number last.
     vacant: Vec<u32>,
+    /// Those for streams, which come behind all others. The one that was left first is taken first, so that
+    /// its number is not at once another one's.
+    vacant_streams: VecDeque<u32>,
+    first_stream: u32,
     /// The places with a receive to begin or operations to end; some of them perhaps twice.
     restless: Vec<u32>,
 }
@@ -25,9 +33,16 @@ struct Place {
     occupant: Option<Occupant>,
 }
 
+/// A socket of any kind.
+pub(super) enum Socket {
+    Datagrams(UdpSocket),
+    Listener(TcpListener),
+    Stream(TcpStream),
+}
+
 /// A socket and what the kernel does with it.
 pub(super) struct Occupant {
-    pub(super) socket: UdpSocket,
+    pub(super) socket: Socket,
     pub(super) receiving: Reading,
     /// Operations in flight that use it.
     uses: usize,
@@ -48,21 +63,26 @@ enum Leaving {
 }
 
 impl Sockets {
-    pub(super) fn new(count: usize) -> Self {
+    pub(super) fn new(count: usize, streams: usize) -> Self {
         let place = || Place {
             generation: 0,
             occupant: None,
         };
-        let places: Vec<Place> = std::iter::repeat_with(place).take(count).collect();
+        let places: Vec<Place> = std::iter::repeat_with(place)
+            .take(count + streams)
+            .collect();
+        let first_stream = count as u32;
         Self {
-            vacant: (0..places.len() as u32).rev().collect(),
-            restless: Vec::with_capacity(count),
+            vacant: (0..first_stream).rev().collect(),
+            vacant_streams: (first_stream..places.len() as u32).collect(),
+            first_stream,
+            restless: Vec::with_capacity(count + streams),
             places,
         }
     }
 
     /// A socket that has not been removed.
-    pub(super) fn find(&self, id: SocketId) -> Option<&UdpSocket> {
+    pub(super) fn find(&self, id: SocketId) -> Option<&Socket> {
         let place = self.places.get(id.index())?;
         let occupant = place.occupant.as_ref()?;
         let present = place.generation == id.generation && occupant.leaving == Leaving::No;
@@ -91,8 +111,11 @@ impl Sockets {
         }
     }
 
-    fn add(&mut self, socket: UdpSocket) -> Option<SocketId> {
-        let index = self.vacant.pop()?;
+    fn add(&mut self, socket: Socket) -> Option<SocketId> {
+        let index = match socket {
+            Socket::Stream(_) => self.vacant_streams.pop_front()?,
+            Socket::Datagrams(_) | Socket::Listener(_) => self.vacant.pop()?,
+        };
         self.restless.push(index);
         let place = self.places.get_mut(index as usize)?;
         place.occupant = Some(Occupant {
@@ -121,7 +144,10 @@ impl Sockets {
         if place.occupant.as_ref().is_some_and(is_over) {
             place.occupant = None;
             place.generation = place.generation.wrapping_add(1);
-            self.vacant.push(id.index);
+            match id.index < self.first_stream {
+                true => self.vacant.push(id.index),
+                false => self.vacant_streams.push_back(id.index),
+            }
         }
     }
 
@@ -133,6 +159,16 @@ impl Sockets {
             generation: place.generation,
         };
         Some((id, place.occupant.as_ref()?))
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Datagrams(socket) => socket.as_fd(),
+            Self::Listener(listener) => listener.as_fd(),
+            Self::Stream(stream) => stream.as_fd(),
+        }
     }
 }
 
@@ -157,8 +193,39 @@ impl Reactor {
     ///
     /// The reactor has all the sockets it was made for.
     pub fn add_socket(&mut self, socket: UdpSocket) -> Result<SocketId, RingError> {
-        let added = self.memory.sockets.add(socket);
+        let added = self.memory.sockets.add(Socket::Datagrams(socket));
         added.ok_or(RingError::Full("socket"))
+    }
+
+    /// Takes a listener and accepts its connections until it is removed or the reactor goes.
+    ///
+    /// # Errors
+    ///
+    /// The reactor has all the sockets it was made for.
+    pub fn add_listener(&mut self, listener: TcpListener) -> Result<SocketId, RingError> {
+        let added = self.memory.sockets.add(Socket::Listener(listener));
+        added.ok_or(RingError::Full("listener"))
+    }
+
+    /// Takes a stream and receives from it until it is removed or the reactor goes. Its number comes
+    /// behind those of all sockets that are no streams.
+    ///
+    /// # Errors
+    ///
+    /// The reactor has all the streams it was made for.
+    pub fn add_stream(&mut self, stream: TcpStream) -> Result<SocketId, RingError> {
+        let added = self.memory.sockets.add(Socket::Stream(stream));
+        added.ok_or(RingError::Full("stream"))
+    }
+
+    /// Has a listener accept again after [`Completion::AcceptFailed`](super::Completion::AcceptFailed).
+    pub fn accept_again(&mut self, listener: SocketId) {
+        if let Some(occupant) = self.memory.sockets.of_operation(listener)
+            && occupant.receiving == Reading::Resting
+        {
+            occupant.receiving = Reading::Idle;
+            self.memory.sockets.look_at(listener);
+        }
     }
 
     /// Ends the receive of a socket and closes it. What is queued is still sent, and the completions of
@@ -176,6 +243,13 @@ impl Reactor {
         sockets.look_at(id);
         sockets.close_unused(id);
         Ok(())
+    }
+
+    /// Ends a stream in both directions, which its receive will tell.
+    pub fn shut_down(&self, stream: SocketId) {
+        if let Some(Socket::Stream(stream)) = self.memory.sockets.find(stream) {
+            stream.shut_down();
+        }
     }
 
     /// Has [`Completion::Writable`](super::Completion::Writable) come once, as soon as the kernel's buffer of
@@ -239,19 +313,34 @@ impl Reactor {
         started
     }
 
-    /// Begins the receive of a socket. False if there is nothing to receive into, or no place for it.
+    /// Begins the receive of a socket, or has a listener accept. False if there is nothing to receive into,
+    /// or no place for it.
     fn arm_socket(&mut self, id: SocketId) -> bool {
-        if self.memory.receive.lent() == 0 {
-            return false;
-        }
+        let has_buffers = self.memory.receive.lent() > 0;
+        let header = self.memory.receive_header.as_ptr();
+        let group = self.memory.receive.group();
         let Some(occupant) = self.memory.sockets.of_operation(id) else {
             return true;
         };
         let descriptor = descriptor(&occupant.socket);
-        let header = self.memory.receive_header.as_ptr();
-        let group = self.memory.receive.group();
-        let entry = opcode::RecvMsgMulti::new(descriptor, header, group).build();
-        let started = self.start(Operation::Receive(id), entry);
+        let (operation, entry) = match occupant.socket {
+            Socket::Listener(_) => (
+                Operation::Accept(id),
+                opcode::AcceptMulti::new(descriptor)
+                    .flags(libc::SOCK_CLOEXEC)
+                    .build(),
+            ),
+            _ if !has_buffers => return false,
+            Socket::Datagrams(_) => (
+                Operation::Receive(id),
+                opcode::RecvMsgMulti::new(descriptor, header, group).build(),
+            ),
+            Socket::Stream(_) => (
+                Operation::ReceiveStream(id),
+                opcode::RecvMulti::new(descriptor, group).build(),
+            ),
+        };
+        let started = self.start(operation, entry);
         if started && let Some(occupant) = self.memory.sockets.of_operation(id) {
             occupant.receiving = Reading::Armed;
             occupant.uses += 1;

@@ -8,6 +8,7 @@ use jiff::tz::TimeZone;
 use super::*;
 use crate::node::counters::{Counters, NodeReport};
 use crate::node::event::ReleaseCause;
+use crate::node::settings::ListenerTransport;
 use crate::node::status::{StatusFormat, StatusSnapshot};
 use crate::session::Rate;
 use std::time::Duration;
@@ -231,6 +232,19 @@ fn a_connection_is_told_in_the_words_of_openvpn() {
                 3,
                 "client1/10.77.0.2:39048 SIGTERM[soft,delayed-exit] received, client-instance exiting",
             )],
+        ),
+        (
+            named(ClientEvent::Left(LeaveReason::ConnectionReset)),
+            vec![
+                (
+                    1,
+                    "client1/10.77.0.2:39048 Connection reset, restarting [0]",
+                ),
+                (
+                    3,
+                    "client1/10.77.0.2:39048 SIGUSR1[soft,connection-reset] received, client-instance restarting",
+                ),
+            ],
         ),
         (
             named(ClientEvent::Left(LeaveReason::PingRestart)),
@@ -569,9 +583,44 @@ fn the_life_of_the_node_is_told_in_the_words_of_openvpn() {
         ),
         (
             NodeEvent::ListenerBound {
+                transport: ListenerTransport::Udp,
                 address: "0.0.0.0:1194".parse().unwrap(),
             },
             vec![(1, "UDPv4 link local (bound): [AF_INET][undef]:1194")],
+        ),
+        (
+            NodeEvent::ListenerBound {
+                transport: ListenerTransport::Tcp,
+                address: "[2001:db8::1]:443".parse().unwrap(),
+            },
+            vec![
+                (
+                    1,
+                    "Listening for incoming TCP connection on [AF_INET6]2001:db8::1:443",
+                ),
+                (
+                    1,
+                    "TCPv6_SERVER link local (bound): [AF_INET6]2001:db8::1:443",
+                ),
+            ],
+        ),
+        (
+            NodeEvent::StreamAccepted {
+                address: "192.0.2.7:4711".parse().unwrap(),
+            },
+            vec![(1, "TCP connection established with [AF_INET]192.0.2.7:4711")],
+        ),
+        (
+            NodeEvent::BadStreamLength {
+                address: "192.0.2.7:4711".parse().unwrap(),
+                length: 18_245,
+                longest: 2048,
+            },
+            vec![(
+                1,
+                "WARNING: Bad encapsulated packet length from peer (18245), which must be > 0 and \
+                 <= 2048: [AF_INET]192.0.2.7:4711",
+            )],
         ),
         (
             NodeEvent::PoolOpened {

@@ -1,0 +1,246 @@
+//! Connections over TCP, which are streams of packets: who has just connected and has no session yet, and
+//! what becomes of a session whose stream ends.
+//!
+//! A session lives where its connection is, whatever the steering would say: nobody else reads it. It is
+//! found by its stream, and so is its peer; it never moves. Who has connected has shown already that it
+//! receives at its address, so there is no cookie, and its first packet begins the session. Until then it
+//! is a stranger, of whom there are so many, and so many of a source, for a bounded time; all that is
+//! kept for one is the beginning of a packet.
+
+use std::collections::VecDeque;
+use std::io;
+
+use super::half_open::Source;
+use super::{Edges, Shard};
+use crate::limits::{STREAM_FIRST_PACKET, STREAM_STRANGERS, half_open_per_source};
+use crate::node::event::NodeEvent;
+use crate::packet::{DropReason, Path};
+use crate::session::{ControlDrop, Farewell, LeaveReason};
+use crate::time::{Monotonic, Now};
+use crate::wire::{BadLength, SessionId};
+
+/// The streams without a session, the oldest first.
+#[derive(Debug)]
+pub(super) struct StreamStrangers {
+    /// Places of one source.
+    per_source: usize,
+    waiting: VecDeque<StreamStranger>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct StreamStranger {
+    since: Monotonic,
+    stream: u16,
+    source: Source,
+}
+
+impl StreamStrangers {
+    /// Nobody yet, in one of so many shards.
+    pub(super) fn new(shards: u16) -> Self {
+        Self {
+            per_source: half_open_per_source(shards),
+            waiting: VecDeque::new(),
+        }
+    }
+
+    /// Takes a newcomer in. For want of a place the oldest has to go, of its source if that has too many.
+    fn enter(&mut self, path: &Path, now: Monotonic) -> Option<u16> {
+        let newcomer = StreamStranger {
+            since: now,
+            stream: path.socket,
+            source: Source::of(path.remote),
+        };
+        let own = |stranger: &StreamStranger| stranger.source == newcomer.source;
+        let of_source = self.waiting.iter().filter(|it| own(it)).count();
+        let displaced = if of_source >= self.per_source {
+            self.waiting.iter().position(own)
+        } else {
+            (self.waiting.len() >= STREAM_STRANGERS).then_some(0)
+        };
+        let displaced = displaced.and_then(|place| self.waiting.remove(place));
+        self.waiting.push_back(newcomer);
+        displaced.map(|stranger| stranger.stream)
+    }
+
+    /// A stream has a session now, or is closed. True if it had none.
+    fn leave(&mut self, stream: u16) -> bool {
+        let place = self.waiting.iter().position(|it| it.stream == stream);
+        place.and_then(|place| self.waiting.remove(place)).is_some()
+    }
+
+    /// Takes out one that has taken too long.
+    fn expire(&mut self, now: Monotonic) -> Option<u16> {
+        self.next_timeout().filter(|at| *at <= now)?;
+        self.waiting.pop_front().map(|stranger| stranger.stream)
+    }
+
+    /// When the oldest one has taken too long.
+    pub(super) fn next_timeout(&self) -> Option<Monotonic> {
+        let oldest = self.waiting.front()?;
+        Some(oldest.since + STREAM_FIRST_PACKET)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+}
+
+impl<E: Edges> Shard<E> {
+    /// Somebody has connected.
+    pub fn stream_opened(&mut self, path: Path) {
+        let now = self.io.edges.now().monotonic;
+        if self.newcomers.admit(now, path.remote) {
+            let address = path.remote;
+            self.publish(NodeEvent::StreamAccepted { address });
+        }
+        if let Some(displaced) = self.stream_strangers.enter(&path, now) {
+            self.io.drops.count(DropReason::HalfOpenLimit);
+            self.close_stream(displaced);
+        }
+    }
+
+    /// A stream brings nothing more: its session is over.
+    pub fn stream_ended(&mut self, stream: u16) {
+        let now = self.io.edges.now();
+        // What it brought before is for the session that it has.
+        self.serve_data(now);
+        self.backlog.forget(stream);
+        if let Some(key) = self.connections.by_stream(stream) {
+            if let Some(connection) = self.connections.get_mut(key) {
+                let reason = LeaveReason::ConnectionReset;
+                connection.session.close(now, Farewell::Silent, reason);
+            }
+            self.service(key, now);
+            // Where it was over already it only waited for acknowledgements.
+            self.forget(key, now);
+        }
+        self.close_stream(stream);
+    }
+
+    /// A stream can't be read any further.
+    pub fn stream_failed(&mut self, path: Path, bad: BadLength) {
+        let now = self.io.edges.now().monotonic;
+        self.io.drops.count(DropReason::Malformed);
+        if self.strangers.admit(now, path.remote) {
+            self.publish(NodeEvent::BadStreamLength {
+                address: path.remote,
+                length: bad.length as u32,
+                longest: bad.longest as u32,
+            });
+        }
+        self.stream_ended(path.socket);
+    }
+
+    /// A listener could not accept anybody, and will try again.
+    pub fn accept_failed(&mut self, error: &io::Error) {
+        let now = self.io.edges.now().monotonic;
+        let everybody = std::net::SocketAddr::from(([0, 0, 0, 0], 0));
+        if self.strangers.admit(now, everybody) {
+            let text = format!("TCP: connections can't be accepted now: {error}");
+            let text = text.as_str().into();
+            self.publish(NodeEvent::Warned { text });
+        }
+    }
+
+    /// The first packet of a stream.
+    pub(super) fn greet_stream(
+        &mut self,
+        path: Path,
+        client: SessionId,
+        datagram: &mut [u8],
+        now: Now,
+    ) {
+        let Some(protocol) = &mut self.protocol else {
+            return self.close_stream(path.socket);
+        };
+        match protocol.greet_stream(now, &mut *self.random, datagram) {
+            Ok(session) => self.meet(session, path, client, datagram, now),
+            // It may begin a little later: its client repeats the packet.
+            Err(ControlDrop::TooManySessions) => {
+                self.refused(path, None, ControlDrop::TooManySessions, now);
+            }
+            Err(reason) => {
+                self.refused(path, None, reason, now);
+                self.close_stream(path.socket);
+            }
+        }
+    }
+
+    /// Closes strangers that have taken too long.
+    pub(super) fn expire_streams(&mut self) {
+        let now = self.io.edges.now().monotonic;
+        while let Some(stream) = self.stream_strangers.expire(now) {
+            self.close_stream(stream);
+        }
+    }
+
+    /// A stream has a session.
+    pub(super) fn stream_met(&mut self, stream: u16) {
+        self.stream_strangers.leave(stream);
+    }
+
+    /// Closes a stream that has no session (any more).
+    pub(super) fn close_stream(&mut self, stream: u16) {
+        self.stream_strangers.leave(stream);
+        self.backlog.forget(stream);
+        self.io.edges.close_socket(stream);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::{FIRST_STREAM, HALF_OPEN_PER_SOURCE};
+
+    fn path(stream: u16, network: u8) -> Path {
+        Path {
+            remote: ([198, 51, network, 7], stream).into(),
+            local: None,
+            socket: FIRST_STREAM + stream,
+        }
+    }
+
+    fn at(seconds: u64) -> Monotonic {
+        Monotonic::ZERO + std::time::Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn one_source_displaces_its_own_and_all_together_the_oldest() {
+        let mut strangers = StreamStrangers::new(1);
+        assert_eq!(strangers.enter(&path(1000, 255), at(0)), None);
+        let own = HALF_OPEN_PER_SOURCE as u16;
+        for stream in 0..own {
+            assert_eq!(strangers.enter(&path(stream, 0), at(1)), None);
+        }
+        for stream in 0..5 {
+            let displaced = strangers.enter(&path(own + stream, 0), at(2));
+            assert_eq!(displaced, Some(FIRST_STREAM + stream));
+        }
+        let others = STREAM_STRANGERS as u16 - own - 1;
+        for stream in 0..others {
+            let newcomer = path(2000 + stream, 1 + (stream / 40) as u8);
+            assert_eq!(strangers.enter(&newcomer, at(3)), None);
+        }
+        assert_eq!(strangers.len(), STREAM_STRANGERS);
+        let displaced = strangers.enter(&path(3000, 200), at(4));
+        assert_eq!(displaced, Some(FIRST_STREAM + 1000), "the oldest of all");
+        assert_eq!(strangers.len(), STREAM_STRANGERS);
+    }
+
+    #[test]
+    fn who_says_nothing_goes_and_who_has_a_session_stays() {
+        let mut strangers = StreamStrangers::new(1);
+        for (stream, since) in [(1, 0), (2, 1), (3, 1)] {
+            strangers.enter(&path(stream, 0), at(since));
+        }
+        assert!(strangers.leave(FIRST_STREAM + 2));
+        assert!(!strangers.leave(FIRST_STREAM + 2));
+        let patience = STREAM_FIRST_PACKET.as_secs();
+        assert_eq!(strangers.next_timeout(), Some(at(patience)));
+        assert_eq!(strangers.expire(at(patience - 1)), None);
+        assert_eq!(strangers.expire(at(patience + 1)), Some(FIRST_STREAM + 1));
+        assert_eq!(strangers.expire(at(patience + 1)), Some(FIRST_STREAM + 3));
+        assert_eq!(strangers.expire(at(patience + 1)), None);
+        assert_eq!((strangers.next_timeout(), strangers.len()), (None, 0));
+    }
+}

@@ -1,0 +1,475 @@
+//! The streams of one shard: packets out of what comes in by them, and into them, in order, what goes out.
+//!
+//! All that is sent by a stream in a turn is one chain of the kernel, in which nothing follows what was not
+//! sent whole. What it did not take is copied into the stream's own memory and leaves from there as soon
+//! as there is room; what comes meanwhile waits behind it. So a receiver that does not read costs others
+//! nothing: no buffer of the pool waits for it.
+
+mod reassembly;
+mod waiting;
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use self::reassembly::{Brought, Reassembly};
+use self::waiting::Waiting;
+use crate::limits::{ACCEPT_PAUSE, BUFFER_SIZE, FIRST_STREAM, SOCKETS_PER_SHARD, STREAM_FAREWELL};
+use crate::node::shard::{Done, Dropped, Outgoing};
+use crate::packet::{Buffer, DropReason, Origin, Packet, Path, Pool, Received};
+use crate::reactor::{self, Reactor, Refused, Sent, SocketId, TcpStream};
+use crate::time::Monotonic;
+use crate::wire::{BadLength, stream_packets};
+
+/// All streams of a shard.
+pub(super) struct Streams {
+    rules: StreamRules,
+    /// By their number, from [`FIRST_STREAM`] on.
+    streams: Vec<Option<Stream>>,
+    open: usize,
+    /// Those that may have something to send, or to close.
+    restless: VecDeque<SocketId>,
+    /// Those that are to be closed.
+    closing: VecDeque<(Monotonic, SocketId)>,
+    /// Listeners that accept nobody until then.
+    resting: VecDeque<(Monotonic, SocketId)>,
+    /// For what has waited.
+    buffers: Vec<Buffer>,
+    brought: Brought,
+}
+
+/// What all streams of a node have in common.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::node) struct StreamRules {
+    /// The most data packets that wait for a receiver.
+    pub(in crate::node) queue_limit: usize,
+    /// Bytes of the longest packet that is taken.
+    pub(in crate::node) packet_max: usize,
+}
+
+#[derive(Debug)]
+struct Stream {
+    socket: SocketId,
+    path: Path,
+    reassembly: Reassembly,
+    waiting: Waiting,
+    /// Sends of this turn.
+    in_flight: usize,
+    /// The kernel will say when there is room.
+    awaits_room: bool,
+    /// A send has failed: nothing more leaves.
+    broken: bool,
+    closing: bool,
+}
+
+impl Streams {
+    /// No stream yet; `buffers` are kept for what has waited.
+    pub(super) fn new(rules: StreamRules, buffers: Vec<Buffer>) -> Self {
+        Self {
+            rules,
+            streams: Vec::new(),
+            open: 0,
+            restless: VecDeque::new(),
+            closing: VecDeque::new(),
+            resting: VecDeque::new(),
+            buffers,
+            brought: Brought::default(),
+        }
+    }
+
+    /// Takes a connection that was accepted, unless it is gone already or there is no place for it.
+    pub(super) fn open(&mut self, reactor: &mut Reactor, stream: TcpStream) -> Option<Path> {
+        let (remote, local) = (stream.remote().ok()?, stream.local().ok()?);
+        // One that can't be told so is only slower.
+        let _at_once = stream.send_at_once();
+        let socket = reactor.add_stream(stream).ok()?;
+        let place = place_of(socket)?;
+        let path = Path {
+            remote,
+            local: Some(local),
+            socket: FIRST_STREAM + u16::try_from(place).ok()?,
+        };
+        if place >= self.streams.len() {
+            self.streams.resize_with(place + 1, || None);
+        }
+        self.open += 1;
+        self.streams[place] = Some(Stream {
+            socket,
+            path,
+            reassembly: Reassembly::default(),
+            waiting: Waiting::default(),
+            in_flight: 0,
+            awaits_room: false,
+            broken: false,
+            closing: false,
+        });
+        Some(path)
+    }
+
+    /// How many there are.
+    pub(super) const fn len(&self) -> usize {
+        self.open
+    }
+
+    /// Packets that wait in all of them.
+    pub(super) fn waiting(&self) -> usize {
+        let open = self.streams.iter().flatten();
+        open.map(|stream| stream.waiting.len()).sum()
+    }
+
+    /// Whether a send was one of a stream.
+    pub(super) const fn is_theirs(sent: &Sent) -> bool {
+        sent.token & TOKEN != 0
+    }
+
+    /// The path of a stream that is open.
+    pub(super) fn path_of(&mut self, socket: SocketId) -> Option<Path> {
+        self.find(socket).map(|stream| stream.path)
+    }
+
+    /// Whether something needs nobody's word to go on.
+    pub(super) fn can_go_on(&self) -> bool {
+        !self.restless.is_empty() && !self.buffers.is_empty()
+    }
+
+    /// When something is due by itself, if anything is.
+    pub(super) fn next_timeout(&self) -> Option<Monotonic> {
+        let firsts = [self.closing.front(), self.resting.front()];
+        firsts.into_iter().flatten().map(|(at, _)| *at).min()
+    }
+
+    /// A listener could not accept: it rests.
+    pub(super) fn rest(&mut self, listener: SocketId, now: Monotonic) {
+        self.resting.push_back((now + ACCEPT_PAUSE, listener));
+    }
+
+    /// Gives what a receive has brought to `out`, whole packets only. Returns the buffer if it is free, how
+    /// many packets are lost for want of a buffer, and whether there was a length that no packet has:
+    /// nothing more can be read from this stream then.
+    pub(super) fn receive(
+        &mut self,
+        socket: SocketId,
+        buffer: Buffer,
+        range: Range<usize>,
+        pool: &mut Pool,
+        out: &mut Vec<Received>,
+    ) -> (Option<Buffer>, u64, Result<(), BadLength>) {
+        let mut brought = std::mem::take(&mut self.brought);
+        let longest = self.rules.packet_max;
+        let Some(stream) = self.find(socket).filter(|stream| !stream.closing) else {
+            self.brought = brought;
+            return (Some(buffer), 0, Ok(()));
+        };
+        let path = stream.path;
+        let bytes = buffer.bytes().get(range.clone()).unwrap_or_default();
+        let taken = stream.reassembly.take(bytes, longest, &mut brought);
+        let mut lost = 0;
+        let mut copied = |bytes: &[u8], packets: usize| match copy(bytes, pool) {
+            Some(packet) => out.push(Received {
+                packet,
+                path,
+                origin: Origin::Stream,
+            }),
+            None => lost += packets as u64,
+        };
+        if let Some(used) = brought.completed {
+            copied(stream.reassembly.completed(), 1);
+            let end = brought.rows.last().map_or(used, |(row, _)| row.end);
+            let rest = bytes.get(end..).filter(|_| taken.is_ok());
+            stream.reassembly.begin(rest.unwrap_or_default());
+        }
+        let last = brought.rows.pop();
+        for (row, packets) in brought.rows.drain(..) {
+            copied(bytes.get(row).unwrap_or_default(), packets);
+        }
+        self.brought = brought;
+        let Some((row, _)) = last else {
+            return (Some(buffer), lost, taken);
+        };
+        let (start, length) = (range.start + row.start, row.len());
+        out.push(Received {
+            packet: Packet::single(buffer, start as u32, length as u32),
+            path,
+            origin: Origin::Socket,
+        });
+        (None, lost, taken)
+    }
+
+    /// Sends packets, each behind its length, after those that wait. What is done at once goes to `done`.
+    ///
+    /// # Errors
+    /// What is dropped, and why.
+    pub(super) fn send(
+        &mut self,
+        reactor: &mut Reactor,
+        outgoing: Outgoing,
+        done: &mut VecDeque<Done>,
+    ) -> Result<(), Dropped> {
+        let limit = self.rules.queue_limit;
+        let stream = self.by_path(&outgoing.path);
+        let Some(stream) = stream.filter(|stream| !stream.broken && !stream.closing) else {
+            return Err(dropped(outgoing.packet, DropReason::StreamClosed));
+        };
+        let Packet {
+            buffer, start, len, ..
+        } = outgoing.packet;
+        let range = start as usize..(start + len) as usize;
+        if !stream.waiting.is_empty() {
+            stream.wait(buffer, range, 0, limit, done);
+            return Ok(());
+        }
+        match stream.begin(reactor, buffer, range.clone(), TOKEN) {
+            Ok(()) => Ok(()),
+            Err((buffer, Refused::QueueFull(_))) => {
+                let socket = stream.socket;
+                stream.wait(buffer, range, 0, limit, done);
+                self.restless.push_back(socket);
+                Ok(())
+            }
+            Err((buffer, _)) => {
+                let packet = Packet::single(buffer, start, len);
+                Err(dropped(packet, DropReason::SendError))
+            }
+        }
+    }
+
+    /// Takes a send back from the kernel. What it did not take waits.
+    pub(super) fn complete(
+        &mut self,
+        reactor: &mut Reactor,
+        sent: Sent,
+        done: &mut VecDeque<Done>,
+    ) {
+        let limit = self.rules.queue_limit;
+        let has_waited = sent.token & WAITED != 0;
+        let (count, broken) = match sent.result {
+            Ok(count) => (count, false),
+            Err(error) => match error.raw_os_error() {
+                Some(libc::EAGAIN | libc::ECANCELED | libc::ENOBUFS) => (0, false),
+                _ => (0, true),
+            },
+        };
+        let length = sent.range.len();
+        let mut buffer = Some(sent.buffer);
+        if let Some(stream) = self.find(sent.socket) {
+            stream.in_flight = stream.in_flight.saturating_sub(1);
+            // Had the kernel gone on behind what it did not send whole, bytes would be missing.
+            stream.broken |= broken || (!has_waited && count > 0 && !stream.waiting.is_empty());
+            if stream.broken {
+                stream.waiting = Waiting::default();
+                // It ends for its receiver, too.
+                reactor.shut_down(stream.socket);
+            } else if has_waited {
+                stream.waiting.sent(count);
+            } else if count < length
+                && let Some(buffer) = buffer.take()
+            {
+                stream.wait(buffer, sent.range, count, limit, done);
+            }
+            stream.ask_for_room(reactor, count < length);
+            let socket = stream.socket;
+            if stream.is_restless() {
+                self.restless.push_back(socket);
+            }
+        }
+        match buffer {
+            Some(buffer) if has_waited => self.buffers.push(buffer),
+            buffer => done.extend(buffer.map(Done::Free)),
+        }
+    }
+
+    /// A stream has room again. False if the socket is none.
+    pub(super) fn has_room(&mut self, socket: SocketId) -> bool {
+        let Some(stream) = self.find(socket) else {
+            return place_of(socket).is_some();
+        };
+        stream.awaits_room = false;
+        self.restless.push_back(socket);
+        true
+    }
+
+    /// Sends what waits where there is room, closes what has nothing more to send or takes too long, and lets
+    /// listeners accept again.
+    pub(super) fn go_on(&mut self, reactor: &mut Reactor, now: Monotonic) {
+        for _ in 0..self.restless.len() {
+            let Some(socket) = self.restless.pop_front() else {
+                break;
+            };
+            if !self.send_waiting(reactor, socket) {
+                self.restless.push_front(socket);
+                break;
+            }
+        }
+        while let Some(&(at, socket)) = self.closing.front()
+            && at <= now
+        {
+            self.closing.pop_front();
+            self.remove(reactor, socket);
+        }
+        while let Some(&(at, listener)) = self.resting.front()
+            && at <= now
+        {
+            self.resting.pop_front();
+            reactor.accept_again(listener);
+        }
+    }
+
+    /// Closes a stream: at once if nothing waits, else when that has left.
+    pub(super) fn close(&mut self, reactor: &mut Reactor, number: u16, now: Monotonic) {
+        let Some(stream) = self.by_number(number) else {
+            return;
+        };
+        let socket = stream.socket;
+        if stream.waiting.is_empty() || stream.broken {
+            return self.remove(reactor, socket);
+        }
+        if !std::mem::replace(&mut stream.closing, true) {
+            self.closing.push_back((now + STREAM_FAREWELL, socket));
+        }
+    }
+
+    fn remove(&mut self, reactor: &mut Reactor, socket: SocketId) {
+        let place = place_of(socket);
+        if let Some(place) = place.and_then(|place| self.streams.get_mut(place))
+            && place.as_ref().is_some_and(|stream| stream.socket == socket)
+        {
+            *place = None;
+            self.open -= 1;
+            // One that is gone already is closed.
+            let _closed = reactor.remove_socket(socket);
+        }
+    }
+
+    /// Sends what waits for a stream. False if that has to be tried again.
+    fn send_waiting(&mut self, reactor: &mut Reactor, socket: SocketId) -> bool {
+        let mut spare = self.buffers.pop();
+        let Some(stream) = self.find(socket) else {
+            self.buffers.extend(spare);
+            return true;
+        };
+        let is_closed = stream.closing && stream.waiting.is_empty();
+        let mut tried = true;
+        if !stream.waiting.is_empty() && stream.can_send() {
+            let Some(mut buffer) = spare.take() else {
+                return false;
+            };
+            let room = buffer.bytes_mut().get_mut(..WAITING_AT_ONCE);
+            let length = stream.waiting.copy_to(room.unwrap_or_default());
+            if let Err((buffer, _)) = stream.begin(reactor, buffer, 0..length, TOKEN | WAITED) {
+                spare = Some(buffer);
+                tried = false;
+            }
+        }
+        self.buffers.extend(spare);
+        if is_closed {
+            self.remove(reactor, socket);
+        }
+        tried
+    }
+
+    fn find(&mut self, socket: SocketId) -> Option<&mut Stream> {
+        let stream = self.streams.get_mut(place_of(socket)?)?.as_mut()?;
+        (stream.socket == socket).then_some(stream)
+    }
+
+    fn by_path(&mut self, path: &Path) -> Option<&mut Stream> {
+        let stream = self.by_number(path.socket)?;
+        (stream.path.remote == path.remote).then_some(stream)
+    }
+
+    fn by_number(&mut self, number: u16) -> Option<&mut Stream> {
+        let place = usize::from(number.checked_sub(FIRST_STREAM)?);
+        self.streams.get_mut(place)?.as_mut()
+    }
+}
+
+impl Stream {
+    /// Hands one send to the reactor.
+    fn begin(
+        &mut self,
+        reactor: &mut Reactor,
+        buffer: Buffer,
+        range: Range<usize>,
+        token: u64,
+    ) -> Result<(), (Buffer, Refused)> {
+        let outgoing = reactor::Outgoing {
+            socket: self.socket,
+            to: None,
+            local: None,
+            segment_size: range.len(),
+            range,
+            token,
+        };
+        reactor.send(&outgoing, buffer)?;
+        self.in_flight += 1;
+        Ok(())
+    }
+
+    /// Copies packets behind those that wait.
+    fn wait(
+        &mut self,
+        buffer: Buffer,
+        range: Range<usize>,
+        sent: usize,
+        limit: usize,
+        done: &mut VecDeque<Done>,
+    ) {
+        let packets = buffer.bytes().get(range).unwrap_or_default();
+        let lost = self.waiting.push(packets, sent, limit);
+        done.push_back(Done::Free(buffer));
+        if lost > 0 {
+            done.push_back(Done::Dropped(Dropped {
+                buffer: None,
+                reason: DropReason::StreamFull,
+                packets: lost as u64,
+            }));
+        }
+    }
+
+    fn ask_for_room(&mut self, reactor: &mut Reactor, is_full: bool) {
+        if is_full && !self.broken && !self.awaits_room {
+            self.awaits_room = reactor.await_room(self.socket).is_ok();
+        }
+    }
+
+    const fn can_send(&self) -> bool {
+        self.in_flight == 0 && !self.awaits_room && !self.broken
+    }
+
+    /// Whether there is something to do for it that nobody will say again.
+    fn is_restless(&self) -> bool {
+        match self.waiting.is_empty() {
+            true => self.closing,
+            false => self.can_send(),
+        }
+    }
+}
+
+/// Where a stream stands here: the reactor counts them behind all other sockets.
+fn place_of(socket: SocketId) -> Option<usize> {
+    socket.index().checked_sub(SOCKETS_PER_SHARD)
+}
+
+fn dropped(packet: Packet, reason: DropReason) -> Dropped {
+    Dropped {
+        packets: stream_packets(packet.bytes()).count() as u64,
+        buffer: Some(packet.buffer),
+        reason,
+    }
+}
+
+fn copy(bytes: &[u8], pool: &mut Pool) -> Option<Packet> {
+    let mut buffer = pool.take()?;
+    let Some(room) = buffer.bytes_mut().get_mut(..bytes.len()) else {
+        pool.give(buffer);
+        return None;
+    };
+    room.copy_from_slice(bytes);
+    Some(Packet::single(buffer, 0, bytes.len() as u32))
+}
+
+/// Marks the sends of streams.
+const TOKEN: u64 = 1 << 63;
+/// Those of what has waited.
+const WAITED: u64 = 1 << 62;
+/// How much of that one send has.
+const WAITING_AT_ONCE: usize = BUFFER_SIZE;
