@@ -281,7 +281,11 @@ impl Host {
             }
             self.turn = (self.turn + 1) % self.unpaced.len();
             if let Some(name) = self.unpaced.get(self.turn).copied() {
-                self.send_one(now, name, None, out);
+                let sending = self.sessions.get_mut(name).and_then(|it| it.down.sending);
+                let run = sending.map_or(1, |sending| sending.run());
+                for _ in 0..run.min(out.room()) {
+                    self.send_one(now, name, None, out);
+                }
             }
         }
     }

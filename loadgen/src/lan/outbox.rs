@@ -24,6 +24,11 @@ impl Outbox {
         self.datagrams.len() >= Self::CAPACITY
     }
 
+    /// How many more it takes.
+    pub(super) fn room(&self) -> usize {
+        Self::CAPACITY - self.datagrams.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.datagrams.is_empty()
     }
@@ -50,6 +55,34 @@ impl Outbox {
         })
     }
 
+    /// Datagrams in a row that are for the same receiver and equally long, the last of each run perhaps shorter:
+    /// what the kernel takes as one.
+    pub(super) fn runs(&self) -> impl Iterator<Item = Run<'_>> {
+        let mut datagrams = self.iter().peekable();
+        let mut begin = 0;
+        std::iter::from_fn(move || {
+            let (to, first) = datagrams.next()?;
+            let (segment, mut length, mut count) = (first.len(), first.len(), 1);
+            while length == count * segment
+                && count < SEGMENTS_MAX
+                && let Some((_, next)) = datagrams.next_if(|(other, next)| {
+                    *other == to && next.len() <= segment && length + next.len() <= RUN_MAX
+                })
+            {
+                length += next.len();
+                count += 1;
+            }
+            let bytes = self.bytes.get(begin..begin + length).unwrap_or_default();
+            begin += length;
+            Some(Run {
+                to,
+                bytes,
+                segment,
+                count,
+            })
+        })
+    }
+
     /// Takes out the first `count`, which have left.
     pub(super) fn remove(&mut self, count: usize) {
         if count >= self.datagrams.len() {
@@ -69,9 +102,69 @@ impl Outbox {
     }
 }
 
+/// Datagrams to one receiver, one behind the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Run<'a> {
+    pub(super) to: SocketAddr,
+    pub(super) bytes: &'a [u8],
+    /// Bytes of each but the last.
+    pub(super) segment: usize,
+    pub(super) count: usize,
+}
+
+/// As many as any kernel takes as one. Source: UDP_MAX_SEGMENTS of Linux before 6.9.
+const SEGMENTS_MAX: usize = 64;
+/// An IP packet with its headers has 65,535 bytes.
+const RUN_MAX: usize = 65_000;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_run_is_for_one_receiver_and_only_its_last_is_shorter() {
+        let [first, second] = ["10.0.0.1:1", "10.0.0.2:1"].map(|it| it.parse().unwrap());
+        let mut outbox = Outbox::new();
+        assert_eq!(outbox.runs().count(), 0);
+        let pushed = [
+            (first, 100),
+            (first, 100),
+            (first, 40),
+            (first, 100),
+            (second, 100),
+            (second, 101),
+        ];
+        for (to, length) in pushed {
+            assert!(outbox.push(to, b"x", length));
+        }
+        let runs: Vec<_> = outbox.runs().collect();
+        let shapes: Vec<_> = runs
+            .iter()
+            .map(|run| (run.to, run.segment, run.count, run.bytes.len()))
+            .collect();
+        let expected = [
+            (first, 100, 3, 240),
+            (first, 100, 1, 100),
+            (second, 100, 1, 100),
+            (second, 101, 1, 101),
+        ];
+        assert_eq!(shapes, expected);
+        let singles: Vec<_> = outbox.iter().flat_map(|(_, bytes)| bytes).collect();
+        let together: Vec<_> = runs.iter().flat_map(|run| run.bytes).collect();
+        assert_eq!(singles, together);
+    }
+
+    #[test]
+    fn a_run_is_no_longer_than_the_kernel_takes() {
+        let to = "10.0.0.1:1".parse().unwrap();
+        for (length, longest) in [(1, SEGMENTS_MAX), (1372, RUN_MAX / 1372)] {
+            let mut outbox = Outbox::new();
+            while outbox.push(to, b"x", length) {}
+            let counts: Vec<_> = outbox.runs().map(|run| run.count).collect();
+            assert_eq!(counts.iter().sum::<usize>(), Outbox::CAPACITY);
+            assert_eq!(counts.iter().max(), Some(&longest));
+        }
+    }
 
     #[test]
     fn datagrams_leave_in_their_order() {

@@ -1,4 +1,4 @@
-//! The LAN host's socket and its loop: many datagrams a system call, none joined to others.
+//! The LAN host's socket and its loop: many datagrams a system call, and those of a bulk stream as one.
 
 use std::fs;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -16,7 +16,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::host::{Host, Seen};
 use super::order::{Ask, Counts, Order};
-use super::outbox::Outbox;
+use super::outbox::{Outbox, Run};
 use super::sessions::Name;
 use crate::clock::monotonic_nanos;
 
@@ -80,15 +80,7 @@ impl Endpoint {
     pub(super) fn serve(self, host: Host, stop: &AtomicBool) -> Served {
         // Else a wait can last 50 microseconds longer than asked for.
         let _as_it_was = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
-        let mut turn = Turn {
-            endpoint: &self,
-            host,
-            out: Outbox::new(),
-            buffers: vec![[0; DATAGRAM_MAX]; AT_A_TIME],
-            headers: MultiHeaders::preallocate(AT_A_TIME, None),
-            send_failures: 0,
-            drops_read: None,
-        };
+        let mut turn = Turn::new(&self, host);
         let mut failure = None;
         while !stop.load(Ordering::Relaxed) {
             if let Err(error) = turn.go() {
@@ -116,12 +108,30 @@ struct Turn<'a> {
     out: Outbox,
     buffers: Vec<[u8; DATAGRAM_MAX]>,
     headers: MultiHeaders<SockaddrStorage>,
+    /// Bytes after which the kernel cuts what is sent, 0 for never.
+    segment: usize,
+    /// The kernel cuts what is sent.
+    joins: bool,
     send_failures: u64,
     /// When the socket's drops were read.
     drops_read: Option<u64>,
 }
 
-impl Turn<'_> {
+impl<'a> Turn<'a> {
+    fn new(endpoint: &'a Endpoint, host: Host) -> Self {
+        Self {
+            endpoint,
+            host,
+            out: Outbox::new(),
+            buffers: vec![[0; DATAGRAM_MAX]; AT_A_TIME],
+            headers: MultiHeaders::preallocate(AT_A_TIME, None),
+            segment: 0,
+            joins: true,
+            send_failures: 0,
+            drops_read: None,
+        }
+    }
+
     fn go(&mut self) -> io::Result<()> {
         self.wait()?;
         // Answers need room: what came is left in the socket until what was sent before has left.
@@ -191,16 +201,24 @@ impl Turn<'_> {
 
     fn send(&mut self) -> io::Result<()> {
         while !self.out.is_empty() {
-            let addresses: Vec<_> = self
-                .out
-                .iter()
-                .map(|(to, _)| SocketAddrAny::from(to))
-                .collect();
-            let slices: Vec<_> = self
-                .out
-                .iter()
-                .map(|(_, bytes)| [IoSlice::new(bytes)])
-                .collect();
+            let runs = alike(&self.out, self.joins);
+            let segment = match runs.first() {
+                Some(run) if run.count > 1 => run.segment,
+                _ => 0,
+            };
+            if segment != self.segment {
+                let cut = sockopt::UdpGsoSegment;
+                match setsockopt(&self.endpoint.socket, cut, &(segment as i32)) {
+                    Ok(()) => self.segment = segment,
+                    Err(_) if self.joins => {
+                        self.joins = false;
+                        continue;
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            let addresses: Vec<_> = runs.iter().map(|run| SocketAddrAny::from(run.to)).collect();
+            let slices: Vec<_> = runs.iter().map(|run| [IoSlice::new(run.bytes)]).collect();
             let mut nothing: Vec<_> = addresses
                 .iter()
                 .map(|_| SendAncillaryBuffer::default())
@@ -213,21 +231,52 @@ impl Turn<'_> {
                 .collect();
             let sent = sendmmsg(&self.endpoint.socket, &mut messages, SendFlags::DONTWAIT);
             match sent {
-                Ok(count) => self.out.remove(count),
+                Ok(count) => {
+                    let left = runs.iter().take(count).map(|run| run.count).sum();
+                    self.out.remove(left);
+                }
                 Err(rustix::io::Errno::AGAIN) => return Ok(()),
                 Err(rustix::io::Errno::INTR) => {}
                 Err(rustix::io::Errno::BADF | rustix::io::Errno::NOTSOCK) => {
                     return Err(io::Error::other("the socket was closed"));
                 }
+                // Not every way takes them together.
+                Err(
+                    rustix::io::Errno::INVAL | rustix::io::Errno::IO | rustix::io::Errno::MSGSIZE,
+                ) if segment > 0 => self.joins = false,
                 // One that can't be sent, now or at all, does not hold up the others.
                 Err(_) => {
-                    self.send_failures += 1;
-                    self.out.remove(1);
+                    let first = runs.first().map_or(1, |run| run.count);
+                    self.send_failures += first as u64;
+                    self.out.remove(first);
                 }
             }
         }
         Ok(())
     }
+}
+
+/// The runs that one call can send: all of datagrams of one length, or all of one datagram. Where the kernel
+/// does not cut, each datagram is by itself.
+fn alike(out: &Outbox, joins: bool) -> Vec<Run<'_>> {
+    if !joins {
+        let singles = out.iter().map(|(to, bytes)| Run {
+            to,
+            bytes,
+            segment: bytes.len(),
+            count: 1,
+        });
+        return singles.collect();
+    }
+    let mut runs = out.runs().peekable();
+    let first = runs.peek().copied();
+    let same = |run: &Run<'_>| {
+        first.is_some_and(|first| match first.count {
+            1 => run.count == 1,
+            _ => run.count > 1 && run.segment == first.segment,
+        })
+    };
+    runs.take_while(same).collect()
 }
 
 fn socket_address(storage: &SockaddrStorage) -> Option<SocketAddr> {
@@ -259,6 +308,9 @@ const LOOK_EVERY: u64 = 50_000_000;
 
 #[cfg(test)]
 mod tests {
+    use ringway::random::SeededRandom;
+
+    use super::super::host::Bounds;
     use super::*;
 
     #[test]
@@ -268,6 +320,36 @@ mod tests {
              9: 00000000:1451 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 7002 2 0000000000000000 41\n";
         for (inode, drops) in [(7001, Some(5)), (7002, Some(41)), (7003, None)] {
             assert_eq!(drops_of(table, inode), drops);
+        }
+    }
+
+    #[test]
+    fn joined_and_single_datagrams_arrive_as_they_are_in_their_order() {
+        for joins in [true, false] {
+            let receiver = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+            let receive_limit = Some(std::time::Duration::from_secs(10));
+            receiver.set_read_timeout(receive_limit).unwrap();
+            let to = receiver.local_addr().unwrap();
+            let endpoint = Endpoint::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+            let bounds = Bounds {
+                clients: Vec::new(),
+                sessions: 1,
+                rate: 1.0,
+            };
+            let host = Host::new(bounds, &mut SeededRandom::new(1));
+            let mut turn = Turn::new(&endpoint, host);
+            turn.joins = joins;
+            let lengths = [700, 700, 700, 300, 20, 20, 1_400, 500, 500, 700, 700];
+            for (number, length) in lengths.into_iter().enumerate() {
+                assert!(turn.out.push(to, &[number as u8], length));
+            }
+            turn.send().unwrap();
+            assert!(turn.out.is_empty() && turn.joins == joins);
+            for (number, length) in lengths.into_iter().enumerate() {
+                let mut bytes = [0; 2_000];
+                let received = receiver.recv(&mut bytes).unwrap();
+                assert_eq!((received, bytes[0]), (length, number as u8));
+            }
         }
     }
 
