@@ -3,7 +3,6 @@
 use aws_lc_rs::aead;
 
 use super::Digest;
-
 use crate::limits::GCM_USAGE_MAX;
 
 /// A data cipher that is implemented.

@@ -1,14 +1,14 @@
 //! TCP: listeners, made and bound here, and the streams that they accept.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::limits::STREAM_LISTEN_BACKLOG;
 use crate::packet::LocalAddress;
-use crate::reactor::udp::{Family, Listen, set_buffers};
+use crate::reactor::udp::{Family, Listen, OtherFamily, set_buffers};
 
 /// A listening TCP socket.
 #[derive(Debug)]
@@ -26,13 +26,8 @@ pub struct TcpStream {
 #[derive(Debug, thiserror::Error)]
 pub enum TcpError {
     /// The address is of the other family.
-    #[error("{address} is no address for a socket of family {family:?}")]
-    Address {
-        /// The address.
-        address: IpAddr,
-        /// The family.
-        family: Family,
-    },
+    #[error(transparent)]
+    Address(#[from] OtherFamily),
     /// No socket; for IPv6 usually because the system has it switched off.
     #[error("cannot make a TCP socket of family {family:?}: {source}")]
     Socket {
@@ -98,7 +93,7 @@ impl TcpListener {
 
     fn bind(listen: &Listen, join: bool) -> Result<Self, TcpError> {
         let family = listen.family;
-        let address = bind_address(listen)?;
+        let address = listen.bind_address()?;
         let domain = Domain::for_address(address);
         let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))
             .map_err(|source| TcpError::Socket { family, source })?;
@@ -183,20 +178,6 @@ impl AsFd for TcpStream {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
-}
-
-fn bind_address(listen: &Listen) -> Result<SocketAddr, TcpError> {
-    let ip = match (listen.family, listen.address) {
-        (Family::V4, None) => Ipv4Addr::UNSPECIFIED.into(),
-        (Family::V6 | Family::Dual, None) => Ipv6Addr::UNSPECIFIED.into(),
-        (Family::V4, Some(IpAddr::V4(v4))) => v4.into(),
-        (Family::V6 | Family::Dual, Some(IpAddr::V6(v6))) => v6.into(),
-        (Family::Dual, Some(IpAddr::V4(v4))) => v4.to_ipv6_mapped().into(),
-        (family @ (Family::V4 | Family::V6), Some(address)) => {
-            return Err(TcpError::Address { address, family });
-        }
-    };
-    Ok(SocketAddr::new(ip, listen.port))
 }
 
 fn canonical(address: SockAddr) -> io::Result<SocketAddr> {

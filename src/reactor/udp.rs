@@ -45,17 +45,42 @@ pub struct Listen {
     pub receive_offload: bool,
 }
 
+impl Listen {
+    /// What a socket of its family is bound to.
+    ///
+    /// # Errors
+    /// The address is of the other family.
+    pub(super) fn bind_address(&self) -> Result<SocketAddr, OtherFamily> {
+        let ip = match (self.family, self.address) {
+            (Family::V4, None) => Ipv4Addr::UNSPECIFIED.into(),
+            (Family::V6 | Family::Dual, None) => Ipv6Addr::UNSPECIFIED.into(),
+            (Family::V4, Some(IpAddr::V4(v4))) => v4.into(),
+            (Family::V6 | Family::Dual, Some(IpAddr::V6(v6))) => v6.into(),
+            (Family::Dual, Some(IpAddr::V4(v4))) => v4.to_ipv6_mapped().into(),
+            (family @ (Family::V4 | Family::V6), Some(address)) => {
+                return Err(OtherFamily { address, family });
+            }
+        };
+        Ok(SocketAddr::new(ip, self.port))
+    }
+}
+
+/// An address that no socket of the family has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{address} is no address for a socket of family {family:?}")]
+pub struct OtherFamily {
+    /// The address.
+    pub address: IpAddr,
+    /// The family.
+    pub family: Family,
+}
+
 /// The step at which a socket could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum UdpError {
     /// The address is of the other family.
-    #[error("{address} is no address for a socket of family {family:?}")]
-    Address {
-        /// The address.
-        address: IpAddr,
-        /// The family.
-        family: Family,
-    },
+    #[error(transparent)]
+    Address(#[from] OtherFamily),
     /// No socket; for IPv6 usually because the system has it switched off.
     #[error("cannot make a UDP socket of family {family:?}: {source}")]
     Socket {
@@ -132,7 +157,7 @@ impl UdpSocket {
 
     fn make(listen: &Listen, join: bool) -> Result<Self, UdpError> {
         let family = listen.family;
-        let address = bind_address(listen)?;
+        let address = listen.bind_address()?;
         let domain = Domain::for_address(address);
         let socket = Socket::new(domain, Type::DGRAM.nonblocking(), Some(Protocol::UDP))
             .map_err(|source| UdpError::Socket { family, source })?;
@@ -324,20 +349,6 @@ impl AsFd for UdpSocket {
     }
 }
 
-fn bind_address(listen: &Listen) -> Result<SocketAddr, UdpError> {
-    let ip = match (listen.family, listen.address) {
-        (Family::V4, None) => Ipv4Addr::UNSPECIFIED.into(),
-        (Family::V6 | Family::Dual, None) => Ipv6Addr::UNSPECIFIED.into(),
-        (Family::V4, Some(IpAddr::V4(v4))) => v4.into(),
-        (Family::V6 | Family::Dual, Some(IpAddr::V6(v6))) => v6.into(),
-        (Family::Dual, Some(IpAddr::V4(v4))) => v4.to_ipv6_mapped().into(),
-        (family @ (Family::V4 | Family::V6), Some(address)) => {
-            return Err(UdpError::Address { address, family });
-        }
-    };
-    Ok(SocketAddr::new(ip, listen.port))
-}
-
 /// How a socket treats datagrams that are too large for their way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PathMtu {
@@ -457,7 +468,7 @@ mod tests {
             (Family::V4, Some("::1"), None),
             (Family::V6, Some("127.0.0.1"), None),
         ] {
-            let bound = bind_address(&listen(family, address)).ok();
+            let bound = listen(family, address).bind_address().ok();
             let expected = expected.map(|text| text.parse().unwrap());
             assert_eq!(bound, expected, "{family:?} {address:?}");
         }

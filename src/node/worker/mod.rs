@@ -182,9 +182,7 @@ impl Worker {
         }
         Ok(())
     }
-}
 
-impl Worker {
     /// Gives the shard the packets that a stream has brought.
     fn take_stream_bytes(&mut self, stream: SocketId, buffer: Buffer, range: Range<usize>) {
         let mut brought = std::mem::take(&mut self.brought);
