@@ -106,6 +106,12 @@ pub const FAILED_OPEN_RENEGOTIATE: u64 = 1 << 35;
 /// Failed decryptions at which a key is no longer used.
 pub const FAILED_OPEN_MAX: u64 = 1 << 36;
 
+/// How many epochs of data keys the other side may go on at once (wire.md section 8.2).
+pub const DATA_EPOCHS_AHEAD: u16 = 16;
+
+/// The epoch at which a new key is asked for; epochs must never wrap.
+pub const DATA_EPOCH_RENEGOTIATE: u16 = 0xf000;
+
 /// IPv6 extension headers that are skipped on the way to a transport header.
 pub const EXTENSION_HEADERS_MAX: usize = 8;
 
@@ -133,6 +139,15 @@ pub const SEGMENTS_PER_SEND: usize = 64;
 
 /// Bytes that one send can have over IPv4, and so everywhere.
 pub const SEND_MAX: usize = 65_507;
+
+/// Packets of a peer of which parts are missing, where packets are cut. Wire: 2.x has 25.
+pub const FRAGMENTED_PER_PEER: usize = 32;
+
+/// Those of all peers of a shard.
+pub const FRAGMENTED_PER_SHARD: u16 = 1024;
+
+/// How long the parts of a packet are kept. Wire: fragment.h, FRAG_TTL_SEC.
+pub const FRAGMENT_LIFETIME: Duration = Duration::from_secs(10);
 
 /// Buffers with opened packets that a shard has in hand at once. Together they fit the cache of a core.
 pub const ARENAS: usize = 17;
@@ -177,6 +192,10 @@ pub const MAX_CLIENTS_DEFAULT: u32 = 1024;
 /// Addresses and networks that lead to one client when `max-routes-per-client` is not written. Wire:
 /// as in 2.6.
 pub const ROUTES_PER_CLIENT: u32 = 256;
+/// Hosts in the networks behind one client that are remembered, for who looks at the routing table.
+pub const HOSTS_BEHIND_MAX: usize = 256;
+/// How long after their last packet. Wire: as stock's cached routes.
+pub const HOSTS_REMEMBERED: Duration = Duration::from_secs(60);
 
 /// Clients whose files wait to be read. Those beyond ask again.
 pub const PROFILES_WAITING: usize = 1024;
@@ -548,6 +567,9 @@ pub const SCRIPT_PATIENCE: Duration = Duration::from_secs(60);
 
 /// How often it is looked whether a script has ended.
 pub const SCRIPT_POLL: Duration = Duration::from_millis(10);
+
+/// Streams of a client's shard: those of its tunnels, and some that are being closed.
+pub const STREAMS_DIALED: usize = 8;
 
 /// Tunnels that a client's shard has at once: one, and one that is going.
 pub const TUNNELS_DIALED: u32 = 2;

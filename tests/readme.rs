@@ -1,5 +1,5 @@
-//! The documents name what is there: the code map of README.md, the names in docs/architecture.md,
-//! and the links of all documents.
+//! The documents name what is there: the code map of README.md, the names in docs/architecture.md, the
+//! tests in docs/traps.md, and the links of all documents.
 
 #![allow(
     clippy::unwrap_used,
@@ -66,6 +66,36 @@ fn the_architecture_names_what_is_in_the_code() {
         .filter(|(owner, name)| !is_owner(&code, owner) || !is_name(&code, name))
         .collect();
     assert!(gone.is_empty(), "not in the code: {gone:?}");
+}
+
+#[test]
+fn each_trap_has_its_tests_and_each_of_these_its_trap() {
+    let code = sources(&root().join("src")) + &sources(&root().join("tests"));
+    let text = read("docs/traps.md");
+    let rows = text.lines().filter_map(|line| {
+        let (number, rest) = line.strip_prefix("| ")?.split_once(" | ")?;
+        Some((number.parse::<u32>().ok()?, rest))
+    });
+    let mut named = Vec::new();
+    let mut numbers = Vec::new();
+    for (number, rest) in rows {
+        numbers.push(number);
+        let tests: Vec<_> = rest
+            .split('`')
+            .filter(|span| span.starts_with("trap_"))
+            .collect();
+        let later = rest.contains("management interface");
+        assert_eq!(tests.is_empty(), later, "trap {number}");
+        for test in tests {
+            assert!(test.starts_with(&format!("trap_{number:02}_")), "{test}");
+            let is_there = code.contains(&format!("fn {test}()"));
+            assert!(is_there, "no test is called {test}");
+            named.push(test);
+        }
+    }
+    assert_eq!(numbers, (1..=28).collect::<Vec<_>>());
+    let in_code = code.matches(&["fn ", "trap_"].concat()).count();
+    assert_eq!(named.len(), in_code, "a test has a trap's name and no row");
 }
 
 #[test]

@@ -8,13 +8,15 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use nix::unistd::{Uid, getgroups};
+use rustix::process::{Resource, getrlimit};
 
+use super::login;
 use super::run::fail;
+use crate::config::Loaded;
 use crate::config::diagnostics::{Diagnostic, Severity};
 use crate::config::modes::explained;
 use crate::config::settings::ProcessSettings;
 use crate::config::usage::usage;
-use crate::config::{self, Loaded};
 use crate::reactor::{Feature, Report, probe};
 use crate::wire::Role;
 
@@ -27,7 +29,7 @@ pub(super) fn check(words: &[String]) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let (loaded, mut machine) = (config::load(words, &directory), probe());
+    let ((loaded, _), mut machine) = (login::load(words, &directory), probe());
     if let Some(configuration) = &loaded.configuration {
         let process = &configuration.node().process;
         require(&mut machine, &privileges(process, &Present::read()));
@@ -54,6 +56,8 @@ pub(super) fn report(words: &[String]) -> ExitCode {
 struct Present {
     user: u32,
     groups: Vec<u32>,
+    /// Whether it may lock any amount of memory.
+    locks_any: bool,
 }
 
 impl Present {
@@ -62,6 +66,7 @@ impl Present {
         Self {
             user: Uid::effective().as_raw(),
             groups: groups.into_iter().map(nix::unistd::Gid::as_raw).collect(),
+            locks_any: getrlimit(Resource::Memlock).maximum.is_none(),
         }
     }
 }
@@ -79,6 +84,10 @@ fn privileges(process: &ProcessSettings, present: &Present) -> Vec<&'static str>
         ("CAP_SETUID", others),
         ("CAP_SETGID", groups),
         ("CAP_SYS_CHROOT", process.chroot.is_some()),
+        (
+            "CAP_SYS_RESOURCE",
+            process.locks_memory && !present.locks_any,
+        ),
     ];
     let needed = needs.into_iter().filter(|(_, needed)| *needed);
     needed.map(|(name, _)| name).collect()
@@ -204,7 +213,7 @@ pub(super) mod tests {
     pub(super) fn load_in(directory: &std::path::Path, text: &str) -> Loaded {
         std::fs::write(directory.join("server.conf"), text).unwrap();
         let words = ["server.conf".to_owned()];
-        config::load_on(vec![0, 1, 2, 3, 8], &words, directory)
+        crate::config::load_on(vec![0, 1, 2, 3, 8], &words, directory)
     }
 
     pub(super) fn pki() -> String {
@@ -261,6 +270,7 @@ pub(super) mod tests {
         let present = Present {
             user: 5,
             groups: vec![7],
+            locks_any: false,
         };
         for (process, capabilities) in [
             (process(None, None, false), &[][..]),
@@ -273,6 +283,16 @@ pub(super) mod tests {
         ] {
             assert_eq!(privileges(&process, &present), capabilities, "{process:?}");
         }
+        let locking = ProcessSettings {
+            locks_memory: true,
+            ..ProcessSettings::default()
+        };
+        assert_eq!(privileges(&locking, &present), ["CAP_SYS_RESOURCE"]);
+        let present = Present {
+            locks_any: true,
+            ..present
+        };
+        assert!(privileges(&locking, &present).is_empty());
     }
 
     #[test]
@@ -283,7 +303,12 @@ pub(super) mod tests {
         let line = feature_line(machine.find("UDP_GRO").unwrap());
         assert!(line.starts_with("  MISSING  UDP_GRO "), "{line}");
         let probed = probe();
-        for name in ["CAP_SETUID", "CAP_SETGID", "CAP_SYS_CHROOT"] {
+        for name in [
+            "CAP_SETUID",
+            "CAP_SETGID",
+            "CAP_SYS_CHROOT",
+            "CAP_SYS_RESOURCE",
+        ] {
             assert!(probed.find(name).is_some(), "{name}");
         }
     }

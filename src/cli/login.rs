@@ -1,12 +1,14 @@
-//! Asking for a user's name and password, on the terminal alone.
+//! Asking for a user's name and password, and for that of a key, on the terminal alone.
 
 use std::fs::OpenOptions;
 use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::path::Path;
 
 use zeroize::Zeroizing;
 
+use crate::config::diagnostics::Severity;
 use crate::config::settings::{ClientSettings, Login};
-use crate::config::{ClientConfiguration, LoginQuestion};
+use crate::config::{self, ClientConfiguration, Loaded, LoginQuestion};
 use crate::limits::LOGIN_MAX;
 
 /// The settings, with the answer to their question if they have one.
@@ -19,6 +21,24 @@ pub(super) fn complete(client: ClientConfiguration) -> Result<ClientSettings, As
         settings.login = Some(ask(question)?);
     }
     Ok(settings)
+}
+
+/// Reads a configuration. If its key is locked and nothing else is wrong, the password is asked for on
+/// the terminal, if there is one; it is the other thing that comes back.
+pub(super) fn load(words: &[String], directory: &Path) -> (Loaded, Option<Zeroizing<String>>) {
+    let loaded = config::load(words, directory);
+    if !loaded.asks_password || loaded.diagnostics.count(Severity::Error) > 1 {
+        return (loaded, None);
+    }
+    match rpassword::prompt_password(KEY_PASSWORD) {
+        Ok(password) => {
+            let password = Zeroizing::new(password);
+            let unlocked = config::load_unlocked(words, directory, &password);
+            (unlocked, Some(password))
+        }
+        // The error says what to do about it.
+        Err(_) => (loaded, None),
+    }
 }
 
 /// Why there is no login.
@@ -79,6 +99,7 @@ const TERMINAL: &str = "/dev/tty";
 /// Wire: what 2.6 asks, for which programs wait that start it.
 const NAME: &str = "Enter Auth Username: ";
 const PASSWORD: &str = "Enter Auth Password: ";
+const KEY_PASSWORD: &str = "Enter Private Key Password: ";
 
 #[cfg(test)]
 mod tests {

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use zeroize::Zeroizing;
+
 use super::daemon::{Side, Starting};
 use super::login;
 use crate::config::diagnostics::Diagnostic;
@@ -26,7 +28,8 @@ pub(super) fn run(words: &[String]) -> ExitCode {
         Ok(directory) => directory,
         Err(error) => return fail(&format!("no working directory: {error}")),
     };
-    let loaded = config::load(words, &directory);
+    // Somebody is asked for a password while there is a terminal.
+    let (loaded, password) = login::load(words, &directory);
     for diagnostic in loaded.diagnostics.iter() {
         eprintln!("{}", diagnostic.log_line());
     }
@@ -36,11 +39,11 @@ pub(super) fn run(words: &[String]) -> ExitCode {
     match configuration {
         Configuration::Server(settings) => {
             let process = settings.node.process.clone();
-            let reader = reader(words.to_vec(), directory);
+            let reader = reader(words.to_vec(), directory, password);
             let start = || Node::start(*settings, Bus::new());
             in_its_place(&process, || Ok(start()?.read_again_by(reader)))
         }
-        // The user is asked while there is a terminal.
+        // So is the user.
         Configuration::Client(client) => match login::complete(*client) {
             Ok(settings) => {
                 let process = settings.node.process.clone();
@@ -51,12 +54,17 @@ pub(super) fn run(words: &[String]) -> ExitCode {
     }
 }
 
-/// Reads a server's configuration again, as it was read at first.
-fn reader(words: Vec<String>, directory: PathBuf) -> ConfigurationReader {
+/// Reads a server's configuration again, as it was read at first, with the password of its key if that
+/// was entered.
+fn reader(
+    words: Vec<String>,
+    directory: PathBuf,
+    password: Option<Zeroizing<String>>,
+) -> ConfigurationReader {
     // The thread that reads later may not be the one that may use them all.
     let cores = usable_cores();
     Arc::new(move || {
-        let loaded = config::load_on(cores.clone(), &words, &directory);
+        let loaded = config::load_with(cores.clone(), &words, &directory, password.as_ref());
         let lines = loaded.diagnostics.iter().map(Diagnostic::log_line);
         let lines: Vec<String> = lines.collect();
         match loaded.configuration {

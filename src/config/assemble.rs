@@ -11,15 +11,19 @@ mod wrapping;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rustls::SupportedCipherSuite;
+use rustls::pki_types::CertificateDer;
+
 use super::Configuration;
 use super::diagnostics::{Diagnostic, Diagnostics, Reason, Severity};
 use super::draft::{Draft, MTU_DEFAULT, Written};
 use super::pki::{self, Opened};
 use super::settings::{
     ExplicitExit, HandshakeSettings, Keepalive, ListenerSettings, ListenerTransport,
-    NetworkSettings, NodeSettings, ProcessSettings, Settings, StatusSettings, TlsSettings,
-    V4Layout, V4Network,
+    NetworkSettings, NodeSettings, ProcessSettings, RevocationSettings, Settings, StatusSettings,
+    TlsSettings, V4Layout, V4Network,
 };
+use crate::crypto::tls;
 use crate::crypto::tls::rustls::{Identity, TlsVersion};
 use crate::crypto::{DataCipher, Digest};
 use crate::limits;
@@ -29,8 +33,9 @@ use crate::session::Renegotiation;
 use crate::wire::{PushReply, Role};
 
 /// What to do, if there is no error, and everything that was found.
-pub(super) fn assemble(mut draft: Draft) -> (Option<Configuration>, Diagnostics) {
-    let draft = &mut draft;
+pub(super) fn assemble(draft: &mut Draft) -> (Option<Configuration>, Diagnostics) {
+    pki::key_password(draft);
+    pki::unpack(draft);
     let configuration = match draft.role {
         Role::Server => server(draft).map(|settings| Configuration::Server(Box::new(settings))),
         Role::Client => client::client(draft).map(|client| Configuration::Client(Box::new(client))),
@@ -53,6 +58,7 @@ fn server(draft: &mut Draft) -> Option<Settings> {
     let network = network?;
     let mut push = push(draft, &network, keepalive);
     let listeners = listeners?;
+    network::remark_fragment(draft, &listeners);
     push.extend(over_tcp(draft, &listeners));
     let client_files = files.map(|files| clients::files(draft, files, &network, &push));
     Some(Settings {
@@ -63,9 +69,11 @@ fn server(draft: &mut Draft) -> Option<Settings> {
         leases: clients::leases(draft),
         client_files,
         routes: clients::routes(draft, &network),
+        route_table: draft.network.route_table,
         keepalive: keepalive.server,
         path_mtu: draft.network.path_mtu,
         inactivity: draft.network.inactivity,
+        hosts_remembered: draft.network.hosts_remembered,
         max_clients: draft.network.max_clients,
         duplicate_cn: draft.network.duplicate_cn,
         client_to_client: draft.network.client_to_client,
@@ -88,12 +96,16 @@ fn node(draft: &mut Draft) -> Option<NodeSettings> {
     Some(NodeSettings {
         shards: shards?,
         offloads: draft.offloads,
+        routing: std::mem::take(&mut draft.network.routing),
         device: device?,
         tls: tls?,
         wrapping: wrapping?,
         auth: auth(draft),
         mssfix: mssfix(draft),
+        fragment: draft.network.fragment.as_ref().map(|line| line.value),
         handshake: handshake(draft),
+        session_timeout: draft.control.session_timeout,
+        key_volume: draft.control.key_volume,
         replay: draft.control.replay,
         ciphers: ciphers(draft)?,
         log: log(draft),
@@ -161,7 +173,8 @@ fn pings(draft: &mut Draft) -> Pings {
     ];
     if both.is_some() {
         for (name, single) in &singles {
-            if let Some(single) = single {
+            // Wire: a zero sets nothing.
+            if let Some(single) = single.as_ref().filter(|single| single.value > 0) {
                 let why = "`keepalive` sets this already";
                 let instead = Some("remove one of the two".into());
                 draft.remark_at(Severity::Error, name, &single.at, why, instead);
@@ -299,9 +312,8 @@ fn tls(draft: &mut Draft) -> Option<TlsSettings> {
         all.extend(by_directory.unwrap_or_else(|| Some(Vec::new()))?);
         Some(all)
     });
-    let revocations = draft.tls.revocations.clone();
-    let revocations =
-        revocations.map(|line| pki::revocations(draft, &line, authorities.as_deref()));
+    let revocations = revocations(draft, authorities.as_deref());
+    remark_hashes(draft);
     let oldest = draft.tls.oldest.unwrap_or(TlsVersion::V1_2);
     let newest = draft.tls.newest.clone();
     if let Some(newest) = newest.as_ref().filter(|newest| newest.value < oldest) {
@@ -313,15 +325,51 @@ fn tls(draft: &mut Draft) -> Option<TlsSettings> {
         authorities: authorities?,
         versions: oldest..=newest,
         groups: draft.tls.groups.clone(),
+        suites: suites(draft),
         peer_usage: draft.tls.peer_usage,
         usage: draft.tls.usage.clone(),
         fingerprints: draft.tls.fingerprints.take().map(|line| line.value),
         peer_name: draft.tls.peer_name.clone(),
-        revocations: match revocations {
-            None => None,
-            Some(read) => Some(read?),
-        },
+        issuers: draft.tls.issuers.take().map(|line| line.value),
+        called: draft.tls.called.take().unwrap_or_default(),
+        revocations: revocations?,
     })
+}
+
+/// The suites of `tls-cipher` and `tls-ciphersuites`, and the usual ones of the version that neither is about.
+fn suites(draft: &Draft) -> Option<Vec<SupportedCipherSuite>> {
+    let (of_12, of_13) = (&draft.tls.suites_12, &draft.tls.suites_13);
+    if of_12.is_none() && of_13.is_none() {
+        return None;
+    }
+    let of_13 = of_13.clone().unwrap_or_else(|| tls::suites(true).collect());
+    let of_12 = of_12
+        .clone()
+        .unwrap_or_else(|| tls::suites(false).collect());
+    Some([of_13, of_12].concat())
+}
+
+/// The lists of `crl-verify` and of `capath`; `None` for an error.
+fn revocations(
+    draft: &mut Draft,
+    authorities: Option<&[CertificateDer<'static>]>,
+) -> Option<Vec<RevocationSettings>> {
+    let own = draft.tls.revocations.clone();
+    let own = own.map(|line| pki::revocations(draft, &line, authorities));
+    // What is wrong with the directory itself has been said.
+    let directory = draft.tls.ca_directory.clone().zip(authorities);
+    let hashed = directory.map(|(line, known)| pki::revocations_in(draft, &line, known));
+    own.into_iter().chain(hashed).collect()
+}
+
+/// Wire: an error in 2.6.
+fn remark_hashes(draft: &mut Draft) {
+    if let (Some(issuers), Some(_)) = (&draft.tls.issuers, &draft.tls.fingerprints) {
+        let at = issuers.at.clone();
+        let why = "--verify-hash and --peer-fingerprint are mutually exclusive";
+        let instead = Some("remove one of the two".to_owned());
+        draft.remark_at(Severity::Error, "verify-hash", &at, why, instead);
+    }
 }
 
 fn identity(draft: &mut Draft) -> Option<Identity> {
@@ -341,6 +389,10 @@ fn opened(draft: &mut Draft, name: &'static str, secret: bool, instead: &str) ->
         _ => draft.tls.key.clone(),
     };
     let Some(source) = source else {
+        // It would be in there, and that has its own remark.
+        if draft.tls.pkcs12.is_some() && draft.diagnostics.mentions("pkcs12") {
+            return None;
+        }
         draft.missing(name, "not written", instead);
         return None;
     };
@@ -401,12 +453,16 @@ fn handshake(draft: &Draft) -> HandshakeSettings {
     }
 }
 
-/// Wire: 2.6 takes 1492 for the whole packet, and with another MTU that MTU for the inner packet.
+/// Wire: 2.6 takes 1492 for the whole packet, and with another MTU that MTU for the inner packet. Where
+/// packets are cut, it is the bound on them, as that of the whole packet in any case.
 fn mssfix(draft: &Draft) -> Mssfix {
-    draft.network.mssfix.unwrap_or(match draft.network.mtu {
-        MTU_DEFAULT => Mssfix::Packet(MSSFIX_DEFAULT),
-        mtu => Mssfix::Inner(mtu),
-    })
+    let fragment = draft.network.fragment.as_ref();
+    let usual = || match (fragment, draft.network.mtu) {
+        (Some(line), _) => Mssfix::Packet(line.value.bytes()),
+        (None, MTU_DEFAULT) => Mssfix::Packet(MSSFIX_DEFAULT),
+        (None, mtu) => Mssfix::Inner(mtu),
+    };
+    draft.network.mssfix.unwrap_or_else(usual)
 }
 
 fn log(draft: &mut Draft) -> LogOptions {
@@ -450,6 +506,8 @@ fn process(draft: &mut Draft) -> ProcessSettings {
         group: draft.process.group.take(),
         chroot: draft.process.chroot.take().map(|root| root.value),
         nice: draft.process.nice,
+        locks_memory: draft.process.locks_memory,
+        restart: draft.process.restart,
     }
 }
 

@@ -14,11 +14,11 @@ use super::directive::Refusal;
 use super::directives;
 use super::lexer::{Line, words};
 use super::settings::{
-    Access, ClientProfile, Destination, ProfileBasis, ProfileRead, RouteLine, RouteTarget,
-    TunnelOption, V4Layout, V6Address,
+    Access, ClientProfile, Compression, Destination, ProfileBasis, ProfileRead, RouteLine,
+    RouteTarget, TunnelOption, V4Layout, V6Address,
 };
 use crate::limits;
-use crate::wire::PushReply;
+use crate::wire::{Framing, PushReply};
 
 /// Reads the file of a client for a node that serves.
 pub(super) fn read(path: &Path, basis: &ProfileBasis) -> ProfileRead {
@@ -36,6 +36,7 @@ pub(crate) fn inspect(path: &Path, basis: &ProfileBasis) -> (ProfileRead, Vec<Di
         profile: ClientProfile::usual(basis.routes_max),
         push: None,
         removed: Vec::new(),
+        told_to_frame: Vec::new(),
         diagnostics: Vec::new(),
     };
     for line in command_line::include(path, &basis.directory) {
@@ -54,6 +55,8 @@ struct ClientFile<'b> {
     /// The options for this client, once its file has changed them.
     push: Option<Vec<String>>,
     removed: Vec<String>,
+    /// Lines that have the client frame its packets, and how.
+    told_to_frame: Vec<(Line, Framing)>,
     diagnostics: Vec<Diagnostic>,
 }
 
@@ -99,6 +102,7 @@ impl ClientFile<'_> {
                 self.profile.access = Access::Disabled;
                 Ok(())
             }
+            name @ ("comp-lzo" | "compress") => self.framing(line, name),
             // Replaced by the lines of that file.
             "config" => Ok(()),
             name if OF_ONE_CLIENT.contains(&name) => Err(Refusal::because(
@@ -110,6 +114,21 @@ impl ClientFile<'_> {
             ))
             .instead("write it into the server's configuration")),
         }
+    }
+
+    /// Wire: the server frames its packets so from then on; the client has to be told by a `push` line. One
+    /// that might compress by LZO is told not to.
+    fn framing(&mut self, line: &Line, name: &str) -> Result<(), Refusal> {
+        match directives::compression_meant(name, line.argument(0))? {
+            Compression::Framed(framing) => self.profile.framing = Some(framing),
+            Compression::Migrate => {
+                return Err(Refusal::because(
+                    "what a client frames is known before its file is read",
+                )
+                .instead("write `compress migrate` into the server's configuration"));
+            }
+        }
+        Ok(())
     }
 
     /// `setenv opt X ...`: the line `X ...`, which may be unknown.
@@ -149,18 +168,20 @@ impl ClientFile<'_> {
             )));
         }
         self.profile.v4 = Some((address, netmask));
-        let inside = network.network.contains(&address);
-        let (why, instead) = match network.layout {
+        let subnet = matches!(network.layout, V4Layout::Subnet { .. });
+        let constraint = self.basis.constraint;
+        let constraint = constraint.or_else(|| subnet.then_some(network.network));
+        let (why, instead) = match (network.layout, constraint) {
             // Wire: stock says so and serves it.
-            V4Layout::Subnet { .. } if !inside => (
+            (_, Some(constraint)) if !constraint.contains(&address) => (
                 format!(
                     "{address} violates tunnel network/netmask constraint ({}/{})",
-                    network.network.network(),
-                    network.network.netmask()
+                    constraint.network(),
+                    constraint.netmask()
                 ),
                 None,
             ),
-            V4Layout::Net30 { .. } | V4Layout::PointToPoint { .. } if is_netmask => (
+            (V4Layout::Net30 { .. } | V4Layout::PointToPoint { .. }, _) if is_netmask => (
                 format!(
                     "`{netmask}` is a netmask, but the topology is {}",
                     network.layout.name()
@@ -233,6 +254,15 @@ impl ClientFile<'_> {
     }
 
     fn push(&mut self, line: &Line) -> Result<(), Refusal> {
+        let mut words = argument(line, 0).split_whitespace();
+        let framing = words
+            .next()
+            .and_then(|name| Framing::named(name, words.next()));
+        if let Some(framing) = framing {
+            // Whether the file frames so is known when all lines are.
+            self.told_to_frame.push((line.clone(), framing));
+            return Ok(());
+        }
         let Some(option) = directives::pushed_option(argument(line, 0))? else {
             return Ok(());
         };
@@ -262,8 +292,35 @@ impl ClientFile<'_> {
         self.push.get_or_insert_with(|| self.basis.push.to_vec())
     }
 
+    /// Has the client told how to frame its packets, if that is how the file frames them. One that may frame
+    /// for LZO is told in any case that nothing is compressed.
+    fn tell_framing(&mut self) {
+        let framing = self.profile.framing;
+        let mut told = None;
+        for (line, meant) in std::mem::take(&mut self.told_to_frame) {
+            if framing == Some(meant) {
+                told = Some(argument(&line, 0).to_owned());
+                continue;
+            }
+            let why = "it would change how this client's packets are framed, and not how the server frames \
+                       them";
+            let instead = "write the same in a line of the file, or push it to all clients";
+            let reason = Reason::Because(why.to_owned());
+            self.remark(Severity::Error, &line, reason, Some(instead.to_owned()));
+        }
+        if framing == Some(Framing::Prefix) {
+            told = Some("comp-lzo no".to_owned());
+        }
+        if let Some(told) = told {
+            let options = self.options();
+            options.retain(|option| *option != told);
+            options.push(told);
+        }
+    }
+
     /// What it all comes to.
     fn end(mut self) -> (ProfileRead, Vec<Diagnostic>) {
+        self.tell_framing();
         let networks = std::mem::take(&mut self.profile.networks);
         let is_own = |option: &String| {
             let to = pushed_route(option);
@@ -354,12 +411,10 @@ fn ipv6_net(line: &Line) -> Result<Ipv6Net, Refusal> {
 }
 
 /// Lines that 2.6 takes in the file of a client, and that are not served there.
-const OF_ONE_CLIENT: [&str; 17] = [
+const OF_ONE_CLIENT: [&str; 15] = [
     "auth-token",
     "cipher",
-    "comp-lzo",
     "comp-noadapt",
-    "compress",
     "data-ciphers",
     "data-ciphers-fallback",
     "echo",

@@ -10,22 +10,23 @@ use std::time::Duration;
 
 pub(super) use client::{ClientDraft, ConnectionDraft, LoginLine, RemoteLine, Transport};
 use ipnet::{Ipv4Net, Ipv6Net};
+use rustls::SupportedCipherSuite;
 use rustls::crypto::SupportedKxGroup;
 use zeroize::Zeroizing;
 
 use super::diagnostics::Diagnostics;
 use super::lexer::{Line, Location};
 use super::settings::{
-    Account, Compression, ContactLimits, ExplicitExit, Inactivity, ListenerTransport, Offloads,
-    PathMtu, ReplayWindow, RouteLine, SteeringChoice, Topology,
+    Account, Compression, ContactLimits, ExplicitExit, Inactivity, KeyVolume, ListenerTransport,
+    Offloads, PathMtu, ReplayWindow, RestartSignal, RouteLine, Routing, SteeringChoice, Topology,
 };
 use crate::crypto::tls::rustls::TlsVersion;
-use crate::crypto::tls::{NameRule, UsageRules};
+use crate::crypto::tls::{IssuerHashes, NameRule, UsageRules, UsernameFields};
 use crate::crypto::{DataCipher, Digest, KeyDirection};
 use crate::limits;
 use crate::node::log::{LogTarget, Stamp};
 use crate::node::status::StatusFormat;
-use crate::packet::Mssfix;
+use crate::packet::{FragmentLimit, Mssfix};
 use crate::wire::Role;
 
 /// A value and the line that says it.
@@ -105,11 +106,14 @@ pub(super) struct NetworkDraft {
     pub(super) pool_v6: Option<Written<Ipv6Net>>,
     pub(super) topology: Option<Written<Topology>>,
     pub(super) mssfix: Option<Mssfix>,
+    pub(super) fragment: Option<Written<FragmentLimit>>,
     pub(super) keepalive: Option<Written<(u32, u32)>>,
     pub(super) ping: Option<Written<u32>>,
     pub(super) ping_restart: Option<Written<u32>>,
     pub(super) path_mtu: Option<PathMtu>,
+    pub(super) routing: Routing,
     pub(super) inactivity: Option<Inactivity>,
+    pub(super) hosts_remembered: Duration,
     pub(super) max_clients: u32,
     pub(super) duplicate_cn: bool,
     pub(super) client_to_client: bool,
@@ -118,9 +122,12 @@ pub(super) struct NetworkDraft {
     pub(super) client_files: Option<Written<String>>,
     pub(super) files_exclusive: Option<Written<()>>,
     pub(super) routes_per_client: u32,
+    /// Where clients' own addresses are to be, if not in the network of the tunnel.
+    pub(super) constraint: Option<Ipv4Net>,
     /// The server's own routes.
     pub(super) routes: Vec<RouteLine>,
     pub(super) route_metric: Option<u32>,
+    pub(super) route_table: Option<u32>,
     pub(super) route_gateway: Option<Ipv4Addr>,
     /// Whether the server sets them itself.
     pub(super) sets_routes: bool,
@@ -168,15 +175,33 @@ pub(super) struct TlsDraft {
     pub(super) ca: Option<Written<Source>>,
     pub(super) certificate: Option<Written<Source>>,
     pub(super) key: Option<Written<Source>>,
+    /// `extra-certs`.
+    pub(super) extra: Option<Written<Source>>,
+    /// `pkcs12`, whose content takes the place of the three.
+    pub(super) pkcs12: Option<Written<Source>>,
+    /// `askpass`: the file of the key's password, `None` to ask for it.
+    pub(super) askpass: Option<Written<Option<Source>>>,
+    /// The key's password, once it is known.
+    pub(super) password: Option<Zeroizing<String>>,
+    /// Whether its file is no good.
+    pub(super) password_unread: bool,
+    /// Whether somebody has to be asked for it.
+    pub(super) asks_password: bool,
     pub(super) dh: Option<Written<Source>>,
     pub(super) oldest: Option<TlsVersion>,
     pub(super) newest: Option<Written<TlsVersion>>,
     pub(super) groups: Option<Vec<&'static dyn SupportedKxGroup>>,
+    /// `tls-cipher`.
+    pub(super) suites_12: Option<Vec<SupportedCipherSuite>>,
+    /// `tls-ciphersuites`.
+    pub(super) suites_13: Option<Vec<SupportedCipherSuite>>,
     pub(super) peer_usage: bool,
     pub(super) usage: UsageRules,
     /// Fingerprints of all lines, and the first of these.
     pub(super) fingerprints: Option<Written<BTreeSet<[u8; 32]>>>,
     pub(super) ca_directory: Option<Written<String>>,
+    pub(super) issuers: Option<Written<IssuerHashes>>,
+    pub(super) called: Option<UsernameFields>,
     pub(super) peer_name: Option<NameRule>,
     pub(super) revocations: Option<Written<RevocationLine>>,
 }
@@ -195,6 +220,8 @@ pub(super) enum Source {
     File(String),
     /// Between `<tag>` and `</tag>`.
     Block(Zeroizing<String>),
+    /// Out of this file, in PEM form.
+    Unpacked(String, Zeroizing<String>),
 }
 
 impl std::fmt::Debug for Source {
@@ -202,6 +229,7 @@ impl std::fmt::Debug for Source {
         match self {
             Self::File(name) => write!(f, "File({name})"),
             Self::Block(text) => write!(f, "Block({} bytes)", text.len()),
+            Self::Unpacked(name, text) => write!(f, "Unpacked({name}, {} bytes)", text.len()),
         }
     }
 }
@@ -224,6 +252,8 @@ pub(super) struct ControlDraft {
     pub(super) tran_window: Duration,
     pub(super) tls_timeout: Duration,
     pub(super) renegotiate: (u32, Option<u32>),
+    pub(super) key_volume: KeyVolume,
+    pub(super) session_timeout: Option<Duration>,
     pub(super) replay: ReplayWindow,
     /// Framing for compression, and whether LZO was meant.
     pub(super) compression: Option<Written<Compression>>,
@@ -247,6 +277,8 @@ pub(super) struct ProcessDraft {
     pub(super) group: Option<Account>,
     pub(super) chroot: Option<Written<PathBuf>>,
     pub(super) nice: Option<i32>,
+    pub(super) locks_memory: bool,
+    pub(super) restart: RestartSignal,
     /// Which programs may be started.
     pub(super) script_security: u8,
     pub(super) environment: Vec<(String, String)>,
@@ -336,11 +368,14 @@ impl Default for NetworkDraft {
             pool_v6: None,
             topology: None,
             mssfix: None,
+            fragment: None,
             keepalive: None,
             ping: None,
             ping_restart: None,
             path_mtu: None,
+            routing: Routing::default(),
             inactivity: None,
+            hosts_remembered: limits::HOSTS_REMEMBERED,
             max_clients: limits::MAX_CLIENTS_DEFAULT,
             duplicate_cn: false,
             client_to_client: false,
@@ -348,8 +383,10 @@ impl Default for NetworkDraft {
             client_files: None,
             files_exclusive: None,
             routes_per_client: limits::ROUTES_PER_CLIENT,
+            constraint: None,
             routes: Vec::new(),
             route_metric: None,
+            route_table: None,
             route_gateway: None,
             sets_routes: true,
             contact: ContactLimits::default(),
@@ -375,6 +412,8 @@ impl Default for ControlDraft {
             tran_window: Duration::from_secs(3600),
             tls_timeout: limits::RETRANSMIT_FIRST,
             renegotiate: (3600, None),
+            key_volume: KeyVolume::default(),
+            session_timeout: None,
             replay: ReplayWindow {
                 packets: limits::REPLAY_WINDOW,
                 time: Duration::from_secs(15),
@@ -401,6 +440,8 @@ impl Default for ProcessDraft {
             group: None,
             chroot: None,
             nice: None,
+            locks_memory: false,
+            restart: RestartSignal::default(),
             script_security: 1,
             environment: Vec::new(),
         }

@@ -30,6 +30,7 @@ use diagnostics::{Diagnostic, Diagnostics};
 use draft::Draft;
 use lexer::Line;
 use settings::{ClientSettings, NodeSettings, Settings, usable_cores};
+use zeroize::Zeroizing;
 
 use crate::wire::Role;
 
@@ -44,6 +45,8 @@ pub struct Loaded {
     pub advice: Vec<Diagnostic>,
     /// Whose configuration it is, errors or not.
     pub role: Role,
+    /// Whether its key is locked by a password that no file says: an error, until [`load_unlocked`].
+    pub asks_password: bool,
 }
 
 /// What a configuration makes of a node.
@@ -104,12 +107,32 @@ pub fn load(arguments: &[String], directory: &Path) -> Loaded {
     load_on(usable_cores(), arguments, directory)
 }
 
+/// Reads it with the password of its key, which somebody has entered.
+pub fn load_unlocked(
+    arguments: &[String],
+    directory: &Path,
+    password: &Zeroizing<String>,
+) -> Loaded {
+    load_with(usable_cores(), arguments, directory, Some(password))
+}
+
 /// Reads it for a process that may use these cores.
 pub(crate) fn load_on(usable_cores: Vec<usize>, arguments: &[String], directory: &Path) -> Loaded {
+    load_with(usable_cores, arguments, directory, None)
+}
+
+/// Reads it for a process that may use these cores, with a password for its key.
+pub(crate) fn load_with(
+    usable_cores: Vec<usize>,
+    arguments: &[String],
+    directory: &Path,
+    password: Option<&Zeroizing<String>>,
+) -> Loaded {
     let (mode, arguments) = modes::split(arguments);
     let read = command_line::read(&arguments, directory);
     let role = role(read.iter().flatten());
     let mut draft = Draft::new(role, directory.to_owned(), usable_cores);
+    draft.tls.password = password.cloned();
     let mode = mode.unwrap_or_else(|both| {
         draft.diagnostics.push(both);
         modes::Mode::Usual
@@ -125,13 +148,14 @@ pub(crate) fn load_on(usable_cores: Vec<usize>, arguments: &[String], directory:
             }
         }
     }
-    let (configuration, mut diagnostics) = assemble::assemble(draft);
+    let (configuration, mut diagnostics) = assemble::assemble(&mut draft);
     diagnostics.sort();
     Loaded {
         configuration,
         diagnostics,
         advice,
         role,
+        asks_password: draft.tls.asks_password,
     }
 }
 

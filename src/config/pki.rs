@@ -1,5 +1,7 @@
 //! The files that a configuration names: certificates, keys, parameters.
 
+mod identity;
+
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
@@ -7,19 +9,19 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::sign::CertifiedKey;
 use x509_parser::pem::Pem;
-use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
+use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::public_key::PublicKey;
 use zeroize::Zeroizing;
+
+pub(super) use identity::{identity, key_password, unpack};
 
 use super::diagnostics::{Diagnostic, Reason, Severity};
 use super::draft::{Draft, RevocationLine, Source, Written};
 use super::lexer::Location;
 use super::settings::{RevocationSettings, RevocationSource};
-use crate::crypto::tls::rustls::Identity;
 use crate::crypto::tls::{PeerPolicy, PeerPurpose, Revocations, SharedRevocations};
 use crate::crypto::{KeyFileError, StaticKey, TlsCryptV2ClientKey, TlsCryptV2ServerKey};
 use crate::limits;
@@ -49,6 +51,9 @@ impl Opened {
                 format!("<{directive}> at {at}"),
                 Zeroizing::new(text.as_bytes().to_vec()),
             )),
+            Source::Unpacked(name, text) => {
+                Ok((name.clone(), Zeroizing::new(text.as_bytes().to_vec())))
+            }
             Source::File(name) => {
                 let path = draft.path(name);
                 if secret && is_open_to_others(&path) {
@@ -209,7 +214,7 @@ pub(super) fn revocations(
     let directive = "crl-verify";
     let RevocationLine { source, directory } = &line.value;
     let (origin, read, source) = match source {
-        Source::Block(text) => {
+        Source::Block(text) | Source::Unpacked(_, text) => {
             let authorities = authorities.unwrap_or_default();
             let read = Revocations::from_pem(text.as_bytes(), authorities, algorithms());
             let origin = format!("<{directive}> at {}", line.at);
@@ -246,6 +251,36 @@ pub(super) fn revocations(
     }
 }
 
+/// The lists of `capath`; `None` for an error.
+pub(super) fn revocations_in(
+    draft: &mut Draft,
+    line: &Written<String>,
+    authorities: &[CertificateDer<'static>],
+) -> Option<RevocationSettings> {
+    let (here, then) = draft.path_when_running(&line.value);
+    let read = revocations::read(&RevocationSource::Hashed(here), authorities, algorithms());
+    match read {
+        Ok(read) => {
+            if let Some(why) = read.end().and_then(near_end) {
+                let why = format!("{}: {why}", line.value);
+                draft.remark_at(Severity::Warning, "capath", &line.at, why, None);
+            }
+            let known = Arc::new(SharedRevocations::new(read));
+            let source = RevocationSource::Hashed(then);
+            Some(RevocationSettings { source, known })
+        }
+        Err(fault) => {
+            let why = match fault {
+                RevocationFault::System(error) => reason(&error),
+                RevocationFault::Content(why) => why,
+            };
+            let why = format!("{}: {why}", line.value);
+            draft.remark_at(Severity::Error, "capath", &line.at, why, None);
+            None
+        }
+    }
+}
+
 /// What there is to say about the end of a revocation list, in Unix seconds.
 fn near_end(end: u64) -> Option<&'static str> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -256,39 +291,6 @@ fn near_end(end: u64) -> Option<&'static str> {
             Some("the revocation list expires within 14 days: nobody is let in from then on")
         }
         Some(_) => None,
-    }
-}
-
-/// The own chain of `cert` and the key of `key`.
-pub(super) fn identity(
-    draft: &mut Draft,
-    cert: Option<Opened>,
-    key: Option<Opened>,
-) -> Option<Identity> {
-    let chain = cert.as_ref().and_then(|cert| certificates(draft, cert));
-    if let (Some(cert), Some(leaf)) = (&cert, chain.as_ref().and_then(|chain| chain.first())) {
-        remark_dates(draft, cert, leaf);
-        remark_usage(draft, cert, leaf);
-        if !remark_unserved(draft, cert, leaf) {
-            return None;
-        }
-    }
-    let opened = key?;
-    let key = private_key(draft, &opened)?;
-    let chain = chain?;
-    let provider = rustls::crypto::aws_lc_rs::default_provider();
-    match CertifiedKey::from_der(chain.clone(), key.clone_key(), &provider) {
-        Ok(_) => Some(Identity { chain, key }),
-        Err(rustls::Error::InconsistentKeys(_)) => {
-            let why = "the key does not belong to the certificate";
-            let instead = "the file of `cert` begins with the certificate of this key";
-            opened.remark(draft, Severity::Error, why, Some(instead));
-            None
-        }
-        Err(error) => {
-            opened.remark(draft, Severity::Error, error, None);
-            None
-        }
     }
 }
 
@@ -307,43 +309,6 @@ fn certificates(draft: &mut Draft, opened: &Opened) -> Option<Vec<CertificateDer
     };
     opened.remark(draft, Severity::Error, why, None);
     None
-}
-
-fn private_key(draft: &mut Draft, opened: &Opened) -> Option<PrivateKeyDer<'static>> {
-    let bytes = &opened.bytes;
-    if bytes
-        .windows(ENCRYPTED.len())
-        .any(|window| window == ENCRYPTED)
-    {
-        let instead = format!("decrypt it: openssl pkey -in {} -out NEW", opened.origin);
-        opened.remark(
-            draft,
-            Severity::Error,
-            "the key is encrypted, and there is nobody to ask for its password",
-            Some(&instead),
-        );
-        return None;
-    }
-    let key = match PrivateKeyDer::from_pem_slice(bytes) {
-        Ok(key) => key,
-        Err(_) => {
-            opened.remark(draft, Severity::Error, "no private key in PEM form", None);
-            return None;
-        }
-    };
-    let provider = rustls::crypto::aws_lc_rs::default_provider();
-    if provider
-        .key_provider
-        .load_private_key(key.clone_key())
-        .is_err()
-    {
-        let why = "this kind of key is not served";
-        let served =
-            "served are RSA of 2048 to 8192 bits, EC on P-256, P-384 and P-521, and Ed25519";
-        opened.remark(draft, Severity::Error, why, Some(served));
-        return None;
-    }
-    Some(key)
 }
 
 /// The shared key of `tls-auth` or `tls-crypt`.
@@ -468,35 +433,6 @@ fn remark_signing(draft: &mut Draft, opened: &Opened, der: &CertificateDer<'_>, 
     }
 }
 
-/// Names what can't be served of the own certificate. True if it can be.
-fn remark_unserved(draft: &mut Draft, opened: &Opened, der: &CertificateDer<'_>) -> bool {
-    let Ok((_, certificate)) = X509Certificate::from_der(der) else {
-        return false;
-    };
-    let subject = certificate.subject();
-    let mut faults = Vec::new();
-    if certificate.version() != X509Version::V3 {
-        faults.push(format!(
-            "the certificate of {subject} is of X.509 version {}, and version 3 is served",
-            certificate.version().0 + 1
-        ));
-    }
-    if let Some(bits) = short_key(der) {
-        faults.push(format!(
-            "the certificate of {subject} has an RSA key of {bits} bits, and 2048 to 8192 are served"
-        ));
-    }
-    if let Some(digest) = old_digest(&certificate) {
-        faults.push(format!(
-            "the certificate of {subject} is signed with {digest}, which nobody should take"
-        ));
-    }
-    for why in &faults {
-        opened.remark(draft, Severity::Error, why, Some(NEW_CERTIFICATE));
-    }
-    faults.is_empty()
-}
-
 /// The bits of an RSA key that is too short to be served.
 fn short_key(der: &CertificateDer<'_>) -> Option<usize> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
@@ -511,34 +447,6 @@ fn old_digest(certificate: &X509Certificate<'_>) -> Option<&'static str> {
     let algorithm = certificate.signature_algorithm.algorithm.to_id_string();
     let mut old = OLD_SIGNATURES.iter();
     old.find(|(id, _)| *id == algorithm).map(|(_, name)| *name)
-}
-
-fn remark_usage(draft: &mut Draft, opened: &Opened, der: &CertificateDer<'_>) {
-    let Ok((_, certificate)) = X509Certificate::from_der(der) else {
-        return;
-    };
-    let usage = certificate.extended_key_usage().ok().flatten();
-    let marked = usage.is_some_and(|usage| {
-        let own = match draft.role {
-            Role::Server => usage.value.server_auth,
-            Role::Client => usage.value.client_auth,
-        };
-        own || usage.value.any
-    });
-    let (own, peers, option) = match draft.role {
-        Role::Server => ("server", "clients", "remote-cert-tls server"),
-        Role::Client => ("client", "servers", "remote-cert-tls client"),
-    };
-    if certificate.is_ca() {
-        let why = format!("the certificate is that of an authority, not of a {own}");
-        let what = format!("{peers} may refuse it; `cert` names one that the authority signed");
-        opened.remark(draft, Severity::Warning, why, Some(&what));
-    }
-    if !marked {
-        let why = format!("the certificate is not marked for {own}s");
-        let what = format!("{peers} with `{option}` will refuse it");
-        opened.remark(draft, Severity::Warning, why, Some(&what));
-    }
 }
 
 /// Whether a file of `dh` could be used; ringway has no use for it, and OpenVPN would refuse it.
@@ -596,11 +504,6 @@ const RSA_BITS_MIN: usize = 2048;
 
 const NEW_AUTHORITY: &str =
     "make a new authority with easy-rsa 3 or `ringway quickstart`, and give out new certificates";
-
-const NEW_CERTIFICATE: &str = "issue it anew, with easy-rsa 3 and a new key";
-
-/// What stands in both forms of an encrypted PEM key.
-const ENCRYPTED: &[u8] = b"ENCRYPTED";
 
 /// The tag that DH parameters begin with.
 const SEQUENCE: u8 = 0x30;

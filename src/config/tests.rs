@@ -6,7 +6,9 @@ mod client_keys;
 mod clients;
 mod compression;
 mod files;
+mod fragment;
 mod leases;
+mod locked;
 mod modes;
 mod peers;
 mod process;
@@ -358,7 +360,20 @@ fn lines_have_effect() {
         files.with("mssfix 1300 mtu\n").node.mssfix,
         Mssfix::Packet(1300)
     );
+    assert_eq!(
+        files.with("max-packet-size 1300\n").node.mssfix,
+        Mssfix::Packet(1300)
+    );
     assert_eq!(files.with("reneg-sec 0\n").node.handshake.renegotiate, None);
+    assert_eq!(
+        files.with("verify-x509-name CN=a\n").node.tls.peer_name,
+        Some(NameRule::Subject("CN=a".into()))
+    );
+}
+
+#[test]
+fn lines_about_the_log_have_effect() {
+    let files = Files::new();
     assert_eq!(files.with("mute 0\n").node.log.mute, None);
     assert_eq!(
         files.with("syslog\n").node.log.target,
@@ -378,10 +393,11 @@ fn lines_have_effect() {
         (Duration::from_secs(60), StatusFormat::V3)
     );
     assert_eq!(status.path, files.0.path().join("s"));
-    assert_eq!(
-        files.with("verify-x509-name CN=a\n").node.tls.peer_name,
-        Some(NameRule::Subject("CN=a".into()))
-    );
+}
+
+#[test]
+fn lines_about_the_data_channel_have_effect() {
+    let files = Files::new();
     assert_eq!(
         files
             .with("data-ciphers chacha20-poly1305:AES-128-GCM\n")
@@ -405,7 +421,7 @@ fn a_new_key_is_made_within_the_last_tenth() {
 }
 
 #[test]
-fn the_server_waits_twice_as_long_as_its_clients() {
+fn trap_21_the_server_waits_twice_as_long_as_its_clients() {
     let files = Files::new();
     let settings = files.with("");
     assert_eq!(settings.keepalive.ping, Some(Duration::from_secs(10)));
@@ -621,7 +637,7 @@ fn unknown_lines_may_be_passed_over() {
         "setenv opt banana\nbanana\n",
         "setenv opt crl-verify crl.pem\n",
         "ignore-unknown-option management\nmanagement 127.0.0.1 7505\n",
-        "setenv FORWARD_COMPATIBLE 1\nfragment 1300\n",
+        "setenv FORWARD_COMPATIBLE 1\nlink-mtu 1541\n",
     ] {
         assert!(
             files

@@ -1,14 +1,18 @@
 //! The two keys that seal and open data packets.
 //!
-//! Wire: wire.md section 8.1. The classic AEAD format: header, packet id, tag, ciphertext, the
-//! tag standing before the ciphertext. For clients that have nothing else there is the older one.
+//! Wire: wire.md section 8. Three formats, of which a key has one: the classic AEAD format, the one whose
+//! keys are replaced epoch by epoch, and for clients that have nothing else the older one.
 
+mod aead;
 mod cbc;
+mod epoch;
 
-use aws_lc_rs::aead::{Aad, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::aead::Nonce;
 use aws_lc_rs::error::Unspecified;
 
+use self::aead::{AeadKey, CLASSIC_ID_LEN, IV_LEN, Layout, Place, Sealed, TAG_LEN, classic_id};
 use self::cbc::{CbcOpen, CbcSeal};
+use self::epoch::{EpochOpen, EpochSeal};
 use super::{DataCipher, ReplayWindow};
 use crate::limits::{FAILED_OPEN_MAX, FAILED_OPEN_RENEGOTIATE, PACKET_ID_RENEGOTIATE};
 use crate::time::Monotonic;
@@ -17,13 +21,14 @@ use crate::wire::DataHeader;
 /// Seals data packets with ids from 1, none twice.
 pub struct SealKey {
     scheme: Sealing,
-    /// The id of the last packet, 0 before the first.
-    last_id: u32,
+    /// The id of the last packet, 0 before the first; in its epoch, where there are some.
+    last_id: u64,
 }
 
 /// How packets are sealed. What few have does not stand in line.
 enum Sealing {
-    Aead(DirectionKey),
+    Classic(AeadKey),
+    Epoch(Box<EpochSeal>),
     Cbc(Box<CbcSeal>),
 }
 
@@ -40,10 +45,10 @@ pub struct SealCost {
 }
 
 impl SealCost {
-    /// Behind this header, with a key of an AEAD.
+    /// Behind this header, with a key of an AEAD in the classic format.
     pub const fn aead(header: DataHeader) -> Self {
         Self {
-            overhead: (header.len() + ID_LEN + TAG_LEN) as u16,
+            overhead: Layout::Classic.overhead(header) as u16,
             block: 1,
             inside: 0,
         }
@@ -57,21 +62,32 @@ impl SealCost {
 }
 
 impl SealKey {
-    /// Bytes that a DATA_V2 packet has before its ciphertext; a DATA_V1 packet has three less.
-    pub const OVERHEAD: usize = DataHeader::LEN_MAX + ID_LEN + TAG_LEN;
+    /// Bytes that a DATA_V2 packet of the classic format has before its ciphertext; a DATA_V1 packet has
+    /// three less.
+    pub const OVERHEAD: usize = DataHeader::LEN_MAX + CLASSIC_ID_LEN + TAG_LEN;
 
+    /// For the classic format, or the older one, as the cipher says.
     pub(super) fn new(cipher: DataCipher, half: &[u8]) -> Self {
         let scheme = match cipher.digest() {
-            None => Sealing::Aead(DirectionKey::new(cipher, half)),
+            None => Sealing::Classic(classic_key(cipher, half)),
             Some(digest) => Sealing::Cbc(Box::new(CbcSeal::new(cipher, digest, half))),
         };
         Self { scheme, last_id: 0 }
     }
 
+    /// For the format with epochs, with an AEAD.
+    pub(super) fn with_epochs(cipher: DataCipher, half: &[u8]) -> Self {
+        Self {
+            scheme: Sealing::Epoch(Box::new(EpochSeal::new(cipher, half))),
+            last_id: 0,
+        }
+    }
+
     /// Bytes of the datagram that a plaintext of so many bytes becomes.
     pub fn sealed_len(&self, header: DataHeader, plaintext: usize) -> usize {
         match &self.scheme {
-            Sealing::Aead(_) => aead_len(header, plaintext),
+            Sealing::Classic(_) => Layout::Classic.sealed_len(header, plaintext),
+            Sealing::Epoch(_) => Layout::Epoch.sealed_len(header, plaintext),
             Sealing::Cbc(cbc) => cbc.sealed_len(header, plaintext),
         }
     }
@@ -79,12 +95,16 @@ impl SealKey {
     /// What it adds to a payload behind this header.
     pub fn cost(&self, header: DataHeader) -> SealCost {
         match &self.scheme {
-            Sealing::Aead(_) => SealCost::aead(header),
+            Sealing::Classic(_) => SealCost::aead(header),
+            Sealing::Epoch(_) => SealCost {
+                overhead: Layout::Epoch.overhead(header) as u16,
+                ..SealCost::aead(header)
+            },
             Sealing::Cbc(cbc) => SealCost {
                 overhead: (header.len() + cbc.clear_len()) as u16,
                 block: cbc::BLOCK as u16,
                 // The packet id, and the least padding.
-                inside: ID_LEN as u16 + 1,
+                inside: CLASSIC_ID_LEN as u16 + 1,
             },
         }
     }
@@ -99,17 +119,9 @@ impl SealKey {
         plaintext: &[u8],
         out: &mut [u8],
     ) -> Result<usize, SealError> {
-        let Sealing::Aead(aead) = &mut self.scheme else {
-            return self.seal_cbc(header, [plaintext, &[], &[]], out);
-        };
-        let last_id = &mut self.last_id;
-        aead.seal_with(
-            last_id,
-            header,
-            plaintext.len(),
-            out,
-            |aead, nonce, aad, place| aead.seal(nonce, aad, plaintext, place.ciphertext, place.tag),
-        )
+        self.seal_with(header, &[plaintext], out, |aead, nonce, aad, place| {
+            aead.seal(nonce, aad, plaintext, place.ciphertext, place.tag)
+        })
     }
 
     /// As [`seal`](Self::seal), with a plaintext that is in parts.
@@ -119,15 +131,10 @@ impl SealKey {
     pub fn seal_parts(
         &mut self,
         header: DataHeader,
-        parts: [&[u8]; 3],
+        parts: &[&[u8]],
         out: &mut [u8],
     ) -> Result<usize, SealError> {
-        let Sealing::Aead(aead) = &mut self.scheme else {
-            return self.seal_cbc(header, parts, out);
-        };
-        let length = parts.iter().map(|part| part.len()).sum();
-        let last_id = &mut self.last_id;
-        aead.seal_with(last_id, header, length, out, |aead, nonce, aad, place| {
+        self.seal_with(header, parts, out, |aead, nonce, aad, place| {
             let mut rest = &mut *place.ciphertext;
             for part in parts {
                 let (start, end) = rest.split_at_mut_checked(part.len()).ok_or(Unspecified)?;
@@ -138,43 +145,80 @@ impl SealKey {
         })
     }
 
-    fn seal_cbc(
+    /// Writes all of a datagram; the ciphertext of an AEAD writes `seal`.
+    fn seal_with(
         &mut self,
         header: DataHeader,
-        parts: [&[u8]; 3],
+        parts: &[&[u8]],
         out: &mut [u8],
+        seal: impl FnOnce(&AeadKey, Nonce, &[u8], Place<'_>) -> Result<(), Unspecified>,
     ) -> Result<usize, SealError> {
-        let Sealing::Cbc(cbc) = &self.scheme else {
-            return Err(SealError::Exhausted);
-        };
-        if parts.iter().all(|part| part.is_empty()) {
+        let plaintext = parts.iter().map(|part| part.len()).sum();
+        if plaintext == 0 {
             return Err(SealError::Empty);
         }
-        let id = self.last_id.checked_add(1).ok_or(SealError::Exhausted)?;
-        let length = cbc.seal(header, id, parts, out)?;
+        // The older formats count to 32 bits.
+        let next = u32::try_from(self.last_id + 1);
+        let (length, id) = match &mut self.scheme {
+            Sealing::Classic(key) => {
+                let id = next.ok().filter(|_| key.may_seal(plaintext));
+                let id = id.ok_or(SealError::Exhausted)?;
+                let layout = Layout::Classic;
+                let sealed = key.seal_with(layout, header, classic_id(id), plaintext, out, seal);
+                (sealed?, id.into())
+            }
+            Sealing::Epoch(epochs) => {
+                return epochs.seal(&mut self.last_id, header, plaintext, out, seal);
+            }
+            Sealing::Cbc(cbc) => {
+                let id = next.map_err(|_| SealError::Exhausted)?;
+                (cbc.seal(header, id, parts, out)?, id.into())
+            }
+        };
         self.last_id = id;
         Ok(length)
     }
 
+    /// Goes on to an epoch that the other side has reached, if there are epochs and this one is newer.
+    pub(super) fn reach(&mut self, epoch: u16) {
+        if let Sealing::Epoch(epochs) = &mut self.scheme
+            && epochs.reach(epoch)
+        {
+            self.last_id = 0;
+        }
+    }
+
+    /// The epoch of what it seals, if there are some.
+    pub const fn epoch(&self) -> Option<u16> {
+        match &self.scheme {
+            Sealing::Epoch(epochs) => Some(epochs.epoch()),
+            _ => None,
+        }
+    }
+
+    /// Lets the key, or each epoch's key, protect fewer packets and blocks than its cipher may.
+    pub const fn limit_usage(&mut self, usage_max: u64) {
+        match &mut self.scheme {
+            Sealing::Classic(key) => key.usage_max = usage_max,
+            Sealing::Epoch(epochs) => epochs.limit_usage(usage_max),
+            Sealing::Cbc(_) => {}
+        }
+    }
+
     /// True once the key should be replaced soon.
     pub const fn near_limit(&self) -> bool {
-        self.last_id >= PACKET_ID_RENEGOTIATE
-            || match &self.scheme {
-                Sealing::Aead(aead) => aead.near_limit(),
-                Sealing::Cbc(_) => false,
-            }
+        let ids = self.last_id >= PACKET_ID_RENEGOTIATE as u64;
+        match &self.scheme {
+            Sealing::Classic(key) => ids || key.near_limit(),
+            Sealing::Epoch(epochs) => epochs.near_limit(),
+            Sealing::Cbc(_) => ids,
+        }
     }
 
-    /// Packets sealed so far.
-    pub const fn packets(&self) -> u32 {
+    /// Packets sealed so far, in this epoch if there are some.
+    pub const fn packets(&self) -> u64 {
         self.last_id
     }
-}
-
-/// Where the two parts of what is sealed go.
-struct Place<'a> {
-    ciphertext: &'a mut [u8],
-    tag: &'a mut [u8],
 }
 
 /// Why a packet was not sealed.
@@ -194,32 +238,41 @@ pub enum SealError {
 /// Opens data packets, each once.
 pub struct OpenKey {
     scheme: Opening,
-    window: ReplayWindow,
-    failed: u64,
+    /// Under the key; under the newest epoch's, where there are some.
+    arrivals: Arrivals,
 }
 
 /// How packets are opened.
 enum Opening {
-    Aead(DirectionKey),
+    Classic(AeadKey),
+    Epoch(Box<EpochOpen>),
     Cbc(Box<CbcOpen>),
 }
 
 impl OpenKey {
+    /// For the classic format, or the older one, as the cipher says.
     pub(super) fn new(cipher: DataCipher, half: &[u8]) -> Self {
         Self {
             scheme: match cipher.digest() {
-                None => Opening::Aead(DirectionKey::new(cipher, half)),
+                None => Opening::Classic(classic_key(cipher, half)),
                 Some(digest) => Opening::Cbc(Box::new(CbcOpen::new(cipher, digest, half))),
             },
-            window: ReplayWindow::default(),
-            failed: 0,
+            arrivals: Arrivals::default(),
+        }
+    }
+
+    /// For the format with epochs, with an AEAD.
+    pub(super) fn with_epochs(cipher: DataCipher, half: &[u8]) -> Self {
+        Self {
+            scheme: Opening::Epoch(Box::new(EpochOpen::new(cipher, half))),
+            arrivals: Arrivals::default(),
         }
     }
 
     /// With another window than the default one.
     #[must_use]
     pub fn with_replay_window(mut self, window: ReplayWindow) -> Self {
-        self.window = window;
+        self.arrivals.window = window;
         self
     }
 
@@ -234,78 +287,60 @@ impl OpenKey {
         datagram: &[u8],
         out: &mut [u8],
     ) -> Result<usize, OpenError> {
-        if self.failed >= FAILED_OPEN_MAX {
-            return Err(OpenError::Exhausted);
-        }
         let header = DataHeader::parse(datagram).map_err(|_| OpenError::Malformed)?;
-        let aead = match &mut self.scheme {
-            Opening::Aead(aead) => aead,
-            Opening::Cbc(_) => return self.open_cbc(now, header, datagram, out),
-        };
-        let (clear, rest) = datagram
-            .split_at_checked(header.len() + ID_LEN)
-            .ok_or(OpenError::Malformed)?;
-        let (tag, ciphertext) = rest
-            .split_at_checked(TAG_LEN)
-            .filter(|(_, ciphertext)| !ciphertext.is_empty())
-            .ok_or(OpenError::Malformed)?;
-        let id_bytes = *clear.last_chunk::<ID_LEN>().ok_or(OpenError::Malformed)?;
-        let id = u64::from(u32::from_be_bytes(id_bytes));
-        let replay = OpenError::Replay {
-            packet_id: id as u32,
-        };
-        self.window.check_not_old(id).map_err(|_| replay)?;
-        let plaintext = out.get_mut(..ciphertext.len()).ok_or(OpenError::TooSmall)?;
-        let nonce = aead.nonce(id_bytes);
-        let aad = associated_data(header, clear);
-        let opened = aead.open(nonce, aad, ciphertext, tag, plaintext);
-        if opened.is_err() {
-            self.failed += 1;
-            return Err(OpenError::Authentication);
+        let arrivals = &mut self.arrivals;
+        match &mut self.scheme {
+            Opening::Classic(key) => {
+                let packet = Sealed::parse(Layout::Classic, header, datagram)?;
+                key.open(arrivals, &packet, now, out)
+            }
+            Opening::Epoch(epochs) => epochs.open(arrivals, now, header, datagram, out),
+            Opening::Cbc(cbc) => {
+                arrivals.check_usable()?;
+                let rest = datagram.get(header.len()..).unwrap_or_default();
+                let opened = cbc.open(rest, out);
+                arrivals.failed += u64::from(opened == Err(OpenError::Authentication));
+                let (packet_id, length) = opened?;
+                let packet_id = packet_id.into();
+                let marked = arrivals.window.check_and_mark(packet_id, now);
+                marked.map_err(|_| OpenError::Replay { packet_id })?;
+                Ok(length)
+            }
         }
-        self.window.check_and_mark(id, now).map_err(|_| replay)?;
-        aead.usage = aead.usage_after(ciphertext.len());
-        Ok(ciphertext.len())
     }
 
-    fn open_cbc(
-        &mut self,
-        now: Monotonic,
-        header: DataHeader,
-        datagram: &[u8],
-        out: &mut [u8],
-    ) -> Result<usize, OpenError> {
-        let Opening::Cbc(cbc) = &self.scheme else {
-            return Err(OpenError::Malformed);
-        };
-        let rest = datagram.get(header.len()..).unwrap_or_default();
-        let opened = cbc.open(rest, out);
-        self.failed += u64::from(opened == Err(OpenError::Authentication));
-        let (packet_id, length) = opened?;
-        self.window
-            .check_and_mark(packet_id.into(), now)
-            .map_err(|_| OpenError::Replay { packet_id })?;
-        Ok(length)
+    /// The epoch that the sending side should have reached, if there are epochs.
+    pub(super) const fn wanted_epoch(&self) -> Option<u16> {
+        match &self.scheme {
+            Opening::Epoch(epochs) => Some(epochs.wanted(&self.arrivals)),
+            _ => None,
+        }
     }
 
     /// True once the key should be replaced soon.
     pub const fn near_limit(&self) -> bool {
-        self.window.highest() >= PACKET_ID_RENEGOTIATE as u64
-            || self.failed >= FAILED_OPEN_RENEGOTIATE
-            || match &self.scheme {
-                Opening::Aead(aead) => aead.near_limit(),
-                Opening::Cbc(_) => false,
-            }
+        let arrivals = &self.arrivals;
+        let worn = arrivals.failed >= FAILED_OPEN_RENEGOTIATE
+            || arrivals.window.highest() >= PACKET_ID_RENEGOTIATE as u64;
+        match &self.scheme {
+            Opening::Classic(key) => worn || key.near_limit(),
+            // The next epoch is all that it needs, and near the last one our own packets are too.
+            Opening::Epoch(_) => false,
+            Opening::Cbc(_) => worn,
+        }
     }
 
     /// The highest packet id that was opened, 0 before the first.
     pub const fn highest(&self) -> u64 {
-        self.window.highest()
+        match &self.scheme {
+            Opening::Epoch(epochs) => epochs.highest(&self.arrivals),
+            _ => self.arrivals.window.highest(),
+        }
     }
 
     /// Packets that were not authentic.
     pub const fn failed(&self) -> u64 {
-        self.failed
+        self.arrivals.failed
     }
 }
 
@@ -322,8 +357,11 @@ pub enum OpenError {
     #[error("data packet replay")]
     Replay {
         /// Its number.
-        packet_id: u32,
+        packet_id: u64,
     },
+    /// Of an epoch that is over, or that is not to be expected yet.
+    #[error("data packet of an unknown epoch")]
+    UnknownEpoch,
     /// The buffer does not hold the plaintext.
     #[error("the buffer is too small for the opened packet")]
     TooSmall,
@@ -332,142 +370,38 @@ pub enum OpenError {
     Exhausted,
 }
 
-/// Cipher key and implicit nonce part of one direction, and how much they were used.
-struct DirectionKey {
-    key: LessSafeKey,
-    implicit_iv: [u8; IMPLICIT_IV_LEN],
-    usage: u64,
-    usage_max: u64,
+/// What has come under a key.
+#[derive(Default)]
+struct Arrivals {
+    window: ReplayWindow,
+    /// Packets that were not authentic.
+    failed: u64,
 }
 
-impl DirectionKey {
-    /// `half` has 128 bytes: the cipher key is in the first 64, the implicit part starts the others.
-    fn new(cipher: DataCipher, half: &[u8]) -> Self {
-        let (cipher_part, hmac_part) = half.split_at(half.len() / 2);
-        // The key's length is the cipher's, and nothing else can be wrong with it.
-        #[allow(clippy::expect_used)]
-        let key = cipher
-            .algorithm()
-            .and_then(|it| UnboundKey::new(it, &cipher_part[..cipher.key_len()]).ok())
-            .expect("an AEAD's key of its length");
-        let mut implicit_iv = [0; IMPLICIT_IV_LEN];
-        implicit_iv.copy_from_slice(&hmac_part[..IMPLICIT_IV_LEN]);
+impl Arrivals {
+    /// Those under another key of the same peer, of which so many were not authentic.
+    fn of_another_key(&self, failed: u64) -> Self {
         Self {
-            key: LessSafeKey::new(key),
-            implicit_iv,
-            usage: 0,
-            usage_max: cipher.usage_max(),
+            window: self.window.fresh(),
+            failed,
         }
     }
 
-    /// Writes what stands before a ciphertext of so many bytes, and has `seal` do the rest.
-    fn seal_with(
-        &mut self,
-        last_id: &mut u32,
-        header: DataHeader,
-        plaintext: usize,
-        out: &mut [u8],
-        seal: impl FnOnce(&Self, Nonce, &[u8], Place<'_>) -> Result<(), Unspecified>,
-    ) -> Result<usize, SealError> {
-        if plaintext == 0 {
-            return Err(SealError::Empty);
+    const fn check_usable(&self) -> Result<(), OpenError> {
+        if self.failed >= FAILED_OPEN_MAX {
+            return Err(OpenError::Exhausted);
         }
-        let clear_len = header.len() + ID_LEN;
-        let length = aead_len(header, plaintext);
-        let out = out.get_mut(..length).ok_or(SealError::TooSmall)?;
-        let usage = self.usage_after(plaintext);
-        let id = match last_id.checked_add(1) {
-            Some(id) if usage <= self.usage_max => id,
-            _ => return Err(SealError::Exhausted),
-        };
-        let id_bytes = id.to_be_bytes();
-        let nonce = self.nonce(id_bytes);
-        let clear = clear_part(header, id_bytes);
-
-        // All of it whatever the header: the tag follows, over what a short one leaves behind.
-        *out.first_chunk_mut().ok_or(SealError::TooSmall)? = clear;
-        let (tag, ciphertext) = out
-            .get_mut(clear_len..)
-            .and_then(|rest| rest.split_at_mut_checked(TAG_LEN))
-            .ok_or(SealError::TooSmall)?;
-        let clear = clear.get(..clear_len).unwrap_or_default();
-        let aad = associated_data(header, clear);
-        // It refuses only lengths, which are right here, and plaintexts of gigabytes.
-        seal(self, nonce, aad, Place { ciphertext, tag }).map_err(|_| SealError::Exhausted)?;
-        *last_id = id;
-        self.usage = usage;
-        Ok(length)
-    }
-
-    /// Seals `plaintext` into `ciphertext`, which is as long, and `tag`.
-    fn seal(
-        &self,
-        nonce: Nonce,
-        aad: &[u8],
-        plaintext: &[u8],
-        ciphertext: &mut [u8],
-        tag: &mut [u8],
-    ) -> Result<(), Unspecified> {
-        if NULL_CIPHER {
-            ciphertext.copy_from_slice(plaintext);
-            tag.fill(0);
-            return Ok(());
-        }
-        self.key
-            .seal_out_of_place_scatter(nonce, Aad::from(aad), plaintext, ciphertext, &[], tag)
-    }
-
-    /// Seals what stands in `bytes` to where it is, and into `tag`.
-    fn seal_in_place(
-        &self,
-        nonce: Nonce,
-        aad: &[u8],
-        bytes: &mut [u8],
-        tag: &mut [u8],
-    ) -> Result<(), Unspecified> {
-        if NULL_CIPHER {
-            tag.fill(0);
-            return Ok(());
-        }
-        let made = self
-            .key
-            .seal_in_place_separate_tag(nonce, Aad::from(aad), bytes)?;
-        tag.copy_from_slice(made.as_ref());
         Ok(())
     }
+}
 
-    /// Opens `ciphertext` into `plaintext`, which is as long.
-    fn open(
-        &self,
-        nonce: Nonce,
-        aad: &[u8],
-        ciphertext: &[u8],
-        tag: &[u8],
-        plaintext: &mut [u8],
-    ) -> Result<(), Unspecified> {
-        if NULL_CIPHER {
-            plaintext.copy_from_slice(ciphertext);
-            return Ok(());
-        }
-        self.key
-            .open_separate_gather(nonce, Aad::from(aad), ciphertext, tag, plaintext)
-    }
-
-    fn nonce(&self, id: [u8; ID_LEN]) -> Nonce {
-        let mut nonce = [0; ID_LEN + IMPLICIT_IV_LEN];
-        nonce[..ID_LEN].copy_from_slice(&id);
-        nonce[ID_LEN..].copy_from_slice(&self.implicit_iv);
-        Nonce::assume_unique_for_key(nonce)
-    }
-
-    /// Packets and blocks so far, and those of another packet.
-    const fn usage_after(&self, length: usize) -> u64 {
-        self.usage.saturating_add(1 + length.div_ceil(BLOCK) as u64)
-    }
-
-    const fn near_limit(&self) -> bool {
-        self.usage >= self.usage_max / 8 * 7
-    }
+/// The key of the classic format. `half` has 128 bytes: the cipher key is in the first 64, the end of the
+/// vector starts the others.
+fn classic_key(cipher: DataCipher, half: &[u8]) -> AeadKey {
+    let (cipher_part, hmac_part) = half.split_at(half.len() / 2);
+    let mut iv = [0; IV_LEN];
+    iv[CLASSIC_ID_LEN..].copy_from_slice(&hmac_part[..IV_LEN - CLASSIC_ID_LEN]);
+    AeadKey::new(cipher, &cipher_part[..cipher.key_len()], iv)
 }
 
 impl std::fmt::Debug for SealKey {
@@ -475,6 +409,7 @@ impl std::fmt::Debug for SealKey {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
             .debug_struct("SealKey")
+            .field("epoch", &self.epoch())
             .field("last_id", &self.last_id)
             .finish_non_exhaustive()
     }
@@ -485,43 +420,15 @@ impl std::fmt::Debug for OpenKey {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
             .debug_struct("OpenKey")
-            .field("highest", &self.window.highest())
-            .field("failed", &self.failed)
+            .field("highest", &self.highest())
+            .field("failed", &self.failed())
             .finish_non_exhaustive()
-    }
-}
-
-const fn aead_len(header: DataHeader, plaintext: usize) -> usize {
-    header.len() + ID_LEN + TAG_LEN + plaintext
-}
-
-/// What stands before the tag, with nothing behind the id of a DATA_V1 packet. Of one size, so that it is
-/// written at once.
-const fn clear_part(header: DataHeader, [a, b, c, d]: [u8; ID_LEN]) -> [u8; CLEAR_MAX] {
-    let [first, high, middle, low] = header.to_bytes();
-    match header {
-        DataHeader::V1 { .. } => [first, a, b, c, d, 0, 0, 0],
-        DataHeader::V2 { .. } => [first, high, middle, low, a, b, c, d],
-    }
-}
-
-/// What the tag covers of the `clear` part: in DATA_V1 not the first byte.
-fn associated_data(header: DataHeader, clear: &[u8]) -> &[u8] {
-    match header {
-        DataHeader::V1 { .. } => clear.get(1..).unwrap_or_default(),
-        DataHeader::V2 { .. } => clear,
     }
 }
 
 /// Whether this build copies data packets instead of encrypting them, for `bench compare` to show what
 /// the cipher costs. Never so unless asked for by the feature's name.
 pub const NULL_CIPHER: bool = cfg!(feature = "bench-null-cipher");
-
-const ID_LEN: usize = 4;
-const CLEAR_MAX: usize = DataHeader::LEN_MAX + ID_LEN;
-const TAG_LEN: usize = 16;
-const IMPLICIT_IV_LEN: usize = 8;
-const BLOCK: usize = 16;
 
 #[cfg(test)]
 mod tests;

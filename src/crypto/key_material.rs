@@ -5,7 +5,8 @@
 use zeroize::Zeroizing;
 
 use super::prf::{PrfInput, key_expansion, master_secret};
-use super::{DataCipher, OpenKey, Role, SealKey};
+use super::{DataCipher, OpenError, OpenKey, Role, SealKey};
+use crate::time::Monotonic;
 
 /// What both sides derive keys from: two times 128 bytes, client to server first.
 pub struct KeyMaterial(Box<Zeroizing<[u8; KeyMaterial::LEN]>>);
@@ -43,14 +44,28 @@ impl KeyMaterial {
 
     /// The keys of our side.
     pub fn split(&self, cipher: DataCipher, role: Role) -> DataKeys {
-        let (to_server, to_client) = self.0.split_at(Self::LEN / 2);
-        let (seal, open) = match role {
-            Role::Server => (to_client, to_server),
-            Role::Client => (to_server, to_client),
-        };
+        let (seal, open) = self.halves(role);
         DataKeys {
             seal: SealKey::new(cipher, seal),
             open: OpenKey::new(cipher, open),
+        }
+    }
+
+    /// The same, for the format whose keys are replaced epoch by epoch; the cipher is an AEAD.
+    pub fn split_epochs(&self, cipher: DataCipher, role: Role) -> DataKeys {
+        let (seal, open) = self.halves(role);
+        DataKeys {
+            seal: SealKey::with_epochs(cipher, seal),
+            open: OpenKey::with_epochs(cipher, open),
+        }
+    }
+
+    /// What our side seals with and what it opens with.
+    fn halves(&self, role: Role) -> (&[u8], &[u8]) {
+        let (to_server, to_client) = self.0.split_at(Self::LEN / 2);
+        match role {
+            Role::Server => (to_client, to_server),
+            Role::Client => (to_server, to_client),
         }
     }
 }
@@ -74,6 +89,26 @@ pub struct DataKeys {
     pub seal: SealKey,
     /// For what we receive.
     pub open: OpenKey,
+}
+
+impl DataKeys {
+    /// Opens as [`OpenKey::open`] does. Where there are epochs, what is sealed goes on to the one that the
+    /// other side is in: a key that it has left is not used on. Wire: wire.md section 8.2.
+    ///
+    /// # Errors
+    /// As of [`OpenKey::open`].
+    pub fn open_datagram(
+        &mut self,
+        now: Monotonic,
+        datagram: &[u8],
+        out: &mut [u8],
+    ) -> Result<usize, OpenError> {
+        let opened = self.open.open(now, datagram, out);
+        if let Some(epoch) = self.open.wanted_epoch() {
+            self.seal.reach(epoch);
+        }
+        opened
+    }
 }
 
 const KEY_LEN_MIN: usize = 16;

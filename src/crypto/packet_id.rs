@@ -71,6 +71,17 @@ impl ReplayWindow {
         }
     }
 
+    /// A window as wide, into which nothing has come.
+    #[must_use]
+    pub fn fresh(&self) -> Self {
+        Self::new(self.width as u32, self.time())
+    }
+
+    /// How long an id is taken after a higher one.
+    pub const fn time(&self) -> Duration {
+        self.aging.limit
+    }
+
     /// The highest id that was taken, 0 before the first.
     pub const fn highest(&self) -> u64 {
         self.highest

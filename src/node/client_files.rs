@@ -221,6 +221,7 @@ mod tests {
             basis: ProfileBasis {
                 push: [].into(),
                 network: NetworkSettings { v4: None, v6: None },
+                constraint: None,
                 routes_max: 256,
                 directory: directory.to_owned(),
             },

@@ -164,6 +164,8 @@ pub enum NodeEvent {
         /// How many packets.
         packets: u64,
     },
+    /// The memory of the process is kept out of swap.
+    MemoryLocked,
     /// The state of the node, which somebody asked for by SIGUSR2.
     Reported(Arc<NodeReport>),
     /// Something about one client.
@@ -454,12 +456,14 @@ pub enum DataRefusal {
     Compressed,
     /// It is not framed for compression as the server frames.
     Framing,
+    /// It has no header of `fragment`, or none that goes with the others.
+    Fragment,
     /// The tag is wrong.
     NotAuthentic,
     /// The packet id was seen before or is too old.
     Replay {
         /// The packet id.
-        packet_id: u32,
+        packet_id: u64,
     },
     /// It comes from a new address, where another client is.
     AddressTaken {
@@ -512,6 +516,8 @@ pub enum LeaveReason {
     Replaced,
     /// It did nothing for as long as `inactive` says.
     Inactive,
+    /// It has lasted as long as `session-timeout` says.
+    SessionTimeout,
     /// Its connection over TCP has ended.
     ConnectionReset,
     /// The node ends.

@@ -13,6 +13,7 @@ pub mod leases;
 pub mod local_time;
 pub mod log;
 mod machine;
+mod memory;
 pub mod message;
 mod priority;
 mod privileges;
@@ -31,6 +32,7 @@ pub mod title;
 mod worker;
 mod writer;
 
+pub use memory::MemoryError;
 pub use priority::PriorityError;
 pub use privileges::PrivilegesError;
 pub use running::{Ended, Node, ReloadWanted, Reread, Restart};

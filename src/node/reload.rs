@@ -88,6 +88,7 @@ impl Comparison {
             keepalive,
             path_mtu,
             inactivity,
+            hosts_remembered,
             max_clients,
             duplicate_cn,
             client_to_client,
@@ -98,6 +99,7 @@ impl Comparison {
             leases,
             client_files,
             routes,
+            route_table,
             status,
         } = new;
         self.node(&mut current.node, node);
@@ -109,6 +111,8 @@ impl Comparison {
         self.take("keepalive", &mut current.keepalive, keepalive);
         self.keep("mtu-disc", &mut current.path_mtu, path_mtu);
         self.take("inactive", &mut current.inactivity, inactivity);
+        let remembered = &mut current.hosts_remembered;
+        self.take("stale-routes-check", remembered, hosts_remembered);
         self.take("max-clients", &mut current.max_clients, max_clients);
         // Who has which name is known only without it.
         self.keep("duplicate-cn", &mut current.duplicate_cn, duplicate_cn);
@@ -127,6 +131,7 @@ impl Comparison {
         // What all clients are sent is in there too.
         current.client_files = client_files;
         self.keep("route", &mut current.routes, routes);
+        self.keep("route-table", &mut current.route_table, route_table);
         self.take("status", &mut current.status, status);
     }
 
@@ -134,14 +139,18 @@ impl Comparison {
         let NodeSettings {
             shards,
             offloads,
+            routing,
             device,
             tls,
             wrapping,
             ciphers,
             auth,
             handshake,
+            session_timeout,
+            key_volume,
             replay,
             mssfix,
+            fragment,
             log,
             control_socket,
             process,
@@ -149,6 +158,7 @@ impl Comparison {
         } = new;
         self.keep("ringway-shards", &mut current.shards, shards);
         self.keep("ringway-offload", &mut current.offloads, offloads);
+        self.keep("bind-dev, mark", &mut current.routing, routing);
         self.keep("dev, tun-mtu", &mut current.device, device);
         self.tls(&mut current.tls, tls);
         let wrapped = &mut current.wrapping;
@@ -157,8 +167,13 @@ impl Comparison {
         self.keep("auth", &mut current.auth, auth);
         let times = &mut current.handshake;
         self.take("hand-window, tran-window, reneg-sec", times, handshake);
+        let lasts = &mut current.session_timeout;
+        self.take("session-timeout", lasts, session_timeout);
+        let volume = &mut current.key_volume;
+        self.take("reneg-bytes, reneg-pkts", volume, key_volume);
         self.take("replay-window", &mut current.replay, replay);
         self.take("mssfix", &mut current.mssfix, mssfix);
+        self.keep("fragment", &mut current.fragment, fragment);
         self.take("log, verb, mute", &mut current.log, log);
         let socket = &mut current.control_socket;
         self.keep("ringway-control", socket, control_socket);
@@ -176,6 +191,8 @@ impl Comparison {
             group,
             chroot,
             nice,
+            locks_memory,
+            restart,
         } = new;
         self.keep("daemon", &mut current.daemon, daemon);
         self.keep("writepid", &mut current.pid_file, pid_file);
@@ -184,6 +201,8 @@ impl Comparison {
         self.keep("group", &mut current.group, group);
         self.keep("chroot", &mut current.chroot, chroot);
         self.keep("nice", &mut current.nice, nice);
+        self.keep("mlock", &mut current.locks_memory, locks_memory);
+        self.take("remap-usr1", &mut current.restart, restart);
     }
 
     /// Handshakes from now on, those of new keys of old sessions included, go by the new ones.
@@ -192,10 +211,13 @@ impl Comparison {
             authorities,
             versions,
             groups,
+            suites,
             peer_usage,
             usage,
             fingerprints,
             peer_name,
+            issuers,
+            called,
             revocations,
         } = new;
         self.take("ca", &mut current.authorities, authorities);
@@ -206,11 +228,15 @@ impl Comparison {
         };
         self.taken("tls-groups", names(&current.groups) != names(&groups));
         current.groups = groups;
+        self.take("tls-cipher, tls-ciphersuites", &mut current.suites, suites);
         self.take("remote-cert-tls", &mut current.peer_usage, peer_usage);
         self.take("remote-cert-eku", &mut current.usage, usage);
         let known = &mut current.fingerprints;
         self.take("peer-fingerprint", known, fingerprints);
         self.take("verify-x509-name", &mut current.peer_name, peer_name);
+        self.take("verify-hash", &mut current.issuers, issuers);
+        // Who is known by another name is another client.
+        self.take("x509-username-field", &mut current.called, called);
         let lists = (
             of_revocations(&current.revocations),
             of_revocations(&revocations),
@@ -286,13 +312,13 @@ fn of_files(files: &Option<ClientFiles>) -> Option<(&std::path::Path, bool, u32)
 
 /// Where revoked certificates are told, and which.
 fn of_revocations(
-    revocations: &Option<RevocationSettings>,
-) -> Option<(
+    revocations: &[RevocationSettings],
+) -> Vec<(
     super::settings::RevocationSource,
     Arc<crate::crypto::tls::Revocations>,
 )> {
-    let RevocationSettings { source, known } = revocations.as_ref()?;
-    Some((source.clone(), known.now()))
+    let each = |lists: &RevocationSettings| (lists.source.clone(), lists.known.now());
+    revocations.iter().map(each).collect()
 }
 
 /// What came of reading a configuration again.
@@ -322,6 +348,10 @@ pub enum Rest {
     Confined,
 }
 
+/// Who hears when of other `push` lines.
+const PUSHED_ANEW: &str = "Reload: clients that take PUSH_UPDATE are told now what has changed in `push`, as far as \
+                           it can be changed in a tunnel; the others when they connect again";
+
 impl ReloadReport {
     /// The lines that say it, with whether somebody may have to act.
     pub fn lines(&self) -> Vec<(bool, String)> {
@@ -341,6 +371,9 @@ impl ReloadReport {
             let taken = taken.join(", ");
             let words = format!("Reload: in force from now on, no session is touched: {taken}");
             lines.push((false, words));
+        }
+        if taken.contains(&"push") {
+            lines.push((false, PUSHED_ANEW.to_owned()));
         }
         if !left.is_empty() {
             lines.push((true, self.rest(&left.join(", "))));

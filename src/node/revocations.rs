@@ -62,7 +62,9 @@ impl RevocationWatch {
             known: Arc::clone(&settings.known),
             authorities: authorities.to_vec(),
             seen: None,
-            told: false,
+            // A directory of authorities seldom has lists.
+            told: matches!(settings.source, RevocationSource::Hashed(_))
+                && settings.known.now().is_empty(),
             missed: false,
             announced: None,
             reports,
@@ -213,6 +215,7 @@ pub fn read(
             Revocations::from_pem(&pem, authorities, algorithms).map_err(RevocationFault::Content)
         }
         RevocationSource::Directory(path) => Ok(Revocations::Serials(serials(path)?)),
+        RevocationSource::Hashed(path) => hashed(path, authorities, algorithms),
     }
 }
 
@@ -233,6 +236,46 @@ fn bounded(path: &Path) -> Result<Vec<u8>, RevocationFault> {
         return Err(RevocationFault::Content(why));
     }
     Ok(bytes)
+}
+
+/// The lists in a directory whose files `openssl rehash` has named: eight digits, `.r` and a number.
+/// There may be none.
+fn hashed(
+    path: &Path,
+    authorities: &[CertificateDer<'static>],
+    algorithms: &WebPkiSupportedAlgorithms,
+) -> Result<Revocations, RevocationFault> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(path)? {
+        let name = entry?.file_name();
+        names.extend(
+            name.to_str()
+                .filter(|name| is_list(name))
+                .map(str::to_owned),
+        );
+        if names.len() > REVOKED_FILES_MAX {
+            let why = format!("more than {REVOKED_FILES_MAX} files");
+            return Err(RevocationFault::Content(why));
+        }
+    }
+    names.sort();
+    let mut all = Vec::new();
+    for name in names {
+        let pem = bounded(&path.join(&name))?;
+        let read = Revocations::from_pem(&pem, authorities, algorithms);
+        match read.map_err(|why| RevocationFault::Content(format!("{name}: {why}")))? {
+            Revocations::Lists(lists) => all.extend(lists),
+            Revocations::Serials(_) | Revocations::Unreadable => {}
+        }
+    }
+    Ok(Revocations::Lists(all))
+}
+
+fn is_list(name: &str) -> bool {
+    name.split_once(".r").is_some_and(|(hash, number)| {
+        let digits = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+        hash.len() == 8 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()) && digits
+    })
 }
 
 /// The files of a directory that are named by a serial number.

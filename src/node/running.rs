@@ -24,7 +24,7 @@ use super::registry::{Order, Registry, Steered};
 use super::reload::ConfigurationReader;
 use super::reporting::Reporting;
 use super::revocations::RevocationWatch;
-use super::settings::Settings;
+use super::settings::{RestartSignal, Settings};
 use super::start::StartError;
 use crate::limits::INSTRUCTIONS_WAITING;
 use crate::reactor::{self, TunSteering};
@@ -40,7 +40,7 @@ pub struct Node {
     /// For a server that keeps addresses over a restart.
     leases: Option<LeaseWriter>,
     /// Ends with the node.
-    revocations: Option<RevocationWatch>,
+    revocations: Vec<RevocationWatch>,
     /// Where the kernel brings inner packets by a program of ours.
     tun_steering: Option<TunSteering>,
     /// Before the shards, as fields are dropped in their order: a shard's last report then waits
@@ -71,7 +71,7 @@ pub(super) struct Assembled {
     pub(super) registry: Registry,
     pub(super) profiles: Option<Profiles>,
     pub(super) leases: Option<LeaseWriter>,
-    pub(super) revocations: Option<RevocationWatch>,
+    pub(super) revocations: Vec<RevocationWatch>,
     pub(super) tun_steering: Option<TunSteering>,
     pub(super) shards: Vec<ShardHandle>,
     pub(super) reports: Receiver<Report>,
@@ -351,6 +351,9 @@ impl Node {
 
     fn signalled(&mut self, signal: i32) {
         let signal = match signal {
+            libc::SIGUSR1 if self.restart_signal() == RestartSignal::Terminate => {
+                StopSignal::Terminate
+            }
             libc::SIGTERM => StopSignal::Terminate,
             libc::SIGINT => StopSignal::Interrupt,
             libc::SIGUSR2 => return self.reporting.want_in_log(),
@@ -368,6 +371,13 @@ impl Node {
                 None => self.stop_shards(),
             }
         }
+    }
+
+    /// What SIGUSR1 is taken for.
+    fn restart_signal(&self) -> RestartSignal {
+        let of_client = self.client.as_ref().map(Client::restart_signal);
+        let of_server = self.reloading.as_ref().map(Reloading::restart_signal);
+        of_client.or(of_server).unwrap_or_default()
     }
 
     fn reconnect(&mut self) {

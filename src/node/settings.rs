@@ -27,8 +27,9 @@ pub use client::{
 pub use compression::Compression;
 use ipnet::{Ipv4Net, Ipv6Net};
 pub use node::{
-    Account, DeviceName, DeviceSettings, HandshakeSettings, NodeSettings, ProcessSettings,
-    ReplayWindow, RevocationSettings, RevocationSource, TlsSettings, WrappingSettings,
+    Account, DeviceName, DeviceSettings, HandshakeSettings, KeyVolume, NodeSettings,
+    ProcessSettings, ReplayWindow, RestartSignal, RevocationSettings, RevocationSource,
+    TlsSettings, WrappingSettings,
 };
 pub use offloads::{OffloadName, Offloads, OffloadsInUse};
 pub use profile::{
@@ -46,7 +47,7 @@ use crate::crypto::tls::rustls::{Identity, RustlsEngine};
 use crate::limits;
 use crate::node::leases::{AddressPool, Blocks};
 use crate::node::status::StatusFormat;
-pub use crate::reactor::PathMtu;
+pub use crate::reactor::{PathMtu, Routing};
 pub use crate::session::{ContactLimits, Rate};
 
 /// A server's whole configuration.
@@ -70,6 +71,8 @@ pub struct Settings {
     pub path_mtu: Option<PathMtu>,
     /// When a client that does nothing is ended.
     pub inactivity: Option<Inactivity>,
+    /// How long hosts behind clients are remembered after their last packet.
+    pub hosts_remembered: Duration,
     /// Clients served at the same time.
     pub max_clients: u32,
     /// Whether several clients may be connected with one common name.
@@ -90,6 +93,8 @@ pub struct Settings {
     pub client_files: Option<ClientFiles>,
     /// Routes of this machine into the tunnel, in order.
     pub routes: Vec<TunnelRoute>,
+    /// The table that they stand in, `None` for the main one.
+    pub route_table: Option<u32>,
     /// The status file, if one is asked for.
     pub status: Option<StatusSettings>,
 }
@@ -128,7 +133,7 @@ pub struct ListenerSettings {
     pub receive_buffer: Option<NonZeroU32>,
 }
 
-/// What carries the packets of a listener's clients.
+/// What carries the packets of a listener's clients, or between a client and its server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ListenerTransport {
     /// Datagrams.

@@ -28,6 +28,7 @@ use super::event::{Direction, NodeEvent, SteeredBy, Text};
 use super::lease_file::{LeaseFile, Remembered};
 use super::leases::AddressPool;
 use super::log::{Log, LogOptions, LogTarget};
+use super::memory::{self, MemoryError};
 use super::message::Report;
 use super::priority::{self, PriorityError};
 use super::privileges::{Confinement, PrivilegesError, allow_locked_memory};
@@ -36,7 +37,8 @@ use super::reporting::Unstarted;
 use super::revocations::RevocationWatch;
 use super::running::{Assembled, Node, Restart};
 use super::settings::{
-    ClientSettings, DeviceName, LeaseSettings, NodeSettings, Offloads, Settings, StatusSettings,
+    ClientSettings, DeviceName, LeaseSettings, NodeSettings, Offloads, ProcessSettings, Settings,
+    StatusSettings,
 };
 use super::status::{StatusFormat, StatusWriter};
 use crate::crypto::CookieKey;
@@ -113,6 +115,9 @@ pub enum StartError {
     /// The process can't have its priority.
     #[error(transparent)]
     Priority(#[from] PriorityError),
+    /// The memory can't be kept out of swap.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
     /// A thread or a wake-up can't be had.
     #[error("a thread can't be started: {0}")]
     Thread(io::Error),
@@ -206,6 +211,7 @@ impl Starting {
         self.publish(NodeEvent::ShardsPlaced { cores });
         let confinement = Confinement::of(&settings.node.process)?;
         priority::ask(&settings.node.process)?;
+        self.lock_memory(&settings.node.process)?;
         let reporting = open_reporting(&settings.node, settings.status.as_ref())?;
         let lease_file = self.open_leases(settings.leases.as_ref())?;
         let session = Arc::new(rules::session_settings(settings)?);
@@ -219,7 +225,8 @@ impl Starting {
         let v4 = network.v4.map(|v4| v4.device());
         let v6 = network.v6.map(|v6| (v6.server, v6.network.prefix_len()));
         let queues = self.open_tun(&settings.node, wanted, v4, v6)?;
-        self.set_routes(&settings.routes, queues.first().map_or("", Tun::name));
+        let device = queues.first().map_or("", Tun::name);
+        self.set_routes(&settings.routes, settings.route_table, device);
         let offloads = self.settle_offloads(wanted, &sockets, &queues);
         let pool = settings.network.pool();
         let tun_steering = self.steer_tun(settings, confinement.is_some(), &queues, pool);
@@ -281,6 +288,14 @@ impl Starting {
             reporting: reporting.map_err(StartError::Thread)?,
             client: None,
         })
+    }
+
+    /// Keeps memory out of swap, if that is wanted.
+    fn lock_memory(&mut self, process: &ProcessSettings) -> Result<(), StartError> {
+        if memory::lock(process)? {
+            self.publish(NodeEvent::MemoryLocked);
+        }
+        Ok(())
     }
 
     /// The file of address leases. One that is only read need not be there.
@@ -398,11 +413,13 @@ fn open_reporting(
 fn watch_revocations(
     node: &NodeSettings,
     reports: &Sender<Report>,
-) -> Result<Option<RevocationWatch>, StartError> {
-    let watch = node.tls.revocations.as_ref().map(|revocations| {
+) -> Result<Vec<RevocationWatch>, StartError> {
+    let watches = node.tls.revocations.iter().map(|revocations| {
         RevocationWatch::start(revocations, &node.tls.authorities, reports.clone())
     });
-    watch.transpose().map_err(StartError::Thread)
+    watches
+        .collect::<Result<_, _>>()
+        .map_err(StartError::Thread)
 }
 
 fn open_status(status: &StatusSettings) -> Result<(StatusWriter, Duration), StartError> {

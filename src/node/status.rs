@@ -76,6 +76,8 @@ pub enum RouteDestination {
     Address(IpAddr),
     /// A network behind it.
     Network(IpNet),
+    /// A host in such a network that was heard of lately.
+    Host(IpAddr),
 }
 
 /// The format. Names are OpenVPN's numbers.
@@ -322,6 +324,7 @@ fn route_cells(client: &ClientStatus, route: &RouteStatus, zone: &TimeZone) -> [
         match destination {
             RouteDestination::Address(address) => address.to_string(),
             RouteDestination::Network(network) => network.to_string(),
+            RouteDestination::Host(host) => format!("{host}C"),
         },
         or_undef(client.common_name.as_ref()).to_string(),
         RealAddress(client.address).to_string(),

@@ -130,6 +130,10 @@ drop_reasons! {
     Compressed "compressed"
     /// Authentic, but not framed for compression as it should be, or LZ4 that can't be opened.
     Framing "framing"
+    /// Authentic, but not a packet or a part of one as it should be where packets are cut.
+    Fragment "fragment"
+    /// A packet of which not all parts came in time, or which made room for others.
+    Incomplete "incomplete"
     /// The inner source is neither assigned to the peer nor routed to it. Wire: "bad source address".
     SourceAddress "source_address"
     /// Authentic, but from an address where a client is that is known by it: the peer may not move there.

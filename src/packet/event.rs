@@ -58,12 +58,14 @@ pub enum Refusal {
     /// The packet id was seen before, or is too old.
     Replay {
         /// The packet id.
-        packet_id: u32,
+        packet_id: u64,
     },
     /// Authentic, but compressed by LZO, which is not opened.
     Compressed,
     /// Authentic, but not framed as what this peer sends should be.
     Framing,
+    /// Authentic, but not a packet or a part of one, as what this peer sends should be.
+    Fragment,
     /// Authentic, but from an inner address that is not the peer's.
     Source(IpAddr),
     /// Authentic, but from a new address that another client is known by.

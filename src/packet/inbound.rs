@@ -6,16 +6,18 @@
 
 mod classify;
 mod deliver;
+mod join;
 mod open;
 mod payload;
 
 use super::arena::Arenas;
+use super::reassembly::Reassembly;
 use super::runs::Runs;
 use super::{
     Batch, Buffer, Datagram, DropCounters, Gathered, Merging, Parcel, Path, PeerEvent, PeerIndex,
     PeerTable, Piece, Pool, Received, Spent, Surroundings,
 };
-use crate::limits::{ARENAS, BUFFER_SIZE, SEGMENTS_MAX};
+use crate::limits::{ARENAS, BUFFER_SIZE, FRAGMENTED_PER_SHARD, SEGMENTS_MAX};
 use crate::time::Monotonic;
 use crate::wire::KeyId;
 
@@ -38,6 +40,7 @@ pub struct InboundBatch {
     addressed: Batch<Addressed>,
     opened: Batch<Opened>,
     arenas: Arenas,
+    reassembly: Reassembly,
     runs: Runs,
 }
 
@@ -55,8 +58,18 @@ impl InboundBatch {
             addressed: Batch::new(segments),
             opened: Batch::new(segments),
             arenas: Arenas::new(ARENAS, segments, merging),
+            reassembly: Reassembly::new(0, 0),
             runs: Runs::new(segments),
         }
+    }
+
+    /// Keeps parts of cut packets until all are there, of packets of up to `packet_max` bytes.
+    #[must_use]
+    pub fn joining(mut self, packet_max: usize) -> Self {
+        self.reassembly = Reassembly::new(FRAGMENTED_PER_SHARD, packet_max);
+        // A packet for another client becomes several again, seldom more.
+        self.to_clients = Batch::new(self.addressed.room() * 4);
+        self
     }
 
     /// Lets each datagram to another client leave by itself.
@@ -120,7 +133,7 @@ pub fn inbound(
     classify::classify(batch, peers, pool, drops, surroundings);
     open::open(batch, peers, pool, drops, surroundings, now);
     payload::take_special(batch);
-    payload::check_sources(batch, peers, drops, surroundings);
+    payload::check_sources(batch, peers, drops, surroundings, now);
     payload::clamp_segments(batch, peers);
     deliver::deliver(batch, peers, pool, drops, surroundings, now);
 }

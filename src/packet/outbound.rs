@@ -124,7 +124,7 @@ pub fn outbound(
     seal(batch, peers, pool, drops, now);
 }
 
-/// Seals one payload with the peer's sending key: an inner packet, a ping or an exit notice.
+/// Seals one payload with the peer's sending key to one datagram: an inner packet, a ping or an exit notice.
 ///
 /// # Errors
 /// The reason why there is no datagram; the caller counts it.
@@ -137,8 +137,16 @@ pub fn seal_payload(
 ) -> Result<Datagram, DropReason> {
     let peer = peers.peer_mut(index).ok_or(DropReason::NotConnected)?;
     peer.sealed_len(payload.len())?;
+    let cut = peer.cut(payload.len())?;
+    if cut.as_ref().is_some_and(|cut| cut.parts() > 1) {
+        return Err(DropReason::TooLarge);
+    }
     let mut buffer = pool.take().ok_or(DropReason::PoolEmpty)?;
-    match peer.seal_framed(payload, buffer.bytes_mut(), now) {
+    let sealed = match cut {
+        None => peer.seal_framed(payload, buffer.bytes_mut(), now),
+        Some(cut) => peer.seal_part(payload, (&cut, 0), buffer.bytes_mut(), now),
+    };
+    match sealed {
         Ok(len) => Ok(Datagram {
             packet: Packet::single(buffer, 0, len as u32),
             path: *peer.path(),

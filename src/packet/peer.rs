@@ -4,11 +4,17 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-use super::{DropReason, KeySlots, Mssfix, Path};
-use crate::crypto::{SealCost, SealError};
+use super::reassembly::Waiting;
+use super::{
+    Cut, DropReason, FragmentLimit, Fragments, HostsBehind, KeySlots, Mssfix, Path, slices,
+};
+use crate::crypto::{SealCost, SealError, SealKey};
 use crate::limits;
 use crate::time::Monotonic;
-use crate::wire::{self, DataHeader, Framing, KeyId, PeerId, STREAM_HEADER, stream_header};
+use crate::wire::{
+    self, DataHeader, FragmentHeader, Framing, InnerPacket, KeyId, PeerId, STREAM_HEADER,
+    stream_header,
+};
 
 /// A peer of the data path. What every packet touches stands first.
 #[derive(Debug)]
@@ -22,6 +28,8 @@ pub struct Peer {
     pub(super) mssfix: Mssfix,
     /// What stands around its payloads.
     framing: Framing,
+    /// Where packets to and from it are cut.
+    fragments: Option<Box<Fragments>>,
     /// The place of its open run among those of the batch that is worked on.
     pub(super) run: Option<u16>,
     /// Until then each of its datagrams leaves by itself: the kernel has refused a send of several.
@@ -35,6 +43,8 @@ pub struct Peer {
     /// Bytes of inner packets in both directions: what it does itself, without pings.
     pub inner_bytes: u64,
     pub(super) addresses: InnerAddresses,
+    /// The hosts that were heard of, if it is a client with networks behind it.
+    pub(super) hosts: Option<Box<HostsBehind>>,
     /// Its data keys.
     pub keys: KeySlots,
     /// Inner networks behind it.
@@ -56,6 +66,7 @@ impl Peer {
             },
             mssfix: new.mssfix,
             framing: Framing::None,
+            fragments: None,
             run: None,
             one_by_one_until: None,
             last_sent: now,
@@ -63,6 +74,7 @@ impl Peer {
             traffic: Traffic::default(),
             inner_bytes: 0,
             addresses: InnerAddresses::default(),
+            hosts: None,
             keys: KeySlots::default(),
             prefixes: Vec::new(),
         }
@@ -71,6 +83,11 @@ impl Peer {
     /// The inner networks that lead to it.
     pub fn prefixes(&self) -> &[IpNet] {
         &self.prefixes
+    }
+
+    /// The hosts in these networks that were heard of.
+    pub fn hosts(&self) -> Option<&HostsBehind> {
+        self.hosts.as_deref()
     }
 
     /// The way of its datagrams.
@@ -91,6 +108,31 @@ impl Peer {
     /// From now on this stands around the payloads from and to it; nothing does at first.
     pub const fn set_framing(&mut self, framing: Framing) {
         self.framing = framing;
+    }
+
+    /// From now on packets to and from it are cut; none are at first.
+    pub fn cut_packets(&mut self, limit: FragmentLimit) {
+        self.fragments = Some(Box::new(Fragments::new(limit)));
+    }
+
+    /// Its packets of which parts are missing, if packets are cut.
+    pub(super) fn waiting(&mut self) -> Option<&mut Waiting> {
+        let fragments = self.fragments.as_mut()?;
+        Some(&mut fragments.waiting)
+    }
+
+    /// Whether a payload is what it is, without a header or a frame.
+    pub(super) const fn is_plain(&self) -> bool {
+        matches!(self.framing, Framing::None) && self.fragments.is_none()
+    }
+
+    /// Bytes that are added to each payload.
+    const fn overhead(&self) -> usize {
+        let header = match self.fragments {
+            Some(_) => FragmentHeader::LEN,
+            None => 0,
+        };
+        header + self.framing.overhead()
     }
 
     /// Whether this side has dialed it.
@@ -125,7 +167,7 @@ impl Peer {
     /// [`DropReason::NotConnected`] while no key seals.
     pub(super) fn sealed_len(&self, payload: usize) -> Result<usize, DropReason> {
         let slot = self.keys.sealing_now().ok_or(DropReason::NotConnected)?;
-        let plaintext = payload + self.framing.overhead();
+        let plaintext = payload + self.overhead();
         Ok(slot
             .keys
             .seal
@@ -142,13 +184,25 @@ impl Peer {
         out: &mut [u8],
         now: Monotonic,
     ) -> Result<usize, DropReason> {
+        let framing = self.framing;
+        let length = self.seal_with(now, |key, header| match framing.parts(payload) {
+            None => key.seal(header, payload, out),
+            Some(parts) => key.seal_parts(header, &parts, out),
+        })?;
+        self.count_inner(payload.len());
+        Ok(length)
+    }
+
+    /// Seals with the sending key; gives the datagram's length.
+    fn seal_with(
+        &mut self,
+        now: Monotonic,
+        seal: impl FnOnce(&mut SealKey, DataHeader) -> Result<usize, SealError>,
+    ) -> Result<usize, DropReason> {
         let key_id = self.keys.sending().ok_or(DropReason::NotConnected)?;
         let header = self.header(key_id);
         let slot = self.keys.opening(key_id).ok_or(DropReason::NotConnected)?;
-        let sealed = match self.framing.parts(payload) {
-            None => slot.keys.seal.seal(header, payload, out),
-            Some(parts) => slot.keys.seal.seal_parts(header, parts, out),
-        };
+        let sealed = seal(&mut slot.keys.seal, header);
         let length = sealed.map_err(|error| match error {
             SealError::Exhausted => DropReason::KeyExhausted,
             SealError::TooSmall => DropReason::TooLarge,
@@ -157,11 +211,69 @@ impl Peer {
         self.last_sent = now;
         self.traffic.sent_packets += 1;
         self.traffic.sent_bytes += length as u64;
-        self.count_inner(payload.len());
         Ok(length)
     }
 
-    /// The same; to a peer with a stream, behind its length.
+    /// How a payload of so many bytes is cut, if packets are.
+    ///
+    /// # Errors
+    /// [`DropReason::TooLarge`] if it has too many parts.
+    pub(super) fn cut(&mut self, payload: usize) -> Result<Option<Cut>, DropReason> {
+        if self.fragments.is_none() {
+            return Ok(None);
+        }
+        let (cost, path) = (self.cost(), self.path);
+        let length = payload + self.framing.overhead();
+        let fragments = self.fragments.as_mut();
+        fragments
+            .map(|fragments| fragments.cut(length, &path, cost))
+            .transpose()
+    }
+
+    /// Seals one part of a payload, behind its header, to the start of `out`; gives the datagram's length.
+    ///
+    /// # Errors
+    /// The reason why there is no datagram.
+    pub(super) fn seal_part(
+        &mut self,
+        payload: &[u8],
+        (cut, number): (&Cut, usize),
+        out: &mut [u8],
+        now: Monotonic,
+    ) -> Result<usize, DropReason> {
+        let framed = self.framing.parts(payload).unwrap_or([payload, &[], &[]]);
+        let (fragment, range) = cut.part(number);
+        let before = fragment.emit();
+        let [first, second, third] = slices(framed, range);
+        let parts = [&before[..], first, second, third];
+        let length = self.seal_with(now, |key, header| key.seal_parts(header, &parts, out))?;
+        if number == 0 {
+            self.count_inner(payload.len());
+        }
+        Ok(length)
+    }
+
+    /// Bytes of the datagram that a part of so many bytes becomes.
+    ///
+    /// # Errors
+    /// As of [`sealed_len`](Self::sealed_len).
+    pub(super) fn sealed_len_of_part(&self, part: usize) -> Result<usize, DropReason> {
+        let slot = self.keys.sealing_now().ok_or(DropReason::NotConnected)?;
+        let plaintext = FragmentHeader::LEN + part;
+        Ok(slot
+            .keys
+            .seal
+            .sealed_len(self.header(slot.key_id), plaintext))
+    }
+
+    /// What sealing adds to a payload that has neither header nor frame.
+    fn cost(&self) -> SealCost {
+        let header = self.header(KeyId::FIRST);
+        let key = self.keys.sealing_now().map(|slot| &slot.keys.seal);
+        key.map_or(SealCost::aead(header), |key| key.cost(header))
+    }
+
+    /// As [`seal`](Self::seal); to a peer with a stream, behind its length.
     pub(super) fn seal_framed(
         &mut self,
         payload: &[u8],
@@ -180,20 +292,37 @@ impl Peer {
     }
 
     /// Counts a payload, if it is not one that is told apart by being shorter than any inner packet.
-    pub(super) const fn count_inner(&mut self, payload: usize) {
+    const fn count_inner(&mut self, payload: usize) {
         if payload >= INNER_PACKET_MIN {
             self.inner_bytes += payload as u64;
         }
     }
 
+    /// Notes which host behind it an inner packet goes to, if there are any.
+    pub(super) fn note_destination(&mut self, packet: &[u8], now: Monotonic) {
+        if let Some(hosts) = &mut self.hosts
+            && let Ok(inner) = InnerPacket::parse(packet)
+            && !self.addresses.contain(inner.destination())
+        {
+            hosts.note(inner.destination(), now);
+        }
+    }
+
+    /// Counts what was opened.
+    pub(super) const fn count_opened(&mut self, plaintext: usize) {
+        let header = match self.fragments {
+            Some(_) => FragmentHeader::LEN,
+            None => 0,
+        };
+        self.count_inner(plaintext.saturating_sub(header));
+    }
+
     /// Lowers what a SYN announces, so that a TCP connection through the tunnel makes no packets
     /// that are too large on the way.
     pub(super) fn clamp_segments(&self, packet: &mut [u8]) {
-        let header = self.header(KeyId::FIRST);
-        let key = self.keys.sealing_now().map(|slot| &slot.keys.seal);
-        let cost = key.map_or(SealCost::aead(header), |key| key.cost(header));
+        let cost = self.cost();
         let cost = SealCost {
-            inside: cost.inside + self.framing.overhead() as u16,
+            inside: cost.inside + self.overhead() as u16,
             ..cost
         };
         let Some(max) = self.mssfix.inner_packet_max(&self.path, cost) else {

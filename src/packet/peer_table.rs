@@ -11,8 +11,8 @@ use ipnet::IpNet;
 use super::path::FourTuple;
 use super::peer::Recognised;
 use super::{
-    InnerAddresses, KeyedHash, NewPeer, Numbering, Path, Peer, PeerIds, PeerIndex, Route, Routes,
-    RoutesFull,
+    HostsBehind, InnerAddresses, KeyedHash, NewPeer, Numbering, Path, Peer, PeerIds, PeerIndex,
+    Route, Routes, RoutesFull,
 };
 use crate::limits;
 use crate::random::Random;
@@ -222,6 +222,11 @@ impl PeerTable {
         self.forget_prefix(former, prefix);
         if let Some(peer) = self.peer_mut(index) {
             peer.prefixes.push(prefix);
+            // Behind a server is all the world, and nobody asks who there was heard of.
+            if !peer.is_dialed() {
+                let hosts = || Box::new(HostsBehind::new(limits::HOSTS_BEHIND_MAX));
+                peer.hosts.get_or_insert_with(hosts);
+            }
         }
         Ok(())
     }
@@ -240,6 +245,13 @@ impl PeerTable {
         prefixes
             .iter()
             .try_for_each(|prefix| self.add_prefix(index, *prefix))
+    }
+
+    /// So many hosts in the networks behind the peer are remembered at most. Those so far are not.
+    pub fn bound_hosts(&mut self, index: PeerIndex, max: usize) {
+        if let Some(hosts) = self.peer_mut(index).and_then(|peer| peer.hosts.as_mut()) {
+            **hosts = HostsBehind::new(max);
+        }
     }
 
     /// Routes an inner network to no peer of this table any more.
@@ -336,6 +348,9 @@ impl PeerTable {
     fn forget_prefix(&mut self, of: Option<PeerIndex>, prefix: IpNet) {
         if let Some(peer) = of.and_then(|index| self.peer_mut(index)) {
             peer.prefixes.retain(|own| *own != prefix);
+            if let Some(hosts) = &mut peer.hosts {
+                hosts.forget(prefix);
+            }
         }
     }
 

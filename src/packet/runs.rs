@@ -4,7 +4,7 @@
 //! a peer's datagrams leave in the order in which they were sealed. Nothing waits: at the end of a
 //! turn all runs go out.
 
-use super::{Batch, Buffer, Datagram, DropReason, Packet, Path, PeerIndex, PeerTable, Pool};
+use super::{Batch, Buffer, Datagram, DropReason, Packet, Path, Peer, PeerIndex, PeerTable, Pool};
 use crate::limits::{SEGMENTS_PER_SEND, SEND_MAX};
 use crate::time::Monotonic;
 use crate::wire::STREAM_HEADER;
@@ -65,9 +65,38 @@ impl Runs {
         now: Monotonic,
     ) -> Result<(), DropReason> {
         let peer = peers.peer_mut(index).ok_or(DropReason::NotConnected)?;
+        let Some(cut) = peer.cut(payload.len())? else {
+            let length = peer.sealed_len(payload.len())?;
+            let run = self.run_of(peer, index, length, pool, closed, now)?;
+            run.append(|room| peer.seal_framed(payload, room, now))?;
+            peer.note_destination(payload, now);
+            return Ok(());
+        };
+        if closed.room() < cut.parts() + self.len() {
+            return Err(DropReason::QueueFull);
+        }
+        for number in 0..cut.parts() {
+            let (_, range) = cut.part(number);
+            let length = peer.sealed_len_of_part(range.len())?;
+            let run = self.run_of(peer, index, length, pool, closed, now)?;
+            run.append(|room| peer.seal_part(payload, (&cut, number), room, now))?;
+        }
+        peer.note_destination(payload, now);
+        Ok(())
+    }
+
+    /// Where a datagram of so many bytes is added, without the length that stands before it in a stream.
+    fn run_of(
+        &mut self,
+        peer: &mut Peer,
+        index: PeerIndex,
+        length: usize,
+        pool: &mut Pool,
+        closed: &mut Batch<Datagram>,
+        now: Monotonic,
+    ) -> Result<&mut Run, DropReason> {
         let framed = peer.path().is_stream();
-        let frame = if framed { STREAM_HEADER } else { 0 };
-        let length = frame + peer.sealed_len(payload.len())?;
+        let length = length + if framed { STREAM_HEADER } else { 0 };
         let open = peer.run.map(usize::from);
         let place = match open.and_then(|place| self.open.get(place)) {
             Some(run) if run.takes(length) => open,
@@ -93,11 +122,7 @@ impl Runs {
             }
         };
         let run = place.and_then(|place| self.open.get_mut(place));
-        let run = run.ok_or(DropReason::QueueFull)?;
-        let room = run.buffer.bytes_mut().get_mut(run.len..);
-        run.len += peer.seal_framed(payload, room.unwrap_or_default(), now)?;
-        run.segments += 1;
-        Ok(())
+        run.ok_or(DropReason::QueueFull)
     }
 
     /// Closes all runs.
@@ -146,6 +171,17 @@ impl Run {
             && length <= self.segment_size
             && self.len == self.segments * self.segment_size
             && self.len + length <= SEND_MAX
+    }
+
+    /// Has `seal` write the next datagram; it gives its length.
+    fn append(
+        &mut self,
+        seal: impl FnOnce(&mut [u8]) -> Result<usize, DropReason>,
+    ) -> Result<(), DropReason> {
+        let room = self.buffer.bytes_mut().get_mut(self.len..);
+        self.len += seal(room.unwrap_or_default())?;
+        self.segments += 1;
+        Ok(())
     }
 
     fn close(self, pool: &mut Pool, closed: &mut Batch<Datagram>) {

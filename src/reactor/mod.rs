@@ -43,5 +43,5 @@ pub use steering::{
 };
 pub use tcp::{TcpError, TcpListener, TcpStream};
 pub use tun::{Tun, TunConfig, TunError, TunOffloads};
-pub use udp::{Family, Listen, OtherFamily, PathMtu, UdpError, UdpSocket};
+pub use udp::{Family, Listen, OtherFamily, PathMtu, Routing, UdpError, UdpSocket};
 pub use waker::Waker;

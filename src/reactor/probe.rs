@@ -226,6 +226,11 @@ fn capability_features(features: &mut Vec<Feature>) {
         )
         .when(has(6)),
         optional("CAP_SYS_CHROOT", "the directive `chroot`").when(has(18)),
+        optional(
+            "CAP_SYS_RESOURCE",
+            "the directive `mlock` where locked memory has a limit",
+        )
+        .when(has(24)),
     ]);
 }
 

@@ -8,7 +8,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::limits::STREAM_LISTEN_BACKLOG;
 use crate::packet::LocalAddress;
-use crate::reactor::udp::{Family, Listen, OtherFamily, set_buffers};
+use crate::reactor::udp::{Family, Listen, OtherFamily, set_common};
 
 /// A listening TCP socket.
 #[derive(Debug)]
@@ -20,6 +20,7 @@ pub struct TcpListener {
 #[derive(Debug)]
 pub struct TcpStream {
     socket: Socket,
+    dialed: bool,
 }
 
 /// The step at which a listener could not be made.
@@ -45,8 +46,16 @@ pub enum TcpError {
         source: io::Error,
     },
     /// The address is not to be had.
-    #[error("cannot listen on TCP {address}: {source}")]
+    #[error("cannot bind TCP {address}: {source}")]
     Bind {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The peer can't be reached.
+    #[error("cannot connect to TCP {address}: {source}")]
+    Connect {
         /// The address.
         address: SocketAddr,
         /// What the system said.
@@ -105,7 +114,7 @@ impl TcpListener {
         let reused = socket.set_reuse_address(true);
         reused.map_err(|source| refused("SO_REUSEADDR", source))?;
         // Its connections have what it has.
-        set_buffers(&socket, listen)
+        set_common(&socket, listen)
             .map_err(|(option, source)| TcpError::Option { option, source })?;
         if join {
             allow_joining(&socket)?;
@@ -130,7 +139,58 @@ impl TcpStream {
     pub(super) fn accepted(descriptor: OwnedFd) -> Self {
         Self {
             socket: descriptor.into(),
+            dialed: false,
         }
+    }
+
+    /// Begins to connect to a peer, from the address of `from` if it has one or a port. What is sent by
+    /// it leaves when it is connected; until then, and if that fails, there is nobody at its other end.
+    ///
+    /// # Errors
+    ///
+    /// The step that the system refused.
+    pub fn connect(from: &Listen, to: SocketAddr) -> Result<Self, TcpError> {
+        let family = from.family;
+        let own = from.bind_address()?;
+        let socket = Socket::new(
+            Domain::for_address(own),
+            Type::STREAM.nonblocking(),
+            Some(Protocol::TCP),
+        )
+        .map_err(|source| TcpError::Socket { family, source })?;
+        set_common(&socket, from)
+            .map_err(|(option, source)| TcpError::Option { option, source })?;
+        if from.address.is_some() || from.port != 0 {
+            let reused = socket.set_reuse_address(true);
+            reused.map_err(|source| refused("SO_REUSEADDR", source))?;
+            let bound = socket.bind(&SockAddr::from(own));
+            bound.map_err(|source| TcpError::Bind {
+                address: own,
+                source,
+            })?;
+        }
+        match socket.connect(&SockAddr::from(to)) {
+            Err(source) if source.raw_os_error() != Some(libc::EINPROGRESS) => {
+                Err(TcpError::Connect {
+                    address: to,
+                    source,
+                })
+            }
+            _ => Ok(Self {
+                socket,
+                dialed: true,
+            }),
+        }
+    }
+
+    /// Whether this side has connected, or begun to.
+    pub const fn is_dialed(&self) -> bool {
+        self.dialed
+    }
+
+    /// Whether somebody is at its other end.
+    pub fn is_connected(&self) -> bool {
+        self.socket.peer_addr().is_ok()
     }
 
     /// Who is at its other end; never a v4-mapped address.
@@ -150,6 +210,11 @@ impl TcpStream {
     pub fn local(&self) -> io::Result<LocalAddress> {
         let ip = canonical(self.socket.local_addr()?)?.ip();
         Ok(LocalAddress { ip, interface: 0 })
+    }
+
+    /// Its own address and port, if it is bound to some; never v4-mapped.
+    pub fn bound(&self) -> Option<SocketAddr> {
+        canonical(self.socket.local_addr().ok()?).ok()
     }
 
     /// Ends it in both directions.

@@ -18,7 +18,7 @@ use crate::packet::{Buffer, Gathered, LocalAddress, Offload, Piece, Pool};
 use crate::reactor::testing::{eventually, in_own_network, run};
 use crate::reactor::{
     Completion, Datagram, Family, Listen, Outgoing, QueueFull, Reactor, ReactorConfig, Refused,
-    Sent, SocketId, Tun, TunConfig, TunId, TunOffloads, UdpSocket, Waker, mailbox,
+    Routing, Sent, SocketId, Tun, TunConfig, TunId, TunOffloads, UdpSocket, Waker, mailbox,
 };
 
 /// A reactor with its buffers, and what it has handed out and no test has looked at.
@@ -189,6 +189,7 @@ fn listen(family: Family) -> Listen {
         send_buffer: 0,
         receive_buffer: 4 << 20,
         receive_offload: false,
+        routing: Routing::default(),
     }
 }
 

@@ -43,6 +43,17 @@ pub struct Listen {
     /// Whether the kernel is to hand over several equal datagrams of one sender at once (`UDP_GRO`), if it
     /// can.
     pub receive_offload: bool,
+    /// What decides on the way of its packets beside their addresses.
+    pub routing: Routing,
+}
+
+/// What decides on the way of a socket's packets beside their addresses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Routing {
+    /// The device, such as that of a VRF, by which alone its packets come and go (`SO_BINDTODEVICE`).
+    pub device: Option<String>,
+    /// The mark of what it sends, for the rules of the machine (`SO_MARK`, which needs `CAP_NET_ADMIN`).
+    pub mark: Option<u32>,
 }
 
 impl Listen {
@@ -375,14 +386,27 @@ fn set_options(socket: &Socket, listen: &Listen) -> Result<(), UdpError> {
                 .map_err(refused("IPV6_RECVPKTINFO"))?;
         }
     }
-    set_buffers(socket, listen).map_err(|(option, source)| refused(option)(source))
+    set_common(socket, listen).map_err(|(option, source)| refused(option)(source))
 }
 
-/// Sets the sizes of the kernel's buffers, where they are said; if that is refused, which.
-pub(super) fn set_buffers(
+/// Sets what sockets of any kind are told; if that is refused, which.
+pub(super) fn set_common(
     socket: &Socket,
     listen: &Listen,
 ) -> Result<(), (&'static str, io::Error)> {
+    set_buffers(socket, listen)?;
+    if let Some(device) = &listen.routing.device {
+        let bound = socket.bind_device(Some(device.as_bytes()));
+        bound.map_err(|source| ("SO_BINDTODEVICE", source))?;
+    }
+    match listen.routing.mark {
+        None => Ok(()),
+        Some(mark) => socket.set_mark(mark).map_err(|source| ("SO_MARK", source)),
+    }
+}
+
+/// Sets the sizes of the kernel's buffers, where they are said; if that is refused, which.
+fn set_buffers(socket: &Socket, listen: &Listen) -> Result<(), (&'static str, io::Error)> {
     let (send, receive) = (listen.send_buffer, listen.receive_buffer);
     if send > 0 {
         set_buffer(socket, libc::SO_SNDBUFFORCE, libc::SO_SNDBUF, send)
@@ -449,6 +473,7 @@ mod tests {
             send_buffer: 0,
             receive_buffer: 0,
             receive_offload: false,
+            routing: Routing::default(),
         }
     }
 

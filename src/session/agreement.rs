@@ -18,6 +18,10 @@ pub struct Agreement {
     pub control_exit: bool,
     /// Whether later generations are wrapped with a key of their own.
     pub dynamic_tls_crypt: bool,
+    /// Whether data keys are replaced epoch by epoch, within each generation.
+    pub epoch_keys: bool,
+    /// Server: whether the client was pushed what all are, and follows what changes in it.
+    pub push_update: bool,
 }
 
 /// What a client's peer info says that it can do.

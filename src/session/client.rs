@@ -95,6 +95,7 @@ impl Session {
         // The server's goodbye ends the tunnel, also while a new key is being agreed on.
         match text {
             ControlMessage::PushReply(options) => return self.push_reply(now, random, options),
+            ControlMessage::PushUpdate(items) => return self.push_update(items),
             ControlMessage::AuthFailed { reason } => {
                 self.leave(now, LeaveReason::AuthFailed((*reason).to_owned()));
             }
@@ -161,7 +162,10 @@ impl Session {
             derivation: Derivation::Prf,
             control_exit: false,
             dynamic_tls_crypt: false,
+            epoch_keys: false,
+            push_update: false,
         };
+        let mut has_peer_id = false;
         let filter = self.pull_filter.clone();
         let follows = |option: &&String| filter.as_ref().is_none_or(|filter| filter(option));
         for option in options.iter().filter(follows) {
@@ -184,6 +188,7 @@ impl Session {
                         self.follow_flag(flag, &mut agreement)?;
                     }
                 }
+                Some("peer-id") => has_peer_id = true,
                 Some("key-derivation") => agreement.derivation = Derivation::Exporter,
                 Some("auth-token") => self.take_token(words.next()),
                 Some("ping") => self.keepalive.ping = seconds(words.next()),
@@ -193,6 +198,10 @@ impl Session {
                 }
                 _ => {}
             }
+        }
+        // Wire: with a peer id and an AEAD only (wire.md section 8.2).
+        if agreement.epoch_keys && (!has_peer_id || agreement.cipher.digest().is_some()) {
+            return Err(LeaveReason::EpochKeys);
         }
         Ok(agreement)
     }
@@ -208,6 +217,7 @@ impl Session {
         match flag {
             "tls-ekm" => agreement.derivation = Derivation::Exporter,
             "cc-exit" => agreement.control_exit = true,
+            "aead-epoch" => agreement.epoch_keys = true,
             "dyn-tls-crypt" => {
                 agreement.dynamic_tls_crypt = true;
                 self.use_dynamic_wrapping()?;

@@ -34,6 +34,9 @@ pub enum SessionEvent {
     Pushed(Vec<String>),
     /// Client: the server's configuration, an option an entry.
     Configured(Vec<String>),
+    /// Client: the server has changed what it has pushed; the items of the update (see
+    /// [`UpdateItem`](crate::wire::UpdateItem)).
+    Updated(Vec<String>),
     /// Data flows.
     Connected,
     /// A later generation is under negotiation.
@@ -150,6 +153,9 @@ pub enum LeaveReason {
         /// The one that came.
         after: String,
     },
+    /// The server wants epoch data keys where there can be none.
+    #[error("the server pushed aead-epoch without a peer-id, or with a cipher that is no AEAD")]
+    EpochKeys,
     /// Keys could not be made.
     #[error("no usable data keys")]
     Keys,
@@ -186,6 +192,9 @@ pub enum LeaveReason {
     /// Server: it did nothing for as long as `inactive` says.
     #[error("inactive")]
     Inactive,
+    /// It has lasted as long as `session-timeout` says.
+    #[error("session-timeout")]
+    SessionTimeout,
     /// The stream that it came by has ended.
     #[error("connection-reset")]
     ConnectionReset,

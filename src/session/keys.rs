@@ -46,7 +46,11 @@ impl Session {
             }),
         };
         let material = material.map_err(|_| LeaveReason::Keys)?;
-        let DataKeys { seal, open } = material.split(agreement.cipher, self.settings.role);
+        let (cipher, role) = (agreement.cipher, self.settings.role);
+        let DataKeys { seal, open } = match agreement.epoch_keys {
+            true => material.split_epochs(cipher, role),
+            false => material.split(cipher, role),
+        };
         let open = open.with_replay_window(self.settings.replay_window.clone());
         let keys = Box::new(DataKeys { seal, open });
         self.emit(SessionEvent::Keys {

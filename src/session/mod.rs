@@ -16,6 +16,7 @@ mod keys;
 mod negotiation;
 mod openvpn2;
 mod push;
+mod push_update;
 mod reliable;
 mod renewal;
 mod server;

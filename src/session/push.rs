@@ -57,6 +57,7 @@ fn protocol_options(agreement: &Agreement, capabilities: &Capabilities) -> Vec<S
         (knows_flags, "cc-exit"),
         (knows_flags && exporter, "tls-ekm"),
         (agreement.dynamic_tls_crypt, "dyn-tls-crypt"),
+        (agreement.epoch_keys, "aead-epoch"),
     ]
     .into_iter()
     .filter_map(|(pushed, flag)| pushed.then_some(flag))

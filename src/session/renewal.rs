@@ -11,7 +11,6 @@ use super::negotiation::{Negotiation, Stage};
 use super::settings::SessionSettings;
 use super::state::Session;
 use super::timer::Timer;
-use crate::crypto::tls::TlsEngine;
 use crate::random::Random;
 use crate::time::Now;
 use crate::wire::{KeyId, Opcode};
@@ -34,11 +33,12 @@ impl Session {
         self.promote();
     }
 
-    /// Further generations begin with `tls`; all else stays as it was agreed. `renewed` has the rules,
-    /// before and after, of sessions that were told so: those that shared theirs go on sharing.
+    /// Further generations begin with the TLS of `rules`, and what all are pushed is what these say; all else
+    /// stays as it was agreed. `renewed` has the rules, before and after, of sessions that were told so: those
+    /// that shared theirs go on sharing.
     pub fn begin_with(
         &mut self,
-        tls: &Arc<dyn TlsEngine>,
+        rules: &SessionSettings,
         renewed: &mut Vec<(Arc<SessionSettings>, Arc<SessionSettings>)>,
     ) {
         let known = renewed
@@ -47,9 +47,9 @@ impl Session {
         self.settings = match known {
             Some((_, after)) => Arc::clone(after),
             None => {
-                let tls = Arc::clone(tls);
+                let (tls, push) = (Arc::clone(&rules.tls), rules.push.clone());
                 let own = SessionSettings::clone(&self.settings);
-                let after = Arc::new(SessionSettings { tls, ..own });
+                let after = Arc::new(SessionSettings { tls, push, ..own });
                 renewed.push((Arc::clone(&self.settings), Arc::clone(&after)));
                 after
             }

@@ -53,6 +53,7 @@ impl Session {
             agreement.derivation = Derivation::Prf;
         }
         agreement.dynamic_tls_crypt = capabilities.proto.dynamic_tls_crypt() && self.can_export();
+        agreement.push_update &= grant.push.is_none();
         let prepared = self.prepare(&agreement, &source, &capabilities, grant);
         match prepared {
             Ok(messages) => {
@@ -184,6 +185,9 @@ impl Session {
             control_exit: proto.cc_exit_notify(),
             // Decided when the client is admitted.
             dynamic_tls_crypt: false,
+            // Wire: with a peer id and an AEAD only (wire.md section 8.2).
+            epoch_keys: proto.data_epoch() && proto.data_v2() && cipher.digest().is_none(),
+            push_update: proto.push_update(),
         };
         let framed = options_compress(&source.client.options);
         let capabilities = Capabilities {

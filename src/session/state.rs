@@ -19,7 +19,8 @@ use crate::limits::{ACKS_MAX, CONTROL_DATAGRAM_MAX, FAREWELL};
 use crate::random::Random;
 use crate::time::{Monotonic, Now};
 use crate::wire::{
-    ControlBody, ControlHeader, ControlMessage, KeyId, Opcode, Role, SessionId, split_sealed_key,
+    ControlBody, ControlHeader, ControlMessage, KeyId, Opcode, PushAssembler, Role, SessionId,
+    split_sealed_key,
 };
 
 /// One peer's control channel, in either role.
@@ -45,6 +46,10 @@ pub struct Session {
     pub(super) credentials: Option<Credentials>,
     /// Client: what it follows of what is pushed; everything without it.
     pub(super) pull_filter: Option<PullFilter>,
+    /// Client: the parts of an update so far.
+    pub(super) updates: PushAssembler,
+    /// Server: updates for a client with which a new key is being agreed on.
+    pub(super) unsaid: Vec<String>,
     pub(super) keepalive: Keepalive,
     pub(super) timers: Timers,
     events: VecDeque<SessionEvent>,
@@ -193,6 +198,8 @@ impl Session {
             phase: Phase::Meeting,
             credentials: None,
             pull_filter: None,
+            updates: PushAssembler::new(),
+            unsaid: Vec::new(),
             keepalive: Keepalive {
                 ping: timing.ping,
                 ping_restart: timing.ping_restart,
@@ -545,7 +552,10 @@ impl Session {
             return Ok(());
         }
         match self.settings.role {
-            Role::Server => self.answer(now, random),
+            Role::Server => {
+                self.answer(now, random)?;
+                self.say_updates()
+            }
             Role::Client => {
                 self.expect_configuration(now);
                 Ok(())

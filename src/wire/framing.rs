@@ -40,6 +40,26 @@ pub enum FramingError {
 }
 
 impl Framing {
+    /// What a line or a pushed option with this name and word means; `None` if the word is no algorithm.
+    pub fn named(name: &str, word: Option<&str>) -> Option<Self> {
+        Some(match (name, word) {
+            ("comp-lzo", None | Some("yes" | "no" | "adaptive")) | ("compress", Some("lzo")) => {
+                Self::Prefix
+            }
+            ("compress", None | Some("stub" | "lz4")) => Self::Swap,
+            ("compress", Some("stub-v2" | "lz4-v2")) => Self::V2,
+            _ => return None,
+        })
+    }
+
+    /// What pushed options say of it, the last of them.
+    pub fn of_push(options: &[String]) -> Option<Self> {
+        options.iter().rev().find_map(|option| {
+            let mut words = option.split_whitespace();
+            Self::named(words.next()?, words.next())
+        })
+    }
+
     /// Bytes that a frame adds.
     pub const fn overhead(self) -> usize {
         match self {
@@ -131,6 +151,20 @@ mod tests {
             let mut bytes = hex(frame);
             assert_eq!(framing.open(&mut bytes), expected, "{framing:?} {frame}");
             assert_eq!(bytes, hex(after), "{framing:?} {frame}");
+        }
+    }
+
+    #[test]
+    fn the_last_pushed_option_says_how_packets_are_framed() {
+        for (options, expected) in [
+            (&["ping 10"][..], None),
+            (&["comp-lzo no", "ping 10"], Some(Framing::Prefix)),
+            (&["comp-lzo no", "compress stub-v2"], Some(Framing::V2)),
+            (&["compress"], Some(Framing::Swap)),
+            (&["compress zstd"], None),
+        ] {
+            let options: Vec<_> = options.iter().map(|&option| option.to_owned()).collect();
+            assert_eq!(Framing::of_push(&options), expected, "{options:?}");
         }
     }
 

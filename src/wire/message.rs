@@ -12,6 +12,8 @@ pub enum ControlMessage<'a> {
     PushRequest,
     /// The server's options, or a part of them (see [`PushAssembler`](super::PushAssembler)).
     PushReply(&'a str),
+    /// What changes in the server's options, or a part of it (see [`PushUpdate`](super::PushUpdate)).
+    PushUpdate(&'a str),
     /// The server refuses the credentials; the reason is empty if it gives none.
     AuthFailed {
         /// Free text, or one of the forms of wire.md section 10.3.
@@ -80,6 +82,7 @@ impl<'a> ControlMessage<'a> {
         Ok(match word {
             "PUSH_REQUEST" => Self::PushRequest,
             "PUSH_REPLY" => Self::PushReply(rest),
+            "PUSH_UPDATE" => Self::PushUpdate(rest),
             "AUTH_FAILED" => Self::AuthFailed { reason: rest },
             "AUTH_PENDING" => Self::AuthPending {
                 timeout: parse_timeout(rest),
@@ -124,6 +127,7 @@ impl<'a> ControlMessage<'a> {
             Self::PushRequest => "PUSH_REQUEST".into(),
             // OpenVPN 3 does not see the bare word.
             Self::PushReply(options) => format!("PUSH_REPLY,{options}"),
+            Self::PushUpdate(items) => format!("PUSH_UPDATE,{items}"),
             Self::AuthFailed { reason } => with_text("AUTH_FAILED", reason),
             Self::AuthPending { timeout: None } => "AUTH_PENDING".into(),
             Self::AuthPending {
@@ -239,7 +243,10 @@ mod tests {
             ("HALT,bye", M::Halt("bye")),
             ("EXIT", M::Exit),
             ("EXITING", M::Unknown("EXITING")),
-            ("PUSH_UPDATE,route x", M::Unknown("PUSH_UPDATE,route x")),
+            (
+                "PUSH_UPDATE,-route, ?dns x",
+                M::PushUpdate("-route, ?dns x"),
+            ),
             ("", M::Unknown("")),
         ];
         for (text, message) in table {
@@ -293,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sent_has_no_control_characters_and_a_bounded_length() {
+    fn trap_14_what_is_sent_has_no_control_characters_and_a_bounded_length() {
         let mut out = Vec::new();
         let reason = "two\nlines\u{85}";
         M::AuthFailed { reason }.emit(&mut out).unwrap();

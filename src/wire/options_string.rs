@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use super::Role;
+use super::{FragmentHeader, Role};
 
 /// What our side tells of itself. [`fmt::Display`] gives the string.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub struct OptionsString<'a> {
     pub tun_mtu: u32,
     /// Whether packets are framed for compression, in whatever way.
     pub framed: bool,
+    /// Whether packets are cut, and have a header for it.
+    pub fragments: bool,
     /// The cipher, or `None` to leave it to negotiation as 2.6 does.
     pub cipher: Option<&'a str>,
     /// Key bits of the cipher.
@@ -36,6 +38,7 @@ impl OptionsString<'_> {
             tcp: false,
             tun_mtu: 1500,
             framed: false,
+            fragments: false,
             cipher: None,
             keysize: 128,
             auth: "SHA1",
@@ -53,6 +56,10 @@ impl fmt::Display for OptionsString<'_> {
         };
         let link_mtu = self.tun_mtu + LINK_OVERHEAD + if self.tcp { 2 } else { 0 };
         let link_mtu = link_mtu + u32::from(self.framed);
+        let link_mtu = match self.fragments {
+            true => link_mtu + FragmentHeader::LEN as u32,
+            false => link_mtu,
+        };
         write!(
             formatter,
             "V4,dev-type tun,link-mtu {link_mtu},tun-mtu {},proto {proto}",
@@ -60,6 +67,9 @@ impl fmt::Display for OptionsString<'_> {
         )?;
         if self.framed {
             formatter.write_str(",comp-lzo")?;
+        }
+        if self.fragments {
+            formatter.write_str(",mtu-dynamic")?;
         }
         if let Some(Some(direction)) = self.tls_auth {
             write!(formatter, ",keydir {direction}")?;
@@ -122,6 +132,7 @@ mod tests {
             tcp: true,
             tun_mtu: 1400,
             framed: true,
+            fragments: true,
             cipher: Some("AES-256-GCM"),
             keysize: 256,
             auth: "SHA256",
@@ -130,8 +141,8 @@ mod tests {
         };
         assert_eq!(
             options.to_string(),
-            "V4,dev-type tun,link-mtu 1444,tun-mtu 1400,proto TCPv4_CLIENT,comp-lzo,keydir 1,\
-             cipher AES-256-GCM,auth SHA256,keysize 256,tls-auth,key-method 2,tls-client"
+            "V4,dev-type tun,link-mtu 1448,tun-mtu 1400,proto TCPv4_CLIENT,comp-lzo,mtu-dynamic,\
+             keydir 1,cipher AES-256-GCM,auth SHA256,keysize 256,tls-auth,key-method 2,tls-client"
         );
         let undirected = OptionsString {
             tls_auth: Some(None),

@@ -37,28 +37,33 @@ impl PushReply {
 
     /// The texts to send in this order, without their NULs; at least one, each with `PUSH_REPLY,`.
     pub fn messages(&self) -> Vec<String> {
-        let mut messages = Vec::new();
-        let mut message = String::from(PUSH_REPLY);
-        for option in &self.options {
-            // One more for the comma, which the first option finds written.
-            if message.len() + 1 + option.len() > PUSH_MESSAGE_MAX {
-                messages.push(message + ",push-continuation 2");
-                message = String::from(PUSH_REPLY);
-            }
-            if message.len() > PUSH_REPLY.len() {
-                message.push(',');
-            }
-            message.push_str(option);
-        }
-        if !messages.is_empty() {
-            message.push_str(",push-continuation 1");
-        }
-        messages.push(message);
-        messages
+        messages(PUSH_REPLY, &self.options)
     }
 }
 
-/// Collects the parts of a reply on the client's side.
+/// The texts that carry these options behind `word`, which ends in a comma: at least one.
+pub(super) fn messages(word: &str, options: &[String]) -> Vec<String> {
+    let mut messages = Vec::new();
+    let mut message = String::from(word);
+    for option in options {
+        // One more for the comma, which the first option finds written.
+        if message.len() + 1 + option.len() > PUSH_MESSAGE_MAX {
+            messages.push(message + ",push-continuation 2");
+            message = String::from(word);
+        }
+        if message.len() > word.len() {
+            message.push(',');
+        }
+        message.push_str(option);
+    }
+    if !messages.is_empty() {
+        message.push_str(",push-continuation 1");
+    }
+    messages.push(message);
+    messages
+}
+
+/// Collects the parts of a reply, or of an update, on the client's side.
 #[derive(Clone, Debug, Default)]
 pub struct PushAssembler {
     options: Vec<String>,
@@ -119,7 +124,7 @@ pub enum PushError {
     ReplyTooLong,
 }
 
-fn check_option(option: &str) -> Result<(), PushError> {
+pub(super) fn check_option(option: &str) -> Result<(), PushError> {
     if option.is_empty() {
         Err(PushError::Empty)
     } else if option.len() > PUSH_OPTION_MAX {
@@ -179,13 +184,13 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_reply_keeps_its_comma() {
+    fn trap_15_an_empty_reply_keeps_its_comma() {
         assert_eq!(PushReply::new().messages(), ["PUSH_REPLY,"]);
         assert_eq!(PushAssembler::new().take(""), Ok(Some(Vec::new())));
     }
 
     #[test]
-    fn a_long_reply_continues() {
+    fn trap_15_a_long_reply_continues() {
         let options: Vec<_> = (0..60)
             .map(|number| format!("route 10.{number}.0.0 255.255.0.0"))
             .collect();

@@ -215,7 +215,7 @@ pub(crate) fn data_packet(data: &[u8]) {
     let mut server = material.split(cipher, Role::Server);
     let mut client = material.split(cipher, Role::Client);
     let mut plain = vec![0; data.len() + 64];
-    let _ = server.open.open(Monotonic::ZERO, data, &mut plain);
+    let _ = server.open_datagram(Monotonic::ZERO, data, &mut plain);
     let Ok(header) = DataHeader::parse(data) else {
         return;
     };

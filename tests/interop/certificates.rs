@@ -1,6 +1,7 @@
 //! Who is let in: kinds of keys, chains, and each way in which a certificate can be wrong.
 
 use crate::client::{Client, ClientConfig};
+use crate::outgoing::connect;
 use crate::pki::{Authority, Identity, Kind};
 use crate::server::{READY, Server, ServerConfig, Site};
 
@@ -14,7 +15,7 @@ fn assert_refused(site: &Site, server: &ServerConfig, client: &ClientConfig, lin
 }
 
 /// As [`assert_refused`], where one of several lines will do.
-fn assert_refused_with_any(
+pub(crate) fn assert_refused_with_any(
     site: &Site,
     server: &ServerConfig,
     client: &ClientConfig,
@@ -218,3 +219,102 @@ fn usages_of_certificates_are_demanded() {
     let _server = Server::start(&site, &right);
     Client::connect(&site, &client).assert_reaches_all(&site);
 }
+
+/// The certificate in between is in a file of its own.
+#[test]
+fn certificates_of_extra_certs_complete_the_chain_of_either_side() {
+    let site = Site::new(2);
+    let between = site.authority.intermediate("between");
+    let parted = |identity: Identity| {
+        let (leaf, rest) = identity
+            .certificate
+            .split_at(identity.certificate.find(PEM_END).unwrap() + PEM_END.len());
+        let (certificate, rest) = (leaf.to_owned(), rest.to_owned());
+        let key = identity.key;
+        (Identity { certificate, key }, rest)
+    };
+    let (server, rest) = parted(between.server("vpn-server", Kind::Ec));
+    let config = site.server_config_with(&site.authority.pem(), &server);
+    let _server = Server::start(&site, &config.block("extra-certs", &rest));
+    let (alice, rest) = parted(between.client("alice", Kind::Ec));
+    let client = ClientConfig::with_identity(&site, 0, &alice).block("extra-certs", &rest);
+    Client::connect(&site, &client).assert_reaches_all(&site);
+    // ringway as the client of it.
+    let (bob, rest) = parted(between.client("bob", Kind::Ec));
+    let client = ClientConfig::with_identity(&site, 1, &bob).block("extra-certs", &rest);
+    connect(&site, &client);
+}
+
+#[test]
+fn peers_have_to_be_signed_by_who_is_named() {
+    let site = Site::new(2);
+    let [good, other] = ["good", "other"].map(|name| site.authority.intermediate(name));
+    let named = Identity {
+        certificate: good.pem(),
+        key: String::new(),
+    };
+    let hash = format!("verify-hash {} SHA256", named.fingerprint());
+    let server = Server::start(&site, &site.server_config().line(hash));
+    let mallory = other.client("mallory", Kind::Ec);
+    let client = Client::spawn(&site, &ClientConfig::with_identity(&site, 0, &mallory));
+    server
+        .process
+        .wait_for("certificate hash verification failed. (got certificate fingerprint: ");
+    assert_eq!(client.process.count(READY), 0);
+    let alice = good.client("alice", Kind::Ec);
+    Client::connect(&site, &ClientConfig::with_identity(&site, 1, &alice))
+        .assert_reaches_all(&site);
+}
+
+/// The name that everything goes by: its file, its address, the status.
+#[test]
+fn clients_are_called_by_the_field_that_is_named() {
+    let site = Site::new(2);
+    let config = site
+        .server_config()
+        .line("x509-username-field ext:subjectAltName serialNumber");
+    let server = Server::start(&site, &config);
+    let alice = site.authority.client_of(|params| {
+        let mail = "alice@acme.example".try_into().unwrap();
+        params.subject_alt_names = vec![rcgen::SanType::Rfc822Name(mail)];
+        params.serial_number = Some(rcgen::SerialNumber::from(vec![0x0a, 0xbc]));
+    });
+    let client = Client::connect(&site, &ClientConfig::with_identity(&site, 0, &alice));
+    client.assert_reaches_all(&site);
+    server
+        .process
+        .wait_for("[alice@acme.example_0x0ABC] Peer Connection Initiated");
+    let bob = site.authority.client("bob", Kind::Ec);
+    let client = Client::spawn(&site, &ClientConfig::with_identity(&site, 1, &bob));
+    server
+        .process
+        .wait_for("could not extract ext:subjectAltName from X509 subject string");
+    assert_eq!(client.process.count(READY), 0);
+}
+
+/// Authorities and their lists in a directory, by the names that `openssl rehash` gives.
+#[test]
+fn a_directory_has_authorities_and_their_lists() {
+    let site = Site::new(2);
+    let [alice, bob] = ["alice", "bob"].map(|name| site.authority.client(name, Kind::Ec));
+    let directory = site.topology.directory().join("authorities");
+    std::fs::create_dir(&directory).unwrap();
+    site.topology
+        .write("authorities/ca.pem", site.authority.pem());
+    let list = site.authority.revocation_list(&[&alice], 60);
+    site.topology.write("authorities/crl.pem", list);
+    crate::process::run("openssl", &["rehash", &directory.display().to_string()]);
+    let config = site
+        .server_config()
+        .without("ca")
+        .line(format!("capath {}", directory.display()));
+    let server = Server::start(&site, &config);
+    let client = Client::spawn(&site, &ClientConfig::with_identity(&site, 0, &alice));
+    server
+        .process
+        .wait_for("VERIFY ERROR: depth=0, error=certificate revoked: CN=alice, serial=");
+    assert_eq!(client.process.count(READY), 0);
+    Client::connect(&site, &ClientConfig::with_identity(&site, 1, &bob)).assert_reaches_all(&site);
+}
+
+const PEM_END: &str = "-----END CERTIFICATE-----\n";

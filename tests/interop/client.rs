@@ -1,7 +1,7 @@
 //! The real openvpn client: its configuration file and its process.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
 
@@ -63,6 +63,17 @@ impl ClientConfig {
         self
     }
 
+    /// Writes lines as 2.3 reads them: transports without a family, and no pause between tries over
+    /// UDP.
+    pub(crate) fn in_words_of_2_3(self) -> Self {
+        let mut config = self.without("connect-retry");
+        let remotes = config.lines.iter_mut();
+        for remote in remotes.filter(|line| line.starts_with("remote ")) {
+            *remote = remote.replace(" udp4", " udp").replace(" tcp4", " tcp");
+        }
+        config
+    }
+
     /// Adds a line.
     pub(crate) fn line(mut self, line: impl Into<String>) -> Self {
         self.lines.push(line.into());
@@ -72,6 +83,13 @@ impl ClientConfig {
     /// Adds an inline block.
     pub(crate) fn block(self, name: &str, content: &str) -> Self {
         self.line(format!("<{name}>\n{}\n</{name}>", content.trim_end()))
+    }
+
+    /// Writes the file, with this ending of its name.
+    fn write(&self, site: &Site, ending: &str) -> PathBuf {
+        let text: String = self.lines.iter().map(|line| format!("{line}\n")).collect();
+        let name = format!("client{}.{ending}", self.index);
+        site.topology.write(&name, text)
     }
 
     /// Takes an inline block away.
@@ -106,7 +124,7 @@ impl Client {
 
     /// Waits until the client says that it is connected; from then on no packet may be lost.
     pub(crate) fn wait_connected(&self, site: &Site) {
-        self.process.wait_for(READY);
+        self.process.wait_for_any(&[READY, READY_3]);
         for namespace in [&site.topology.server, self.namespace(site)] {
             namespace.wait_for_addresses();
         }
@@ -126,15 +144,19 @@ impl Client {
 
     /// Starts another client program than the system's.
     pub(crate) fn spawn_program(site: &Site, config: &ClientConfig, program: &str) -> Self {
-        let text: String = config
-            .lines
-            .iter()
-            .map(|line| format!("{line}\n"))
-            .collect();
-        let path = site
-            .topology
-            .write(&format!("client{}.conf", config.index), text);
+        let path = config.write(site, "conf");
         Self::spawn_file(site, config.index, program, &path)
+    }
+
+    /// Starts the command line client of OpenVPN 3.
+    pub(crate) fn spawn_3(site: &Site, config: &ClientConfig, program: &str) -> Self {
+        let path = config.write(site, "ovpn").display().to_string();
+        let namespace = site.topology.clients[config.index].name();
+        let name = format!("client {}", config.index);
+        Self {
+            process: Process::spawn(&name, namespace, program, &[&path]),
+            index: config.index,
+        }
     }
 
     /// Starts client number `index` with a configuration file that stands somewhere.
@@ -233,6 +255,9 @@ impl Client {
         self.assert_reaches_all(site);
     }
 }
+
+/// What the command line client of OpenVPN 3 says when it is connected.
+const READY_3: &str = "EVENT: CONNECTED";
 
 /// Far more than chance needs to give another shard.
 const RECONNECTS: usize = 30;

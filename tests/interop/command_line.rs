@@ -104,10 +104,10 @@ fn everything_inline() {
 }
 
 /// A program that left its parent; known by its pid file alone.
-struct Daemon(Pid);
+pub(crate) struct Daemon(Pid);
 
 impl Daemon {
-    fn from_pid_file(path: &Path) -> Self {
+    pub(crate) fn from_pid_file(path: &Path) -> Self {
         Self(eventually("the pid file", || {
             Pid::from_raw(std::fs::read_to_string(path).ok()?.trim().parse().ok()?)
         }))
@@ -169,7 +169,7 @@ fn configuration_errors_name_file_and_line() {
         ("port", "port", true),
         ("push one two", "push", true),
         ("tls-version-min 7.0", "tls-version-min", false),
-        ("fragment 1400", "fragment", false),
+        ("link-mtu 1400", "link-mtu", false),
         ("secret static.key", "secret", false),
         ("data-ciphers AES-256-CBX", "AES-256-CBX", false),
         ("keepalive ten 60", "keepalive", false),
@@ -237,12 +237,12 @@ fn check_lists_every_problem() {
     let config = site
         .server_config()
         .line("no-such-directive")
-        .line("fragment 1400")
+        .line("link-mtu 1400")
         .line("max-clients many");
     let path = site.topology.write("wrong.conf", config.text());
     let wrong = outcome(&site, RINGWAY, &["check", &display(&path)]);
     assert_eq!(wrong.code, Some(1), "{}", wrong.text);
-    for (offset, word) in ["no-such-directive", "fragment", "max-clients"]
+    for (offset, word) in ["no-such-directive", "link-mtu", "max-clients"]
         .iter()
         .enumerate()
     {

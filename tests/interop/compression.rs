@@ -1,7 +1,9 @@
 //! Compression lines, as a third of all servers has them: framed as they say, never compressed.
 
 use crate::client::{Client, ClientConfig};
+use crate::inner_networks::with_files;
 use crate::network::LAN_V4;
+use crate::outgoing::{STOCK, connect};
 use crate::server::{Server, Site};
 use crate::traffic::{ping_with, transfer_both_ways};
 
@@ -72,4 +74,61 @@ fn compress_migrate() {
     );
     let none = connected(&["compress migrate"], &[]);
     assert!(!none.contains("comp"), "{none}");
+}
+
+/// ringway as the client of a stock server with these lines.
+fn dialed(server: &[&str], client: &[&str]) {
+    let site = Site::new(1);
+    let config = server
+        .iter()
+        .fold(site.server_config(), |config, line| config.line(*line));
+    let _server = Server::start_program(&site, &config, STOCK);
+    let config = ClientConfig::new(&site, 0, "alice");
+    let config = client
+        .iter()
+        .fold(config, |config, line| config.line(*line));
+    let client = connect(&site, &config);
+    assert_serves(&site, &client);
+}
+
+#[test]
+fn a_client_frames_as_its_own_lines_say() {
+    dialed(&["comp-lzo no"], &["comp-lzo no"]);
+    dialed(&["compress"], &["compress stub"]);
+    dialed(&["compress stub-v2"], &["compress stub-v2"]);
+}
+
+#[test]
+fn a_client_frames_as_the_server_says() {
+    dialed(&["comp-lzo no", "push \"comp-lzo no\""], &[]);
+    dialed(&["compress migrate"], &["comp-lzo no"]);
+    dialed(
+        &["compress stub-v2", "push \"compress stub-v2\""],
+        &["comp-lzo"],
+    );
+}
+
+/// The server compresses what it sends.
+#[test]
+fn a_client_opens_what_a_server_compresses() {
+    for algorithm in ["lz4", "lz4-v2"] {
+        let line = format!("compress {algorithm}");
+        dialed(&[&line, "allow-compression yes"], &[&line]);
+    }
+}
+
+/// A file of its own has a client framed in another way than others.
+#[test]
+fn one_client_frames_and_others_do_not() {
+    let site = Site::new(2);
+    let lines = "comp-lzo no\npush \"comp-lzo no\"\n";
+    let config = with_files(&site, site.server_config());
+    site.topology.write("ccd/alice", lines);
+    let _server = Server::start(&site, &config);
+    for (index, name) in [(0, "alice"), (1, "bob")] {
+        let client = Client::connect(&site, &ClientConfig::new(&site, index, name));
+        assert_serves(&site, &client);
+        let told = client.process.wait_for("PUSH_REPLY");
+        assert_eq!(told.contains("comp-lzo no"), name == "alice", "{told}");
+    }
 }

@@ -123,6 +123,46 @@ fn networks_behind_stock_clients_are_reached_from_everywhere() {
     assert_eq!(ping(&site.topology.lan, branch_host(0)[0], 2).received, 0);
 }
 
+/// With `client-to-client` the server passes packets between networks behind its clients by itself, also
+/// when these are on different shards: its machine forwards nothing.
+#[test]
+fn networks_behind_clients_reach_one_another_inside_the_server() {
+    let site = Site::new(3);
+    let config = with_files(&site, site.server_config())
+        .line("client-to-client")
+        .line("push \"route 10.91.0.0 255.255.0.0\"")
+        .line("push \"route-ipv6 fd91::/16\"");
+    for index in 0..2 {
+        write_file(&site, index, &format!("branch-{index}"), "");
+    }
+    let _server = Server::start(&site, &config);
+    for key in ["net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"] {
+        let machine = &site.topology.server;
+        machine.run("sysctl", &["-q", "-w", &format!("{key}=0")]);
+    }
+    let hosts = [0, 1].map(|index| site.topology.branch(index));
+    let clients = [0, 1, 2].map(|index| {
+        let config = ClientConfig::new(&site, index, &format!("branch-{index}"));
+        Client::connect(&site, &config)
+    });
+    let [near, far] = [0, 1].map(|index| (&hosts[index], branch_host(index)));
+    // On different shards, if there are any, and then with one of them on yet another.
+    for _ in 0..2 {
+        clients[0].reconnect_elsewhere(&site);
+        if shards() > 1 && clients[0].shard() == clients[1].shard() {
+            clients[0].reconnect_elsewhere(&site);
+        }
+        assert!(shards() == 1 || clients[0].shard() != clients[1].shard());
+        assert_joined(near, far);
+        for to in far.1 {
+            // Only the two clients have routed it.
+            ping(near.0, to, 3).assert_ttl(64 - 2);
+            // A client without a network behind it is let in, too.
+            ping(clients[2].namespace(&site), to, 3).assert_all_received();
+        }
+    }
+}
+
 /// Routes of the server are set with their gateway and metric, and one that is there already keeps
 /// nobody from starting.
 #[test]

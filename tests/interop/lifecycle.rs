@@ -155,7 +155,7 @@ fn keepalive_keeps_an_idle_tunnel() {
 /// The machine with the certificate crashed, and comes back from elsewhere: it has its address
 /// again at once, and what is sent to that address reaches the new session.
 #[test]
-fn same_certificate_replaces_the_old_session_and_keeps_its_address() {
+fn trap_21_same_certificate_replaces_the_old_session_and_keeps_its_address() {
     let site = Site::new(3);
     let _server = Server::start(&site, &site.server_config());
     let identity = site.authority.client("alice", Kind::Ec);

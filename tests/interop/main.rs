@@ -22,6 +22,9 @@
 //! ringway runs on four shards, or on as many as `RINGWAY_INTEROP_SHARDS` says, and does without
 //! the offload that `RINGWAY_INTEROP_OFFLOAD_OFF` names, or without `all`.
 //!
+//! `RINGWAY_OPENVPN_CLIENTS` names further openvpn programs, with colons between them, which the
+//! tests of [`versions`] run beside the system's own.
+//!
 //! Tests marked as ignored are the full tier; `scripts/test --fast` leaves them out. They need root
 //! (namespaces, tun devices), send nothing outside the namespaces they make, and leave nothing
 //! behind.
@@ -46,6 +49,7 @@ mod topologies;
 mod traffic;
 
 mod addresses;
+mod belongings;
 mod capture;
 mod certificates;
 mod client_files;
@@ -56,9 +60,13 @@ mod compression;
 mod confined;
 mod crowd;
 mod every_shard;
+mod fragment;
 mod inactive;
 mod inner_networks;
 mod lifecycle;
+mod lifetime;
+mod locked;
+mod logs;
 mod machine;
 mod matrix;
 mod moved;
@@ -66,6 +74,7 @@ mod old_installation;
 mod older_ciphers;
 mod options;
 mod outgoing;
+mod outgoing_streams;
 mod own_directives;
 mod reconnects;
 mod redirected;
@@ -73,6 +82,7 @@ mod reload;
 mod renegotiation;
 mod revoked;
 mod roaming;
+mod routing;
 mod runtime;
 mod shapes;
 mod sizes;
@@ -80,5 +90,9 @@ mod slow;
 mod stalled;
 mod statuses;
 mod streams;
+mod suites;
 mod super_packets;
 mod tampering;
+mod traps;
+mod verdicts;
+mod versions;

@@ -6,9 +6,9 @@ use ringway::limits::PUSH_MESSAGES_MAX;
 use rustix::process::Signal;
 
 use crate::client::{Client, ClientConfig};
-use crate::network::{LAN_V4, TUNNEL_V4};
+use crate::network::{LAN_V4, Namespace, TUNNEL_V4};
 use crate::process::run;
-use crate::server::{READY, Server, Site};
+use crate::server::{Implementation, READY, Server, Site};
 use crate::traffic::{PingStream, ping, ping_with, transfer_both_ways};
 
 /// A copy of the real client that announces other abilities (`IV_PROTO`): the words it would print
@@ -269,4 +269,33 @@ fn ifconfig_pool_range() {
     for client in &clients {
         ping(client.namespace(&site), LAN_V4, 3).assert_all_received();
     }
+}
+
+/// A line of 2.7: routes stand in another table, at a server as at a client, and go with the tunnel.
+#[test]
+fn routes_stand_in_the_table_that_is_named() {
+    if !Implementation::is_ringway("route-table") {
+        return;
+    }
+    let site = Site::new(1);
+    let config = site
+        .server_config()
+        .line("route 10.91.0.0 255.255.255.0")
+        .line("route-table 700");
+    let server = Server::start(&site, &config);
+    let table = |namespace: &Namespace, table: &str| {
+        // A table that nothing stands in is none.
+        let all = namespace.ip(&["route", "show", "table", "all"]);
+        let mut rows = all.lines();
+        rows.any(|row| row.contains(&format!(" table {table} ")))
+    };
+    assert!(table(&site.topology.server, "700"));
+    server
+        .process
+        .wait_for("net_route_v4_add: 10.91.0.0/24 via [NULL] dev [NULL] table 700 metric -1");
+    let config = ClientConfig::new(&site, 0, "alice").line("route-table 88");
+    let mut client = crate::outgoing::connect(&site, &config);
+    assert!(table(client.namespace(&site), "88"));
+    crate::outgoing::stop(&mut client);
+    assert!(!table(client.namespace(&site), "88"));
 }

@@ -13,11 +13,11 @@ use crate::server::{PORT, READY, RINGWAY, Server, ServerConfig, Site};
 use crate::traffic::{PingStream, ping, transfer_both_ways};
 
 /// The servers that ringway is a client of.
-const SERVERS: [&str; 2] = [STOCK, RINGWAY];
+pub(crate) const SERVERS: [&str; 2] = [STOCK, RINGWAY];
 /// The stock daemon.
 pub(crate) const STOCK: &str = "openvpn";
 
-const WRAPPINGS: [&str; 4] = ["", "tls-crypt", "tls-auth", "tls-crypt-v2"];
+pub(crate) const WRAPPINGS: [&str; 4] = ["", "tls-crypt", "tls-auth", "tls-crypt-v2"];
 
 /// Starts ringway as client 0 and waits until the tunnel carries packets.
 pub(crate) fn connect(site: &Site, config: &ClientConfig) -> Client {
@@ -77,9 +77,31 @@ fn our_server_is_reached_with_each_wrapping_and_nothing_is_left_behind() {
 
 fn is_reached_and_left(program: &str, wrapping: &str) {
     let site = Site::new(1);
-    let key = static_key();
     let (server, client) = (site.server_config(), ClientConfig::new(&site, 0, "alice"));
-    let (server, client) = match wrapping {
+    let (server, client) = wrapped(&site, server, client, wrapping);
+    let server = Server::start_program(&site, &server, program);
+    let namespace = &site.topology.clients[0];
+    let before = traces(namespace);
+    let client = client.line("explicit-exit-notify 1");
+    let mut client = connect(&site, &client);
+    client.assert_reaches_all(&site);
+    transfer_both_ways(client.namespace(&site), &site.topology.lan, LAN_V4);
+    stop(&mut client);
+    server
+        .process
+        .wait_for_any(&["remote-exit", "delayed-exit"]);
+    assert_eq!(traces(namespace), before, "{program} {wrapping}");
+}
+
+/// The configurations of both sides with one of [`WRAPPINGS`].
+pub(crate) fn wrapped(
+    site: &Site,
+    server: ServerConfig,
+    client: ClientConfig,
+    wrapping: &str,
+) -> (ServerConfig, ClientConfig) {
+    let key = static_key();
+    match wrapping {
         "" => (server, client),
         "tls-auth" => (
             server.block(wrapping, &key).line("key-direction 0"),
@@ -93,19 +115,7 @@ fn is_reached_and_left(program: &str, wrapping: &str) {
             )
         }
         _ => (server.block(wrapping, &key), client.block(wrapping, &key)),
-    };
-    let server = Server::start_program(&site, &server, program);
-    let namespace = &site.topology.clients[0];
-    let before = traces(namespace);
-    let client = client.line("explicit-exit-notify 1");
-    let mut client = connect(&site, &client);
-    client.assert_reaches_all(&site);
-    transfer_both_ways(client.namespace(&site), &site.topology.lan, LAN_V4);
-    stop(&mut client);
-    server
-        .process
-        .wait_for_any(&["remote-exit", "delayed-exit"]);
-    assert_eq!(traces(namespace), before, "{program} {wrapping}");
+    }
 }
 
 #[test]

@@ -61,6 +61,16 @@ impl Authority {
         self.issue(&params, kind)
     }
 
+    /// A client's certificate with something of its own.
+    pub(crate) fn client_of(&self, change: impl FnOnce(&mut CertificateParams)) -> Identity {
+        let mut params = leaf_params("alice");
+        params
+            .extended_key_usages
+            .push(ExtendedKeyUsagePurpose::ClientAuth);
+        change(&mut params);
+        self.issue(&params, Kind::Ec)
+    }
+
     /// A client's certificate that ended years ago.
     pub(crate) fn expired_client(&self, name: &str) -> Identity {
         let mut params = leaf_params(name);

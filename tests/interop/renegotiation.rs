@@ -45,7 +45,7 @@ fn server_renegotiates_under_traffic() {
 }
 
 #[test]
-fn client_renegotiates_under_traffic() {
+fn trap_26_client_renegotiates_under_traffic() {
     renegotiates(0, 5, &[]);
 }
 

@@ -3,7 +3,9 @@
 //! users, and without the lines that are refused by name so far (`management`, plug-ins, scripts). A
 //! stock client that fits connects, and packets pass.
 
+use std::fs::Permissions;
 use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt;
 
 use crate::client::{Client, ClientConfig};
 use crate::network::{branch_host, server_v4};
@@ -63,6 +65,7 @@ impl Place {
             "tls-auth" => config.line("key-direction 1").block("tls-auth", &self.key),
             "tls-crypt" => config.block("tls-crypt", &self.key),
             "tls-crypt-v2" => config.block("tls-crypt-v2", &self.key_of_client),
+            "tcp" => config.over_tcp(),
             line => config.line(line),
         });
         let client = Client::connect(&self.site, &config);
@@ -135,6 +138,42 @@ fn one_with_ipv6() {
     let place = Place::new();
     let served = place.serve(shape, &["tls-crypt", "auth SHA256"], "fd42:42:42:42::1");
     drop(served);
+}
+
+/// The installer's over TCP, for networks that let nothing else out, with one certificate for a family.
+#[test]
+fn one_over_tcp() {
+    let shape = "port 1194\nproto tcp4\nduplicate-cn\ndev tun\npersist-key\npersist-tun\nkeepalive 10 120\n\
+        topology subnet\nserver 10.8.0.0 255.255.255.0\npush \"dhcp-option DNS 1.1.1.1\"\n\
+        push \"dhcp-option DNS 1.0.0.1\"\npush \"redirect-gateway def1 bypass-dhcp\"\npush \"block-ipv6\"\n\
+        dh none\ntls-groups X25519:prime256v1:secp384r1:secp521r1\ntls-auth @/ta.key 0\ncrl-verify @/crl.pem\n\
+        ca @/ca.crt\ncert @/server.crt\nkey @/server.key\nauth SHA256\ncipher AES-128-GCM\n\
+        ignore-unknown-option data-ciphers\ndata-ciphers AES-128-GCM\nncp-ciphers AES-128-GCM\ntls-server\n\
+        tls-version-min 1.2\nremote-cert-tls client\ntls-cipher TLS-ECDHE-ECDSA-WITH-AES-128-GCM-SHA256\n\
+        tls-ciphersuites TLS_AES_256_GCM_SHA384:TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256\n\
+        client-config-dir @/ccd\nstatus @/status.log\nverb 3\n";
+    let client = ["tcp", "tls-auth", "auth SHA256", "cipher AES-128-GCM"];
+    let place = Place::new();
+    let (_server, client) = place.serve(shape, &client, "10.8.0.1");
+    client.process.wait_for("link remote: [AF_INET]");
+    client.process.wait_for("TCPv4_CLIENT");
+}
+
+/// One of the years of 2.0: pairs of addresses, fixed by the files of clients, and a cipher that is negotiated away.
+#[test]
+fn an_old_one_with_pairs_of_addresses() {
+    let shape = "port 1194\nproto udp\ndev tun\ntopology net30\nca @/ca.crt\ncert @/server.crt\nkey @/server.key\n\
+        dh @/dh.pem\nserver 10.8.0.0 255.255.255.0\nifconfig-pool-persist @/ipp.txt\nclient-config-dir @/ccd\n\
+        push \"route 10.90.0.0 255.255.255.0\"\nclient-to-client\nkeepalive 10 120\ntls-auth @/ta.key 0\n\
+        cipher AES-256-CBC\ncomp-lzo\nmax-clients 100\nuser nobody\ngroup nogroup\npersist-key\npersist-tun\n\
+        status @/openvpn-status.log\nverb 3\nmute 20\n";
+    let place = Place::new();
+    let file = "ifconfig-push 10.8.0.129 10.8.0.130\n";
+    let path = place.site.topology.write("ccd/alice", file);
+    std::fs::set_permissions(path, Permissions::from_mode(0o644)).unwrap();
+    let client = ["tls-auth", "comp-lzo"];
+    let (_server, client) = place.serve(shape, &client, "10.8.0.1");
+    assert_eq!(client.tunnel_v4(&place.site).to_string(), "10.8.0.129");
 }
 
 /// A container's, with a framing for compression that everybody has written since.

@@ -136,6 +136,11 @@ fn a_server_keeps_segments_to_the_size_that_a_stock_server_does() {
         clamping("mssfix 1200 mtu", "mssfix 0"),
         clamping("mssfix 1000 fixed", "mssfix 0"),
         clamping("tun-mtu 1400", "mssfix 0"),
+        clamping("max-packet-size 1300", "mssfix 0"),
+        clamping("mssfix 1300\ncomp-lzo no", "mssfix 0\ncomp-lzo no"),
+        clamping("fragment 1300", "mssfix 0\nfragment 1300"),
+        clamping("fragment 1300 mtu", "mssfix 0\nfragment 1300"),
+        clamping("fragment 1400\nmssfix 1300", "mssfix 0\nfragment 1300"),
     ] {
         let sizes = [[RINGWAY, STOCK], [STOCK, STOCK]].map(|it| clamping.sizes(it));
         clamping.assert_equal(sizes.map(|it| it.join().unwrap()));

@@ -4,10 +4,12 @@
 use std::collections::BTreeSet;
 
 use crate::client::{Client, ClientConfig};
+use crate::network::branch_host;
 use crate::outgoing::wait_for_pings;
 use crate::pki::Kind;
 use crate::process::eventually;
 use crate::server::{Implementation, RINGWAY, Server, Site};
+use crate::traffic::ping;
 
 /// A row without what differs from one run to the next: times, ports, counts, and who wrote it.
 fn alike(row: &str) -> String {
@@ -67,8 +69,9 @@ fn the_files_of_both_servers_are_alike() {
     std::fs::create_dir(site.topology.directory().join("ccd")).unwrap();
     site.topology.write(
         "ccd/branch",
-        "iroute 10.91.0.0 255.255.255.0\niroute-ipv6 fd91:0::/64\n",
+        "iroute 10.91.1.0 255.255.255.0\niroute-ipv6 fd91:1::/64\n",
     );
+    let host = site.topology.branch(1);
     let names = ["alice", "branch", "carol"];
     let identities = names.map(|name| site.authority.client(name, Kind::Ec));
     for version in [1, 2, 3] {
@@ -76,6 +79,8 @@ fn the_files_of_both_servers_are_alike() {
             .server_config()
             .line(format!("status {} 1", status.display()))
             .line(format!("status-version {version}"))
+            .line("route 10.91.1.0 255.255.255.0")
+            .line("route-ipv6 fd91:1::/64")
             .line(format!(
                 "client-config-dir {}/ccd",
                 site.topology.directory().display()
@@ -91,10 +96,17 @@ fn the_files_of_both_servers_are_alike() {
                     client
                 })
                 .collect();
-            // All three are in it, and it is whole.
+            for behind in branch_host(1) {
+                eventually("the host behind a client", || {
+                    (ping(&site.topology.server, behind, 1).received == 1).then_some(())
+                });
+            }
+            // All three are in it with the host behind one, and it is whole.
             let text = eventually("a status file with all clients", || {
                 let text = std::fs::read_to_string(&status).ok()?;
-                let all = names.iter().all(|name| text.matches(name).count() >= 3);
+                let hosts = ["10.91.1.2C", "fd91:1::2C"];
+                let all = names.iter().all(|name| text.matches(name).count() >= 3)
+                    && hosts.iter().all(|host| text.contains(host));
                 (all && text.ends_with("END\n")).then_some(text)
             });
             drop(clients);
@@ -110,4 +122,5 @@ fn the_files_of_both_servers_are_alike() {
         assert_eq!(ours.ends_with('\n'), stock.ends_with('\n'));
         assert!(!ours.contains('\r') && !stock.contains('\r'));
     }
+    drop(host);
 }

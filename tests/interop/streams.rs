@@ -17,7 +17,7 @@ use crate::server::{Implementation, PORT, READY, Server, ServerConfig, Site};
 use crate::traffic::{PingStream, ping, transfer_both_ways};
 
 /// A server on TCP instead of UDP, of both families.
-fn on_tcp(config: ServerConfig) -> ServerConfig {
+pub(crate) fn on_tcp(config: ServerConfig) -> ServerConfig {
     config.without("proto").line("proto tcp6-server")
 }
 

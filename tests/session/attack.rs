@@ -155,7 +155,7 @@ impl Scene {
 }
 
 /// A data record of the stand-in, of any length.
-fn record(body: &[u8]) -> Vec<u8> {
+pub(crate) fn record(body: &[u8]) -> Vec<u8> {
     let mut record = vec![3];
     record.extend_from_slice(&(body.len() as u16).to_be_bytes());
     record.extend_from_slice(&[0, 0]);
@@ -442,7 +442,7 @@ fn a_recorded_conversation_can_not_be_played_again() {
 }
 
 #[test]
-fn repeated_hard_resets_do_not_disturb_a_running_session() {
+fn trap_13_repeated_hard_resets_do_not_disturb_a_running_session() {
     for wrap in ALL_WRAPS {
         let mut pair = Pair::connected(client(wrap, V2_6), server(wrap));
         let resets: Vec<_> = pair.tape[..2].to_vec();

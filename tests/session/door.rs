@@ -209,7 +209,7 @@ fn the_right_cookie_opens_the_door_and_each_wrong_one_does_not() {
 }
 
 #[test]
-fn a_cookie_is_good_for_one_address_and_one_client_only() {
+fn trap_25_a_cookie_is_good_for_one_address_and_one_client_only() {
     let mut stand = Stand::new(Wrap::TlsCrypt);
     let cookie = stand.cookie();
     let third = stand.third(Opcode::ControlV1, CLIENT, cookie);
@@ -304,7 +304,7 @@ fn two_clients_of_one_address_get_cookies_of_their_own() {
 }
 
 #[test]
-fn a_lost_acknowledgement_of_an_old_client_is_asked_for_again() {
+fn trap_07_a_lost_acknowledgement_of_an_old_client_is_asked_for_again() {
     for wrap in ALL_WRAPS {
         let mut stand = Stand::new(wrap);
         let cookie = stand.cookie();

@@ -2,9 +2,14 @@
 
 use std::time::Duration;
 
+use ringway::crypto::ReplayStamp;
 use ringway::session::{ControlDrop, ExitChannel, Farewell, LeaveReason, SessionEvent};
+use ringway::wire::{
+    Acks, ControlBody, ControlHeader, KeyId, Opcode, Role, SessionId, parse_first_byte,
+};
 
-use crate::pair::{ALL_WRAPS, Pair, V2_6, Wrap, client, count, left, server};
+use crate::attack::record;
+use crate::pair::{ALL_WRAPS, Pair, V2_6, Wrap, client, count, left, server, wrapping};
 use crate::push::name;
 
 const V2_5: &str = "IV_CIPHERS=AES-256-GCM\nIV_PROTO=6\n";
@@ -36,7 +41,7 @@ fn is_left(event: &SessionEvent) -> bool {
 }
 
 #[test]
-fn the_clients_exit_goes_over_the_control_channel_where_that_was_agreed() {
+fn trap_23_the_clients_exit_goes_over_the_control_channel_where_that_was_agreed() {
     for wrap in ALL_WRAPS {
         let mut pair = connected(wrap, V2_6);
         let now = pair.wall();
@@ -131,7 +136,7 @@ fn a_goodbye_that_is_lost_is_repeated() {
 }
 
 #[test]
-fn a_login_that_fails_later_is_told() {
+fn trap_27_a_login_that_fails_later_is_told() {
     let mut pair = connected(Wrap::Plain, V2_6);
     let now = pair.wall();
     let farewell = Farewell::AuthFailed("SESSION: token expired");
@@ -139,6 +144,78 @@ fn a_login_that_fails_later_is_told() {
     pair.settle();
     let told = LeaveReason::AuthFailed("SESSION: token expired".to_owned());
     assert_eq!(left(&pair.client_events), Some(&told));
+}
+
+/// A text message that the server of this pair without a wrapping never says by itself.
+fn server_says(pair: &mut Pair, text: &str) {
+    let servers = || pair.tape.iter().filter(|(by_client, _)| !by_client);
+    let ids = servers().filter_map(|(_, datagram)| {
+        let (opcode, _) = parse_first_byte(datagram).ok()?;
+        ControlBody::parse(opcode, datagram.get(9..)?)
+            .ok()?
+            .message_id
+    });
+    let next = ids.max().map(|id| id + 1);
+    let (_, last) = servers().next_back().expect("the server has spoken");
+    let session_id = last.get(1..9).and_then(|it| it.try_into().ok());
+    let header = ControlHeader {
+        opcode: Opcode::ControlV1,
+        key_id: KeyId::FIRST,
+        session_id: SessionId(session_id.expect("a control packet")),
+    };
+    let body = ControlBody {
+        acks: Acks::new(),
+        remote: None,
+        message_id: next,
+        payload: &record(format!("{text}\0").as_bytes()),
+    };
+    let (mut inner, mut datagram) = (Vec::new(), Vec::new());
+    body.emit(&mut inner);
+    let stamp = ReplayStamp { id: 0, time: 0 };
+    wrapping(Wrap::Plain, Role::Server).seal_with(stamp, header, &inner, &mut datagram);
+    pair.deliver_to_client(&datagram).expect("the server's");
+    pair.collect_events();
+}
+
+/// What a management interface, a script or another implementation may have a server say.
+#[test]
+fn what_a_server_says_ends_the_tunnel_of_a_client_or_does_not() {
+    let restart = |next_remote, text: &str| {
+        let text = text.to_owned();
+        Some(LeaveReason::RemoteRestart { next_remote, text })
+    };
+    let halt = |text: &str| Some(LeaveReason::RemoteHalt(text.to_owned()));
+    let refused = |text: &str| Some(LeaveReason::AuthFailed(text.to_owned()));
+    for (text, reason) in [
+        ("RESTART", restart(false, "")),
+        ("RESTART,going down", restart(false, "going down")),
+        ("RESTART,[P]", restart(false, "")),
+        ("RESTART,[N]elsewhere", restart(true, "elsewhere")),
+        ("RESTART,[PN]", restart(true, "")),
+        ("HALT", halt("")),
+        ("HALT,bye", halt("bye")),
+        ("EXIT", Some(LeaveReason::RemoteExit(ExitChannel::Control))),
+        ("AUTH_FAILED", refused("")),
+        ("AUTH_FAILED,wrong", refused("wrong")),
+        (
+            "AUTH_FAILED,TEMP[backoff 7]:full",
+            refused("TEMP[backoff 7]:full"),
+        ),
+        ("INFO,hello", None),
+        ("INFO_PRE,hello", None),
+        ("AUTH_PENDING,timeout 20", None),
+        ("PUSH_REQUEST", None),
+        ("CR_RESPONSE,YQ==", None),
+        ("RESTARTED", None),
+        ("HALTED,x", None),
+    ] {
+        let mut pair = connected(Wrap::Plain, V2_6);
+        server_says(&mut pair, text);
+        assert_eq!(left(&pair.client_events), reason.as_ref(), "{text}");
+        assert_eq!(pair.client.is_connected(), reason.is_none(), "{text}");
+        // It was understood, for it is acknowledged.
+        assert!(!pair.intercept_client().is_empty(), "{text}");
+    }
 }
 
 #[test]

@@ -11,4 +11,6 @@ mod login;
 mod pair;
 mod puppet;
 mod push;
+mod push_update;
 mod renegotiation;
+mod traps;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ringway::crypto::DataKeys;
+use ringway::crypto::{DataCipher, DataKeys, Digest};
 use ringway::limits::PUSH_MESSAGES_MAX;
 use ringway::session::{ExitChannel, Grant, LeaveReason, SessionEvent};
 use ringway::wire::{DataHeader, OptionsString, PeerId, Role};
@@ -15,7 +15,7 @@ const START: &str = "PUSH_REPLY,route-gateway 10.8.0.1,topology subnet,\
      ifconfig 10.8.0.2 255.255.255.0";
 
 /// What a client says of itself, and what is pushed to it after [`START`].
-const CLIENTS: [(&str, &str, &str); 11] = [
+const CLIENTS: [(&str, &str, &str); 13] = [
     (
         "2.6.14",
         V2_6,
@@ -29,7 +29,7 @@ const CLIENTS: [(&str, &str, &str); 11] = [
     (
         "2.7",
         "IV_VER=2.7.6\nIV_CIPHERS=AES-128-GCM:CHACHA20-POLY1305\nIV_PROTO=8094\nIV_MTU=1400\n",
-        ",peer-id 7,cipher AES-128-GCM,protocol-flags cc-exit tls-ekm dyn-tls-crypt",
+        ",peer-id 7,cipher AES-128-GCM,protocol-flags cc-exit tls-ekm dyn-tls-crypt aead-epoch",
     ),
     (
         "2.5",
@@ -67,12 +67,22 @@ const CLIENTS: [(&str, &str, &str); 11] = [
         "IV_CIPHERS=AES-256-GCM\nIV_PROTO=526\n",
         ",peer-id 7,cipher AES-256-GCM,key-derivation tls-ekm,protocol-flags dyn-tls-crypt",
     ),
+    (
+        "epochs alone",
+        "IV_CIPHERS=AES-256-GCM\nIV_PROTO=1030\n",
+        ",peer-id 7,cipher AES-256-GCM,protocol-flags aead-epoch",
+    ),
+    (
+        "epochs without a peer id",
+        "IV_CIPHERS=AES-256-GCM\nIV_PROTO=1028\n",
+        ",cipher AES-256-GCM",
+    ),
     // Wire: without NCP, what its options string names, and nothing of it is pushed.
     ("2.3", "IV_VER=2.3.6\n", ""),
 ];
 
 #[test]
-fn each_version_is_pushed_what_it_announced_and_gets_the_same_keys() {
+fn trap_10_each_version_is_pushed_what_it_announced_and_gets_the_same_keys() {
     for wrap in ALL_WRAPS {
         for (name, peer_info, rest) in CLIENTS {
             let mut settings = client(wrap, peer_info);
@@ -223,6 +233,30 @@ fn the_longest_configuration_arrives_whole() {
     assert_eq!(configured, Some(count + 5));
 }
 
+/// Wire: 2.7 ends such a connection too (wire.md section 8.2).
+#[test]
+fn epochs_that_the_data_channel_cannot_have_are_not_followed() {
+    for (peer_info, ciphers) in [
+        (
+            "IV_CIPHERS=AES-256-GCM\nIV_PROTO=4\n",
+            &DataCipher::USUAL[..],
+        ),
+        (
+            "IV_CIPHERS=AES-256-CBC\nIV_PROTO=6\n",
+            &[DataCipher::Aes256Cbc(Digest::Sha1)],
+        ),
+    ] {
+        let (mut asks, mut settings) = (client(Wrap::Plain, peer_info), server(Wrap::Plain));
+        asks.ciphers = ciphers.to_vec();
+        settings.ciphers = ciphers.to_vec();
+        settings.push.push("protocol-flags aead-epoch".to_owned());
+        let mut pair = Pair::new(asks, settings);
+        pair.settle();
+        assert_eq!(left(&pair.client_events), Some(&LeaveReason::EpochKeys));
+        assert_eq!(count(&pair.client_events, |event| name(event) == "Keys"), 0);
+    }
+}
+
 #[test]
 fn no_common_cipher_is_told_in_the_words_that_others_look_for() {
     for (peer_info, options_cipher, offered) in [
@@ -258,7 +292,7 @@ fn no_common_cipher_is_told_in_the_words_that_others_look_for() {
 }
 
 #[test]
-fn a_refused_client_is_told_why_and_both_ends_are_over_soon() {
+fn trap_27_a_refused_client_is_told_why_and_both_ends_are_over_soon() {
     let mut pair = Pair::new(client(Wrap::Plain, V2_6), server(Wrap::Plain));
     pair.verdict = Verdict::Refuse("max-clients reached");
     pair.settle();
@@ -277,6 +311,18 @@ fn a_refused_client_is_told_why_and_both_ends_are_over_soon() {
     for events in [&pair.client_events, &pair.server_events] {
         assert_eq!(events.last().map(name), Some("Finished"));
     }
+
+    // Who would take it for the end of its credentials is told nothing, and tries again.
+    let older = "IV_CIPHERS=AES-256-GCM\nIV_PROTO=6\n";
+    let mut pair = Pair::new(client(Wrap::Plain, older), server(Wrap::Plain));
+    pair.verdict = Verdict::Refuse("max-clients reached");
+    pair.settle();
+    assert!(!was_said(&pair, b"AUTH_FAILED"));
+    assert_eq!(left(&pair.client_events), None);
+    assert_eq!(
+        left(&pair.server_events),
+        Some(&LeaveReason::Refused("max-clients reached"))
+    );
 }
 
 /// Stock's words for a client whose file says `disable`: those for a bad password.
@@ -374,7 +420,7 @@ fn assert_flows(from: &mut DataKeys, to: &mut DataKeys, name: &str) {
         .seal(header, b"a packet", &mut sealed)
         .expect("seals");
     let now = ringway::time::Monotonic::ZERO;
-    let length = to.open.open(now, &sealed[..length], &mut opened);
+    let length = to.open_datagram(now, &sealed[..length], &mut opened);
     let length = length.unwrap_or_else(|error| panic!("{name}: {error}"));
     assert_eq!(&opened[..length], b"a packet", "{name}");
 }
@@ -388,6 +434,7 @@ pub(crate) fn name(event: &SessionEvent) -> &'static str {
         SessionEvent::Retired(_) => "Retired",
         SessionEvent::Pushed(_) => "Pushed",
         SessionEvent::Configured(_) => "Configured",
+        SessionEvent::Updated(_) => "Updated",
         SessionEvent::Connected => "Connected",
         SessionEvent::Renegotiating => "Renegotiating",
         SessionEvent::Renegotiated { .. } => "Renegotiated",

@@ -84,7 +84,7 @@ fn both_sides_asking_at_once_agree_on_one_key() {
 }
 
 #[test]
-fn a_new_key_waits_its_turn_and_the_peers_first_packet_with_it_ends_the_wait() {
+fn trap_11_a_new_key_waits_its_turn_and_the_peers_first_packet_with_it_ends_the_wait() {
     let mut pair = Pair::connected(client(Wrap::TlsCrypt, V2_6), server(Wrap::TlsCrypt));
     pair.pass(Duration::from_secs(100));
     let now = pair.wall();
@@ -130,7 +130,7 @@ fn with_a_client_that_is_ahead() -> (Pair, KeyId) {
 /// repeats it once the client is established. A server that waited for it would give the generation
 /// up while the client seals with it, and go on to seal with one that the client has forgotten.
 #[test]
-fn data_under_the_new_key_stands_for_the_acknowledgement_that_was_lost() {
+fn trap_12_data_under_the_new_key_stands_for_the_acknowledgement_that_was_lost() {
     let (mut pair, next) = with_a_client_that_is_ahead();
     assert!(renegotiated(&pair.server_events).is_empty(), "it waits");
     pair.server_hears_data(next);

@@ -211,7 +211,7 @@ impl Client {
                 self.heard_data = datagram.to_vec();
                 let mut inner = [0; 4096];
                 let keys = self.keys.get_mut(&KeyId::FIRST).expect("keys");
-                let opened = keys.open.open(now.monotonic, datagram, &mut inner);
+                let opened = keys.open_datagram(now.monotonic, datagram, &mut inner);
                 let length = opened.expect("authentic");
                 // An echo reply.
                 if inner[..length].get(20) == Some(&0) {

@@ -15,15 +15,15 @@ use rcgen::{
 };
 use ringway::crypto::DataCipher;
 use ringway::crypto::tls::rustls::{Identity, RustlsEngine, TlsVersion};
-use ringway::crypto::tls::{PeerPolicy, PeerPurpose};
+use ringway::crypto::tls::{PeerPolicy, PeerPurpose, UsernameFields};
 use ringway::node::bus::{Bus, Delivery, Subscription};
 use ringway::node::event::NodeEvent;
 use ringway::node::log::{LogOptions, LogTarget, Stamp};
 use ringway::node::settings::{
     Bind, ContactLimits, DeviceName, DeviceSettings, ExplicitExit, HandshakeSettings, Keepalive,
-    ListenerSettings, ListenerTransport, NetworkSettings, NodeSettings, Offloads, ProcessSettings,
-    ReplayWindow, Settings, ShardSettings, StatusSettings, TlsSettings, V4Layout, V4Network,
-    V4Pool, WrappingSettings, usable_cores,
+    KeyVolume, ListenerSettings, ListenerTransport, NetworkSettings, NodeSettings, Offloads,
+    ProcessSettings, ReplayWindow, Routing, Settings, ShardSettings, StatusSettings, TlsSettings,
+    V4Layout, V4Network, V4Pool, WrappingSettings, usable_cores,
 };
 use ringway::node::status::StatusFormat;
 use ringway::node::{Ended, Node, StartError};
@@ -193,6 +193,7 @@ fn settings(authority: &CertifiedIssuer<'static, KeyPair>, status: PathBuf) -> S
     Settings {
         node: NodeSettings {
             shards: ShardSettings::on(&usable_cores(), 1),
+            routing: Routing::default(),
             offloads: Offloads::default(),
             device: DeviceSettings {
                 name: DeviceName::Auto,
@@ -203,15 +204,20 @@ fn settings(authority: &CertifiedIssuer<'static, KeyPair>, status: PathBuf) -> S
                 authorities: vec![authority.der().clone()],
                 versions: TlsVersion::V1_2..=TlsVersion::V1_3,
                 groups: None,
+                suites: None,
                 peer_usage: false,
                 usage: Default::default(),
                 fingerprints: None,
                 peer_name: None,
-                revocations: None,
+                issuers: None,
+                called: UsernameFields::default(),
+                revocations: Vec::new(),
             },
             wrapping: WrappingSettings::Plain,
             ciphers: vec![DataCipher::Aes256Gcm],
             auth: None,
+            session_timeout: None,
+            key_volume: KeyVolume::default(),
             handshake: HandshakeSettings {
                 hand_window: seconds(60),
                 tran_window: seconds(3_600),
@@ -223,6 +229,7 @@ fn settings(authority: &CertifiedIssuer<'static, KeyPair>, status: PathBuf) -> S
                 time: seconds(15),
             },
             mssfix: Mssfix::Off,
+            fragment: None,
             log: LogOptions {
                 target: LogTarget::Tracing,
                 verb: 3,
@@ -259,10 +266,12 @@ fn settings(authority: &CertifiedIssuer<'static, KeyPair>, status: PathBuf) -> S
         leases: None,
         client_files: None,
         routes: Vec::new(),
+        route_table: None,
         client_to_client: false,
         compression: Default::default(),
         path_mtu: None,
         inactivity: None,
+        hosts_remembered: Duration::from_secs(60),
         contact: ContactLimits::default(),
         stream_queue: 64,
         explicit_exit: ExplicitExit::Restart,

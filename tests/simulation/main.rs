@@ -39,6 +39,30 @@ fn a_perfect_network_connects_renegotiates_and_says_goodbye() {
     );
 }
 
+/// Both sides seal in epochs that end after some twenty packets, one sooner than the other.
+#[test]
+fn keys_with_epochs_are_replaced_without_a_packet_lost() {
+    for epoch_usage in [(100, 80), (80, 100), (80, u64::MAX), (u64::MAX, 80)] {
+        let plan = Plan {
+            proto: 8094,
+            epoch_usage,
+            ..Plan::calm()
+        };
+        let ending = World::new(0, Engine::StandIn, plan, Conditions::perfect()).run();
+        let Ending::Goodbye(story) = ending else {
+            panic!("{ending:?}")
+        };
+        let lost = (story.data_lost_to_keys, story.data_lost_to_epochs);
+        assert_eq!(lost, (0, 0), "{story:?}");
+        assert!(story.renegotiations >= 3, "{story:?}");
+        assert!(story.epoch >= 10, "{story:?}");
+        assert!(story.data_delivered > 2_000, "{story:?}");
+    }
+    // Without them nothing has an epoch.
+    let ending = World::new(0, Engine::StandIn, Plan::calm(), Conditions::perfect()).run();
+    assert!(matches!(ending, Ending::Goodbye(story) if story.epoch == 0));
+}
+
 #[test]
 fn every_seed_ends_well_on_a_bad_network() {
     let mut endings = Endings::default();
@@ -121,6 +145,7 @@ fn the_same_seed_tells_the_same_story() {
 struct Endings {
     goodbyes: u64,
     timeouts: u64,
+    highest_epoch: u16,
 }
 
 impl Endings {
@@ -134,6 +159,7 @@ impl Endings {
                     "seed {seed}: {story:?}"
                 );
                 self.goodbyes += 1;
+                self.highest_epoch = self.highest_epoch.max(story.epoch);
             }
             // What a bad enough network does to anybody.
             Ending::Failed(
@@ -145,6 +171,7 @@ impl Endings {
 
     fn assert_mostly_connected(&self) {
         println!("{} goodbyes, {} timeouts", self.goodbyes, self.timeouts);
+        assert!(self.highest_epoch > 10, "keys with epochs were replaced");
         assert!(
             self.goodbyes > self.timeouts * 9,
             "{} of {}",

@@ -35,6 +35,8 @@ pub(crate) struct Plan {
     pub(crate) goodbye_after: Duration,
     /// The network dies after so long.
     pub(crate) cut_after: Option<Duration>,
+    /// Packets and blocks that client and server seal in an epoch, where keys have epochs.
+    pub(crate) epoch_usage: (u64, u64),
 }
 
 /// How a run ended.
@@ -55,6 +57,10 @@ pub(crate) struct Story {
     pub(crate) data_delivered: u64,
     /// Data that arrived unharmed, of a key that the receiver did not have.
     pub(crate) data_lost_to_keys: u64,
+    /// The same, of an epoch that was over or too far away.
+    pub(crate) data_lost_to_epochs: u64,
+    /// The highest epoch that was sealed in.
+    pub(crate) epoch: u16,
 }
 
 /// A running simulation.
@@ -97,12 +103,13 @@ impl Plan {
             admission_takes: Duration::ZERO,
             goodbye_after: Duration::from_secs(300),
             cut_after: None,
+            epoch_usage: (u64::MAX, u64::MAX),
         }
     }
 
     pub(crate) fn from_seed(seed: u64) -> Self {
         let mut random = SeededRandom::new(seed ^ 0x91a7);
-        let protos = [0, 2, 6, 990, 478];
+        let protos = [0, 2, 6, 990, 478, 8094, 8094];
         let interval = |choice| match choice {
             0 => None,
             other => Some(Duration::from_secs(other * 20)),
@@ -115,6 +122,7 @@ impl Plan {
             admission_takes: Duration::from_millis(random.below(3_000)),
             goodbye_after: Duration::from_secs(120 + random.below(300)),
             cut_after: None,
+            epoch_usage: (50 + random.below(500), 50 + random.below(500)),
         }
     }
 }
@@ -298,6 +306,8 @@ impl World {
             return;
         }
         for side in [&mut self.client, server] {
+            let epoch = side.sealing_epoch();
+            self.story.epoch = self.story.epoch.max(epoch.unwrap_or(0));
             let to = match side.end {
                 End::Client => End::Server,
                 End::Server => End::Client,
@@ -323,12 +333,14 @@ impl World {
         };
         let mut plain = [0; 2_048];
         match side.keys.get_mut(&header.key_id().get()) {
-            Some(keys) => match keys.open.open(self.now, datagram, &mut plain) {
+            Some(keys) => match keys.open_datagram(self.now, datagram, &mut plain) {
                 Ok(_) => {
                     self.story.data_delivered += 1;
                     side.activity.received = self.now;
                 }
                 Err(OpenError::Replay { .. } | OpenError::Authentication) => {}
+                Err(OpenError::UnknownEpoch) if damaged => {}
+                Err(OpenError::UnknownEpoch) => self.story.data_lost_to_epochs += 1,
                 Err(error) => assert!(datagram.len() < 40, "{error}"),
             },
             // A damaged header names any key; a whole packet under one that we lack is lost.
@@ -372,6 +384,16 @@ impl World {
                             self.failure = Some(reason.clone());
                         }
                         side.left = Some(reason);
+                    }
+                    SessionEvent::Keys { key_id, mut keys } => {
+                        let (client, server) = self.plan.epoch_usage;
+                        if keys.seal.epoch().is_some() {
+                            keys.seal.limit_usage(match side.end {
+                                End::Client => client,
+                                End::Server => server,
+                            });
+                        }
+                        side.take(SessionEvent::Keys { key_id, keys });
                     }
                     event => side.take(event),
                 }
@@ -426,6 +448,11 @@ impl Side {
             SessionEvent::Finished => self.finished = true,
             _ => {}
         }
+    }
+
+    /// The epoch of the key that seals, if it has some.
+    fn sealing_epoch(&self) -> Option<u16> {
+        self.keys.get(&self.sending?.get())?.seal.epoch()
     }
 
     fn seal(&mut self, now: Monotonic, payload: &[u8]) -> Option<Vec<u8>> {

@@ -361,7 +361,12 @@ fn names_become_printable_and_a_client_must_have_one() {
     let changes: [&dyn Fn(&mut CertificateParams); 3] = [&without, &empty, &too_long];
     for change in changes {
         let outcomes = present(&root, client(&root, change), policy(vec![root.der()]));
-        assert_refused(outcomes, 0, &RefusalReason::NoCommonName, "AccessDenied");
+        assert_refused(
+            outcomes,
+            0,
+            &RefusalReason::NoName("CN".to_owned()),
+            "AccessDenied",
+        );
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod authority;
 mod certificates;
+mod locked;
 mod openssl;
 mod resting;
 
@@ -253,7 +254,7 @@ fn nothing_is_exported_sent_or_known_before_the_handshake_is_done() {
 }
 
 #[test]
-fn a_message_is_a_record_and_a_record_a_message() {
+fn trap_14_a_message_is_a_record_and_a_record_a_message() {
     let authority = Authority::new("authority");
     for versions in [ONLY_1_2, ONLY_1_3] {
         let mut outcome = handshake(

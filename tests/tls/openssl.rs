@@ -15,7 +15,7 @@ use crate::{ANY, now, plain};
 const LABEL: &str = "EXPORTER-OpenVPN-datakeys";
 
 #[test]
-fn openssl_exports_the_same() {
+fn trap_09_openssl_exports_the_same() {
     let authority = Authority::new("authority");
     let directory = tempfile::tempdir().expect("a directory");
     let identity = authority.identity("alice", Usage::Client);
@@ -91,7 +91,7 @@ fn pump(tls: &mut dyn Tls, stream: &mut std::net::TcpStream) {
     panic!("the handshake is not done in 30 s");
 }
 
-fn write_pem(directory: &Path, file: &str, label: &str, der: &[u8]) {
+pub(crate) fn write_pem(directory: &Path, file: &str, label: &str, der: &[u8]) {
     let mut command = Command::new("openssl")
         .args(["base64"])
         .stdin(Stdio::piped())

@@ -279,6 +279,7 @@ impl Core {
             | SessionEvent::Renegotiating
             | SessionEvent::Authenticated(_)
             | SessionEvent::Pushed(_)
+            | SessionEvent::Updated(_)
             | SessionEvent::Finished => {}
         }
     }

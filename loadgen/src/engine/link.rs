@@ -8,7 +8,7 @@ use ringway::limits::{RECEIVE_BUFFER, SEND_BUFFER};
 use ringway::packet::{Buffer, Origin, Packet, Path, Pool, Received, Spent};
 use ringway::reactor::{
     Completion, Datagram, Family, Lending, Listen, Outgoing, Reactor, ReactorConfig, RingError,
-    Sent, SocketId, UdpError, UdpSocket, Waker,
+    Routing, Sent, SocketId, UdpError, UdpSocket, Waker,
 };
 use ringway::time::{Monotonic, Now};
 
@@ -118,6 +118,7 @@ impl Link {
             send_buffer: 0,
             receive_buffer: 0,
             receive_offload: self.faults.is_none(),
+            routing: Routing::default(),
         };
         let bound = ports.try_each(from, now, |port| {
             listen.port = port;

@@ -7,17 +7,20 @@ use crate::config::diagnostics::Severity;
 use crate::config::draft::{ConnectionDraft, Draft, LoginLine, RemoteLine, Transport, Written};
 use crate::config::pki::Opened;
 use crate::config::settings::{
-    AddressFamily, ClientSettings, CoreList, Keepalive, Login, RemoteSettings, ShardSettings,
+    AddressFamily, ClientSettings, Compression, CoreList, Keepalive, ListenerTransport, Login,
+    RemoteSettings, ShardSettings,
 };
 use crate::config::{ClientConfiguration, LoginQuestion};
 use crate::crypto::tls::rustls::Identity;
 use crate::limits;
+use crate::wire::Framing;
 
 /// A client's settings; `None` for an error.
 pub(super) fn client(draft: &mut Draft) -> Option<ClientConfiguration> {
     // Each of these looks at its own part, so that all problems are found at once.
     remark_role(draft);
     let remotes = remotes(draft);
+    remark_mark(draft);
     let keepalive = keepalive(draft);
     let node = node(draft);
     let identity = own_identity(draft);
@@ -25,6 +28,7 @@ pub(super) fn client(draft: &mut Draft) -> Option<ClientConfiguration> {
     let mtu_max = mtu_max(draft);
     remark_scripts(draft);
     remark_trust(draft);
+    let framing = framing(draft);
     let mut node = node?;
     node.shards = one_shard(draft, &node.shards);
     let (login, question) = login?;
@@ -40,6 +44,8 @@ pub(super) fn client(draft: &mut Draft) -> Option<ClientConfiguration> {
         rounds: client.rounds,
         send_buffer: draft.network.send_buffer,
         receive_buffer: draft.network.receive_buffer,
+        path_mtu: draft.network.path_mtu,
+        framing,
         keepalive,
         exit_when_silent: client.exit_when_silent,
         explicit_exit: client.explicit_exit,
@@ -48,8 +54,19 @@ pub(super) fn client(draft: &mut Draft) -> Option<ClientConfiguration> {
         options: client.options,
         routes_by_script: client.routes_by_script,
         scripts: client.scripts,
+        route_table: draft.network.route_table,
+        exits_on_tls_error: client.exits_on_tls_error,
     };
     Some(ClientConfiguration { settings, question })
+}
+
+/// Wire: `compress migrate` is a server's, and frames nothing at a client.
+fn framing(draft: &Draft) -> Framing {
+    let own = draft.control.compression.as_ref();
+    match own.map(|line| line.value) {
+        Some(Compression::Framed(framing)) => framing,
+        Some(Compression::Migrate) | None => Framing::None,
+    }
 }
 
 /// `client` is two lines in one; with one of them alone it is another kind of tunnel.
@@ -107,34 +124,56 @@ fn remotes(draft: &mut Draft) -> Option<Vec<RemoteSettings>> {
         return None;
     }
     let mut remotes = Vec::new();
-    let mut over_tcp = Vec::new();
     for (line, connection) in lines {
-        match line.transport.unwrap_or(connection.transport) {
-            Transport::Udp(family) => remotes.extend(remote(draft, &line, &connection, family)),
-            Transport::Tcp => over_tcp.push(line),
-        }
+        remotes.extend(remote(draft, &line, &connection));
     }
-    let severity = match remotes.is_empty() {
-        true => Severity::Error,
-        false => Severity::Warning,
-    };
-    for line in over_tcp {
-        let why = "TCP is not served yet, so this remote is never tried";
-        let instead = Some("write `udp`, if the server listens on UDP, too".to_owned());
-        draft.remark_at(severity, "remote", &line.at, why, instead);
-    }
+    remark_leaving(draft, &remotes);
+    remark_fragment(draft, &remotes);
     Some(remotes)
+}
+
+/// Wire: 2.6 refuses a configuration with any such remote.
+fn remark_fragment(draft: &mut Draft, remotes: &[RemoteSettings]) {
+    let over_tcp = |remote: &RemoteSettings| remote.transport == ListenerTransport::Tcp;
+    let fragment = draft.network.fragment.clone();
+    if let Some(line) = fragment.filter(|_| remotes.iter().any(over_tcp)) {
+        let why = "can only be used with `proto udp`";
+        let instead = Some("remove the line, or the remotes over TCP".to_owned());
+        draft.remark_at(Severity::Error, "fragment", &line.at, why, instead);
+    }
+}
+
+/// Wire: a notice in 2.6, too.
+fn remark_leaving(draft: &mut Draft, remotes: &[RemoteSettings]) {
+    let over_tcp = |remote: &RemoteSettings| remote.transport == ListenerTransport::Tcp;
+    if draft.client.explicit_exit.is_some() && !remotes.is_empty() && remotes.iter().all(over_tcp) {
+        let why = "it is ignored for --proto tcp: servers see the end of their connection";
+        let severity = Severity::Warning;
+        draft.absent(severity, "explicit-exit-notify", why, "remove the line");
+    }
+}
+
+/// A client makes a socket for each connection, when privileges have been given up.
+fn remark_mark(draft: &mut Draft) {
+    if draft.network.routing.mark.is_some() && draft.process.user.is_some() {
+        let why = "a client that becomes another user may not mark its packets any more";
+        let instead = "remove `user`, and give the service CAP_NET_ADMIN alone";
+        draft.absent(Severity::Error, "mark", why, instead);
+    }
 }
 
 fn remote(
     draft: &mut Draft,
     line: &RemoteLine,
     connection: &ConnectionDraft,
-    family: AddressFamily,
 ) -> Option<RemoteSettings> {
+    let (transport, family) = match line.transport.unwrap_or(connection.transport) {
+        Transport::Udp(family) => (ListenerTransport::Udp, family),
+        Transport::Tcp(family) => (ListenerTransport::Tcp, family),
+    };
     let mut wrong = |name: &str, at, address: IpAddr| {
         let why = format!("{address} is not of the family that `proto` names");
-        let instead = Some("write `proto udp`".to_owned());
+        let instead = Some("write `proto udp` or `proto tcp`".to_owned());
         draft.remark_at(Severity::Error, name, at, why, instead);
     };
     let written: Option<IpAddr> = line.host.parse().ok();
@@ -151,6 +190,7 @@ fn remote(
     let binds = connection.bind || connection.local.is_some() || connection.local_port.is_some();
     let local_port = connection.local_port.as_ref().map(|port| port.value);
     Some(RemoteSettings {
+        transport,
         host: line.host.clone(),
         port: line
             .port
@@ -211,6 +251,7 @@ fn keepalive(draft: &mut Draft) -> Keepalive {
 fn own_identity(draft: &mut Draft) -> Option<Option<Identity>> {
     let written = |source: &Option<_>| source.is_some();
     match (written(&draft.tls.certificate), written(&draft.tls.key)) {
+        (false, false) if draft.tls.pkcs12.is_some() => return None,
         (false, false) if draft.client.login.is_some() => return Some(None),
         (false, false) if draft.diagnostics.mentions("auth-user-pass") => return None,
         (false, false) => {

@@ -67,6 +67,7 @@ pub(super) fn files(
         basis: ProfileBasis {
             push: Arc::from(push),
             network: network.clone(),
+            constraint: draft.network.constraint,
             routes_max: draft.network.routes_per_client,
             directory: files.start,
         },

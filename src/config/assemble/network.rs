@@ -4,7 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::config::diagnostics::Severity;
 use crate::config::draft::{Draft, Family};
-use crate::config::settings::{Bind, DeviceName, DeviceSettings, ListenerSettings};
+use crate::config::settings::{
+    Bind, DeviceName, DeviceSettings, ListenerSettings, ListenerTransport,
+};
 use crate::limits;
 
 pub(super) fn listeners(draft: &mut Draft) -> Option<Vec<ListenerSettings>> {
@@ -59,6 +61,31 @@ fn bind(address: Option<IpAddr>, family: Family, v6_only: bool) -> Option<Bind> 
         (Some(IpAddr::V6(address)), Family::Any | Family::V6) => Some(Bind::V6(address)),
         _ => None,
     }
+}
+
+/// `fragment` with TCP. Wire: 2.x refuses it where `proto` names TCP, on either side.
+pub(super) fn remark_fragment(draft: &mut Draft, listeners: &[ListenerSettings]) {
+    let Some(fragment) = draft.network.fragment.clone() else {
+        return;
+    };
+    let over_tcp = |it: &ListenerSettings| it.transport == ListenerTransport::Tcp;
+    let (severity, why, instead) = match (
+        listeners.iter().all(over_tcp),
+        listeners.iter().any(over_tcp),
+    ) {
+        (true, _) => (
+            Severity::Error,
+            "can only be used with `proto udp`",
+            Some("remove the line: a stream needs no such bound".to_owned()),
+        ),
+        (false, true) => (
+            Severity::Warning,
+            "clients over TCP are served without it, since none of them can have the line",
+            None,
+        ),
+        (false, false) => return,
+    };
+    draft.remark_at(severity, "fragment", &fragment.at, why, instead);
 }
 
 pub(super) fn device(draft: &mut Draft) -> Option<DeviceSettings> {

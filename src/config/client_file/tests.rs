@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::settings::{NetworkSettings, V4Network, V6Network};
+use crate::wire::Framing;
 
 fn basis(directory: &Path) -> ProfileBasis {
     let v4: Ipv4Net = "10.8.0.0/24".parse().unwrap();
@@ -32,6 +33,7 @@ fn basis(directory: &Path) -> ProfileBasis {
                 pool_last: v6.broadcast(),
             }),
         },
+        constraint: None,
         routes_max: 256,
         directory: directory.to_owned(),
     }
@@ -351,4 +353,73 @@ fn under_net30_and_p2p_the_second_word_is_the_other_end() {
             assert!(remark.ends_with(said), "{remark}");
         }
     }
+}
+
+/// The line takes the place of the tunnel's network, and goes for other topologies too.
+#[test]
+fn an_address_outside_of_its_constraint_is_told_and_given() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("alice");
+    let basis = ProfileBasis {
+        constraint: Some("10.9.0.0/16".parse().unwrap()),
+        ..basis(directory.path())
+    };
+    for (address, told) in [("10.9.3.2", false), ("10.8.0.7", true)] {
+        std::fs::write(&path, format!("ifconfig-push {address} 255.255.0.0\n")).unwrap();
+        let (read, remarks) = inspect(&path, &basis);
+        assert!(read.profile.v4.is_some(), "{address}");
+        let said: Vec<String> = remarks.iter().map(ToString::to_string).collect();
+        let why = "violates tunnel network/netmask constraint (10.9.0.0/255.255.0.0)";
+        assert_eq!(said.iter().any(|it| it.contains(why)), told, "{said:?}");
+    }
+}
+
+#[test]
+fn frames_of_one_client_go_with_what_it_is_told() {
+    for (lines, framing, pushed) in [
+        ("comp-lzo\n", Framing::Prefix, Some("comp-lzo no")),
+        (
+            "comp-lzo no\npush \"comp-lzo no\"\n",
+            Framing::Prefix,
+            Some("comp-lzo no"),
+        ),
+        ("compress lzo\n", Framing::Prefix, Some("comp-lzo no")),
+        (
+            "compress stub-v2\npush \"compress stub-v2\"\n",
+            Framing::V2,
+            Some("compress stub-v2"),
+        ),
+        ("compress\n", Framing::Swap, None),
+    ] {
+        let read = read_text(lines);
+        assert_eq!(read.profile.framing, Some(framing), "{lines}");
+        let about = pushed_about_frames(&read);
+        assert_eq!(about, pushed.into_iter().collect::<Vec<_>>(), "{lines}");
+        assert_eq!(read.faults, [""; 0], "{lines}");
+    }
+    for (lines, why) in [
+        (
+            "push \"comp-lzo no\"\n",
+            "push: it would change how this client's packets are framed",
+        ),
+        ("compress zstd\n", "`zstd` is no algorithm"),
+        (
+            "compress migrate\n",
+            "write `compress migrate` into the server's configuration",
+        ),
+    ] {
+        let read = read_text(lines);
+        assert!(
+            read.faults.iter().any(|fault| fault.contains(why)),
+            "{:?}",
+            read.faults
+        );
+        assert_eq!(read.profile.framing, None);
+    }
+}
+
+fn pushed_about_frames(read: &ProfileRead) -> Vec<&str> {
+    let mut pushed = pushed(read);
+    pushed.retain(|option| option.starts_with("comp"));
+    pushed
 }

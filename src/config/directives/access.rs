@@ -1,10 +1,12 @@
 //! Who may connect: passwords, tokens, files of single clients.
 
-use super::values::number;
+use ipnet::Ipv4Net;
+
+use super::values::{YEAR, ipv4, number, optional, seconds};
 use crate::config::directive::{Directive, MANY, Refusal};
 use crate::config::draft::{Draft, Written};
 use crate::config::lexer::Line;
-use crate::limits::INNER_PREFIXES_MAX;
+use crate::limits::{HOSTS_REMEMBERED, INNER_PREFIXES_MAX};
 
 pub(super) const ROWS: &[Directive] = &[
     Directive::served(
@@ -80,20 +82,21 @@ pub(super) const ROWS: &[Directive] = &[
         max_routes_per_client,
     )
     .of_servers(),
-    Directive::always(
+    Directive::served(
         "stale-routes-check",
         "SECONDS [INTERVAL]",
         (1, 2),
-        "forget unused routes",
-        "what leads to a client is what it was given, and goes with it",
+        "forget hosts behind clients that are silent for so long, after 60 if not written and at the latest; \
+         clients' own addresses and networks stay with them",
+        stale_routes_check,
     )
     .of_servers(),
-    Directive::later(
+    Directive::served(
         "ifconfig-push-constraint",
         "NETWORK NETMASK",
         (2, 2),
-        "networks for clients' own addresses",
-        "remove the line",
+        "where clients' own addresses are to be; one that is elsewhere is remarked upon, and served",
+        ifconfig_push_constraint,
     )
     .of_servers(),
     Directive::refused(
@@ -134,7 +137,7 @@ pub(super) const ROWS: &[Directive] = &[
         "NAME",
         (1, 1),
         "name one client",
-        ONE_CLIENT,
+        "it belongs to the file of one client (client-config-dir), and changes a user's name: there are none yet",
     )
     .of_servers(),
 ];
@@ -162,8 +165,24 @@ fn ccd_exclusive(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
     Ok(())
 }
 
+fn ifconfig_push_constraint(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    let (network, netmask) = (ipv4(line, 0)?, ipv4(line, 1)?);
+    let constraint = Ipv4Net::with_netmask(network, netmask)
+        .map_err(|_| Refusal::because(format!("`{netmask}` is not a netmask")))?;
+    draft.network.constraint = Some(constraint);
+    Ok(())
+}
+
 fn max_routes_per_client(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
     draft.network.routes_per_client = routes_per_client(line)?;
+    Ok(())
+}
+
+/// Stock looks through its routes each INTERVAL; here who is stale is never shown.
+fn stale_routes_check(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    let stale = seconds(line, 0, 1..=YEAR)?;
+    let _interval = optional(line, 1, 1..=u32::MAX)?;
+    draft.network.hosts_remembered = stale.min(HOSTS_REMEMBERED);
     Ok(())
 }
 

@@ -56,7 +56,7 @@ pub(super) const ROWS: &[Directive] = &[
     )
     .or_block()
     .on_client(Support::Served(connection)),
-    Directive::refused("rport", "PORT", (1, 1), "port of the remote", CLIENT)
+    Directive::ignored("rport", "PORT", (1, 1), "port of the remote", CLIENT)
     .on_client(Support::Served(rport)),
     Directive::refused("pull", "", (0, 0), "accept pushed options", CLIENT)
     .on_client(Support::Served(pull)),
@@ -118,9 +118,9 @@ pub(super) const ROWS: &[Directive] = &[
         CLIENT,
     )
     .on_client(Support::Later("remove the line, where the server can be reached without the proxy")),
-    Directive::refused("allow-pull-fqdn", "", (0, 0), "accept pushed names", CLIENT)
+    Directive::ignored("allow-pull-fqdn", "", (0, 0), "accept pushed names", CLIENT)
     .on_client(Support::Later("remove the line; routes to names are left out, with a warning")),
-    Directive::refused("route-nopull", "", (0, 0), "refuse pushed routes", CLIENT)
+    Directive::ignored("route-nopull", "", (0, 0), "refuse pushed routes", CLIENT)
     .on_client(Support::Served(route_nopull)),
     Directive::ignored(
         "resolv-retry",
@@ -230,7 +230,7 @@ pub(super) const ROWS: &[Directive] = &[
     .on_client(Support::Ignored("obsolete, and proxies are not served")),
     Directive::ignored("socks-proxy-retry", "[...]", (0, MANY), "obsolete", CLIENT)
     .on_client(Support::Ignored("obsolete, and proxies are not served")),
-    Directive::refused(
+    Directive::ignored(
         "route-method",
         "METHOD",
         (1, 1),

@@ -23,15 +23,15 @@ pub(super) fn compress(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
 }
 
 pub(super) fn allow_compression(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
-    match (line.argument(0), draft.role) {
-        (Some("no" | "asym"), _) => Ok(()),
-        (Some("yes"), Role::Server) => {
+    match line.argument(0) {
+        Some("no" | "asym") => Ok(()),
+        Some("yes") => {
             draft.warn(line, "nothing is compressed that leaves");
             Ok(())
         }
-        (Some(word), _) => Err(Refusal::because(format!("`{word}` is not served"))
+        Some(word) => Err(Refusal::because(format!("`{word}` is not served"))
             .instead("write `allow-compression no`")),
-        (None, _) => Err(Refusal::because("it needs a word")),
+        None => Err(Refusal::because("it needs a word")),
     }
 }
 
@@ -40,25 +40,26 @@ pub(super) fn allow_compression(draft: &mut Draft, line: &Line) -> Result<(), Re
 /// # Errors
 /// The algorithm is none.
 pub(in crate::config) fn meant(name: &str, word: Option<&str>) -> Result<Compression, Refusal> {
-    let framing = match (name, word) {
-        ("comp-lzo", None | Some("yes" | "no" | "adaptive")) | ("compress", Some("lzo")) => {
-            Framing::Prefix
-        }
-        ("compress", None | Some("stub" | "lz4")) => Framing::Swap,
-        ("compress", Some("stub-v2" | "lz4-v2")) => Framing::V2,
-        ("compress", Some("migrate")) => return Ok(Compression::Migrate),
-        (_, word) => {
-            let word = word.unwrap_or_default();
-            return Err(Refusal::because(format!("`{word}` is no algorithm")));
-        }
-    };
+    if (name, word) == ("compress", Some("migrate")) {
+        return Ok(Compression::Migrate);
+    }
+    let framing = Framing::named(name, word).ok_or_else(|| {
+        let word = word.unwrap_or_default();
+        Refusal::because(format!("`{word}` is no algorithm"))
+    })?;
     Ok(Compression::Framed(framing))
 }
 
 fn warn_useless(draft: &mut Draft, line: &Line) {
-    draft.warn(
-        line,
-        "only frames packets: nothing is compressed, since that gives away what is inside; \
-         `compress migrate` does without for clients that can",
-    );
+    let why = match draft.role {
+        Role::Server => {
+            "only frames packets: nothing is compressed, since that gives away what is inside; \
+             `compress migrate` does without for clients that can"
+        }
+        Role::Client => {
+            "only frames packets: nothing is compressed, since that gives away what is inside; it can be \
+             removed if the server pushes what it wants, or has no such line"
+        }
+    };
+    draft.warn(line, why);
 }

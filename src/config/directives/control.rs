@@ -1,5 +1,6 @@
 //! How control packets are wrapped, which ciphers are offered, and the times of a handshake.
 
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use super::compression;
@@ -149,19 +150,19 @@ pub(super) const ROWS: &[Directive] = &[
         "keys by the exporter of TLS",
         "clients that can do it always do",
     ),
-    Directive::later(
+    Directive::served(
         "reneg-bytes",
         "BYTES",
         (1, 1),
-        "new key after so many bytes",
-        "write `reneg-sec`; a key near its limit is always replaced",
+        "new key after so many bytes, both ways together, looked at every second; 0 for never",
+        reneg_bytes,
     ),
-    Directive::later(
+    Directive::served(
         "reneg-pkts",
         "PACKETS",
         (1, 1),
-        "new key after so many packets",
-        "write `reneg-sec`; a key near its limit is always replaced",
+        "new key after so many packets, both ways together, looked at every second; 0 for never",
+        reneg_pkts,
     ),
     Directive::served(
         "data-ciphers-fallback",
@@ -178,13 +179,14 @@ pub(super) const ROWS: &[Directive] = &[
         "remove the line",
     )
     .of_servers(),
-    Directive::later(
+    Directive::always(
         "tls-exit",
         "",
         (0, 0),
-        "end when a handshake fails",
-        "remove the line; it would end the server for all clients",
-    ),
+        "end when TLS fails, in place of trying again",
+        "a client of a server ends when its TLS fails, and nobody else",
+    )
+    .on_client(Support::Served(tls_exit)),
     Directive::later(
         "replay-persist",
         "FILE",
@@ -198,16 +200,14 @@ pub(super) const ROWS: &[Directive] = &[
         (0, 1),
         "framing for compression; nothing is ever compressed, and clients are told not to",
         compression::comp_lzo,
-    )
-    .on_client(Support::Later(COMPRESSION)),
+    ),
     Directive::served(
         "compress",
         "[stub|stub-v2|lz4|lz4-v2|lzo|migrate]",
         (0, 1),
         "framing for compression; nothing is ever compressed, and what comes compressed by LZ4 is opened",
         compression::compress,
-    )
-    .on_client(Support::Later(COMPRESSION)),
+    ),
     Directive::served(
         "allow-compression",
         "no|asym|yes",
@@ -215,12 +215,12 @@ pub(super) const ROWS: &[Directive] = &[
         "whether packets may be compressed; they may come so, and never leave so",
         compression::allow_compression,
     ),
-    Directive::refused(
+    Directive::ignored(
         "comp-noadapt",
         "",
         (0, 0),
         "compress always",
-        "compression is not served; remove the line",
+        "nothing is ever compressed; remove the line",
     ),
     Directive::refused(
         "secret",
@@ -245,8 +245,6 @@ pub(super) const ROWS: &[Directive] = &[
         "`secret` is not served; remove the line",
     ),
 ];
-
-const COMPRESSION: &str = "remove the line on both sides: even `no` adds a byte to every packet";
 
 fn tls_auth(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
     if line.argument(1).is_some() {
@@ -463,6 +461,22 @@ fn reneg_sec(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
         );
     }
     draft.control.renegotiate = (latest, earliest);
+    Ok(())
+}
+
+/// Wire: 2.6 takes numbers of 31 bits.
+fn reneg_bytes(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    draft.control.key_volume.bytes = NonZeroU64::new(number(line, 0, 0..=u64::MAX)?);
+    Ok(())
+}
+
+fn reneg_pkts(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    draft.control.key_volume.packets = NonZeroU64::new(number(line, 0, 0..=u64::MAX)?);
+    Ok(())
+}
+
+fn tls_exit(draft: &mut Draft, _: &Line) -> Result<(), Refusal> {
+    draft.client.exits_on_tls_error = true;
     Ok(())
 }
 

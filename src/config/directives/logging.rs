@@ -78,7 +78,7 @@ pub(super) const ROWS: &[Directive] = &[
         "print words to the log",
         "it is for clients' user interfaces",
     ),
-    Directive::refused(
+    Directive::ignored(
         "memstats",
         "FILE",
         (1, 1),
@@ -95,7 +95,12 @@ pub(super) const ROWS: &[Directive] = &[
 ];
 
 fn verb(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
-    draft.process.verb = number(line, 0, 0..=11)?;
+    let verb: u32 = number(line, 0, 0..=u32::MAX)?;
+    draft.process.verb = verb.min(VERB_MAX) as u8;
+    if verb > VERB_MAX {
+        let why = format!("`{verb}` says no more than {VERB_MAX} does");
+        return Err(Refusal::because(why).but_served());
+    }
     Ok(())
 }
 
@@ -152,5 +157,7 @@ pub(super) fn file(line: &Line) -> Result<&str, Refusal> {
     Ok(name)
 }
 
+/// Wire: as in 2.6.
+const VERB_MAX: u32 = 11;
 /// Wire: the default of 2.6.
 const STATUS_SECONDS: u32 = 60;

@@ -6,7 +6,7 @@ use crate::config::directive::{Directive, MANY, Refusal, Support};
 use crate::config::draft::{Draft, Written};
 use crate::config::lexer::Line;
 use crate::limits;
-use crate::packet::Mssfix;
+use crate::packet::{FragmentLimit, Mssfix};
 
 pub(super) const ROWS: &[Directive] = &[
     Directive::served(
@@ -97,26 +97,26 @@ pub(super) const ROWS: &[Directive] = &[
         "another /dev/net/tun",
         "the device is always made by /dev/net/tun",
     ),
-    Directive::later(
+    Directive::served(
         "fragment",
         "BYTES [mtu]",
         (1, 2),
-        "split datagrams",
-        "it changes the wire format; remove it on both sides and write `mssfix`",
+        "cut packets so that no datagram is larger; the other side needs the line, too",
+        fragment,
     ),
     Directive::later(
         "link-mtu",
         "BYTES",
         (1, 1),
         "MTU outside the tunnel",
-        "write `tun-mtu`",
+        "it depends on the cipher, which is agreed on later; write `tun-mtu`",
     ),
     Directive::later(
         "udp-mtu",
         "BYTES",
         (1, 1),
         "MTU outside the tunnel",
-        "write `tun-mtu`",
+        "it depends on the cipher, which is agreed on later; write `tun-mtu`",
     ),
     Directive::ignored(
         "tun-mtu-extra",
@@ -125,12 +125,12 @@ pub(super) const ROWS: &[Directive] = &[
         "room above the MTU",
         "buffers have room for every packet",
     ),
-    Directive::later(
+    Directive::ignored(
         "tun-mtu-max",
         "BYTES",
         (1, 2),
-        "largest MTU that is pushed to a client",
-        "remove the line",
+        "largest MTU that a client is pushed",
+        "it is a client's; a server pushes its `tun-mtu`, and buffers have room for every packet",
     )
     .on_client(Support::Served(client::tun_mtu_max)),
     Directive::refused(
@@ -215,6 +215,36 @@ fn mssfix(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
     });
     Ok(())
 }
+
+fn fragment(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    let bytes = number(line, 0, FRAGMENT_MIN..=u16::MAX)?;
+    let limit = match line.argument(1) {
+        None => FragmentLimit::Payload(bytes),
+        Some("mtu") => FragmentLimit::Packet(bytes),
+        Some(other) => {
+            return Err(
+                Refusal::because(format!("`{other}` is no flag")).instead("the flag is `mtu`")
+            );
+        }
+    };
+    draft.network.fragment = Written::new(limit, line);
+    Ok(())
+}
+
+/// Wire: 2.6 clamps TCP to this size of the whole outer packet, and keeps its own packets to it as well.
+pub(super) fn max_packet_size(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    let bytes = number(line, 0, limits::TUN_MTU_MIN..=u16::MAX)?;
+    draft.network.mssfix = Some(Mssfix::Packet(bytes));
+    draft.warn(
+        line,
+        "clamps TCP as `mssfix BYTES mtu` does; packets of the control channel stay as they are, at most \
+         1250 bytes",
+    );
+    Ok(())
+}
+
+/// Wire: the least that 2.x takes.
+const FRAGMENT_MIN: u16 = 68;
 
 /// What the kernel takes for a device's name.
 const DEVICE_NAME_MAX: usize = 15;

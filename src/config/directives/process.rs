@@ -7,7 +7,7 @@ use super::values::number;
 use crate::config::directive::{Directive, MANY, Refusal, Support};
 use crate::config::draft::{Draft, Written};
 use crate::config::lexer::Line;
-use crate::config::settings::Account;
+use crate::config::settings::{Account, RestartSignal};
 use crate::wire::Role;
 
 pub(super) const ROWS: &[Directive] = &[
@@ -112,12 +112,12 @@ pub(super) const ROWS: &[Directive] = &[
         "make this directory the root once everything is opened and bound",
         chroot,
     ),
-    Directive::later(
+    Directive::refused(
         "setcon",
         "CONTEXT",
         (1, 1),
         "SELinux context",
-        "remove the line and set it in the unit file: SELinuxContext=",
+        "its threads would change one by one; write SELinuxContext= into the unit file",
     ),
     Directive::served(
         "nice",
@@ -126,19 +126,19 @@ pub(super) const ROWS: &[Directive] = &[
         "priority, from -20 for the highest to 19",
         nice,
     ),
-    Directive::later(
+    Directive::served(
         "mlock",
         "",
         (0, 0),
-        "keep memory out of swap",
-        "remove the line and start ringway without swap: MemorySwapMax=0",
+        "keep memory out of swap; it needs leave to lock any amount",
+        mlock,
     ),
-    Directive::later(
+    Directive::served(
         "remap-usr1",
         "SIGHUP|SIGTERM",
         (1, 1),
-        "another meaning for SIGUSR1",
-        "remove the line",
+        "what SIGUSR1 is taken for, and on a client each new beginning",
+        remap_usr1,
     ),
     Directive::refused(
         "iproute",
@@ -159,6 +159,28 @@ pub(super) const ROWS: &[Directive] = &[
 /// The reader of lines has put the file's lines here already.
 fn nice(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
     draft.process.nice = Some(number(line, 0, -20..=19)?);
+    Ok(())
+}
+
+fn mlock(draft: &mut Draft, _: &Line) -> Result<(), Refusal> {
+    draft.process.locks_memory = true;
+    Ok(())
+}
+
+fn remap_usr1(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    draft.process.restart = match (line.argument(0), draft.role) {
+        (Some("SIGTERM"), _) => RestartSignal::Terminate,
+        // Reading the configuration again is all that a server has to begin anew.
+        (Some("SIGHUP"), Role::Server) => RestartSignal::Own,
+        (Some("SIGHUP"), Role::Client) => {
+            let why = "a client's configuration is read when it starts, and not again";
+            return Err(Refusal::because(why).instead("write `remap-usr1 SIGTERM`"));
+        }
+        (other, _) => {
+            let why = format!("`{}` is no signal for it", other.unwrap_or_default());
+            return Err(Refusal::because(why).instead("write SIGHUP or SIGTERM"));
+        }
+    };
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! Routes of the server, traffic between clients, and what a tap bridge needs.
 
 use super::client;
-use super::values::ipv4;
+use super::values::{ipv4, number};
 use crate::config::directive::{Directive, MANY, Refusal, Support};
 use crate::config::draft::Draft;
 use crate::config::lexer::Line;
@@ -40,12 +40,12 @@ pub(super) const ROWS: &[Directive] = &[
         route_gateway,
     )
     .on_client(Support::Served(client::tunnel)),
-    Directive::later(
+    Directive::ignored(
         "route-ipv6-gateway",
         "ADDRESS",
         (1, 1),
         "gateway of `route-ipv6`",
-        "remove the line",
+        "a route into a tun device needs no gateway, and OpenVPN sets none either",
     ),
     Directive::served(
         "route-metric",
@@ -55,12 +55,12 @@ pub(super) const ROWS: &[Directive] = &[
         route_metric,
     )
     .on_client(Support::Served(client::tunnel)),
-    Directive::later(
+    Directive::served(
         "route-table",
         "TABLE",
         (1, 1),
-        "routing table of `route`",
-        "remove the line",
+        "the table that routes stand in, but those of `redirect-gateway`; 0 for the main one",
+        route_table,
     ),
     Directive::ignored(
         "route-delay",
@@ -82,7 +82,8 @@ pub(super) const ROWS: &[Directive] = &[
         "",
         (0, 0),
         "answer clients' IPv6 with unreachable",
-        "remove the line",
+        "remove the line: without `server-ipv6` clients' IPv6 packets are dropped, and with \
+         `push \"block-ipv6\"` a client answers itself",
     )
     .on_client(Support::Served(client::tunnel)),
     Directive::later(
@@ -139,7 +140,7 @@ pub(super) const ROWS: &[Directive] = &[
         "write it as `push \"redirect-private\"`: it is for clients",
     )
     .on_client(Support::Served(client::tunnel)),
-    Directive::refused(
+    Directive::ignored(
         "dhcp-option",
         "TYPE [VALUE]",
         (1, 2),
@@ -147,7 +148,7 @@ pub(super) const ROWS: &[Directive] = &[
         "write `push \"dhcp-option DNS ADDRESS\"`: it is for clients",
     )
     .on_client(Support::Served(client::tunnel)),
-    Directive::refused(
+    Directive::ignored(
         "dns",
         "server|search-domains ...",
         (1, MANY),
@@ -165,7 +166,7 @@ fn route_noexec(draft: &mut Draft, _: &Line) -> Result<(), Refusal> {
 }
 
 fn route(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
-    let Some(TunnelOption::Route(route)) = client::option(line)? else {
+    let Some(TunnelOption::Route(route)) = client::option(draft, line)? else {
         return Err(Refusal::because("it is no route"));
     };
     let (word, why) = match route {
@@ -193,9 +194,15 @@ fn route(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
 }
 
 fn route_metric(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
-    if let Some(TunnelOption::RouteMetric(metric)) = client::option(line)? {
+    if let Some(TunnelOption::RouteMetric(metric)) = client::option(draft, line)? {
         draft.network.route_metric = Some(metric);
     }
+    Ok(())
+}
+
+fn route_table(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    let table: u32 = number(line, 0, 0..=u32::MAX)?;
+    draft.network.route_table = (table > 0).then_some(table);
     Ok(())
 }
 

@@ -79,12 +79,12 @@ pub(super) const ROWS: &[Directive] = &[
         inactive,
     )
     .on_client(Support::Later("remove the line")),
-    Directive::later(
+    Directive::served(
         "session-timeout",
         "SECONDS",
         (1, 1),
-        "end each client after a time",
-        "remove the line",
+        "end each session after such a time, and on a client the client; 0 for never",
+        session_timeout,
     ),
 ];
 
@@ -96,10 +96,22 @@ fn inactive(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
     Ok(())
 }
 
+fn session_timeout(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    let lasts = seconds(line, 0, 0..=YEAR)?;
+    draft.control.session_timeout = (!lasts.is_zero()).then_some(lasts);
+    Ok(())
+}
+
 fn keepalive(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    // Wire: zeros take back what was written before.
+    if [0, 1].map(|index| line.argument(index)) == [Some("0"); 2] {
+        draft.network.keepalive = None;
+        return Ok(());
+    }
+    let written = (number(line, 0, 1..=YEAR)?, number(line, 1, 1..=YEAR)?);
     let (ping, restart) = (
-        number(line, 0, 1..=KEEPALIVE_MAX)?,
-        number(line, 1, 1..=KEEPALIVE_MAX)?,
+        written.0.min(KEEPALIVE_MAX / 2),
+        written.1.min(KEEPALIVE_MAX),
     );
     if restart < 2 * ping {
         let why = format!(
@@ -111,6 +123,11 @@ fn keepalive(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
         )));
     }
     draft.network.keepalive = Written::new((ping, restart), line);
+    if written != (ping, restart) {
+        let why = format!("no time is longer than {KEEPALIVE_MAX} seconds, as in OpenVPN 2.7");
+        let instead = format!("write `keepalive {ping} {restart}`");
+        return Err(Refusal::because(why).instead(instead).but_served());
+    }
     Ok(())
 }
 
@@ -135,11 +152,19 @@ fn duplicate_cn(draft: &mut Draft, _: &Line) -> Result<(), Refusal> {
 }
 
 fn explicit_exit_notify(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
-    draft.network.explicit_exit = match optional(line, 0, 0..=2)?.unwrap_or(1) {
+    let times: u32 = optional(line, 0, 0..=u32::MAX)?.unwrap_or(1);
+    draft.network.explicit_exit = match times {
         0 => ExplicitExit::Silent,
-        1 => ExplicitExit::Restart,
-        _ => ExplicitExit::RestartNext,
+        2 => ExplicitExit::RestartNext,
+        _ => ExplicitExit::Restart,
     };
+    if times > 2 {
+        // Wire: in 2.6 each other number does what 1 does.
+        let why = format!("`{times}` is no way of telling clients, and does what 1 does");
+        return Err(Refusal::because(why)
+            .instead("write 0, 1 or 2")
+            .but_served());
+    }
     Ok(())
 }
 

@@ -1,15 +1,17 @@
 //! Certificates, keys, and what TLS may use.
 
+mod peers;
+
+use rustls::SupportedCipherSuite;
 use rustls::crypto::SupportedKxGroup;
 
 use super::logging::file;
 use super::values::source;
 use crate::config::directive::{Directive, MANY, Refusal, Support};
-use crate::config::draft::{Draft, RevocationLine, Written};
+use crate::config::draft::{Draft, RevocationLine, Source, Written};
 use crate::config::lexer::Line;
 use crate::crypto::tls::rustls::{TlsVersion, group_by_name};
-use crate::crypto::tls::{ExtendedUsage, NameRule};
-use crate::wire::Role;
+use crate::crypto::tls::suite_by_name;
 
 pub(super) const ROWS: &[Directive] = &[
     Directive::served(
@@ -72,21 +74,21 @@ pub(super) const ROWS: &[Directive] = &[
         "client|server",
         (1, 1),
         "the peers' certificates must be marked for that role",
-        remote_cert_tls,
+        peers::remote_cert_tls,
     ),
     Directive::served(
         "ns-cert-type",
         "client|server",
         (1, 1),
         "obsolete form of `remote-cert-tls`",
-        ns_cert_type,
+        peers::ns_cert_type,
     ),
     Directive::served(
         "verify-x509-name",
         "NAME [subject|name|name-prefix]",
         (1, 2),
         "what the peers' certificates must be named",
-        verify_x509_name,
+        peers::verify_x509_name,
     ),
     Directive::ignored(
         "ecdh-curve",
@@ -95,19 +97,20 @@ pub(super) const ROWS: &[Directive] = &[
         "obsolete form of `tls-groups`",
         "write `tls-groups`",
     ),
-    Directive::ignored(
+    Directive::served(
         "tls-cipher",
         "SUITE:...",
         (1, 1),
-        "suites of TLS 1.2",
-        "TLS 1.2 is served with ECDHE and AEAD suites, all of them strong",
+        "suites of TLS 1.2, best first, in OpenSSL's names or IANA's; the usual ones, all of them strong, if none \
+         of these is served",
+        tls_cipher,
     ),
-    Directive::ignored(
+    Directive::served(
         "tls-ciphersuites",
         "SUITE:...",
         (1, 1),
-        "suites of TLS 1.3",
-        "TLS 1.3 is served with all of its suites, all of them strong",
+        "suites of TLS 1.3, best first; all of them if none of these is served",
+        tls_ciphersuites,
     ),
     Directive::ignored(
         "providers",
@@ -130,27 +133,29 @@ pub(super) const ROWS: &[Directive] = &[
         "least strength of certificates: always that of `preferred`, RSA of 2048 bits and SHA-256",
         tls_cert_profile,
     ),
-    Directive::later(
+    Directive::served(
         "extra-certs",
         "FILE",
         (1, 1),
-        "more certificates of the own chain",
-        "append them to the file of `cert`",
+        "more certificates of the own chain, sent after those of `cert`",
+        extra_certs,
     )
     .or_block(),
-    Directive::later(
+    Directive::served(
         "pkcs12",
         "FILE",
         (1, 1),
-        "key and certificates in one file",
-        "convert it: openssl pkcs12 -in FILE -nodes, and write `ca`, `cert`, `key`",
+        "key, certificate and chain in one file, and the authorities if there is no `ca`; its password is \
+         that of `askpass`",
+        pkcs12,
     )
     .or_block(),
     Directive::served(
         "capath",
         "DIRECTORY",
         (1, 1),
-        "authorities in a directory, a file each as `openssl rehash` names them; read at the start",
+        "authorities in a directory, a file each as `openssl rehash` names them, read at the start; and their \
+         revocation lists, read again when a file comes or goes",
         capath,
     ),
     Directive::served(
@@ -167,15 +172,16 @@ pub(super) const ROWS: &[Directive] = &[
         "FINGERPRINT",
         (1, 1),
         "accept these certificates only, whoever has signed them if there is no `ca`",
-        peer_fingerprint,
+        peers::peer_fingerprint,
     )
     .or_block(),
-    Directive::later(
+    Directive::served(
         "verify-hash",
         "HASH [ALGORITHM]",
         (1, 2),
-        "accept one authority",
-        "write `ca` with that authority alone",
+        "who has signed the peers' certificates must be one of these: its SHA1, or SHA256 if that is written \
+         behind it or the hashes are in a block",
+        peers::verify_hash,
     )
     .or_block(),
     Directive::served(
@@ -183,21 +189,22 @@ pub(super) const ROWS: &[Directive] = &[
         "[USAGE...]",
         (0, MANY),
         "the peers' certificates must have one of these key usages, or any",
-        remote_cert_ku,
+        peers::remote_cert_ku,
     ),
     Directive::served(
         "remote-cert-eku",
         "OID",
         (1, 1),
         "the peers' certificates must have this extended key usage",
-        remote_cert_eku,
+        peers::remote_cert_eku,
     ),
-    Directive::later(
+    Directive::served(
         "x509-username-field",
         "FIELD...",
         (1, MANY),
-        "take a client's name from another field",
-        "remove the line; the name is the CN",
+        "the fields of a certificate, joined by `_`, by which its peer is called in place of its CN: \
+         `ext:subjectAltName` (its mail address), `serialNumber`, `emailAddress`, `UID` and their like, or numbers",
+        peers::x509_username_field,
     ),
     Directive::later(
         "x509-track",
@@ -210,22 +217,22 @@ pub(super) const ROWS: &[Directive] = &[
         "keying-material-exporter",
         "LABEL LENGTH",
         (2, MANY),
-        "export keys for plug-ins",
-        "remove the line",
+        "export keys for plug-ins and scripts",
+        "remove the line: there is no plug-in or script yet that could be told them",
     ),
-    Directive::later(
+    Directive::served(
         "askpass",
         "[FILE]",
         (0, 1),
-        "password of an encrypted key",
-        "decrypt the key: openssl pkey -in KEY -out NEW",
+        "password of the key or of `pkcs12`, the first line of a file; asked for on the terminal if none is named",
+        askpass,
     ),
-    Directive::later(
+    Directive::refused(
         "no-name-remapping",
         "",
         (0, 0),
         "keep odd characters of names",
-        "remove the line",
+        "removed in OpenVPN 2.5: names are kept but for control characters; remove the line",
     ),
     Directive::refused(
         "pkcs11-providers",
@@ -320,6 +327,21 @@ fn key(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
     Ok(())
 }
 
+fn pkcs12(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    if let Some(source) = source(line) {
+        draft.tls.pkcs12 = Written::new(source, line);
+    }
+    Ok(())
+}
+
+fn askpass(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    // Wire: `stdin` stands for the terminal in 2.6, too.
+    let file = line.argument(0).filter(|name| *name != "stdin");
+    let file = file.map(|name| Source::File(name.to_owned()));
+    draft.tls.askpass = Written::new(file, line);
+    Ok(())
+}
+
 fn dh(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
     draft.tls.dh = match line.argument(0) {
         Some("none") => None,
@@ -369,6 +391,39 @@ fn version(word: Option<&str>) -> Result<TlsVersion, Refusal> {
     }
 }
 
+fn tls_cipher(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    draft.tls.suites_12 = suites(draft, line, false);
+    Ok(())
+}
+
+fn tls_ciphersuites(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    draft.tls.suites_13 = suites(draft, line, true);
+    Ok(())
+}
+
+/// The suites of a line that are served, `None` if there are none.
+fn suites(draft: &mut Draft, line: &Line, tls13: bool) -> Option<Vec<SupportedCipherSuite>> {
+    let names = line.argument(0).unwrap_or_default().split(':');
+    let (mut known, mut unknown) = (Vec::new(), Vec::new());
+    for name in names {
+        match suite_by_name(name).filter(|suite| suite.tls13().is_some() == tls13) {
+            Some(suite) => known.push(suite),
+            None => unknown.push(name),
+        }
+    }
+    let unknown = unknown.join("`, `");
+    match (known.is_empty(), unknown.is_empty()) {
+        (true, _) => {
+            let why = "none of these suites is served; the usual ones are, all of them strong";
+            draft.warn(line, why);
+            return None;
+        }
+        (false, false) => draft.warn(line, format!("not served: `{unknown}`")),
+        (false, true) => {}
+    }
+    Some(known)
+}
+
 fn tls_groups(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
     let mut groups: Vec<&'static dyn SupportedKxGroup> = Vec::new();
     for name in line.argument(0).unwrap_or_default().split(':') {
@@ -390,59 +445,10 @@ fn capath(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Lines add up, and so do those of a block.
-fn peer_fingerprint(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
-    let texts = match (&line.block, line.argument(0)) {
-        (Some(block), _) => block.lines().map(str::trim).collect(),
-        (None, word) => vec![word.unwrap_or_default()],
-    };
-    let comment = |text: &&str| text.is_empty() || text.starts_with(['#', ';']);
-    let mut all = draft.tls.fingerprints.take().map(|known| known.value);
-    for text in texts.into_iter().filter(|text| !comment(text)) {
-        let Some(fingerprint) = fingerprint(text) else {
-            let why = format!("`{text}` is not the SHA-256 of a certificate");
-            return Err(
-                Refusal::because(why).instead("openssl x509 -in FILE -noout -fingerprint -sha256")
-            );
-        };
-        all.get_or_insert_default().insert(fingerprint);
+fn extra_certs(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    if let Some(source) = source(line) {
+        draft.tls.extra = Written::new(source, line);
     }
-    let all = all.ok_or_else(|| Refusal::because("there is no fingerprint in it"))?;
-    draft.tls.fingerprints = Written::new(all, line);
-    Ok(())
-}
-
-/// 32 bytes as `AB:cd:...`.
-fn fingerprint(text: &str) -> Option<[u8; 32]> {
-    let parts = text.split(':').map(|part| {
-        let digits = part.len() == 2 && part.bytes().all(|digit| digit.is_ascii_hexdigit());
-        digits.then(|| u8::from_str_radix(part, 16).ok()).flatten()
-    });
-    let bytes: Option<Vec<u8>> = parts.collect();
-    bytes?.try_into().ok()
-}
-
-fn remote_cert_ku(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
-    let words = line.arguments.iter();
-    let sets = words.map(|word| {
-        let digits = word.trim_start_matches("0x");
-        let bits = u16::from_str_radix(digits, 16);
-        bits.map_err(|_| {
-            Refusal::because(format!("`{word}` is no key usage"))
-                .instead("write it in hexadecimal, such as 80 for digitalSignature")
-        })
-    });
-    draft.tls.usage.key = Some(sets.collect::<Result<_, _>>()?);
-    Ok(())
-}
-
-fn remote_cert_eku(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
-    let word = line.argument(0).unwrap_or_default();
-    let usage = ExtendedUsage::new(word).ok_or_else(|| {
-        Refusal::because(format!("`{word}` is no extended key usage"))
-            .instead("write its number, such as 1.3.6.1.5.5.7.3.2 for clients")
-    })?;
-    draft.tls.usage.extended = Some(usage);
     Ok(())
 }
 
@@ -465,53 +471,4 @@ fn tls_cert_profile(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
                 .instead("write `tls-cert-profile preferred`"),
         ),
     }
-}
-
-fn remote_cert_tls(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
-    let peer = peer_usage(draft);
-    match line.argument(0) {
-        Some(usage) if usage == peer => {
-            draft.tls.peer_usage = true;
-            Ok(())
-        }
-        Some("server") => Err(Refusal::because("a server's peers are clients")
-            .instead("write `remote-cert-tls client`")),
-        Some("client") => Err(Refusal::because("a client's peer is a server")
-            .instead("write `remote-cert-tls server`")),
-        other => Err(
-            Refusal::because(format!("`{}` is no usage", other.unwrap_or_default()))
-                .instead(format!("write `remote-cert-tls {peer}`")),
-        ),
-    }
-}
-
-fn ns_cert_type(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
-    remote_cert_tls(draft, line)?;
-    let peer = peer_usage(draft);
-    draft.warn(
-        line,
-        format!("obsolete, and read as `remote-cert-tls {peer}`"),
-    );
-    Ok(())
-}
-
-fn peer_usage(draft: &Draft) -> &'static str {
-    match draft.role {
-        Role::Server => "client",
-        Role::Client => "server",
-    }
-}
-
-fn verify_x509_name(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
-    let name = line.argument(0).unwrap_or_default().to_owned();
-    draft.tls.peer_name = Some(match line.argument(1) {
-        None | Some("subject") => NameRule::Subject(name),
-        Some("name") => NameRule::Name(name),
-        Some("name-prefix") => NameRule::NamePrefix(name),
-        Some(other) => {
-            return Err(Refusal::because(format!("`{other}` is no kind of name"))
-                .instead("write `subject`, `name` or `name-prefix`"));
-        }
-    });
-    Ok(())
 }

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::client;
-use super::values::{YEAR, number, optional, seconds};
+use super::values::{YEAR, number, port as port_at, seconds};
 use crate::config::directive::{Directive, MANY, Refusal, Support};
 use crate::config::draft::{Draft, Family, Local};
 use crate::config::lexer::Line;
@@ -78,19 +78,19 @@ pub(super) const ROWS: &[Directive] = &[
         "receive buffer of each socket, 0 for 4 MiB or the kernel's if larger",
         rcvbuf,
     ),
-    Directive::later(
+    Directive::served(
         "bind-dev",
         "DEVICE",
         (1, 1),
-        "listen in a VRF",
-        "remove the line, or start ringway inside the VRF",
+        "the device, such as that of a VRF, by which alone packets outside of the tunnel come and go",
+        bind_dev,
     ),
-    Directive::later(
+    Directive::served(
         "mark",
         "VALUE",
         (1, 1),
-        "mark the packets that are sent",
-        "remove the line",
+        "mark of the packets that are sent outside of the tunnel, which rules of the machine can look at",
+        mark,
     ),
     Directive::served(
         "mtu-disc",
@@ -98,8 +98,7 @@ pub(super) const ROWS: &[Directive] = &[
         (1, 1),
         "path MTU discovery of the sockets; if not written, as the system has it",
         mtu_disc,
-    )
-    .on_client(Support::Later("remove the line")),
+    ),
     Directive::ignored(
         "passtos",
         "",
@@ -115,12 +114,12 @@ pub(super) const ROWS: &[Directive] = &[
         "it belongs to TCP; remove the line",
     )
     .of_servers(),
-    Directive::ignored(
+    Directive::served(
         "socket-flags",
         "FLAG...",
         (0, MANY),
-        "socket options",
-        "its one flag is about TCP",
+        "socket options; the one that there is, `TCP_NODELAY`, is set in any case",
+        socket_flags,
     ),
     Directive::served(
         "tcp-nodelay",
@@ -129,7 +128,7 @@ pub(super) const ROWS: &[Directive] = &[
         "have clients send small TCP segments at once, as the server always does",
         tcp_nodelay,
     )
-    .on_client(Support::Ignored("its transport is UDP")),
+    .on_client(Support::Always("small segments always leave at once")),
     Directive::served(
         "tcp-queue-limit",
         "PACKETS",
@@ -170,12 +169,12 @@ pub(super) const ROWS: &[Directive] = &[
         connect_freq_initial,
     )
     .of_servers(),
-    Directive::later(
+    Directive::served(
         "max-packet-size",
         "BYTES",
         (1, 1),
-        "bound of all UDP payloads",
-        "write `tun-mtu` and `mssfix`",
+        "clamp TCP segments inside the tunnel for outer packets of this size",
+        super::network::max_packet_size,
     ),
     Directive::refused(
         "nobind",
@@ -185,7 +184,7 @@ pub(super) const ROWS: &[Directive] = &[
         "a server has to bind; remove the line",
     )
     .on_client(Support::Served(client::nobind)),
-    Directive::refused(
+    Directive::ignored(
         "proto-force",
         "PROTO",
         (1, 1),
@@ -209,14 +208,16 @@ fn mtu_disc(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
 }
 
 fn port(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
-    draft.network.port = number(line, 0, 0..=u16::MAX)?;
+    draft.network.port = port_at(line, 0, 0..=u16::MAX)?;
     Ok(())
 }
 
 /// A line without a port replaces the one before it, as it does in 2.6; lines with one add up, as
 /// in 2.7.
 fn local(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
-    let port = optional(line, 1, 0..=u16::MAX)?;
+    let port = line.argument(1);
+    let port = port.map(|_| port_at(line, 1, 0..=u16::MAX));
+    let port = port.transpose()?;
     let proto = line.argument(2).map(listener_proto).transpose()?;
     let address = match line.argument(0) {
         None | Some("*") => None,
@@ -268,6 +269,34 @@ fn listener_proto(name: &str) -> Result<(ListenerTransport, Family), Refusal> {
         }
         other => Err(Refusal::because(format!("`{other}` is no protocol"))
             .instead("write `udp`, `udp4`, `udp6`, `tcp`, `tcp4` or `tcp6`")),
+    }
+}
+
+/// Wire: 2.6 takes a name of at most 15 bytes, as the kernel does.
+fn bind_dev(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    let device = line.argument(0).unwrap_or_default();
+    if !(1..=DEVICE_MAX).contains(&device.len()) {
+        return Err(Refusal::because(format!(
+            "`{device}` can't be the name of a device"
+        )));
+    }
+    draft.network.routing.device = Some(device.to_owned());
+    Ok(())
+}
+
+fn mark(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    draft.network.routing.mark = Some(number(line, 0, 0..=u32::MAX)?);
+    Ok(())
+}
+
+/// Wire: 2.6 passes over flags that it does not know.
+fn socket_flags(_: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    let flags = (0..MANY).map_while(|index| line.argument(index));
+    match flags.into_iter().find(|flag| *flag != "TCP_NODELAY") {
+        None => Ok(()),
+        Some(flag) => Err(Refusal::because(format!("`{flag}` is no flag"))
+            .instead("write `TCP_NODELAY`, or remove the line")
+            .but_served()),
     }
 }
 
@@ -324,6 +353,9 @@ fn connect_freq_initial(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
     };
     Ok(())
 }
+
+/// The longest name of a device.
+const DEVICE_MAX: usize = 15;
 
 fn buffer(line: &Line) -> Result<Option<NonZeroU32>, Refusal> {
     // The kernel's own type is a signed 32-bit number that it doubles.

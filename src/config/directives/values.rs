@@ -41,6 +41,32 @@ where
         .transpose()
 }
 
+/// The argument at `index` as a port in `range`: its number, or the name of its service.
+pub(super) fn port(line: &Line, index: usize, range: RangeInclusive<u16>) -> Result<u16, Refusal> {
+    let word = line.argument(index).unwrap_or_default();
+    if word.is_empty() || word.bytes().all(|byte| byte.is_ascii_digit()) {
+        return number(line, index, range);
+    }
+    // Without the file, or with another alphabet in it, there are no names.
+    let services = std::fs::read_to_string(SERVICES).unwrap_or_default();
+    port_of_service(word, &services).ok_or_else(|| {
+        Refusal::because(format!(
+            "`{word}` is neither a port nor the name of a service in {SERVICES}"
+        ))
+    })
+}
+
+/// The port of the first service with this name, or this other name, in the format of `services(5)`.
+fn port_of_service(name: &str, services: &str) -> Option<u16> {
+    services.lines().find_map(|line| {
+        let mut words = line.split('#').next()?.split_ascii_whitespace();
+        let (service, port) = (words.next()?, words.next()?);
+        let named = service == name || words.any(|other| other == name);
+        let port = port.split('/').next().filter(|_| named)?;
+        port.parse().ok()
+    })
+}
+
 /// The argument at `index` as seconds in `range`.
 pub(super) fn seconds(
     line: &Line,
@@ -69,3 +95,27 @@ pub(super) fn source(line: &Line) -> Option<Source> {
 
 /// One year: no time of the protocol is longer.
 pub(super) const YEAR: u32 = 365 * 24 * 3600;
+
+const SERVICES: &str = "/etc/services";
+
+#[cfg(test)]
+mod tests {
+    use super::port_of_service;
+
+    #[test]
+    fn services_have_a_name_a_port_and_other_names() {
+        let services = "# numbers\n\nopenvpn\t\t1194/tcp\nopenvpn 1194/udp\nhttps 443/tcp tls # of the web\nodd\nno x/udp\n";
+        for (name, port) in [
+            ("openvpn", Some(1194)),
+            ("https", Some(443)),
+            ("tls", Some(443)),
+            ("web", None),
+            ("odd", None),
+            ("no", None),
+            ("1194/tcp", None),
+            ("", None),
+        ] {
+            assert_eq!(port_of_service(name, services), port, "{name}");
+        }
+    }
+}

@@ -33,6 +33,7 @@ pub(in crate::config) struct ClientDraft {
     pub(in crate::config) options: Vec<TunnelOption>,
     pub(in crate::config) routes_by_script: bool,
     pub(in crate::config) exit_when_silent: bool,
+    pub(in crate::config) exits_on_tls_error: bool,
     pub(in crate::config) explicit_exit: Option<NonZeroU8>,
     pub(in crate::config) mtu_max: Option<Written<u16>>,
     pub(in crate::config) scripts: ScriptSettings,
@@ -53,8 +54,7 @@ pub(in crate::config) struct RemoteLine {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::config) enum Transport {
     Udp(AddressFamily),
-    /// Not served yet.
-    Tcp,
+    Tcp(AddressFamily),
 }
 
 /// An `auth-user-pass` line.

@@ -9,11 +9,14 @@ use std::time::Duration;
 
 use super::Files;
 use crate::config::settings::{
-    AddressFamily, AfterRefusal, ClientSettings, FilterAction, PullFilter, RemoteSettings,
-    RetryPause, ScriptCommand, TunnelOption, usable_cores,
+    AddressFamily, AfterRefusal, ClientSettings, FilterAction, ListenerTransport, PullFilter,
+    RemoteSettings, RetryPause, Routing, ScriptCommand, TunnelOption, usable_cores,
 };
 use crate::config::{ClientConfiguration, Configuration, LoginQuestion};
 use crate::limits;
+use crate::packet::FragmentLimit;
+use crate::reactor::PathMtu;
+use crate::wire::Framing;
 use crate::wire::Role;
 
 impl Files {
@@ -113,6 +116,7 @@ fn the_least_client() {
 
 fn remote(host: &str, port: u16) -> RemoteSettings {
     RemoteSettings {
+        transport: ListenerTransport::Udp,
         host: host.to_owned(),
         port,
         family: AddressFamily::Any,
@@ -225,6 +229,52 @@ fn remotes_and_their_sockets() {
 }
 
 #[test]
+fn remotes_over_tcp() {
+    let files = Files::new();
+    let least = remote("192.0.2.1", 1194);
+    let tcp = |remote| RemoteSettings {
+        transport: ListenerTransport::Tcp,
+        ..remote
+    };
+    let over_tcp = |family| RemoteSettings {
+        family,
+        ..tcp(least.clone())
+    };
+    for (lines, remotes) in [
+        ("proto tcp\n", vec![over_tcp(AddressFamily::Any)]),
+        ("proto tcp-client\n", vec![over_tcp(AddressFamily::Any)]),
+        ("proto tcp4-client\n", vec![over_tcp(AddressFamily::V4)]),
+        (
+            "remote a 443 tcp6\nremote b 80 tcp6-client\n",
+            vec![
+                least.clone(),
+                RemoteSettings {
+                    family: AddressFamily::V6,
+                    ..tcp(remote("a", 443))
+                },
+                RemoteSettings {
+                    family: AddressFamily::V6,
+                    ..tcp(remote("b", 80))
+                },
+            ],
+        ),
+        (
+            "<connection>\nremote a 443\nproto tcp\nserver-poll-timeout 8\n</connection>\n\
+             <connection>\nremote a 1194\n</connection>\n",
+            vec![
+                RemoteSettings {
+                    timeout: Duration::from_secs(8),
+                    ..tcp(remote("a", 443))
+                },
+                remote("a", 1194),
+            ],
+        ),
+    ] {
+        assert_eq!(files.client(lines).remotes, remotes, "{lines}");
+    }
+}
+
+#[test]
 fn lines_have_effect() {
     let files = Files::new();
     let settings = files.client(
@@ -253,6 +303,24 @@ fn lines_have_effect() {
         settings.node.environment,
         [("A".to_owned(), "b".to_owned())]
     );
+
+    assert_eq!(
+        (settings.path_mtu, settings.framing, settings.node.fragment),
+        (None, Framing::None, None)
+    );
+    for (lines, framing) in [
+        ("comp-lzo\n", Framing::Prefix),
+        ("comp-lzo no\n", Framing::Prefix),
+        ("compress\n", Framing::Swap),
+        ("compress lz4\nallow-compression yes\n", Framing::Swap),
+        ("compress stub-v2\nallow-compression no\n", Framing::V2),
+        ("compress migrate\n", Framing::None),
+    ] {
+        assert_eq!(files.client(lines).framing, framing, "{lines}");
+    }
+    let settings = files.client("mtu-disc yes\nfragment 1200 mtu\n");
+    assert_eq!(settings.path_mtu, Some(PathMtu::Demanded));
+    assert_eq!(settings.node.fragment, Some(FragmentLimit::Packet(1200)));
 
     let ping_restart = |lines: &str| {
         let settings = files.client(lines);
@@ -478,3 +546,41 @@ fn a_client_stands_with_its_kind() {
 /// What every line of a table stands behind: seven lines without a remark.
 pub(super) const LEAST: &str = "client\ndev tun\nremote 192.0.2.1\nremote-cert-tls server\nca ca.crt\n\
     cert client.crt\nkey client.key\n";
+
+/// Outside of the tunnel.
+#[test]
+fn what_decides_on_the_way_of_packets() {
+    let files = Files::new();
+    let routing = |device: Option<&str>, mark| Routing {
+        device: device.map(str::to_owned),
+        mark,
+    };
+    for (lines, expected) in [
+        ("", routing(None, None)),
+        (
+            "mark 77\nbind-dev vrf-red\n",
+            routing(Some("vrf-red"), Some(77)),
+        ),
+        ("mark 1\nmark 4294967295\n", routing(None, Some(u32::MAX))),
+    ] {
+        assert_eq!(files.client(lines).node.routing, expected, "{lines}");
+        assert_eq!(files.with(lines).node.routing, expected, "{lines}");
+    }
+    for lines in [
+        "mark 4294967296\n",
+        "mark x\n",
+        "bind-dev a-name-of-16-byt\n",
+    ] {
+        let text = format!("{LEAST}{lines}");
+        assert!(files.load_text(&text).configuration.is_none(), "{lines}");
+    }
+    // Each connection has a socket of its own, and the user may not mark it.
+    let text = format!("{LEAST}mark 5\nuser nobody\n");
+    assert_eq!(
+        files.remarks(&text),
+        [
+            "error: mark: a client that becomes another user may not mark its packets any more; \
+          remove `user`, and give the service CAP_NET_ADMIN alone"
+        ]
+    );
+}

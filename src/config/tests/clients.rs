@@ -67,6 +67,33 @@ fn without_a_pool_clients_files_have_the_addresses() {
 }
 
 #[test]
+fn the_table_of_routes_and_the_place_of_clients_own_addresses() {
+    let files = Files::new();
+    let table = |lines| files.with(lines).route_table;
+    assert_eq!(table(""), None);
+    assert_eq!(table("route-table 700\n"), Some(700));
+    assert_eq!(table("route-table 700\nroute-table 0\n"), None);
+    std::fs::create_dir(files.0.path().join("ccd")).unwrap();
+    let constraint = |lines: &str| {
+        let settings = files.with(&format!("client-config-dir ccd\n{lines}"));
+        settings.client_files.unwrap().basis.constraint
+    };
+    assert_eq!(constraint(""), None);
+    let line = "ifconfig-push-constraint 10.9.0.0 255.255.0.0\n";
+    assert_eq!(constraint(line), Some("10.9.0.0/16".parse().unwrap()));
+    for (line, why) in [
+        ("route-table main\n", "`main` is not a whole number"),
+        (
+            "ifconfig-push-constraint 10.9.0.0 10.9.0.1\n",
+            "`10.9.0.1` is not a netmask",
+        ),
+    ] {
+        let said = files.first_remark(line);
+        assert!(said.contains(why), "{said}");
+    }
+}
+
+#[test]
 fn routes_of_the_server_lead_into_the_tunnel() {
     let files = Files::new();
     let lines = "route 10.1.0.0 255.255.0.0\nroute 10.2.0.7\nroute 10.3.0.0 255.255.0.0 10.8.0.7 5\n\
@@ -130,7 +157,7 @@ fn lines_about_clients_that_are_refused() {
         ),
         (
             "route 10.1.0.7 255.255.0.0\n",
-            "t.conf:8: error: route: 10.1.0.7 is not the first address of its network, which is 10.1.0.0/16; write `route 10.1.0.0 255.255.0.0`",
+            "t.conf:8: warning: route: 10.1.0.7 is not the first address of its network, which is 10.1.0.0/16; write `route 10.1.0.0 255.255.0.0`",
         ),
         (
             "route 10.1.0.0 255.255.0.0 net_gateway\n",

@@ -3,7 +3,7 @@
 use super::{Files, LEAST};
 use crate::config::diagnostics::Severity;
 use crate::crypto::DataCipher;
-use crate::crypto::tls::ExtendedUsage;
+use crate::crypto::tls::{ExtendedUsage, IssuerHashes, UsernameFields};
 
 fn errors(files: &Files, text: &str) -> Vec<String> {
     let loaded = files.load_text(text);
@@ -48,6 +48,158 @@ fn fingerprints_add_up_and_need_no_authority() {
         said[0].contains("there is no fingerprint in it"),
         "{said:?}"
     );
+}
+
+#[test]
+fn hashes_of_who_has_signed_add_up() {
+    let files = Files::new();
+    let sha1 = |byte: u8| vec![format!("{byte:02X}"); 20].join(":");
+    let (one, two) = (sha1(1), sha1(2));
+    let issuers = |lines: &str| files.with(lines).node.tls.issuers;
+    assert_eq!(issuers(""), None);
+    assert_eq!(
+        issuers(&format!("verify-hash {one}\nverify-hash {two} SHA1\n")),
+        Some(IssuerHashes::Sha1([[1; 20], [2; 20]].into()))
+    );
+    let sha256 = IssuerHashes::Sha256([[0xa1; 32]].into());
+    let block = format!("<verify-hash>\n{}\n</verify-hash>\n", print(0xa1));
+    assert_eq!(issuers(&block), Some(sha256.clone()));
+    let line = format!("verify-hash {} SHA256\n", print(0xa1));
+    assert_eq!(issuers(&line), Some(sha256));
+    for (lines, why) in [
+        (
+            format!("verify-hash {}", print(1)),
+            "is not the SHA-1 of a certificate",
+        ),
+        (
+            format!("verify-hash {one} SHA256"),
+            "is not the SHA-256 of a certificate",
+        ),
+        (format!("verify-hash {one} MD5"), "`MD5` is no algorithm"),
+        (
+            format!("verify-hash {one}\n{block}"),
+            "are of another algorithm",
+        ),
+        (
+            format!("verify-hash {one}\npeer-fingerprint {}", print(1)),
+            "--verify-hash and --peer-fingerprint are mutually exclusive",
+        ),
+        (
+            "<verify-hash>\n# none\n</verify-hash>".to_owned(),
+            "there is no hash in it",
+        ),
+    ] {
+        let said = errors(&files, &format!("{LEAST}{lines}\n"));
+        assert!(said.len() == 1 && said[0].contains(why), "{said:?}");
+    }
+    let warned = files.first_remark(&format!("verify-hash {one}\n"));
+    assert!(
+        warned.contains("warning: verify-hash: deprecated"),
+        "{warned}"
+    );
+}
+
+#[test]
+fn fields_that_peers_are_called_by() {
+    let files = Files::new();
+    let called = |lines: &str| files.with(lines).node.tls.called;
+    let fields = |words: &[&str]| UsernameFields::new(words.iter().copied()).unwrap();
+    assert_eq!(called(""), fields(&["CN"]));
+    assert_eq!(
+        called("x509-username-field ext:subjectAltName O\n"),
+        fields(&["ext:subjectAltName", "O"])
+    );
+    assert_eq!(
+        called("x509-username-field uid 2.5.4.11\n"),
+        fields(&["UID", "2.5.4.11"])
+    );
+    let warned = files.first_remark("x509-username-field uid\n");
+    assert!(warned.contains("`uid` is read as `UID`"), "{warned}");
+    for word in ["Colour", "ext:keyUsage", "emailaddress"] {
+        let said = errors(&files, &format!("{LEAST}x509-username-field {word}\n"));
+        assert!(
+            said.len() == 1 && said[0].contains("is no field of a certificate"),
+            "{said:?}"
+        );
+    }
+}
+
+#[test]
+fn certificates_of_another_file_are_added_to_the_chain() {
+    let files = Files::new();
+    let chain = |lines: &str| files.with(lines).identity.chain;
+    let (alone, added) = (chain(""), chain("extra-certs ca.crt\n"));
+    assert_eq!((alone.len(), added.len()), (1, 2));
+    assert_eq!(added[0], alone[0]);
+    let ca = std::fs::read_to_string(files.0.path().join("ca.crt")).unwrap();
+    assert_eq!(
+        chain(&format!("<extra-certs>\n{ca}</extra-certs>\n")),
+        added
+    );
+    for (line, why) in [
+        (
+            "extra-certs none.crt",
+            "none.crt: No such file or directory",
+        ),
+        (
+            "extra-certs server.key",
+            "server.key: no certificate in PEM form",
+        ),
+    ] {
+        let said = errors(&files, &format!("{LEAST}{line}\n"));
+        assert!(said.len() == 1 && said[0].contains(why), "{said:?}");
+    }
+}
+
+#[test]
+fn suites_are_those_that_are_named_and_served() {
+    let files = Files::new();
+    let suites = |lines: &str| -> Vec<String> {
+        let suites = files.with(lines).node.tls.suites.unwrap_or_default();
+        suites
+            .iter()
+            .map(|it| format!("{:?}", it.suite()))
+            .collect()
+    };
+    assert_eq!(suites(""), [""; 0]);
+    let both = suites(
+        "tls-cipher TLS-ECDHE-RSA-WITH-AES-128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:DHE-RSA-AES128-SHA\n\
+         tls-ciphersuites TLS_CHACHA20_POLY1305_SHA256\n",
+    );
+    assert_eq!(
+        both,
+        [
+            "TLS13_CHACHA20_POLY1305_SHA256",
+            "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+            "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"
+        ]
+    );
+    assert_eq!(
+        suites("tls-ciphersuites TLS_AES_128_GCM_SHA256\n").len(),
+        1 + 6
+    );
+    // Neither is about the other version.
+    assert_eq!(suites("tls-cipher TLS_AES_128_GCM_SHA256\n"), [""; 0]);
+    for (line, why) in [
+        (
+            "tls-cipher ECDHE-RSA-AES128-GCM-SHA256:DES-CBC3-SHA\n",
+            "not served: `DES-CBC3-SHA`",
+        ),
+        (
+            "tls-cipher TLS-DHE-RSA-WITH-AES-256-CBC-SHA\n",
+            "none of these suites is served",
+        ),
+        (
+            "tls-cipher DEFAULT:!EXP:!LOW\n",
+            "none of these suites is served",
+        ),
+    ] {
+        let said = files.first_remark(line);
+        assert!(
+            said.contains("warning: tls-cipher: ") && said.contains(why),
+            "{said}"
+        );
+    }
 }
 
 #[test]
@@ -127,8 +279,15 @@ fn authorities_of_a_directory_are_added() {
     for name in ["0123abcd.0", "0123abcd.1", "0123abcd.r0", "README"] {
         files.write(&format!("authorities/{name}"), &ca);
     }
-    let count = |lines| files.with(lines).node.tls.authorities.len();
-    assert_eq!(count("capath authorities\n"), 3);
     let alone = LEAST.replace("ca ca.crt\n", "capath authorities\n");
+    // What is named as a list has to be one.
+    let said = errors(&files, &alone);
+    assert!(
+        said.len() == 1 && said[0].contains("0123abcd.r0: no certificate rev"),
+        "{said:?}"
+    );
+    std::fs::remove_file(files.0.path().join("authorities/0123abcd.r0")).unwrap();
     assert_eq!(errors(&files, &alone), [""; 0]);
+    let tls = files.with("capath authorities\n").node.tls;
+    assert_eq!((tls.authorities.len(), tls.revocations.len()), (3, 1));
 }

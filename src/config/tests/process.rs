@@ -6,7 +6,7 @@ use std::time::Duration;
 use nix::unistd::{Gid, Group, User};
 
 use super::Files;
-use crate::config::settings::{Account, ContactLimits, Rate};
+use crate::config::settings::{Account, ContactLimits, Rate, RestartSignal};
 
 #[test]
 fn privileges() {
@@ -38,6 +38,28 @@ fn privileges() {
         })
     );
     assert_eq!(process.chroot, Some(files.0.path().join("jail")));
+}
+
+#[test]
+fn memory_and_the_meaning_of_sigusr1() {
+    let files = Files::new();
+    let process = files.with("").node.process;
+    assert_eq!(
+        (process.locks_memory, process.restart),
+        (false, RestartSignal::Own)
+    );
+    let process = files.with("mlock\nremap-usr1 SIGTERM\n").node.process;
+    assert_eq!(
+        (process.locks_memory, process.restart),
+        (true, RestartSignal::Terminate)
+    );
+    let process = files.with("remap-usr1 SIGHUP\n").node.process;
+    assert_eq!(process.restart, RestartSignal::Own);
+    let said = files.first_remark("remap-usr1 SIGKILL\n");
+    assert!(
+        said.contains("`SIGKILL` is no signal for it; write SIGHUP or SIGTERM"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Lines that leave something out, or are so in any case.
 
+use std::time::Duration;
+
 use super::{Files, LEAST};
 
 #[test]
@@ -20,8 +22,72 @@ fn routes_are_left_to_a_script() {
     let files = Files::new();
     let lines = "route 10.9.0.0 255.255.0.0\n";
     assert_eq!(files.with(lines).routes.len(), 1);
-    let left = files.with(&format!("{lines}route-noexec\nstale-routes-check 60\n"));
+    let left = files.with(&format!("{lines}route-noexec\n"));
     assert_eq!(left.routes, []);
+}
+
+#[test]
+fn hosts_behind_clients_are_stale_after_a_minute_at_the_latest() {
+    let files = Files::new();
+    for (lines, seconds) in [
+        ("", 60),
+        ("stale-routes-check 300 600\n", 60),
+        ("stale-routes-check 10\n", 10),
+    ] {
+        let remembered = files.with(lines).hosts_remembered;
+        assert_eq!(remembered, Duration::from_secs(seconds), "{lines}");
+    }
+    let said = files.first_remark("stale-routes-check 0\n");
+    assert!(said.contains("stale-routes-check"), "{said}");
+}
+
+/// What stock takes without a word, and what it takes for something else.
+#[test]
+fn odd_values_have_the_meaning_that_stock_gives_them() {
+    let files = Files::new();
+    assert_eq!(files.with("route 10.9.1.2 255.255.0.0\n").routes.len(), 1);
+    for (line, said) in [
+        (
+            "route-ipv6 fd01::1/48\n",
+            "warning: route-ipv6: fd01::1 is not the first address of its network, which is fd01::/48; \
+             write `route-ipv6 fd01::/48`",
+        ),
+        (
+            "explicit-exit-notify 3\n",
+            "warning: explicit-exit-notify: `3` is no way of telling clients, and does what 1 does; \
+             write 0, 1 or 2",
+        ),
+        ("verb 12\n", "warning: verb: `12` says no more than 11 does"),
+        (
+            "keepalive 10 100000\n",
+            "warning: keepalive: no time is longer than 43200 seconds, as in OpenVPN 2.7; write \
+             `keepalive 10 43200`",
+        ),
+        (
+            "rport 1195\n",
+            "warning: rport: has no effect: it belongs to a client's configuration",
+        ),
+    ] {
+        let remark = files.first_remark(line);
+        assert_eq!(
+            remark.split_once(": ").map(|(_, rest)| rest),
+            Some(said),
+            "{line}"
+        );
+    }
+    let pings = |lines: &str| files.with(lines).keepalive;
+    let minute = Some(Duration::from_secs(60));
+    assert_eq!(
+        pings("keepalive 5 30\nping-restart 0\nping 0\n").ping_restart,
+        minute
+    );
+    assert_eq!(pings("keepalive 5 30\nkeepalive 0 0\n").ping_restart, None);
+    assert_eq!(files.with("port openvpn\n").listeners.len(), 1);
+    let said = files.first_remark("port no-such-service\n");
+    assert!(
+        said.contains("neither a port nor the name of a service"),
+        "{said}"
+    );
 }
 
 #[test]

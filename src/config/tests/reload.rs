@@ -175,6 +175,8 @@ fn the_report_says_what_a_restart_would_cost() {
         report(&["push", "cert"], &["port", "dev, tun-mtu"], 5, Rest::Left),
         [
             "Reload: in force from now on, no session is touched: push, cert",
+            "Reload: clients that take PUSH_UPDATE are told now what has changed in `push`, as far as it can \
+             be changed in a tunnel; the others when they connect again",
             "Reload: left as it was, since a restart would cost 5 sessions: port, dev, tun-mtu \
              (`ringway reload --disruptive` does it)"
         ]

@@ -10,7 +10,8 @@ use aws_lc_rs::cipher::{
 use aws_lc_rs::hmac;
 use aws_lc_rs::iv::FixedLength;
 
-use super::{ID_LEN, OpenError, SealError};
+use super::aead::CLASSIC_ID_LEN as ID_LEN;
+use super::{OpenError, SealError};
 use crate::crypto::DataCipher;
 use crate::crypto::Digest;
 use crate::wire::DataHeader;
@@ -71,7 +72,7 @@ impl CbcSeal {
         &self,
         header: DataHeader,
         id: u32,
-        parts: [&[u8]; 3],
+        parts: &[&[u8]],
         out: &mut [u8],
     ) -> Result<usize, SealError> {
         let plaintext = parts.iter().map(|part| part.len()).sum();
@@ -163,10 +164,10 @@ impl CbcOpen {
 }
 
 /// The plaintext of a packet: its id, the parts, and as much padding as there is room.
-fn fill(plaintext: &mut [u8], id: u32, parts: [&[u8]; 3]) -> Result<(), SealError> {
+fn fill(plaintext: &mut [u8], id: u32, parts: &[&[u8]]) -> Result<(), SealError> {
     let mut rest = plaintext;
     let id = id.to_be_bytes();
-    for part in [&id[..]].into_iter().chain(parts) {
+    for part in [&id[..]].iter().chain(parts) {
         let (start, end) = rest
             .split_at_mut_checked(part.len())
             .ok_or(SealError::TooSmall)?;

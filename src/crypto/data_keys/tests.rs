@@ -54,19 +54,19 @@ fn open(key: &mut OpenKey, datagram: &[u8]) -> Result<Vec<u8>, OpenError> {
     Ok(out[..length].to_vec())
 }
 
-fn replay(packet_id: u32) -> OpenError {
+fn replay(packet_id: u64) -> OpenError {
     OpenError::Replay { packet_id }
 }
 
-fn aead(key: &mut SealKey) -> &mut DirectionKey {
+fn aead(key: &mut SealKey) -> &mut AeadKey {
     match &mut key.scheme {
-        Sealing::Aead(aead) => aead,
-        Sealing::Cbc(_) => panic!("no AEAD"),
+        Sealing::Classic(key) => key,
+        _ => panic!("no key of the classic format"),
     }
 }
 
 #[test]
-fn the_captured_pings_of_both_directions() {
+fn trap_02_the_captured_pings_of_both_directions() {
     let to_server: Vec<u8> = unhex(
         "48 000000 00000002 4e9aa6c8fae13c36bd02e1508f9fc8f3 57e527141836c51d741c470b30a3083d",
     );
@@ -172,7 +172,7 @@ fn ciphertexts_of_rfc_8439_and_of_the_gcm_specification() {
         half[..key.len()].copy_from_slice(&key);
         half[64..72].copy_from_slice(&nonce[4..]);
         let mut sealing = SealKey::new(cipher, &half);
-        sealing.last_id = u32::from_be_bytes(*nonce.first_chunk().unwrap()) - 1;
+        sealing.last_id = u64::from(u32::from_be_bytes(*nonce.first_chunk().unwrap())) - 1;
         let sealed = seal(&mut sealing, V2, &unhex::<Vec<u8>>(plaintext));
         assert_eq!(hex(&sealed[SealKey::OVERHEAD..]), ciphertext, "{cipher}");
     }
@@ -205,7 +205,7 @@ fn every_changed_bit_of_a_packet_is_refused() {
 }
 
 #[test]
-fn packets_that_are_too_short_or_no_data() {
+fn trap_04_packets_that_are_too_short_or_no_data() {
     let sealed = seal(
         &mut counting(DataCipher::Aes256Gcm, Role::Client).seal,
         V2,
@@ -224,6 +224,29 @@ fn packets_that_are_too_short_or_no_data() {
     assert_eq!(key.open(NOW, &sealed, &mut []), Err(OpenError::TooSmall));
     assert_eq!(key.failed(), 0);
     assert_eq!(open(&mut key, &sealed).unwrap(), b"x");
+}
+
+#[test]
+fn trap_03_the_first_byte_is_authentic_in_data_v2_alone() {
+    let v1 = DataHeader::V1 {
+        key_id: KeyId::FIRST,
+    };
+    for (header, verdict) in [
+        (V2, Err(OpenError::Authentication)),
+        (v1, Ok(b"payload".to_vec())),
+    ] {
+        let mut sealed = seal(
+            &mut counting(DataCipher::Aes256Gcm, Role::Client).seal,
+            header,
+            b"payload",
+        );
+        // The first packet of a key has the id 1.
+        let at = header.len();
+        assert_eq!(sealed[at..at + 4], [0, 0, 0, 1]);
+        sealed[0] ^= 5;
+        let mut key = counting(DataCipher::Aes256Gcm, Role::Server).open;
+        assert_eq!(open(&mut key, &sealed), verdict);
+    }
 }
 
 #[test]
@@ -270,11 +293,11 @@ fn a_wider_window_can_be_had() {
 fn packet_ids_end_and_never_wrap() {
     let mut key = counting(DataCipher::ChaCha20Poly1305, Role::Client).seal;
     let mut out = [0; 64];
-    key.last_id = PACKET_ID_RENEGOTIATE - 1;
+    key.last_id = u64::from(PACKET_ID_RENEGOTIATE) - 1;
     assert!(!key.near_limit());
     assert_eq!(key.seal(V2, b"x", &mut out), Ok(25));
     assert!(key.near_limit());
-    key.last_id = u32::MAX - 1;
+    key.last_id = u64::from(u32::MAX) - 1;
     assert_eq!(key.seal(V2, b"x", &mut out), Ok(25));
     assert_eq!(out[4..8], [0xff; 4]);
     for _ in 0..2 {
@@ -314,15 +337,15 @@ fn a_key_that_refuses_too_much_is_given_up() {
     );
     let mut key = counting(DataCipher::Aes256Gcm, Role::Server).open;
     assert!(!key.near_limit());
-    key.failed = FAILED_OPEN_RENEGOTIATE;
+    key.arrivals.failed = FAILED_OPEN_RENEGOTIATE;
     assert!(key.near_limit());
     assert_eq!(open(&mut key, &sealed).unwrap(), b"x");
-    key.failed = FAILED_OPEN_MAX;
+    key.arrivals.failed = FAILED_OPEN_MAX;
     assert_eq!(open(&mut key, &sealed), Err(OpenError::Exhausted));
 
     let mut key = counting(DataCipher::Aes256Gcm, Role::Server).open;
     let mut client = counting(DataCipher::Aes256Gcm, Role::Client).seal;
-    client.last_id = PACKET_ID_RENEGOTIATE - 1;
+    client.last_id = u64::from(PACKET_ID_RENEGOTIATE) - 1;
     open(&mut key, &seal(&mut client, V2, b"x")).unwrap();
     assert!(key.near_limit(), "the other side's ids are near their end");
 }
@@ -378,7 +401,7 @@ fn the_older_format_carries_payloads_of_all_lengths() {
         }
         let mut out = [0; 256];
         let parts = [&b"a"[..], b"", b"bc"];
-        let length = server.seal.seal_parts(V2, parts, &mut out).unwrap();
+        let length = server.seal.seal_parts(V2, &parts, &mut out).unwrap();
         assert_eq!(opened(&mut client.open, &out[..length]).unwrap(), b"abc");
         assert_eq!(client.seal.seal(V2, b"", &mut out), Err(SealError::Empty));
         assert_eq!(
@@ -441,7 +464,7 @@ fn no_two_packets_of_the_older_format_have_a_vector_in_common() {
         .map(|packet| packet[4 + 20..4 + 20 + 16].to_vec())
         .collect();
     assert_eq!(vectors.len(), 100);
-    client.last_id = u32::MAX;
+    client.last_id = u32::MAX.into();
     assert!(client.near_limit());
     let exhausted = client.seal(V2, b"x", &mut [0; 99]);
     assert_eq!(exhausted, Err(SealError::Exhausted));

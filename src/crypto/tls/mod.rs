@@ -4,15 +4,21 @@
 //! [`stand_in`] a deterministic replacement for simulations, which has no secrets at all.
 
 mod authority;
+mod fingerprint;
 mod records;
 mod revocation;
 pub mod rustls;
 pub mod stand_in;
+mod suites;
 mod usage;
+mod username;
 mod verify;
 
+pub use fingerprint::IssuerHashes;
 pub use revocation::{RevocationList, Revocations, SharedRevocations};
+pub use suites::{suite_by_name, suites};
 pub use usage::{ExtendedUsage, UsageRules};
+pub use username::{UnknownField, UsernameFields};
 pub use verify::{CertificateRefused, NameRule, PeerPolicy, PeerPurpose, RefusalReason};
 
 use crate::random::Random;
@@ -73,7 +79,8 @@ pub trait TlsEngine: Send + Sync {
 /// What a session needs to know of the peer's verified certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerCertificate {
-    /// The CN of the leaf, printable, at most [`crate::limits::COMMON_NAME_MAX`] bytes.
+    /// What the peer is called: the CN of the leaf, or what `x509-username-field` takes in its place;
+    /// printable, at most [`crate::limits::COMMON_NAME_MAX`] bytes.
     pub common_name: String,
     /// Subjects of the chain, the leaf first; the index is OpenVPN's `depth`.
     pub subjects: Vec<String>,

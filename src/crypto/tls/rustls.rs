@@ -14,8 +14,8 @@ use rustls::server::{NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{
     ClientConfig, ClientConnection, Connection, DigitallySignedStruct, DistinguishedName,
-    ProtocolVersion, ServerConfig, ServerConnection, SignatureScheme, SupportedProtocolVersion,
-    version,
+    ProtocolVersion, ServerConfig, ServerConnection, SignatureScheme, SupportedCipherSuite,
+    SupportedProtocolVersion, version,
 };
 use zeroize::Zeroizing;
 
@@ -35,6 +35,8 @@ pub struct RustlsEngine {
     provider: Arc<CryptoProvider>,
     versions: Vec<&'static SupportedProtocolVersion>,
     policy: Arc<PeerPolicy>,
+    /// Whether a server chooses among suites by its own order.
+    own_order: bool,
     clock: Arc<SessionClock>,
 }
 
@@ -107,8 +109,18 @@ impl RustlsEngine {
             provider: Arc::new(provider),
             versions,
             policy: Arc::new(policy),
+            own_order: false,
             clock: Arc::default(),
         })
+    }
+
+    /// `tls-cipher`, `tls-ciphersuites`: these suites alone, best first; of each version that is served at
+    /// least one. Wire: the order of a server of 2.6 is what counts.
+    #[must_use]
+    pub fn with_suites(mut self, suites: Vec<SupportedCipherSuite>) -> Self {
+        Arc::make_mut(&mut self.provider).cipher_suites = suites;
+        self.own_order = true;
+        self
     }
 
     fn server(
@@ -124,6 +136,7 @@ impl RustlsEngine {
         // Wire: no resumption and no tickets (wire.md section 5).
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
+        config.ignore_client_order = self.own_order;
         config.enable_secret_extraction = true;
         Ok(Connection::Server(ServerConnection::new(Arc::new(config))?))
     }

@@ -11,11 +11,12 @@ use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use rustls::{CertificateError, crypto::WebPkiSupportedAlgorithms};
 use webpki::{EndEntityCert, KeyUsage};
 use x509_parser::oid_registry::{OID_EC_P256, OID_NIST_EC_P384, OID_NIST_EC_P521};
-use x509_parser::prelude::{FromDer, X509Certificate, X509Name};
+use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::public_key::PublicKey;
 
 use super::authority::{Authority, check_validity};
-use super::{PeerCertificate, SharedRevocations, UsageRules};
+use super::fingerprint::{Fingerprint, fingerprint_of};
+use super::{IssuerHashes, PeerCertificate, SharedRevocations, UsageRules, UsernameFields};
 use crate::limits::{CHAIN_DEPTH_MAX, COMMON_NAME_MAX};
 
 /// The rules that a peer's chain is held to.
@@ -29,8 +30,10 @@ pub struct PeerPolicy {
     usage: UsageRules,
     /// The certificates that are taken, by SHA-256; any if there are none here.
     fingerprints: Option<BTreeSet<[u8; 32]>>,
+    issuers: Option<IssuerHashes>,
     name: Option<NameRule>,
-    revocations: Option<Arc<SharedRevocations>>,
+    called: UsernameFields,
+    revocations: Vec<Arc<SharedRevocations>>,
 }
 
 /// How a peer's certificate leads to an authority. What else the peer sent is not in it.
@@ -110,16 +113,16 @@ pub enum RefusalReason {
     /// `remote-cert-eku`: this extended key usage must be there.
     #[error("certificate does not have the extended key usage {0}")]
     ExtendedKeyUsage(String),
-    /// `peer-fingerprint`: it is none of those that are taken; its own fingerprint.
+    /// `peer-fingerprint`, `verify-hash`: it is none of those that are taken; its own fingerprint.
     #[error("fingerprint {0} is not taken")]
     Fingerprint(String),
     /// `verify-x509-name`.
     #[error("name does not match verify-x509-name {0}")]
     Name(String),
-    /// A subject without a common name, or with one that is too long: there is nothing to call the
-    /// client, and the start of a long name may be another's.
-    #[error("could not extract CN from X509 subject string")]
-    NoCommonName,
+    /// A certificate without this field, such as the common name, or with one that is too long: there is
+    /// nothing to call the client, and the start of a long name may be another's.
+    #[error("could not extract {0} from X509 subject string")]
+    NoName(String),
     /// More certificates than a chain may have.
     #[error("certificate chain too long")]
     ChainTooLong,
@@ -164,8 +167,10 @@ impl PeerPolicy {
             demand_purpose: false,
             usage: UsageRules::default(),
             fingerprints: None,
+            issuers: None,
             name: None,
-            revocations: None,
+            called: UsernameFields::default(),
+            revocations: Vec::new(),
         })
     }
 
@@ -198,10 +203,24 @@ impl PeerPolicy {
         self
     }
 
-    /// `crl-verify`.
+    /// `verify-hash`: who has signed the peer's certificate must be one of these.
+    #[must_use]
+    pub fn with_issuers(mut self, issuers: IssuerHashes) -> Self {
+        self.issuers = Some(issuers);
+        self
+    }
+
+    /// `x509-username-field`: the peer is called by these fields.
+    #[must_use]
+    pub fn called_by(mut self, fields: UsernameFields) -> Self {
+        self.called = fields;
+        self
+    }
+
+    /// `crl-verify`, or the lists of `capath`; they add up.
     #[must_use]
     pub fn with_revocations(mut self, revocations: Arc<SharedRevocations>) -> Self {
-        self.revocations = Some(revocations);
+        self.revocations.push(revocations);
         self
     }
 
@@ -230,11 +249,17 @@ impl PeerPolicy {
             true => Path::of_one(),
             false => self.trusted_path(leaf, intermediates, now, algorithms)?,
         };
-        if let Some(revocations) = &self.revocations {
-            let chain = path.chain(leaf);
+        let chain = path.chain(leaf);
+        for revocations in &self.revocations {
             if let Err((depth, reason)) = revocations.now().check(&chain, now, algorithms) {
                 return refuse(depth, chain.get(depth).unwrap_or(leaf), reason);
             }
+        }
+        if let Some(issuers) = &self.issuers
+            && let Err(found) = issuers.check(chain.get(1))
+        {
+            let issuer = chain.get(1).unwrap_or(leaf);
+            return refuse(1, issuer, RefusalReason::Fingerprint(found));
         }
         let fingerprint = fingerprint_of(leaf);
         if let Some(taken) = &self.fingerprints
@@ -243,8 +268,9 @@ impl PeerPolicy {
             let reason = RefusalReason::Fingerprint(Fingerprint(fingerprint).to_string());
             return refuse(0, leaf, reason);
         }
-        let Some(common_name) = common_name(parsed.subject()) else {
-            return refuse(0, leaf, RefusalReason::NoCommonName);
+        let common_name = match self.called.name(&parsed) {
+            Ok(name) => printable(&name, COMMON_NAME_MAX),
+            Err(field) => return refuse(0, leaf, RefusalReason::NoName(field)),
         };
         let subject = subject_text(&parsed);
         if let Err(reason) = self.check_directives(&parsed, &subject, &common_name) {
@@ -461,27 +487,6 @@ fn reason_of(error: &webpki::Error) -> RefusalReason {
     }
 }
 
-/// SHA-256 of a certificate.
-fn fingerprint_of(certificate: &CertificateDer<'_>) -> [u8; 32] {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, certificate);
-    let mut fingerprint = [0; 32];
-    fingerprint.copy_from_slice(digest.as_ref());
-    fingerprint
-}
-
-/// A fingerprint as it is written, `ab:cd:...`.
-struct Fingerprint([u8; 32]);
-
-impl fmt::Display for Fingerprint {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, byte) in self.0.iter().enumerate() {
-            let separator = if index == 0 { "" } else { ":" };
-            write!(formatter, "{separator}{byte:02x}")?;
-        }
-        Ok(())
-    }
-}
-
 fn check_dates(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), RefusalReason> {
     let (_, parsed) = X509Certificate::from_der(certificate)
         .map_err(|_| RefusalReason::Other("malformed certificate".to_owned()))?;
@@ -507,13 +512,6 @@ fn serial_of(certificate: &CertificateDer<'_>) -> String {
         Ok((_, parsed)) => printable(&parsed.serial.to_string(), SUBJECT_MAX),
         Err(_) => String::new(),
     }
-}
-
-/// The last CN of a name. Wire: 2.x takes the last one too, and refuses a longer one.
-fn common_name(name: &X509Name<'_>) -> Option<String> {
-    let text = name.iter_common_name().last()?.as_str().ok()?;
-    let usable = !text.is_empty() && text.len() <= COMMON_NAME_MAX;
-    usable.then(|| printable(text, COMMON_NAME_MAX))
 }
 
 /// What a stranger wrote into a certificate reaches logs and files: controls become `_`.

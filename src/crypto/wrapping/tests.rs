@@ -88,7 +88,7 @@ fn check_vector(
 }
 
 #[test]
-fn captured_resets_under_tls_crypt() {
+fn trap_01_captured_resets_under_tls_crypt() {
     let server = Wrapping::tls_crypt(&key(), Role::Server);
     let client = Wrapping::tls_crypt(&key(), Role::Client);
     check_vector(

@@ -42,21 +42,32 @@ impl Default for After {
     }
 }
 
+/// What decides what follows from the end of a connection, beside its reason.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Circumstances {
+    /// What is to be done when the server refuses the login.
+    pub(super) after_refusal: AfterRefusal,
+    /// Whether the login was by a token.
+    pub(super) by_token: bool,
+    /// Whether a silent server ends the client (`ping-exit`).
+    pub(super) exits_when_silent: bool,
+    /// Whether a failure of TLS ends it (`tls-exit`).
+    pub(super) exits_on_tls_error: bool,
+}
+
 /// What follows from the end of a connection.
-pub(super) fn consequence(
-    reason: &LeaveReason,
-    after_refusal: AfterRefusal,
-    by_token: bool,
-    exits_when_silent: bool,
-) -> Consequence {
+pub(super) fn consequence(reason: &LeaveReason, given: Circumstances) -> Consequence {
     let restart = |cause| {
         let after = After::default();
         Consequence::Restart { cause, after }
     };
     match reason {
-        LeaveReason::PingRestart if exits_when_silent => Consequence::End { cause: "ping-exit" },
+        LeaveReason::PingRestart if given.exits_when_silent => {
+            Consequence::End { cause: "ping-exit" }
+        }
         LeaveReason::PingRestart => restart("ping-restart"),
         LeaveReason::RemoteExit(_) => restart("remote-exit"),
+        LeaveReason::ConnectionReset => restart("connection-reset"),
         LeaveReason::RemoteRestart { next_remote, .. } => Consequence::Restart {
             cause: "server-pushed-connection-reset",
             after: After {
@@ -71,9 +82,15 @@ pub(super) fn consequence(
         LeaveReason::RemoteHalt(_) => Consequence::End {
             cause: "server-pushed-halt",
         },
-        LeaveReason::AuthFailed(reason) => refused(reason, after_refusal, by_token),
+        LeaveReason::AuthFailed(reason) => refused(reason, given.after_refusal, given.by_token),
+        LeaveReason::SessionTimeout => Consequence::End {
+            cause: "session-timeout",
+        },
         LeaveReason::Closed => Consequence::Nothing,
-        LeaveReason::Push(_) | LeaveReason::NoCommonCipher(_) => restart("process-push-msg-failed"),
+        LeaveReason::Push(_) | LeaveReason::NoCommonCipher(_) | LeaveReason::EpochKeys => {
+            restart("process-push-msg-failed")
+        }
+        _ if given.exits_on_tls_error => Consequence::End { cause: "tls-error" },
         _ => restart("tls-error"),
     }
 }
@@ -116,6 +133,8 @@ fn refused(reason: &str, after_refusal: AfterRefusal, by_token: bool) -> Consequ
 pub(super) fn told(reason: &LeaveReason, server: Text, ends: bool) -> Option<TunnelEvent> {
     Some(match reason {
         LeaveReason::PingRestart => TunnelEvent::Silent { server, ends },
+        LeaveReason::ConnectionReset => TunnelEvent::ConnectionReset,
+        LeaveReason::SessionTimeout => TunnelEvent::SessionOver,
         LeaveReason::RemoteRestart { text, .. } => TunnelEvent::ToldToRestart {
             text: text.as_str().into(),
         },
@@ -152,6 +171,13 @@ mod tests {
         Consequence::Restart { cause, after }
     }
 
+    const USUAL: Circumstances = Circumstances {
+        after_refusal: AfterRefusal::End,
+        by_token: false,
+        exits_when_silent: false,
+        exits_on_tls_error: false,
+    };
+
     #[test]
     fn each_end_has_its_consequence() {
         use Next::{Another, Same};
@@ -167,6 +193,10 @@ mod tests {
             ),
             (LeaveReason::HandWindow, restart("tls-error", Another, None)),
             (LeaveReason::KeyExpired, restart("tls-error", Another, None)),
+            (
+                LeaveReason::ConnectionReset,
+                restart("connection-reset", Another, None),
+            ),
             (
                 LeaveReason::RemoteExit(ExitChannel::Data),
                 restart("remote-exit", Another, None),
@@ -187,6 +217,12 @@ mod tests {
             ),
             (LeaveReason::Closed, Consequence::Nothing),
             (
+                LeaveReason::SessionTimeout,
+                Consequence::End {
+                    cause: "session-timeout",
+                },
+            ),
+            (
                 LeaveReason::AuthFailed("wrong".to_owned()),
                 Consequence::End {
                     cause: "auth-failure",
@@ -201,7 +237,7 @@ mod tests {
                 restart(temporary, Same, Some(42)),
             ),
         ] {
-            let consequence = consequence(&reason, AfterRefusal::End, false, false);
+            let consequence = consequence(&reason, USUAL);
             assert_eq!(consequence, expected, "{reason:?}");
         }
     }
@@ -209,19 +245,51 @@ mod tests {
     #[test]
     fn rules_and_tokens_change_it() {
         let refused = LeaveReason::AuthFailed(String::new());
-        assert_eq!(
-            consequence(&refused, AfterRefusal::Retry, false, false),
-            restart("auth-failure", Next::Another, None)
-        );
+        let retrying = Circumstances {
+            after_refusal: AfterRefusal::Retry,
+            ..USUAL
+        };
+        let by_token = Circumstances {
+            by_token: true,
+            ..USUAL
+        };
+        let exits_when_silent = Circumstances {
+            exits_when_silent: true,
+            ..USUAL
+        };
         let cause = "auth-failure (auth-token)";
-        assert_eq!(
-            consequence(&refused, AfterRefusal::End, true, false),
-            Consequence::WithoutToken { cause }
-        );
-        assert_eq!(
-            consequence(&LeaveReason::PingRestart, AfterRefusal::End, false, true),
-            Consequence::End { cause: "ping-exit" }
-        );
+        for (reason, given, expected) in [
+            (
+                &refused,
+                retrying,
+                restart("auth-failure", Next::Another, None),
+            ),
+            (&refused, by_token, Consequence::WithoutToken { cause }),
+            (
+                &LeaveReason::PingRestart,
+                exits_when_silent,
+                Consequence::End { cause: "ping-exit" },
+            ),
+        ] {
+            assert_eq!(consequence(reason, given), expected, "{reason:?}");
+        }
+        // What is no fault of TLS is not ended by `tls-exit`.
+        for (reason, expected) in [
+            (
+                LeaveReason::HandWindow,
+                Consequence::End { cause: "tls-error" },
+            ),
+            (
+                LeaveReason::PingRestart,
+                restart("ping-restart", Next::Another, None),
+            ),
+        ] {
+            let given = Circumstances {
+                exits_on_tls_error: true,
+                ..USUAL
+            };
+            assert_eq!(consequence(&reason, given), expected, "{reason:?}");
+        }
     }
 
     #[test]

@@ -240,6 +240,7 @@ mod tests {
                 block_ipv6: false,
                 dhcp_options: vec!["DNS 10.8.0.1".to_owned(), "DOMAIN lan".to_owned()],
                 environment: vec![("COLOUR".to_owned(), "blue".to_owned())],
+                route_table: None,
                 exit_when_silent: false,
                 explicit_exit: None,
             },

@@ -12,6 +12,7 @@ mod plan;
 mod resolver;
 mod scripts;
 mod tunnel;
+mod updated;
 
 use std::collections::VecDeque;
 use std::io;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 
 use crossbeam::channel::Sender;
 
-use self::causes::{After, Consequence};
+use self::causes::{After, Circumstances, Consequence};
 use self::dialer::{Attempt, DialRules, Dialer, Next, RemoteRules, Step};
 pub(super) use self::peer_info::peer_info;
 pub use self::resolver::Resolved;
@@ -29,15 +30,17 @@ use self::resolver::Resolver;
 pub use self::tunnel::TunnelReport;
 use self::tunnel::{Job, Wanted};
 pub(super) use self::tunnel::{Tunnel, TunnelRules};
+use self::updated::Updated;
 use super::event::{NodeEvent, Text, TunnelEvent};
 use super::message::{Instruction, Report};
 use super::settings::{
-    AuthToken, ClientSettings, FilterAction, Login, PullRules, RemoteSettings, TunnelSettings,
+    AuthToken, ClientSettings, FilterAction, ListenerTransport, Login, PullRules, RemoteSettings,
+    RestartSignal, TunnelSettings,
 };
-use super::shard::{Dial, DialedEvent, HangUp};
+use super::shard::{Dial, DialedEvent, DialedSocket, HangUp};
 use crate::limits::{RECEIVE_BUFFER, SEND_BUFFER};
 use crate::random::Random;
-use crate::reactor::{Family, Listen, UdpError, UdpSocket};
+use crate::reactor::{Family, Listen, TcpError, TcpStream, UdpError, UdpSocket};
 use crate::session::{Credentials, Farewell, LeaveReason, PullFilter, SessionSettings};
 use crate::time::Monotonic;
 
@@ -45,6 +48,7 @@ use crate::time::Monotonic;
 pub(super) struct Client {
     settings: ClientSettings,
     session: Arc<SessionSettings>,
+    stream_session: Arc<SessionSettings>,
     receive_offload: bool,
     /// What sessions follow of what is pushed.
     filter: PullFilter,
@@ -71,6 +75,8 @@ pub(super) struct ClientRules {
     pub(super) settings: ClientSettings,
     /// The rules of its sessions.
     pub(super) session: Arc<SessionSettings>,
+    /// Those of its sessions over TCP.
+    pub(super) stream_session: Arc<SessionSettings>,
     /// Whether its sockets take super-packets (`UDP_GRO`).
     pub(super) receive_offload: bool,
 }
@@ -102,6 +108,10 @@ struct Present {
     exit_when_silent: bool,
     explicit_exit: Option<NonZeroU8>,
     server: Option<Text>,
+    /// The address that the attempt leaves from, if the configuration says one.
+    local: Option<SocketAddr>,
+    /// What it has pushed, and changed since.
+    options: Vec<String>,
 }
 
 /// How far the client is.
@@ -128,6 +138,7 @@ impl Client {
         let ClientRules {
             mut settings,
             session,
+            stream_session,
             receive_offload,
         } = rules;
         if settings.shuffle_remotes {
@@ -143,6 +154,7 @@ impl Client {
         };
         Ok(Self {
             session,
+            stream_session,
             dialer: Dialer::new(rules, now),
             resolver: Resolver::start(reports.clone())?,
             tunnel,
@@ -210,14 +222,15 @@ impl Client {
             return;
         };
         match event {
+            DialedEvent::Connected => self.tell_dialed(current),
             DialedEvent::Answered => self.dialer.answered(attempt),
             DialedEvent::Configured { server, options } => {
                 self.configured(current, server, &options, now);
             }
+            DialedEvent::Updated(items) => self.updated(current, &items, now),
             DialedEvent::Left(reason) => self.left(attempt, &reason, now),
             DialedEvent::Failed(why) => {
-                let (remote, why) = (current.address, why.as_str().into());
-                self.tell(TunnelEvent::Undialable { remote, why });
+                self.tell_undialable(current, &why);
                 self.restart(attempt, "connection-failed", After::default(), now);
             }
         }
@@ -252,6 +265,11 @@ impl Client {
             }
         }
         self.take_steps(now);
+    }
+
+    /// What SIGUSR1, and each new beginning, is taken for.
+    pub(super) const fn restart_signal(&self) -> RestartSignal {
+        self.settings.node.process.restart
     }
 
     /// SIGUSR1: the connection is begun anew.
@@ -339,40 +357,80 @@ impl Client {
             return;
         };
         let address = attempt.address;
+        if remote.transport == ListenerTransport::Tcp {
+            let remote = address;
+            self.tell(TunnelEvent::Connecting { remote });
+        }
         let socket = match self.socket(&remote, address) {
             Ok(socket) => socket,
             Err(error) => {
-                let why = error.to_string().as_str().into();
-                let remote = address;
-                self.tell(TunnelEvent::Undialable { remote, why });
+                self.tell_undialable(attempt, &error);
                 let cause = "connection-failed";
                 return self.restart(attempt.number, cause, After::default(), now);
             }
         };
         let bound = remote.local.is_some() || remote.local_port != 0;
-        let local = bound.then(|| socket.local_address().ok()).flatten();
-        let remote = address;
-        self.tell(TunnelEvent::Dialing { local, remote });
+        let local = match &socket {
+            DialedSocket::Datagrams(socket) => socket.local_address().ok(),
+            DialedSocket::Stream(stream) => stream.bound(),
+        };
         self.present = Present {
+            local: local.filter(|_| bound),
             by_token: self.token.is_some(),
             exit_when_silent: self.settings.exit_when_silent,
             explicit_exit: self.settings.explicit_exit,
             server: None,
+            options: Vec::new(),
+        };
+        let settings = match socket {
+            DialedSocket::Datagrams(_) => {
+                self.tell_dialed(attempt);
+                &self.session
+            }
+            // That it is connected is told when it is.
+            DialedSocket::Stream(_) => &self.stream_session,
         };
         self.instruct(Instruction::Dial(Box::new(Dial {
             attempt: attempt.number,
             socket,
-            remote,
-            settings: Arc::clone(&self.session),
+            remote: address,
+            settings: Arc::clone(settings),
             credentials: credentials(self.settings.login.as_ref(), self.token.as_ref()),
             filter: self.filter.clone(),
             mssfix: self.settings.node.mssfix,
         })));
     }
 
-    fn socket(&self, remote: &RemoteSettings, address: SocketAddr) -> Result<UdpSocket, UdpError> {
+    fn tell_dialed(&mut self, attempt: Attempt) {
+        let (local, remote) = (self.present.local, attempt.address);
+        let transport = self.transport_of(attempt);
+        self.tell(TunnelEvent::Dialing {
+            transport,
+            local,
+            remote,
+        });
+    }
+
+    /// Tells that there is no way to a server, as the system says it.
+    fn tell_undialable(&mut self, attempt: Attempt, why: &str) {
+        let (remote, why) = (attempt.address, why.into());
+        let transport = self.transport_of(attempt);
+        self.tell(TunnelEvent::Undialable {
+            transport,
+            remote,
+            why,
+        });
+    }
+
+    fn transport_of(&self, attempt: Attempt) -> ListenerTransport {
+        let remote = self.settings.remotes.get(attempt.remote);
+        remote.map_or_else(Default::default, |remote| remote.transport)
+    }
+
+    /// What leads to a server; or why nothing does, as the system says it.
+    fn socket(&self, remote: &RemoteSettings, address: SocketAddr) -> Result<DialedSocket, String> {
         let bytes = |size: Option<NonZeroU32>| size.map_or(0, |size| size.get() as usize);
-        let mut socket = UdpSocket::bind(&Listen {
+        let listen = Listen {
             family: match address {
                 SocketAddr::V4(_) => Family::V4,
                 SocketAddr::V6(_) => Family::V6,
@@ -382,12 +440,32 @@ impl Client {
             send_buffer: bytes(self.settings.send_buffer),
             receive_buffer: bytes(self.settings.receive_buffer),
             receive_offload: self.receive_offload,
-        })?;
+            routing: self.settings.node.routing.clone(),
+        };
+        match remote.transport {
+            ListenerTransport::Udp => {
+                let socket = self.datagrams(&listen, address);
+                let socket = socket.map_err(|error| error.to_string())?;
+                Ok(DialedSocket::Datagrams(socket))
+            }
+            ListenerTransport::Tcp => match TcpStream::connect(&listen, address) {
+                Ok(stream) => Ok(DialedSocket::Stream(stream)),
+                Err(TcpError::Connect { source, .. }) => Err(source.to_string()),
+                Err(error) => Err(error.to_string()),
+            },
+        }
+    }
+
+    fn datagrams(&self, listen: &Listen, address: SocketAddr) -> Result<UdpSocket, UdpError> {
+        let mut socket = UdpSocket::bind(listen)?;
         if self.settings.receive_buffer.is_none() {
             socket.widen_receive_buffer(RECEIVE_BUFFER)?;
         }
         if self.settings.send_buffer.is_none() {
             socket.widen_send_buffer(SEND_BUFFER)?;
+        }
+        if let Some(how) = self.settings.path_mtu {
+            socket.treat_path_mtu(how)?;
         }
         socket.connect(address)?;
         Ok(socket)
@@ -398,6 +476,38 @@ impl Client {
         self.tell(TunnelEvent::Pushed {
             options: told.as_str().into(),
         });
+        self.present.server = Some(server);
+        self.present.options = options.to_vec();
+        self.set_up(attempt, now);
+    }
+
+    /// The server has changed what it has pushed.
+    fn updated(&mut self, attempt: Attempt, items: &[String], now: Monotonic) {
+        let told = causes::without_secrets(items);
+        self.tell(TunnelEvent::PushUpdated {
+            items: told.as_str().into(),
+        });
+        match Updated::by(&self.present.options, items, &self.settings.pull) {
+            Ok(Updated { options, ignored }) => {
+                for why in ignored {
+                    self.warn(&why);
+                }
+                if options != self.present.options {
+                    self.present.options = options;
+                    self.set_up(attempt, now);
+                }
+            }
+            Err(why) => {
+                self.warn(&why);
+                self.hang_up(attempt.number);
+                self.restart(attempt.number, OFFENDING_OPTION, After::default(), now);
+            }
+        }
+    }
+
+    /// Has the tunnel set up as the server wants it now.
+    fn set_up(&mut self, attempt: Attempt, now: Monotonic) {
+        let options = &self.present.options;
         let pushed = match TunnelSettings::from_push(&self.settings, options) {
             Ok(pushed) => pushed,
             Err(refused) => {
@@ -414,13 +524,12 @@ impl Client {
         if pushed.token.is_some() {
             self.token = pushed.token;
         }
-        self.present.server = Some(server.clone());
         self.present.exit_when_silent = pushed.tunnel.exit_when_silent;
         self.present.explicit_exit = pushed.tunnel.explicit_exit;
         let wanted = Wanted {
             attempt: attempt.number,
             remote: attempt.address,
-            server,
+            server: self.present.server.clone().unwrap_or_default(),
             settings: pushed.tunnel,
         };
         if !self.tunnel.give(Job::Up(Box::new(wanted))) {
@@ -440,8 +549,13 @@ impl Client {
         if let Some(event) = causes::told(reason, server, exits) {
             self.tell(event);
         }
-        let after_refusal = self.settings.after_refusal;
-        match causes::consequence(reason, after_refusal, self.present.by_token, exits) {
+        let given = Circumstances {
+            after_refusal: self.settings.after_refusal,
+            by_token: self.present.by_token,
+            exits_when_silent: exits,
+            exits_on_tls_error: self.settings.exits_on_tls_error,
+        };
+        match causes::consequence(reason, given) {
             Consequence::Restart { cause, after } => self.restart(attempt, cause, after, now),
             Consequence::WithoutToken { cause } => {
                 self.token = None;
@@ -461,6 +575,10 @@ impl Client {
 
     fn restart(&mut self, attempt: u64, cause: &str, after: After, now: Monotonic) {
         let cause = cause.into();
+        if self.restart_signal() == RestartSignal::Terminate {
+            let failed = false;
+            return self.stop(Some(Ending { cause, failed }));
+        }
         self.tell(TunnelEvent::Restarting { cause });
         self.dialer.lost(attempt, after.next, after.pause, now);
     }
@@ -474,11 +592,14 @@ impl Client {
     }
 
     fn hang_up_at_end(&mut self) {
-        if let Some(Attempt { number, .. }) = self.dialer.attempt() {
+        if let Some(attempt) = self.dialer.attempt() {
             let notices = self.present.explicit_exit;
-            let notices = notices.filter(|_| self.dialer.is_connected());
+            // Wire: over TCP 2.6 says nothing; its server hears that the connection is closed.
+            let says =
+                self.dialer.is_connected() && self.transport_of(attempt) == ListenerTransport::Udp;
+            let notices = notices.filter(|_| says);
             self.instruct(Instruction::HangUp(HangUp {
-                attempt: number,
+                attempt: attempt.number,
                 farewell: match notices {
                     Some(_) => Farewell::Exit,
                     None => Farewell::Silent,
@@ -510,6 +631,9 @@ impl Client {
         self.errands.push_back(Errand::Publish(event));
     }
 }
+
+/// Why a connection begins anew whose server insists on what can't be had; the words are OpenVPN's.
+const OFFENDING_OPTION: &str = "Offending option received from server";
 
 /// What passes the `pull-filter` lines.
 fn filter(rules: PullRules) -> PullFilter {

@@ -19,11 +19,14 @@ pub(in crate::node) fn peer_info(ciphers: &[DataCipher], mtu_max: u16) -> String
     }
     lines.push(format!("IV_CIPHERS={}", names.join(":")));
     lines.push(format!("IV_PROTO={PROTO}"));
+    // Frames without compression, as 2.6 announces them.
+    lines.extend(["IV_LZO_STUB=1", "IV_COMP_STUB=1", "IV_COMP_STUBv2=1"].map(str::to_owned));
     lines.iter().map(|line| format!("{line}\n")).collect()
 }
 
-/// DATA_V2, REQUEST_PUSH, TLS_KEY_EXPORT, CC_EXIT_NOTIFY, AUTH_FAIL_TEMP, DYN_TLS_CRYPT.
-const PROTO: u32 = 1 << 1 | 1 << 2 | 1 << 3 | 1 << 7 | 1 << 8 | 1 << 9;
+/// DATA_V2, REQUEST_PUSH, TLS_KEY_EXPORT, CC_EXIT_NOTIFY, AUTH_FAIL_TEMP, DYN_TLS_CRYPT, DATA_EPOCH,
+/// PUSH_UPDATE.
+const PROTO: u32 = 1 << 1 | 1 << 2 | 1 << 3 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 12;
 
 #[cfg(test)]
 mod tests {
@@ -42,9 +45,11 @@ mod tests {
             info.version()
                 .is_some_and(|version| version.starts_with("2.6_ringway_"))
         );
-        assert_eq!(info.proto().0, 910);
+        assert_eq!(info.proto().0, 6030);
         assert_eq!(info.mtu(), Some(1600));
         assert_eq!(info.value("IV_NCP"), Some("2"));
+        assert_eq!(info.value("IV_COMP_STUBv2"), Some("1"));
+        assert_eq!(info.value("IV_LZO"), None);
         let listed = "AES-256-GCM:AES-128-GCM:CHACHA20-POLY1305";
         assert_eq!(info.value("IV_CIPHERS"), Some(listed));
         let one = PeerInfo::parse(&peer_info(&[DataCipher::Aes128Gcm], 1500));

@@ -95,7 +95,8 @@ fn one(
             Leads::To(gateway, default.as_ref().and_then(device_of))
         }
     };
-    Ok(Change::route(destination, leads, route.metric))
+    let change = Change::route(destination, leads, route.metric);
+    Ok(change.in_table(settings.route_table))
 }
 
 /// The machine's default traffic into the tunnel.

@@ -99,10 +99,11 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::node::settings::RetryPause;
+    use crate::node::settings::{ListenerTransport, RetryPause};
 
     fn remote(host: &str, family: AddressFamily) -> RemoteSettings {
         RemoteSettings {
+            transport: ListenerTransport::Udp,
             host: host.to_owned(),
             port: 1194,
             family,

@@ -459,6 +459,7 @@ mod tests {
             block_ipv6: false,
             dhcp_options: Vec::new(),
             environment: Vec::new(),
+            route_table: None,
             exit_when_silent: false,
             explicit_exit: None,
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::Text;
+use crate::node::settings::ListenerTransport;
 
 /// A step in a client's life. What it has in common with a server's clients is told as
 /// [`NodeEvent::Server`](super::NodeEvent::Server).
@@ -20,8 +21,15 @@ pub enum TunnelEvent {
         /// What the resolver said.
         why: Text,
     },
-    /// An attempt begins.
+    /// An attempt over TCP begins.
+    Connecting {
+        /// The server's address.
+        remote: SocketAddr,
+    },
+    /// An attempt begins; over TCP there is a connection already.
     Dialing {
+        /// What carries the packets.
+        transport: ListenerTransport,
         /// The address that it leaves from, if the configuration says one.
         local: Option<SocketAddr>,
         /// The server's.
@@ -31,6 +39,8 @@ pub enum TunnelEvent {
     Unanswered,
     /// There is no way to the server: what the system said.
     Undialable {
+        /// What would have carried the packets.
+        transport: ListenerTransport,
         /// The server's address.
         remote: SocketAddr,
         /// What the system said.
@@ -40,6 +50,11 @@ pub enum TunnelEvent {
     Pushed {
         /// Its options, separated by commas, without secrets.
         options: Text,
+    },
+    /// The server has changed what it has said.
+    PushUpdated {
+        /// The items of its update, separated by commas.
+        items: Text,
     },
     /// Device and routes stay as they are: the server has said the same as before.
     Preserved {
@@ -76,6 +91,8 @@ pub enum TunnelEvent {
         /// Its reason; may be empty.
         reason: Text,
     },
+    /// The connection over TCP is at its end.
+    ConnectionReset,
     /// The server tells the client to connect again.
     ToldToRestart {
         /// Why; may be empty.
@@ -93,6 +110,8 @@ pub enum TunnelEvent {
         /// Whether the client ends with that (`ping-exit`).
         ends: bool,
     },
+    /// It has lasted as long as `session-timeout` says.
+    SessionOver,
     /// A connection is over, and another one is begun.
     Restarting {
         /// Why, in a word that tools look for (`ping-restart`).
@@ -121,4 +140,6 @@ pub struct RouteChange {
     pub gateway: Option<IpAddr>,
     /// Its metric, `None` for the kernel's own.
     pub metric: Option<u32>,
+    /// The table that it stands in; 0 for the main one.
+    pub table: u32,
 }

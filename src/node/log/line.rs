@@ -85,6 +85,7 @@ impl<'a> Page<'a> {
     fn node(&mut self, event: &'a NodeEvent) {
         match event {
             NodeEvent::Started => self.say(INFO, format_args!("{}", title())),
+            NodeEvent::MemoryLocked => self.say(INFO, format_args!("mlockall call succeeded")),
             NodeEvent::TunOpened { name, mtu } => {
                 self.say(INFO, format_args!("TUN/TAP device {name} opened"));
                 self.say(
@@ -663,6 +664,13 @@ impl<'a> Page<'a> {
                      line differs from the server's"
                 ),
             ),
+            DataRefusal::Fragment => self.say(
+                DATA_ERROR,
+                format_args!(
+                    "FRAG_IN error: no header as `fragment` makes it; the other side has no such line, or \
+                     parts of a packet differ"
+                ),
+            ),
             DataRefusal::AddressTaken { to } => {
                 let to = RealAddress(to);
                 self.say(
@@ -692,6 +700,7 @@ impl<'a> Page<'a> {
             LeaveReason::DelayedExit => ("SIGTERM", "delayed-exit", "exiting"),
             LeaveReason::Replaced => ("SIGTERM", "replaced", "exiting"),
             LeaveReason::Inactive => ("SIGTERM", "inactive", "exiting"),
+            LeaveReason::SessionTimeout => ("SIGTERM", "session-timeout", "exiting"),
             LeaveReason::ServerStopped => ("SIGTERM", "server-exit", "exiting"),
             LeaveReason::PingRestart => ("SIGUSR1", "ping-restart", "restarting"),
             LeaveReason::TlsError => ("SIGUSR1", "tls-error", "restarting"),
@@ -707,6 +716,9 @@ impl<'a> Page<'a> {
         if reason == LeaveReason::Inactive {
             let words = format_args!("Inactivity timeout (--inactive), exiting");
             self.say(INFO, words);
+        }
+        if reason == LeaveReason::SessionTimeout {
+            self.say(INFO, format_args!("Session timeout, exiting"));
         }
         if reason == LeaveReason::ConnectionReset {
             self.say(INFO, format_args!("Connection reset, restarting [0]"));

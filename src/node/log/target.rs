@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use jiff::tz::TimeZone;
 
 use super::line::{Line, Severity};
-use crate::node::local_time::{local_time, system_zone};
+use crate::node::local_time::{local_time, system_log_time, system_zone};
 
 /// Where lines go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +53,11 @@ pub enum Stamp {
 #[derive(Debug)]
 pub(super) enum Sink {
     Stream(Stream),
-    Syslog { socket: UnixDatagram, name: String },
+    Syslog {
+        socket: UnixDatagram,
+        name: String,
+        zone: TimeZone,
+    },
     Tracing,
 }
 
@@ -99,7 +103,8 @@ impl Sink {
                 // Now, for a new root directory may hide it later. It may also not be there yet.
                 let _later = socket.connect(SYSLOG_SOCKET);
                 let name = name.clone();
-                Self::Syslog { socket, name }
+                let zone = system_zone();
+                Self::Syslog { socket, name, zone }
             }
             LogTarget::Tracing => Self::Tracing,
         })
@@ -109,9 +114,10 @@ impl Sink {
     pub(super) fn write(&mut self, unix: u64, lines: &[Line]) {
         match self {
             Self::Stream(stream) => stream.write(unix, lines),
-            Self::Syslog { socket, name } => {
+            Self::Syslog { socket, name, zone } => {
+                let time = system_log_time(unix, zone);
                 for line in lines {
-                    let datagram = syslog_datagram(name, std::process::id(), line);
+                    let datagram = syslog_datagram(&time, name, std::process::id(), line);
                     if socket.send(datagram.as_bytes()).is_err() {
                         // The daemon behind it was started again, or for the first time.
                         let _unheard = socket
@@ -185,15 +191,15 @@ fn appending(path: &PathBuf) -> io::Result<File> {
         .open(path)
 }
 
-/// One message in the form that `/dev/log` takes. The daemon behind it adds the time.
-fn syslog_datagram(name: &str, process: u32, line: &Line) -> String {
+/// One message in the form that `/dev/log` takes. Source: RFC 3164, section 4.1, without the host.
+fn syslog_datagram(time: &str, name: &str, process: u32, line: &Line) -> String {
     let priority = SYSLOG_DAEMON
         + match line.level.severity {
             Severity::Warning => 4,
             Severity::Info => 5,
             Severity::Debug => 7,
         };
-    format!("<{priority}>{name}[{process}]: {}", line.text)
+    format!("<{priority}>{time} {name}[{process}]: {}", line.text)
 }
 
 fn trace(line: &Line) {
@@ -259,12 +265,18 @@ mod tests {
     #[test]
     fn a_syslog_message_carries_priority_name_and_process() {
         for (severity, expected) in [
-            (Severity::Warning, "<28>ovpn-server[42]: words"),
-            (Severity::Info, "<29>ovpn-server[42]: words"),
-            (Severity::Debug, "<31>ovpn-server[42]: words"),
+            (
+                Severity::Warning,
+                "<28>Nov 22 01:00:35 ovpn-server[42]: words",
+            ),
+            (Severity::Info, "<29>Nov 22 01:00:35 ovpn-server[42]: words"),
+            (
+                Severity::Debug,
+                "<31>Nov 22 01:00:35 ovpn-server[42]: words",
+            ),
         ] {
             assert_eq!(
-                syslog_datagram("ovpn-server", 42, &line(severity)),
+                syslog_datagram("Nov 22 01:00:35", "ovpn-server", 42, &line(severity)),
                 expected
             );
         }

@@ -122,8 +122,20 @@ impl Change {
             destination,
             gateway,
             metric,
+            table: 0,
         };
         Self::Route(message, told)
+    }
+
+    /// A route of ours in this table, if it is another one than the main one.
+    pub(in crate::node) fn in_table(mut self, table: Option<u32>) -> Self {
+        if let (Self::Route(message, told), Some(table)) = (&mut self, table) {
+            // The header has room for small numbers alone; the attribute goes for all.
+            message.header.table = netlink_packet_route::route::RouteHeader::RT_TABLE_UNSPEC;
+            message.attributes.push(RouteAttribute::Table(table));
+            told.table = table;
+        }
+        self
     }
 
     /// The machine's own default route.

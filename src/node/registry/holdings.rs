@@ -52,12 +52,14 @@ impl Holding {
             v4_second: profile.v4.map(|(_, second)| second),
             v6: profile.v6,
             push: profile.push.clone(),
+            framing: profile.framing,
             withheld: profile.withheld,
         };
         let place = Arc::new(Place {
             addresses,
             networks: Vec::new(),
             own,
+            hosts_max: 0,
             quota_exceeded: None,
         });
         Self { place, seat, slots }
@@ -189,6 +191,7 @@ impl Holdings {
             dispossessed.extend(former.map(|former| (former, network)));
             place.networks.push(network);
         }
+        place.hosts_max = quota.saturating_sub(place.networks.len());
         dispossessed
     }
 

@@ -7,6 +7,7 @@ use ipnet::IpNet;
 
 use crate::node::leases::Addresses;
 use crate::node::settings::{V6Address, Withheld};
+use crate::wire::Framing;
 
 /// A client's place in the network.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +18,8 @@ pub struct Place {
     pub networks: Vec<IpNet>,
     /// What it is told instead of what every client is told.
     pub own: OwnTerms,
+    /// How many hosts behind it are remembered: what its networks leave of the bound on what leads to it.
+    pub hosts_max: usize,
     /// If networks were left out: how many addresses and networks could lead to it.
     pub quota_exceeded: Option<u32>,
 }
@@ -30,6 +33,8 @@ pub struct OwnTerms {
     pub v6: Option<V6Address>,
     /// The options.
     pub push: Option<Arc<[String]>>,
+    /// How its packets are framed for compression.
+    pub framing: Option<Framing>,
     /// Which of its addresses it is not told.
     pub withheld: Withheld,
 }

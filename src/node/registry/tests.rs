@@ -106,6 +106,7 @@ fn grant(to: SessionAt, client_id: u64, slot: u32) -> Order {
             addresses,
             networks: Vec::new(),
             own: OwnTerms::default(),
+            hosts_max: 254,
             quota_exceeded: None,
         }),
     }

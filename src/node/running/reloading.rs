@@ -15,7 +15,7 @@ use crate::node::log::{LogOptions, LogTarget, Renewal};
 use crate::node::message::{Instruction, Report};
 use crate::node::reload::{Changes, ConfigurationReader, Reading, ReloadReport, Rest};
 use crate::node::revocations::RevocationWatch;
-use crate::node::settings::{ProcessSettings, Settings, StatusSettings};
+use crate::node::settings::{ProcessSettings, RestartSignal, Settings, StatusSettings};
 use crate::node::shard::Terms;
 use crate::node::start::{network, over_streams, registry_rules, session_settings};
 use crate::node::status::StatusWriter;
@@ -68,6 +68,11 @@ impl Reloading {
             reading: None,
             next: None,
         }
+    }
+
+    /// What SIGUSR1 is taken for.
+    pub(super) const fn restart_signal(&self) -> RestartSignal {
+        self.settings.node.process.restart
     }
 
     pub(super) fn read_by(&mut self, reader: ConfigurationReader) {
@@ -226,12 +231,12 @@ impl Node {
             Some(Err(error)) => fault("client-config-dir", &error),
         }
         let tls = &settings.node.tls;
-        let watch = tls
+        let watches = tls
             .revocations
-            .as_ref()
+            .iter()
             .map(|lists| RevocationWatch::start(lists, &tls.authorities, reports()));
-        match watch.transpose() {
-            Ok(watch) => self.revocations = watch,
+        match watches.collect() {
+            Ok(watches) => self.revocations = watches,
             Err(error) => fault("crl-verify", &error),
         }
         if let Some(writer) = status {

@@ -8,9 +8,11 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::tunnel::TunnelOption;
-use super::{Keepalive, NodeSettings};
+use super::{Keepalive, ListenerTransport, NodeSettings};
 use crate::crypto::tls::PeerPurpose;
 use crate::crypto::tls::rustls::{Identity, RustlsEngine};
+use crate::reactor::PathMtu;
+use crate::wire::Framing;
 
 /// A client's whole configuration.
 #[derive(Debug)]
@@ -38,6 +40,10 @@ pub struct ClientSettings {
     /// `SO_RCVBUF` in bytes, `None` for
     /// [`RECEIVE_BUFFER`](crate::limits::RECEIVE_BUFFER) or the kernel's default if that is larger.
     pub receive_buffer: Option<NonZeroU32>,
+    /// How the sockets discover the path MTU, `None` for how the system has it.
+    pub path_mtu: Option<PathMtu>,
+    /// How packets are framed for compression, unless the server says otherwise.
+    pub framing: Framing,
     /// When the client pings, and when it gives a silent server up. What a server pushes takes
     /// their place.
     pub keepalive: Keepalive,
@@ -58,9 +64,19 @@ pub struct ClientSettings {
     pub routes_by_script: bool,
     /// The programs that are told of the tunnel.
     pub scripts: ScriptSettings,
+    /// The table that routes stand in but those of `redirect-gateway`; `None` for the main one.
+    pub route_table: Option<u32>,
+    /// Whether it ends when TLS fails, in place of trying again (`tls-exit`).
+    pub exits_on_tls_error: bool,
 }
 
 impl ClientSettings {
+    /// Whether there is a remote that speaks this.
+    pub fn dials(&self, transport: ListenerTransport) -> bool {
+        let mut remotes = self.remotes.iter();
+        remotes.any(|remote| remote.transport == transport)
+    }
+
     /// The engine that starts a TLS client for each connection.
     ///
     /// # Errors
@@ -102,7 +118,9 @@ pub enum AfterRefusal {
 pub struct RemoteSettings {
     /// Its name, or its address as text.
     pub host: String,
-    /// Its UDP port, not 0.
+    /// What carries the packets.
+    pub transport: ListenerTransport,
+    /// Its port, not 0.
     pub port: u16,
     /// Which of its addresses are tried.
     pub family: AddressFamily,

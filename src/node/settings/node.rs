@@ -1,22 +1,26 @@
 //! What a node is told whichever its role: the device, the control channel, the log, the process.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU64;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::SupportedCipherSuite;
 use rustls::crypto::SupportedKxGroup;
 use rustls::pki_types::CertificateDer;
 
-use super::{Offloads, ShardSettings};
+use super::{Offloads, Routing, ShardSettings};
 use crate::crypto::tls::rustls::{Identity, RustlsEngine, TlsVersion};
-use crate::crypto::tls::{NameRule, PeerPolicy, PeerPurpose, SharedRevocations, UsageRules};
+use crate::crypto::tls::{
+    IssuerHashes, NameRule, PeerPolicy, PeerPurpose, SharedRevocations, UsageRules, UsernameFields,
+};
 use crate::crypto::{
     DataCipher, Digest, KeyDirection, Role, StaticKey, TlsCryptV2ClientKey, Wrapping,
 };
 use crate::node::log::LogOptions;
-use crate::packet::Mssfix;
+use crate::packet::{FragmentLimit, Mssfix};
 use crate::session::{ClientKeyRules, Renegotiation};
 
 /// The part of a configuration that servers and clients share.
@@ -26,6 +30,8 @@ pub struct NodeSettings {
     pub shards: ShardSettings,
     /// What the kernel may do for many packets at once.
     pub offloads: Offloads,
+    /// What decides on the way of packets outside of the tunnel beside their addresses.
+    pub routing: Routing,
     /// The tun device.
     pub device: DeviceSettings,
     /// Certificates and what is asked of a peer's.
@@ -39,10 +45,16 @@ pub struct NodeSettings {
     pub auth: Option<Digest>,
     /// Times of the control channel.
     pub handshake: HandshakeSettings,
+    /// How long a session lasts, `None` for as long as it will (`session-timeout`).
+    pub session_timeout: Option<Duration>,
+    /// What a key may carry before there is another one.
+    pub key_volume: KeyVolume,
     /// How far out of order packets may come.
     pub replay: ReplayWindow,
     /// The clamp on the segment size of TCP connections inside the tunnel.
     pub mssfix: Mssfix,
+    /// How large datagrams may be, if packets are cut for it; never over TCP.
+    pub fragment: Option<FragmentLimit>,
     /// Where lines go, and how many.
     pub log: LogOptions,
     /// The unix socket on which the running node is asked and told, if there is to be one.
@@ -82,6 +94,8 @@ pub struct TlsSettings {
     pub versions: RangeInclusive<TlsVersion>,
     /// Key exchange groups, best first; `None` for the library's own choice.
     pub groups: Option<Vec<&'static dyn SupportedKxGroup>>,
+    /// Cipher suites, best first, of each version at least one; `None` for the library's own choice.
+    pub suites: Option<Vec<SupportedCipherSuite>>,
     /// Whether a peer's certificate must be marked for the peer's role (`remote-cert-tls`).
     pub peer_usage: bool,
     /// What else a peer's certificate must be for (`remote-cert-ku`, `remote-cert-eku`).
@@ -90,8 +104,12 @@ pub struct TlsSettings {
     pub fingerprints: Option<BTreeSet<[u8; 32]>>,
     /// What a peer's certificate must be named, if it is asked (`verify-x509-name`).
     pub peer_name: Option<NameRule>,
-    /// Which certificates are revoked, if it is asked (`crl-verify`).
-    pub revocations: Option<RevocationSettings>,
+    /// Who must have signed the peer's certificate itself, if it is asked (`verify-hash`).
+    pub issuers: Option<IssuerHashes>,
+    /// By which fields of its certificate a peer is called (`x509-username-field`).
+    pub called: UsernameFields,
+    /// Which certificates are revoked, as far as it is asked (`crl-verify`, `capath`).
+    pub revocations: Vec<RevocationSettings>,
 }
 
 /// Revoked certificates: what is known of them, and where more is to be learnt.
@@ -112,6 +130,8 @@ pub enum RevocationSource {
     File(PathBuf),
     /// A directory with a file for each, named by its serial number.
     Directory(PathBuf),
+    /// A directory with lists of authorities, in files as `openssl rehash` names them.
+    Hashed(PathBuf),
 }
 
 impl RevocationSource {
@@ -119,7 +139,7 @@ impl RevocationSource {
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::Inline => None,
-            Self::File(path) | Self::Directory(path) => Some(path),
+            Self::File(path) | Self::Directory(path) | Self::Hashed(path) => Some(path),
         }
     }
 }
@@ -147,7 +167,11 @@ impl TlsSettings {
         if let Some(name) = &self.peer_name {
             policy = policy.with_name(name.clone());
         }
-        if let Some(revocations) = &self.revocations {
+        if let Some(issuers) = &self.issuers {
+            policy = policy.with_issuers(issuers.clone());
+        }
+        policy = policy.called_by(self.called.clone());
+        for revocations in &self.revocations {
             policy = policy.with_revocations(Arc::clone(&revocations.known));
         }
         let identity = identity.map(|identity| Identity {
@@ -155,7 +179,11 @@ impl TlsSettings {
             key: identity.key.clone_key(),
         });
         let (versions, groups) = (self.versions.clone(), self.groups.clone());
-        RustlsEngine::new(identity, policy, peers, versions, groups)
+        let engine = RustlsEngine::new(identity, policy, peers, versions, groups)?;
+        Ok(match self.suites.clone() {
+            Some(suites) => engine.with_suites(suites),
+            None => engine,
+        })
     }
 }
 
@@ -251,6 +279,28 @@ pub struct HandshakeSettings {
     pub renegotiate: Option<Renegotiation>,
 }
 
+/// What a key may carry, both ways together, before a new one is agreed on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeyVolume {
+    /// Bytes (`reneg-bytes`); `None` for any number.
+    pub bytes: Option<NonZeroU64>,
+    /// Packets (`reneg-pkts`).
+    pub packets: Option<NonZeroU64>,
+}
+
+impl KeyVolume {
+    /// Whether there is an end to it.
+    pub const fn is_limited(self) -> bool {
+        self.bytes.is_some() || self.packets.is_some()
+    }
+
+    /// Whether this is as much as it may be.
+    pub fn is_reached(self, bytes: u64, packets: u64) -> bool {
+        let reached = |limit: Option<NonZeroU64>, count| limit.is_some_and(|it| count >= it.get());
+        reached(self.bytes, bytes) || reached(self.packets, packets)
+    }
+}
+
 /// How far out of order packets may come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReplayWindow {
@@ -277,6 +327,20 @@ pub struct ProcessSettings {
     pub chroot: Option<PathBuf>,
     /// By how much its priority is lower, or with less than 0 higher.
     pub nice: Option<i32>,
+    /// Whether its memory is kept out of swap (`mlock`).
+    pub locks_memory: bool,
+    /// What SIGUSR1, and on a client each new beginning, is taken for (`remap-usr1`).
+    pub restart: RestartSignal,
+}
+
+/// What SIGUSR1 is taken for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RestartSignal {
+    /// What it is: a client begins anew, and a server reads its configuration again, as for SIGHUP.
+    #[default]
+    Own,
+    /// SIGTERM.
+    Terminate,
 }
 
 /// A user or a group of the system.

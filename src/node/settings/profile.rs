@@ -7,9 +7,10 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use super::{NetworkSettings, V6Address};
+use crate::wire::Framing;
 
 /// The files of single clients (`client-config-dir`).
 #[derive(Clone, Debug)]
@@ -34,6 +35,8 @@ pub struct ProfileBasis {
     pub push: Arc<[String]>,
     /// The addresses inside the tunnel.
     pub network: NetworkSettings,
+    /// Where clients' own IPv4 addresses are to be, if it is asked (`ifconfig-push-constraint`).
+    pub constraint: Option<Ipv4Net>,
     /// How many addresses and networks lead to a client at most, unless its file says otherwise
     /// (`max-routes-per-client`).
     pub routes_max: u32,
@@ -69,6 +72,8 @@ pub struct ClientProfile {
     pub routes_max: u32,
     /// What it is sent instead of what every client is sent.
     pub push: Option<Arc<[String]>>,
+    /// How its packets are framed for compression, if not as those of every client.
+    pub framing: Option<Framing>,
     /// Which of its addresses it is not told.
     pub withheld: Withheld,
 }
@@ -101,6 +106,7 @@ impl ClientProfile {
             networks: Vec::new(),
             routes_max,
             push: None,
+            framing: None,
             withheld: Withheld {
                 v4: false,
                 v6: false,

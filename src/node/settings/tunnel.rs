@@ -53,6 +53,8 @@ pub struct TunnelSettings {
     /// Variables for scripts that the server sets, each with `OPENVPN_` in front of its name.
     pub environment: Vec<(String, String)>,
     /// As of [`ClientSettings`](super::ClientSettings).
+    pub route_table: Option<u32>,
+    /// As of [`ClientSettings`](super::ClientSettings).
     pub exit_when_silent: bool,
     /// As of [`ClientSettings`](super::ClientSettings).
     pub explicit_exit: Option<NonZeroU8>,

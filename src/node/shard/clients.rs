@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::connections::{Admitting, Client, Connection, Key, Rest, Standing, Tunnel};
 use super::dialed::DialedEvent;
+use super::lifetime::{sum_bytes, sum_packets};
 use super::registration::RegistryBusy;
 use super::{Congestion, Edges, Shard, narrate};
 use crate::node::event::{
@@ -12,7 +13,7 @@ use crate::node::event::{
 };
 use crate::node::leases::Addresses;
 use crate::node::registry::{AdmissionRequest, Place};
-use crate::packet::{ClientPath, InnerAddresses, NewPeer, Numbering, Path, PeerIndex, Traffic};
+use crate::packet::{ClientPath, InnerAddresses, NewPeer, Numbering, Path, PeerIndex};
 use crate::session::{Admission, Farewell, LeaveReason, SessionEvent};
 use crate::time::Now;
 use crate::wire::{OccMessage, PING, PeerId};
@@ -77,6 +78,7 @@ impl<E: Edges> Shard<E> {
             }
             SessionEvent::Left(reason) => self.left(key, &reason, now),
             SessionEvent::Configured(options) => self.configured(key, options, now),
+            SessionEvent::Updated(items) => self.updated(key, items),
             // `service` takes it.
             SessionEvent::Finished => {}
         }
@@ -151,9 +153,15 @@ impl<E: Edges> Shard<E> {
         self.peers.assign(peer, inner);
         // The registry counts all networks of the node against the same bound.
         let _has_room = self.peers.set_prefixes(peer, &place.networks);
+        self.peers.bound_hosts(peer, place.hosts_max);
         self.connections.attach(key, peer);
+        // Wire: 2.x has no client that cuts packets over TCP.
+        let fragment = self.network.fragment.filter(|_| !path.is_stream());
         let peer_id = self.peers.peer_mut(peer).map_or(PeerId::NONE, |peer| {
-            peer.set_framing(admitting.framing);
+            peer.set_framing(place.own.framing.unwrap_or(admitting.framing));
+            if let Some(limit) = fragment {
+                peer.cut_packets(limit);
+            }
             peer.peer_id()
         });
         let mut grant = self.network.grant(peer_id, place);
@@ -161,7 +169,7 @@ impl<E: Edges> Shard<E> {
             session,
             client_id,
             addresses,
-            tunnel: Tunnel::new(peer, now.monotonic),
+            tunnel: Tunnel::new(peer, now.monotonic, self.network.session_timeout),
             rest: Rest {
                 since: now.monotonic,
                 inner_bytes: 0,
@@ -169,7 +177,9 @@ impl<E: Edges> Shard<E> {
         };
         self.connections.stand(key, Standing::Client(client));
         if let Some(connection) = self.connections.get_mut(key) {
-            if let Some(option) = admitting.option {
+            // A file of its own says both, or neither.
+            let option = admitting.option.filter(|_| place.own.framing.is_none());
+            if let Some(option) = option {
                 let usual = &connection.session.settings().push;
                 let mut push = grant.push.as_deref().unwrap_or(usual).to_vec();
                 push.push(option.to_owned());
@@ -407,14 +417,4 @@ impl<E: Edges> Shard<E> {
             _ => None,
         }
     }
-}
-
-/// Payload bytes of both directions.
-const fn sum_bytes(traffic: &Traffic) -> u64 {
-    traffic.received_bytes + traffic.sent_bytes
-}
-
-/// Packets of both directions.
-const fn sum_packets(traffic: &Traffic) -> u64 {
-    traffic.received_packets + traffic.sent_packets
 }

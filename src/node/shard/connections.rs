@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use slab::Slab;
 
@@ -114,6 +115,8 @@ pub(super) struct Tunnel {
     /// Since when the present key is in use, and the traffic until then.
     pub(super) key_since: Monotonic,
     pub(super) key_traffic: Traffic,
+    /// When it ends whatever happens, once (`session-timeout`).
+    pub(super) expires: Option<Monotonic>,
 }
 
 /// Who sent a control datagram, as far as its clear bytes tell.
@@ -135,13 +138,14 @@ pub(super) struct Key {
 }
 
 impl Tunnel {
-    /// A tunnel whose first key begins now.
-    pub(super) fn new(peer: PeerIndex, now: Monotonic) -> Self {
+    /// A tunnel whose first key begins now, and that lasts for so long.
+    pub(super) fn new(peer: PeerIndex, now: Monotonic, lasts: Option<Duration>) -> Self {
         Self {
             peer,
             cipher: Text::from(""),
             key_since: now,
             key_traffic: Traffic::default(),
+            expires: lasts.map(|lasts| now + lasts),
         }
     }
 }
@@ -255,6 +259,9 @@ impl Connections {
             alarm: Alarm::default(),
         });
         self.dialed.insert(path.socket, key);
+        if path.is_stream() {
+            self.by_stream.insert(path.socket, key);
+        }
         key
     }
 
@@ -446,12 +453,6 @@ impl Connections {
     /// All sessions.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Connection> {
         self.places.iter().map(|(_, place)| &*place.connection)
-    }
-
-    /// All sessions, to change them.
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Connection> {
-        let places = self.places.iter_mut();
-        places.map(|(_, place)| &mut *place.connection)
     }
 
     pub(super) fn len(&self) -> usize {

@@ -163,6 +163,10 @@ impl<E: Edges> Shard<E> {
         if !connection.alarm.rings(now.monotonic) {
             return;
         }
+        self.replace_worn_key(key, now);
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
         let due = connection
             .session
             .next_timeout()
@@ -179,6 +183,7 @@ impl<E: Edges> Shard<E> {
                 .handle_timeout(now, &mut *self.random, activity);
         }
         self.end_if_inactive(key, now);
+        self.end_in_time(key, now);
         self.service(key, now);
     }
 
@@ -201,12 +206,16 @@ impl<E: Edges> Shard<E> {
         if self.has_hung_up(key) {
             return self.forget(key, now);
         }
-        let look = self.look_for_activity(key, now);
+        let looks = [
+            self.look_for_activity(key, now),
+            self.look_for_life(key, now),
+        ];
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
         let next = connection.session.next_timeout();
-        if let Some(next) = next.into_iter().chain(look).min() {
+        let looks = looks.into_iter().flatten();
+        if let Some(next) = next.into_iter().chain(looks).min() {
             connection.alarm.set(&mut self.wheel, next, key);
         }
     }

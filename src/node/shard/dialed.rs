@@ -5,26 +5,29 @@
 //! other side decides what a client here is, so nobody asks the registry.
 
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::connections::{Key, Standing, Tunnel};
 use super::{Edges, Shard};
 use crate::crypto::tls::PeerCertificate;
 use crate::node::event::{ClientEvent, ClientTag, Text};
 use crate::node::message::Report;
+use crate::node::settings::Compression;
 use crate::packet::{Mssfix, NewPeer, Numbering, Path};
-use crate::reactor::UdpSocket;
+use crate::reactor::{TcpStream, UdpSocket};
 use crate::session::{Credentials, Farewell, LeaveReason, PullFilter, Session, SessionSettings};
 use crate::time::Now;
-use crate::wire::PeerId;
+use crate::wire::{Framing, PeerId};
 
 /// An attempt to reach a server.
 pub struct Dial {
     /// Its number, never used twice: what the node thread calls the tunnel.
     pub attempt: u64,
-    /// A socket that is connected to the server.
-    pub socket: UdpSocket,
+    /// What leads to the server.
+    pub socket: DialedSocket,
     /// The server's address.
     pub remote: SocketAddr,
     /// The rules of the session.
@@ -47,6 +50,15 @@ impl fmt::Debug for Dial {
     }
 }
 
+/// What leads to a server.
+#[derive(Debug)]
+pub enum DialedSocket {
+    /// A socket that is connected to it.
+    Datagrams(UdpSocket),
+    /// A stream that connects to it.
+    Stream(TcpStream),
+}
+
 /// The end of a tunnel that was dialed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HangUp {
@@ -61,6 +73,8 @@ pub struct HangUp {
 /// What happens to a dialed tunnel.
 #[derive(Debug)]
 pub enum DialedEvent {
+    /// A stream has the server at its other end.
+    Connected,
     /// The server has answered at all.
     Answered,
     /// The server has said how the tunnel is to be.
@@ -70,6 +84,8 @@ pub enum DialedEvent {
         /// What it has said, an option an entry.
         options: Vec<String>,
     },
+    /// The server has changed what it has said; the items of its update.
+    Updated(Vec<String>),
     /// The tunnel is over, or did not come about.
     Left(LeaveReason),
     /// The shard can't take the socket, or TLS can't begin: a sentence.
@@ -106,12 +122,16 @@ impl<E: Edges> Shard<E> {
             Some(credentials) => session.with_credentials(credentials),
             None => session,
         };
-        let opened = self.io.edges.open_socket(dial.socket);
-        let path = Path {
-            remote: dial.remote,
-            local: None,
-            socket: opened.map_err(|error| error.to_string())?,
+        let edges = &mut self.io.edges;
+        let opened = match dial.socket {
+            DialedSocket::Datagrams(socket) => edges.open_socket(socket).map(|socket| Path {
+                remote: dial.remote,
+                local: None,
+                socket,
+            }),
+            DialedSocket::Stream(stream) => edges.open_stream(stream, dial.remote),
         };
+        let path = opened.map_err(|error| error.to_string())?;
         let dialed = Dialed {
             attempt: dial.attempt,
             mssfix: dial.mssfix,
@@ -172,10 +192,11 @@ impl<E: Edges> Shard<E> {
         let Some(dialed) = connection.dialed else {
             return;
         };
+        let path = connection.path;
         let server = connection.tag.common_name.clone();
         let server = server.unwrap_or_default();
         let new = NewPeer {
-            path: connection.path,
+            path,
             numbering: Numbering::Dialed(their_peer_id(&options)),
             mtu: number(&options, "tun-mtu").unwrap_or(connection.session.settings().tun_mtu),
             mssfix: dialed.mssfix,
@@ -189,10 +210,34 @@ impl<E: Edges> Shard<E> {
             // There is always room: few tunnels are dialed.
             let _full = self.peers.add_prefix(peer, everything);
         }
+        let framing = match self.network.compression {
+            Compression::Framed(own) => Framing::of_push(&options).unwrap_or(own),
+            Compression::Migrate => Framing::None,
+        };
+        // Wire: 2.x refuses the line beside TCP.
+        let fragment = self.network.fragment.filter(|_| !path.is_stream());
+        if let Some(peer) = self.peers.peer_mut(peer) {
+            peer.set_framing(framing);
+            if let Some(limit) = fragment {
+                peer.cut_packets(limit);
+            }
+        }
         self.connections.attach(key, peer);
-        let tunnel = Tunnel::new(peer, now.monotonic);
+        // Wire: a time that the server pushes wins; 0 is none.
+        let lasts = match number(&options, "session-timeout") {
+            Some(seconds) => (seconds > 0).then(|| Duration::from_secs(seconds)),
+            None => self.network.session_timeout,
+        };
+        let tunnel = Tunnel::new(peer, now.monotonic, lasts);
         self.connections.stand(key, Standing::Dialed(tunnel));
         self.report_dialed(dialed.attempt, DialedEvent::Configured { server, options });
+    }
+
+    /// The server has changed what it has said of the tunnel.
+    pub(super) fn updated(&mut self, key: Key, items: Vec<String>) {
+        if let Some(dialed) = self.connections.get(key).and_then(|it| it.dialed) {
+            self.report_dialed(dialed.attempt, DialedEvent::Updated(items));
+        }
     }
 
     /// Tells once that the server has answered, after anything came from it.
@@ -208,6 +253,27 @@ impl<E: Edges> Shard<E> {
             let attempt = dialed.attempt;
             self.report_dialed(attempt, DialedEvent::Answered);
         }
+    }
+
+    /// A stream that was dialed has the server at its other end.
+    pub fn stream_connected(&mut self, stream: u16) {
+        if let Some(attempt) = self.attempt_on(stream) {
+            self.report_dialed(attempt, DialedEvent::Connected);
+        }
+    }
+
+    /// A stream that was dialed has nobody at its other end, and will have nobody. True if it is one.
+    pub(super) fn could_not_connect(&mut self, stream: u16, error: &io::Error) -> bool {
+        let Some(attempt) = self.attempt_on(stream) else {
+            return false;
+        };
+        self.report_dialed(attempt, DialedEvent::Failed(error.to_string()));
+        true
+    }
+
+    fn attempt_on(&self, socket: u16) -> Option<u64> {
+        let connection = self.connections.get(self.connections.dialed_on(socket)?)?;
+        Some(connection.dialed?.attempt)
     }
 
     /// Whether a session that was dialed, and has left, has nothing more to say.

@@ -1,10 +1,12 @@
 //! What a shard wants of the world around it. A ring with sockets and a tun queue is one such world,
 //! a simulation another.
 
+use std::net::SocketAddr;
+
 use crate::node::counters::Counters;
 use crate::node::message::Report;
 use crate::packet::{Buffer, DropReason, Gathered, Packet, Parcel, Path, PeerIndex, Piece};
-use crate::reactor::{RingError, UdpSocket};
+use crate::reactor::{RingError, TcpStream, UdpSocket};
 use crate::time::Now;
 
 /// The world as a shard sees it. Nothing here waits: what has no room comes back at once.
@@ -66,6 +68,13 @@ pub trait Edges {
     /// # Errors
     /// There are as many sockets as there can be.
     fn open_socket(&mut self, socket: UdpSocket) -> Result<u16, RingError>;
+
+    /// Receives from one more stream, with this peer at its other end, and says by which path its packets
+    /// are known.
+    ///
+    /// # Errors
+    /// There are as many streams as there can be.
+    fn open_stream(&mut self, stream: TcpStream, remote: SocketAddr) -> Result<Path, RingError>;
 
     /// Closes a socket that was opened so, once what is on its way has left. Its number may be that
     /// of another one then.

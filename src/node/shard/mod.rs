@@ -16,6 +16,7 @@ mod edges;
 mod half_open;
 mod inactivity;
 mod io;
+mod lifetime;
 mod narrate;
 pub mod registration;
 mod renewed;
@@ -30,7 +31,7 @@ use std::time::Duration;
 
 use self::backlog::Backlog;
 use self::connections::{Connections, Key};
-pub use self::dialed::{Dial, DialedEvent, HangUp};
+pub use self::dialed::{Dial, DialedEvent, DialedSocket, HangUp};
 pub use self::edges::{Congestion, Done, Dropped, Edges, Outgoing};
 pub(in crate::node) use self::io::Io;
 use self::registration::Registration;
@@ -42,14 +43,14 @@ use super::event::NodeEvent;
 use super::message::{Instruction, Report};
 use super::registry::{Announcement, Place, Tenant};
 use super::rounds::Answer;
-use super::settings::{Compression, Inactivity, Offloads, V4Layout};
+use super::settings::{Compression, Inactivity, KeyVolume, Offloads, V4Layout};
 use super::strangers::StrangerAllowance;
 use crate::limits::{
     BATCH_PACKETS, DROP_REPORT_INTERVAL, IDLE_TURN, REPORTS_BEFORE_LOSS, STOP_GRACE,
 };
 use crate::packet::{
-    Directory, DropCounters, DropReason, InboundBatch, Merging, Mssfix, OutboundBatch, PeerEvent,
-    PeerTable, Pool, Surroundings,
+    Directory, DropCounters, DropReason, FragmentLimit, InboundBatch, Merging, Mssfix,
+    OutboundBatch, PeerEvent, PeerTable, Pool, Surroundings,
 };
 use crate::random::Random;
 use crate::session::{ContactLimits, Farewell, Grant, OpenVpn2, Steering, V4Grant, V6Grant};
@@ -79,10 +80,12 @@ pub struct Network {
     pub v4: Option<V4Layout>,
     /// The IPv6 network's prefix length, and the server's address in it.
     pub v6: Option<(u8, Ipv6Addr)>,
-    /// The tunnel's MTU.
+    /// The tunnel's MTU; of a client's, the largest that a server may name.
     pub mtu: u16,
     /// The clamp on TCP segments.
     pub mssfix: Mssfix,
+    /// How large datagrams may be, if packets are cut for it.
+    pub fragment: Option<FragmentLimit>,
     /// At most so many clients at once.
     pub max_clients: u32,
     /// How clients are told that the server stops.
@@ -95,6 +98,12 @@ pub struct Network {
     pub compression: Compression,
     /// When a client that does nothing is ended.
     pub inactivity: Option<Inactivity>,
+    /// How long hosts behind clients are remembered after their last packet.
+    pub hosts_remembered: Duration,
+    /// How long a session lasts, `None` for as long as it will.
+    pub session_timeout: Option<Duration>,
+    /// What a key may carry before there is another one.
+    pub key_volume: KeyVolume,
 }
 
 impl Network {
@@ -176,7 +185,7 @@ impl<E: Edges> Shard<E> {
         };
         let (number, of) = (u32::from(parts.number), u32::from(shards));
         let peers = PeerTable::new(number, of, clients_max, &mut *random);
-        let (inbound, outbound) = batches(parts.offloads);
+        let (inbound, outbound) = batches(parts.offloads, &parts.network);
         Self {
             io: Io::new(edges, pool),
             protocol: parts
@@ -238,7 +247,7 @@ impl<E: Edges> Shard<E> {
             Instruction::Refuse { session, refusal } => self.refuse(session, refusal, now),
             Instruction::Release { session, cause } => self.release(session, cause, now),
             Instruction::Forget { session } => self.registration.forget(session),
-            Instruction::Follow(terms) => self.follow_terms(*terms),
+            Instruction::Follow(terms) => self.follow_terms(*terms, now),
             Instruction::Dial(dial) => self.dial(*dial, now),
             Instruction::HangUp(hang_up) => self.hang_up(hang_up, now),
             Instruction::Announce(announcement) => self.follow(&announcement),
@@ -419,19 +428,25 @@ impl<E: Edges> Shard<E> {
 }
 
 /// The batches of both directions, which make use of these offloads.
-fn batches(offloads: Offloads) -> (InboundBatch, OutboundBatch) {
+fn batches(offloads: Offloads, network: &Network) -> (InboundBatch, OutboundBatch) {
     let merging = Merging {
         tcp: offloads.tun_merge,
         // A kernel that cuts UDP for us takes it in one as well.
         udp: offloads.tun_merge && offloads.tun_uso,
     };
-    let inbound = InboundBatch::new(BATCH_PACKETS, merging);
+    let mut inbound = InboundBatch::new(BATCH_PACKETS, merging);
+    if network.fragment.is_some() {
+        inbound = inbound.joining(usize::from(network.mtu) + FRAME_MAX);
+    }
     let outbound = OutboundBatch::new(BATCH_PACKETS);
     match offloads.udp_gso {
         true => (inbound, outbound),
         false => (inbound.sending_one_by_one(), outbound.sending_one_by_one()),
     }
 }
+
+/// More than any frame around an inner packet has.
+const FRAME_MAX: usize = 16;
 
 /// How soon a send that the kernel did not take, or a report that had no room, is tried again.
 const RETRY: Duration = Duration::from_millis(1);

@@ -52,6 +52,9 @@ pub(super) fn protocol_flags(agreement: &Agreement) -> String {
     if agreement.dynamic_tls_crypt {
         flags.push("dyn-tls-crypt");
     }
+    if agreement.epoch_keys {
+        flags.push("aead-epoch");
+    }
     flags.join(" ")
 }
 
@@ -76,6 +79,7 @@ pub(super) fn left(
             LeaveReason::PingRestart => Left::PingRestart,
             LeaveReason::Replaced => Left::Replaced,
             LeaveReason::Inactive => Left::Inactive,
+            LeaveReason::SessionTimeout => Left::SessionTimeout,
             LeaveReason::ConnectionReset => Left::ConnectionReset,
             LeaveReason::Closed => Left::ServerStopped,
             _ => Left::TlsError,
@@ -131,6 +135,7 @@ pub(super) fn data_refusal(refusal: Refusal) -> ClientEvent {
         }
         Refusal::Compressed => ClientEvent::DataRefused(DataRefusal::Compressed),
         Refusal::Framing => ClientEvent::DataRefused(DataRefusal::Framing),
+        Refusal::Fragment => ClientEvent::DataRefused(DataRefusal::Fragment),
         Refusal::Source(source) => ClientEvent::BadSource { source },
         Refusal::Taken(to) => ClientEvent::DataRefused(DataRefusal::AddressTaken { to }),
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::{Edges, Network, Shard};
 use crate::session::SessionSettings;
+use crate::time::Now;
 
 /// What a shard goes by.
 pub struct Terms {
@@ -28,7 +29,7 @@ impl fmt::Debug for Terms {
 }
 
 impl<E: Edges> Shard<E> {
-    pub(super) fn follow_terms(&mut self, terms: Terms) {
+    pub(super) fn follow_terms(&mut self, terms: Terms, now: Now) {
         let Terms {
             session,
             stream_session,
@@ -36,8 +37,18 @@ impl<E: Edges> Shard<E> {
         } = terms;
         self.make_room(network.max_clients);
         let mut renewed = Vec::new();
-        for connection in self.connections.iter_mut() {
-            connection.session.begin_with(&session.tls, &mut renewed);
+        for key in self.connections.keys() {
+            let Some(connection) = self.connections.get_mut(key) else {
+                continue;
+            };
+            let rules = match connection.path.is_stream() {
+                true => &stream_session,
+                false => &session,
+            };
+            let random = &mut *self.random;
+            connection.session.push_anew(now, random, &rules.push);
+            connection.session.begin_with(rules, &mut renewed);
+            self.service(key, now);
         }
         let shards = self.surroundings.steering.shards();
         // A bucket that is the same is not to be filled by a reload.

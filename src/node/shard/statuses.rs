@@ -96,6 +96,13 @@ impl<E: Edges> Shard<E> {
                 last_reference,
             };
             status.routes = addresses.chain(networks).map(route).collect();
+            let remembered = self.network.hosts_remembered;
+            let hosts = peer.hosts().into_iter();
+            let hosts = hosts.flat_map(|it| it.heard_in(remembered, now.monotonic));
+            status.routes.extend(hosts.map(|(host, last)| RouteStatus {
+                destination: RouteDestination::Host(host),
+                last_reference: now.unix.saturating_sub(now.monotonic.since(last).as_secs()),
+            }));
         }
         status
     }

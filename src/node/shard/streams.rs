@@ -99,9 +99,18 @@ impl<E: Edges> Shard<E> {
         }
     }
 
-    /// A stream brings nothing more: its session is over.
-    pub fn stream_ended(&mut self, stream: u16) {
+    /// A stream brings nothing more: its session is over. With an error if nobody ever was at its other
+    /// end.
+    pub fn stream_ended(&mut self, stream: u16, unconnected: Option<&io::Error>) {
         let now = self.io.edges.now();
+        if unconnected.is_some_and(|error| self.could_not_connect(stream, error)) {
+            // What becomes of it is told already.
+            if let Some(key) = self.connections.by_stream(stream) {
+                self.close_dialed(key, Farewell::Silent, now);
+                self.service(key, now);
+            }
+            return self.close_stream(stream);
+        }
         // What it brought before is for the session that it has.
         self.serve_data(now);
         self.backlog.forget(stream);
@@ -128,7 +137,7 @@ impl<E: Edges> Shard<E> {
                 longest: bad.longest as u32,
             });
         }
-        self.stream_ended(path.socket);
+        self.stream_ended(path.socket, None);
     }
 
     /// A listener could not accept anybody, and will try again.

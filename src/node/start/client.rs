@@ -16,7 +16,7 @@ use crate::node::running::Assembled;
 use crate::node::settings::ClientSettings;
 use crate::node::start::StartError;
 use crate::random::SystemRandom;
-use crate::reactor::{Family, Listen, ReactorConfig, Tun, UdpSocket};
+use crate::reactor::{Family, Listen, Routing, Tun, UdpSocket};
 use crate::session::Steering;
 use crate::time::Now;
 
@@ -32,6 +32,7 @@ impl Starting {
         self.publish(NodeEvent::ShardsPlaced { cores });
         let confinement = Confinement::of(&settings.node.process)?;
         priority::ask(&settings.node.process)?;
+        self.lock_memory(&settings.node.process)?;
         let reporting = open_reporting(&settings.node, None)?;
         let session = Arc::new(rules::client_session_settings(&settings)?);
         let wanted = offloads::wanted(&settings.node);
@@ -44,11 +45,12 @@ impl Starting {
             send_buffer: 0,
             receive_buffer: 0,
             receive_offload: wanted.udp_gro,
+            routing: Routing::default(),
         })?]];
         let offloads = self.settle_offloads(wanted, &tried, &queues);
         let device = queues.first().map_or("", Tun::name).to_owned();
-        let ring = ReactorConfig::default().locked_memory();
-        allow_locked_memory(locked_memory(1, ring));
+        let ring = rules::client_ring(&settings);
+        allow_locked_memory(locked_memory(1, ring.locked_memory()));
         let (reporter, reports) = channel::bounded(NODE_REPORTS);
         // Before the privileges go: its thread keeps what it needs of them.
         let tunnel = Tunnel::start(&device, TunnelRules::of(&settings), reporter.clone());
@@ -67,8 +69,8 @@ impl Starting {
             network: rules::client_network(&settings),
             steering: Steering::new(1, &mut SystemRandom),
             offloads,
-            streams: rules::no_streams(),
-            ring: ReactorConfig::default(),
+            streams: rules::client_streams(&settings),
+            ring,
             reports: reporter.clone(),
         };
         let owns = sockets::share_out(Vec::new(), Vec::new(), queues, &settings.node.shards.cores);
@@ -78,6 +80,7 @@ impl Starting {
         let revocations = watch_revocations(&settings.node, &reporter)?;
         let now = Now::read().monotonic;
         let rules = ClientRules {
+            stream_session: rules::client_over_streams(&settings, &session),
             settings,
             session,
             receive_offload: offloads.udp_gro,

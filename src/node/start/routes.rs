@@ -9,7 +9,7 @@ use crate::node::settings::{Destination, TunnelRoute, Via};
 impl Starting {
     /// Sets routes of which each leads into the device, or to a gateway behind it. Wire: as in 2.6 the
     /// server starts without one that is refused, and says so.
-    pub(super) fn set_routes(&mut self, routes: &[TunnelRoute], device: &str) {
+    pub(super) fn set_routes(&mut self, routes: &[TunnelRoute], table: Option<u32>, device: &str) {
         if routes.is_empty() {
             return;
         }
@@ -29,7 +29,7 @@ impl Starting {
                 Via::Gateway(gateway) => Leads::To(gateway, None),
                 Via::Tunnel | Via::Machine => Leads::Into(index),
             };
-            let change = Change::route(network, leads, route.metric);
+            let change = Change::route(network, leads, route.metric).in_table(table);
             match (change.make(&mut netlink), &change) {
                 (Ok(()), Change::Route(_, made)) => {
                     let made = TunnelEvent::RouteAdded(*made);

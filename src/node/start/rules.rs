@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use crate::crypto::tls::rustls::RustlsEngine;
 use crate::crypto::{Digest, KeyDirection, ReplayWindow};
-use crate::limits::{TUNNELS_DIALED, stream_packet_max, streams_per_shard};
+use crate::limits::{
+    HOSTS_REMEMBERED, STREAM_QUEUE_DEFAULT, STREAMS_DIALED, TUNNELS_DIALED, stream_packet_max,
+    streams_per_shard,
+};
 use crate::node::client::peer_info;
 use crate::node::registry::RegistryRules;
 use crate::node::settings::{
@@ -66,6 +69,7 @@ fn options(node: &NodeSettings, role: Role, framed: bool, transport: ListenerTra
         tcp: transport == ListenerTransport::Tcp,
         tun_mtu: u32::from(node.device.mtu),
         framed,
+        fragments: node.fragment.is_some() && transport == ListenerTransport::Udp,
         auth: node.auth.map_or("[null-digest]", Digest::name),
         tls_auth: node.wrapping.tls_auth_direction().map(|it| match it {
             KeyDirection::Both => None,
@@ -83,7 +87,14 @@ fn options(node: &NodeSettings, role: Role, framed: bool, transport: ListenerTra
 /// [`StartError::Tls`] for a key or an authority that can't be used.
 pub fn client_session_settings(settings: &ClientSettings) -> Result<SessionSettings, StartError> {
     let tls = settings.tls_engine().map_err(StartError::Tls)?;
-    let common = in_common(&settings.node, Role::Client, tls, settings.keepalive, false);
+    let framed = settings.framing != Framing::None;
+    let common = in_common(
+        &settings.node,
+        Role::Client,
+        tls,
+        settings.keepalive,
+        framed,
+    );
     Ok(SessionSettings {
         peer_info: peer_info(&settings.node.ciphers, settings.mtu_max),
         ..common
@@ -139,12 +150,37 @@ pub(super) fn streams(settings: &Settings) -> StreamRules {
     }
 }
 
-/// A node that has no streams.
-pub(super) const fn no_streams() -> StreamRules {
+/// What the streams of a client have in common.
+pub(super) fn client_streams(settings: &ClientSettings) -> StreamRules {
     StreamRules {
-        queue_limit: 0,
-        packet_max: 0,
+        queue_limit: STREAM_QUEUE_DEFAULT as usize,
+        packet_max: stream_packet_max(settings.mtu_max.max(settings.node.device.mtu)),
     }
+}
+
+/// How large the ring of a client's shard is.
+pub(super) fn client_ring(settings: &ClientSettings) -> ReactorConfig {
+    let streams = settings.dials(ListenerTransport::Tcp);
+    ReactorConfig {
+        streams: if streams { STREAMS_DIALED } else { 0 },
+        ..ReactorConfig::default()
+    }
+}
+
+/// The rules of a client's sessions over TCP, if it has any.
+pub(super) fn client_over_streams(
+    settings: &ClientSettings,
+    session: &Arc<SessionSettings>,
+) -> Arc<SessionSettings> {
+    let transport = ListenerTransport::Tcp;
+    if !settings.dials(transport) {
+        return Arc::clone(session);
+    }
+    let framed = settings.framing != Framing::None;
+    Arc::new(SessionSettings {
+        options_string: options(&settings.node, Role::Client, framed, transport),
+        ..SessionSettings::clone(session)
+    })
 }
 
 /// What the shard of a client knows of a network: nothing, for the server says it to the client.
@@ -152,15 +188,19 @@ pub(super) fn client_network(settings: &ClientSettings) -> Network {
     Network {
         v4: None,
         v6: None,
-        mtu: settings.node.device.mtu,
+        mtu: settings.mtu_max.max(settings.node.device.mtu),
         mssfix: settings.node.mssfix,
+        fragment: settings.node.fragment,
         max_clients: TUNNELS_DIALED,
         // Who it was connected to has been told before.
         farewell: Farewell::Silent,
         contact: ContactLimits::default(),
         client_to_client: false,
-        compression: Compression::default(),
+        compression: Compression::Framed(settings.framing),
         inactivity: None,
+        hosts_remembered: HOSTS_REMEMBERED,
+        session_timeout: settings.node.session_timeout,
+        key_volume: settings.node.key_volume,
     }
 }
 
@@ -174,6 +214,7 @@ pub(in crate::node) fn network(settings: &Settings) -> Network {
             .map(|v6| (v6.network.prefix_len(), v6.server)),
         mtu: settings.node.device.mtu,
         mssfix: settings.node.mssfix,
+        fragment: settings.node.fragment,
         max_clients: settings.max_clients,
         farewell: match settings.explicit_exit {
             ExplicitExit::Silent => Farewell::Silent,
@@ -184,6 +225,9 @@ pub(in crate::node) fn network(settings: &Settings) -> Network {
         client_to_client: settings.client_to_client,
         compression: settings.compression,
         inactivity: settings.inactivity,
+        hosts_remembered: settings.hosts_remembered,
+        session_timeout: settings.node.session_timeout,
+        key_volume: settings.node.key_volume,
     }
 }
 

@@ -5,7 +5,7 @@ use crate::limits::{LANE_SEND_BUFFER, LANES, RECEIVE_BUFFER, SEND_BUFFER};
 use crate::node::event::NodeEvent;
 use crate::node::settings::{Bind, ListenerSettings, ListenerTransport, Offloads, Settings};
 use crate::node::worker::ListenerSockets;
-use crate::reactor::{Family, Listen, TcpError, TcpListener, Tun, UdpError, UdpSocket};
+use crate::reactor::{Family, Listen, Routing, TcpError, TcpListener, Tun, UdpError, UdpSocket};
 
 impl Starting {
     /// A set of sockets for each listener: one a shard, then the lanes of the first shard, of the second
@@ -22,7 +22,7 @@ impl Starting {
             if listener.transport != ListenerTransport::Udp {
                 continue;
             }
-            let listen = listen(listener, wanted);
+            let listen = listen(listener, wanted, &settings.node.routing);
             let bind = || UdpSocket::bind_set(&listen, shards * LANES as u16);
             let set = patiently(bind, UdpError::is_in_use)?;
             if let Some(Ok(address)) = set.first().map(UdpSocket::local_address) {
@@ -57,7 +57,7 @@ impl Starting {
         let listeners = settings.listeners.iter();
         let mut sets = Vec::new();
         for listener in listeners.filter(|listener| listener.transport == transport) {
-            let listen = listen(listener, Offloads::default());
+            let listen = listen(listener, Offloads::default(), &settings.node.routing);
             let bind = || TcpListener::bind_set(&listen, shards(&settings.node));
             let set = patiently(bind, TcpError::is_in_use)?;
             if let Some(Ok(address)) = set.first().map(TcpListener::local_address) {
@@ -104,7 +104,7 @@ pub(super) fn share_out(
         .collect()
 }
 
-fn listen(listener: &ListenerSettings, wanted: Offloads) -> Listen {
+fn listen(listener: &ListenerSettings, wanted: Offloads, routing: &Routing) -> Listen {
     let (family, address) = match listener.bind {
         Bind::DualStack => (Family::Dual, None),
         Bind::V4(address) => (
@@ -124,6 +124,7 @@ fn listen(listener: &ListenerSettings, wanted: Offloads) -> Listen {
         send_buffer: bytes(listener.send_buffer),
         receive_buffer: bytes(listener.receive_buffer),
         receive_offload: wanted.udp_gro,
+        routing: routing.clone(),
     }
 }
 
@@ -144,6 +145,7 @@ mod tests {
                     send_buffer: 0,
                     receive_buffer: 0,
                     receive_offload: false,
+                    routing: Routing::default(),
                 };
                 let sets: Vec<_> = (0..2)
                     .map(|_| UdpSocket::bind_set(&listen, shards * LANES as u16).unwrap())

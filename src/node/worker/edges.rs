@@ -2,6 +2,7 @@
 //! of the node thread.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crossbeam::channel::{Sender, TrySendError};
@@ -58,9 +59,9 @@ impl RingEdges {
         reports: Sender<Report>,
     ) -> Result<(Self, Pool), RingError> {
         let mut reactor = Reactor::new(config, waker)?;
-        let spare = match streams.listeners.is_empty() {
-            true => 0,
-            false => STREAM_BUFFERS,
+        let spare = match config.streams {
+            0 => 0,
+            _ => STREAM_BUFFERS,
         };
         let mut pool = Pool::new((POOL_BUFFERS + RECEIVE_BUFFERS + TUN_BUFFERS + spare) as u32);
         let waiting = some(&mut pool, spare);
@@ -154,8 +155,13 @@ impl RingEdges {
     }
 
     /// Takes a connection that was accepted; its path, unless it is closed at once.
-    pub(super) fn open_stream(&mut self, stream: TcpStream) -> Option<Path> {
-        self.streams.open(&mut self.reactor, stream)
+    pub(super) fn accept_stream(&mut self, stream: TcpStream) -> Option<Path> {
+        self.streams.accept(&mut self.reactor, stream)
+    }
+
+    /// Whether nobody was ever at the other end of a stream.
+    pub(super) fn is_connecting(&mut self, stream: SocketId) -> bool {
+        self.streams.is_connecting(stream)
     }
 
     /// A listener accepts nobody for a while.
@@ -231,11 +237,12 @@ impl RingEdges {
                 result,
                 ..
             } => self.tun_written(buffer, segments, result),
-            Completion::Writable(socket) => {
-                if !self.streams.has_room(socket) {
-                    self.sends.has_room(socket);
+            Completion::Writable(socket) if Streams::is_stream(socket) => {
+                if self.streams.has_room(&self.reactor, socket) {
+                    return Some(completion);
                 }
             }
+            Completion::Writable(socket) => self.sends.has_room(socket),
             other => {
                 self.note_length(&other);
                 return Some(other);
@@ -371,6 +378,10 @@ impl Edges for RingEdges {
     fn open_socket(&mut self, socket: UdpSocket) -> Result<u16, RingError> {
         let socket = self.reactor.add_socket(socket)?;
         Ok(self.sends.open(socket))
+    }
+
+    fn open_stream(&mut self, stream: TcpStream, remote: SocketAddr) -> Result<Path, RingError> {
+        self.streams.open(&mut self.reactor, stream, remote)
     }
 
     fn close_socket(&mut self, socket: u16) {

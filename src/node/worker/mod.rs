@@ -148,7 +148,7 @@ impl Worker {
                 self.shard.take_tun_packet(packet, offload);
             }
             Some(Completion::Accepted { stream, .. }) => {
-                match self.shard.io.edges.open_stream(stream) {
+                match self.shard.io.edges.accept_stream(stream) {
                     Some(path) => self.shard.stream_opened(path),
                     None => self.shard.io.lost(DropReason::SessionLimit, 1),
                 }
@@ -158,9 +158,16 @@ impl Worker {
                 buffer,
                 range,
             }) => self.take_stream_bytes(stream, buffer, range),
-            Some(Completion::StreamEnded { stream, .. }) => {
+            Some(Completion::StreamEnded { stream, error }) => {
+                let edges = &mut self.shard.io.edges;
+                let unconnected = error.filter(|_| edges.is_connecting(stream));
+                if let Some(path) = edges.path_of(stream) {
+                    self.shard.stream_ended(path.socket, unconnected.as_ref());
+                }
+            }
+            Some(Completion::Writable(stream)) => {
                 if let Some(path) = self.shard.io.edges.path_of(stream) {
-                    self.shard.stream_ended(path.socket);
+                    self.shard.stream_connected(path.socket);
                 }
             }
             Some(Completion::AcceptFailed { listener, error }) => {
@@ -175,7 +182,6 @@ impl Worker {
             Some(
                 Completion::Woken
                 | Completion::ReceiveFailed { .. }
-                | Completion::Writable(_)
                 | Completion::Sent(_)
                 | Completion::TunWritten { .. },
             ) => {}

@@ -9,6 +9,7 @@ mod reassembly;
 mod waiting;
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::ops::Range;
 
 use self::reassembly::{Brought, Reassembly};
@@ -16,7 +17,7 @@ use self::waiting::Waiting;
 use crate::limits::{ACCEPT_PAUSE, BUFFER_SIZE, FIRST_STREAM, SOCKETS_PER_SHARD, STREAM_FAREWELL};
 use crate::node::shard::{Done, Dropped, Outgoing};
 use crate::packet::{Buffer, DropReason, Origin, Packet, Path, Pool, Received};
-use crate::reactor::{self, Reactor, Refused, Sent, SocketId, TcpStream};
+use crate::reactor::{self, Reactor, Refused, RingError, Sent, SocketId, TcpStream};
 use crate::time::Monotonic;
 use crate::wire::{BadLength, stream_packets};
 
@@ -56,6 +57,8 @@ struct Stream {
     in_flight: usize,
     /// The kernel will say when there is room.
     awaits_room: bool,
+    /// It was dialed, and nobody is at its other end yet.
+    connecting: bool,
     /// A send has failed: nothing more leaves.
     broken: bool,
     closing: bool,
@@ -77,16 +80,31 @@ impl Streams {
     }
 
     /// Takes a connection that was accepted, unless it is gone already or there is no place for it.
-    pub(super) fn open(&mut self, reactor: &mut Reactor, stream: TcpStream) -> Option<Path> {
-        let (remote, local) = (stream.remote().ok()?, stream.local().ok()?);
+    pub(super) fn accept(&mut self, reactor: &mut Reactor, stream: TcpStream) -> Option<Path> {
+        let remote = stream.remote().ok()?;
+        self.open(reactor, stream, remote).ok()
+    }
+
+    /// Takes a connection with this peer at its other end, or soon.
+    ///
+    /// # Errors
+    /// There is no place for it.
+    pub(super) fn open(
+        &mut self,
+        reactor: &mut Reactor,
+        stream: TcpStream,
+        remote: SocketAddr,
+    ) -> Result<Path, RingError> {
+        let connecting = stream.is_dialed();
+        let local = stream.local().ok().filter(|_| !connecting);
         // One that can't be told so is only slower.
         let _at_once = stream.send_at_once();
-        let socket = reactor.add_stream(stream).ok()?;
-        let place = place_of(socket)?;
+        let socket = reactor.add_stream(stream)?;
+        let place = place_of(socket).unwrap_or_default();
         let path = Path {
             remote,
-            local: Some(local),
-            socket: FIRST_STREAM + u16::try_from(place).ok()?,
+            local,
+            socket: FIRST_STREAM + place as u16,
         };
         if place >= self.streams.len() {
             self.streams.resize_with(place + 1, || None);
@@ -98,11 +116,13 @@ impl Streams {
             reassembly: Reassembly::default(),
             waiting: Waiting::default(),
             in_flight: 0,
-            awaits_room: false,
+            // There is some when it is connected.
+            awaits_room: connecting && reactor.await_room(socket).is_ok(),
+            connecting,
             broken: false,
             closing: false,
         });
-        Some(path)
+        Ok(path)
     }
 
     /// How many there are.
@@ -277,14 +297,29 @@ impl Streams {
         }
     }
 
-    /// A stream has room again. False if the socket is none.
-    pub(super) fn has_room(&mut self, socket: SocketId) -> bool {
+    /// Whether a socket is a stream, or was one.
+    pub(super) fn is_stream(socket: SocketId) -> bool {
+        place_of(socket).is_some()
+    }
+
+    /// A stream has room again. True if it is connected with that.
+    pub(super) fn has_room(&mut self, reactor: &Reactor, socket: SocketId) -> bool {
         let Some(stream) = self.find(socket) else {
-            return place_of(socket).is_some();
+            return false;
         };
+        if stream.connecting && !reactor.is_connected(socket) {
+            // Its receive says why, if nobody has asked before.
+            return false;
+        }
         stream.awaits_room = false;
+        let connected = std::mem::replace(&mut stream.connecting, false);
         self.restless.push_back(socket);
-        true
+        connected
+    }
+
+    /// Whether nobody was ever at the other end of a stream.
+    pub(super) fn is_connecting(&mut self, socket: SocketId) -> bool {
+        self.find(socket).is_some_and(|stream| stream.connecting)
     }
 
     /// Sends what waits where there is room, closes what has nothing more to send or takes too long, and lets
@@ -319,7 +354,7 @@ impl Streams {
             return;
         };
         let socket = stream.socket;
-        if stream.waiting.is_empty() || stream.broken {
+        if stream.waiting.is_empty() || stream.broken || stream.connecting {
             return self.remove(reactor, socket);
         }
         if !std::mem::replace(&mut stream.closing, true) {

@@ -2,6 +2,7 @@
 
 use lz4_flex::block::decompress_into;
 
+use super::join::join;
 use super::{Addressed, Arenas, Claim, InboundBatch, Opened};
 use crate::crypto::OpenError;
 use crate::packet::arena::InflateError;
@@ -37,13 +38,22 @@ pub(super) fn open(
             .and_then(|(opened, newest)| {
                 datagram.note_received(peers, opened.piece.len as usize, events, now);
                 datagram.follow(newest, peers, surroundings, events)?;
-                match peers.peer(claim.peer).map(Peer::framing) {
-                    None | Some(Framing::None) => Ok(opened),
-                    Some(framing) => unframe(opened, framing, peers, &mut batch.arenas, pool),
+                if peers.peer(claim.peer).is_none_or(Peer::is_plain) {
+                    return Ok(Some(opened));
                 }
+                let (waiting, arenas) = (&mut batch.reassembly, &mut batch.arenas);
+                let Some(joined) = join(opened, peers, waiting, arenas, (pool, drops), now)? else {
+                    return Ok(None);
+                };
+                match peers.peer(claim.peer).map(Peer::framing) {
+                    None | Some(Framing::None) => Ok(joined),
+                    Some(framing) => unframe(joined, framing, peers, arenas, pool),
+                }
+                .map(Some)
             });
         match opened {
-            Ok(opened) => batch.opened.put(opened),
+            Ok(None) => {}
+            Ok(Some(opened)) => batch.opened.put(opened),
             Err(reason) => {
                 drops.count(reason);
                 if let Some(refusal) = datagram.refusal(reason) {
@@ -122,7 +132,7 @@ impl Claimed<'_> {
         let start = place.start;
         let out = arena.bytes_mut().get_mut(place).unwrap_or_default();
         let highest = slot.keys.open.highest();
-        let opened = slot.keys.open.open(now, self.bytes, out);
+        let opened = slot.keys.open_datagram(now, self.bytes, out);
         if slot.tells_near_limit() {
             events.put(PeerEvent::KeyNearLimit { peer, key_id });
         }
@@ -162,7 +172,7 @@ impl Claimed<'_> {
         peer.last_received = now;
         peer.traffic.received_packets += 1;
         peer.traffic.received_bytes += self.bytes.len() as u64;
-        peer.count_inner(payload);
+        peer.count_opened(payload);
         match (claim.numbered, peer.recognised) {
             (true, Recognised::ByPeerId)
             | (false, Recognised::ByPath | Recognised::ByPeerId)
@@ -212,6 +222,7 @@ impl Claimed<'_> {
             DropReason::Authentication => Some(Refusal::NotAuthentic),
             DropReason::Compressed => Some(Refusal::Compressed),
             DropReason::Framing => Some(Refusal::Framing),
+            DropReason::Fragment => Some(Refusal::Fragment),
             DropReason::FloatTaken => Some(Refusal::Taken(self.path.remote)),
             _ => None,
         }
@@ -224,6 +235,7 @@ const fn drop_reason(error: OpenError) -> DropReason {
         OpenError::TooSmall => DropReason::Oversized,
         OpenError::Authentication => DropReason::Authentication,
         OpenError::Replay { .. } => DropReason::Replay,
+        OpenError::UnknownEpoch => DropReason::UnknownKey,
         OpenError::Exhausted => DropReason::KeyExhausted,
     }
 }

@@ -7,6 +7,7 @@ use super::InboundBatch;
 use crate::packet::{
     Destination, DropCounters, DropReason, PeerEvent, PeerIndex, PeerTable, Refusal, Surroundings,
 };
+use crate::time::Monotonic;
 use crate::wire::{self, InnerPacket, OccMessage};
 
 /// Pings have done their work by being authentic; messages about the channel never reach the tun
@@ -34,14 +35,15 @@ pub(super) fn take_special(batch: &mut InboundBatch) {
 /// Lets pass what is an IP packet from an address of its peer. Wire: wire.md section 16.
 pub(super) fn check_sources(
     batch: &mut InboundBatch,
-    peers: &PeerTable,
+    peers: &mut PeerTable,
     drops: &mut DropCounters,
     surroundings: &Surroundings,
+    now: Monotonic,
 ) {
     let (events, arenas) = (&mut batch.events, &batch.arenas);
     batch.opened.retain(|opened| {
         let (payload, peer) = (opened.bytes(arenas), opened.peer);
-        match check_source(payload, peer, peers, surroundings) {
+        match check_source(payload, peer, peers, surroundings, now) {
             Ok(len) => {
                 opened.piece.len = len as u32;
                 true
@@ -64,18 +66,21 @@ pub(super) fn check_sources(
 fn check_source(
     payload: &[u8],
     from: PeerIndex,
-    peers: &PeerTable,
+    peers: &mut PeerTable,
     surroundings: &Surroundings,
+    now: Monotonic,
 ) -> Result<usize, DropReason> {
     let inner = InnerPacket::parse(payload).map_err(|_| DropReason::InnerMalformed)?;
     let source = inner.source();
     let peer = peers.peer(from).ok_or(DropReason::UnknownPeer)?;
     // What lies behind a server is the server's to say. In a network behind a client a client of any
     // shard may have an address.
-    if peer.is_dialed()
-        || peer.addresses.contain(source)
-        || surroundings.destination(source, peers) == Destination::Peer(from)
-    {
+    if peer.is_dialed() || peer.addresses.contain(source) {
+        return Ok(inner.bytes().len());
+    }
+    if surroundings.destination(source, peers) == Destination::Peer(from) {
+        let hosts = peers.peer_mut(from).and_then(|peer| peer.hosts.as_mut());
+        hosts.into_iter().for_each(|hosts| hosts.note(source, now));
         return Ok(inner.bytes().len());
     }
     match source {

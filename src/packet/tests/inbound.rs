@@ -302,7 +302,33 @@ fn peers_that_share_a_socket_are_told_apart_by_what_they_were_given() {
 }
 
 #[test]
-fn only_the_peers_own_sources_pass() {
+fn hosts_behind_a_client_are_heard_of_and_those_behind_a_server_are_not() {
+    let mut pair = Pair::aes();
+    let network = "10.66.0.0/16".parse().unwrap();
+    let index = pair.server.peer;
+    pair.server.peers.add_prefix(index, network).unwrap();
+    for source in [[10, 66, 1, 1], CLIENT_V4.octets()] {
+        let up = pair.client.sealed(&ip(source, LAN_V4, b"x"));
+        assert_eq!(pair.server.receive(&up, CLIENT).len(), 1);
+    }
+    for destination in [[10, 66, 1, 2], CLIENT_V4.octets()] {
+        let down = ip(LAN_V4, destination, b"x");
+        assert_eq!(pair.server.send(&down).len(), 1);
+    }
+    let now = pair.server.now;
+    let hosts = pair.server.peer().hosts().unwrap();
+    let heard: Vec<_> = hosts.heard_in(SECOND, now).collect();
+    let host = |last| (IpAddr::from([10, 66, 1, last]), now);
+    assert_eq!(heard, [host(1), host(2)]);
+
+    let mut client = End::new(Numbering::Dialed(PeerId::NONE), SERVER);
+    let everything = "0.0.0.0/0".parse().unwrap();
+    client.peers.add_prefix(client.peer, everything).unwrap();
+    assert!(client.peer().hosts().is_none());
+}
+
+#[test]
+fn trap_20_only_the_peers_own_sources_pass() {
     let mut pair = Pair::aes();
     let index = pair.server.peer;
     pair.server
@@ -364,7 +390,7 @@ fn bytes_behind_the_inner_packet_are_cut_off() {
 }
 
 #[test]
-fn a_ping_only_shows_that_the_peer_lives() {
+fn trap_22_a_ping_only_shows_that_the_peer_lives() {
     let mut pair = Pair::aes();
     let ping = pair.client.sealed_payload(&PING);
     assert_eq!(ping.len(), 40);
@@ -401,7 +427,7 @@ fn an_exit_notice_is_told_and_no_message_about_the_channel_is_forwarded() {
 }
 
 #[test]
-fn every_installed_key_opens_until_it_is_retired() {
+fn trap_11_every_installed_key_opens_until_it_is_retired() {
     let mut pair = Pair::aes();
     let old = pair.client.sealed(&from_client());
     let older_still_on_its_way = pair.client.sealed(&from_client());

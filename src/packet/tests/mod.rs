@@ -1,6 +1,7 @@
 //! Two ends of a tunnel against each other, through pool buffers, without a network.
 
 mod float;
+mod fragments;
 mod framing;
 mod inbound;
 mod node;

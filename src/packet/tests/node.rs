@@ -398,7 +398,7 @@ impl Client {
 
     fn open(&mut self, datagram: &[u8], now: Monotonic) -> Vec<u8> {
         let mut inner = vec![0; datagram.len()];
-        let len = self.keys.open.open(now, datagram, &mut inner);
+        let len = self.keys.open_datagram(now, datagram, &mut inner);
         inner.truncate(len.unwrap());
         inner
     }

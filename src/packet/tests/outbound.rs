@@ -24,7 +24,7 @@ fn what_has_no_way_to_a_peer_is_counted_by_its_reason() {
 }
 
 #[test]
-fn a_key_opens_from_when_it_is_installed_and_seals_from_when_it_is_named() {
+fn trap_16_a_key_opens_from_when_it_is_installed_and_seals_from_when_it_is_named() {
     let mut pair = Pair::aes();
     pair.server.peer().keys.retire(KeyId::FIRST);
     assert_eq!(pair.server.peer().keys.sending(), None);

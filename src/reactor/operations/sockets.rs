@@ -245,6 +245,14 @@ impl Reactor {
         Ok(())
     }
 
+    /// Whether a stream has somebody at its other end: one that is dialed has not at first.
+    pub fn is_connected(&self, stream: SocketId) -> bool {
+        match self.memory.sockets.find(stream) {
+            Some(Socket::Stream(stream)) => stream.is_connected(),
+            _ => false,
+        }
+    }
+
     /// Ends a stream in both directions, which its receive will tell.
     pub fn shut_down(&self, stream: SocketId) {
         if let Some(Socket::Stream(stream)) = self.memory.sockets.find(stream) {

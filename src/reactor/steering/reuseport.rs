@@ -76,7 +76,7 @@ mod tests {
     use super::*;
     use crate::random::{Random, SeededRandom};
     use crate::reactor::testing;
-    use crate::reactor::udp::{Family, Listen};
+    use crate::reactor::udp::{Family, Listen, Routing};
     use crate::session::OpenVpn2;
 
     const SHARDS: u16 = 4;
@@ -89,6 +89,7 @@ mod tests {
             send_buffer: 0,
             receive_buffer: 0,
             receive_offload: false,
+            routing: Routing::default(),
         };
         UdpSocket::bind_set(&listen, SHARDS).unwrap()
     }
@@ -184,6 +185,7 @@ mod tests {
                 send_buffer: 0,
                 receive_buffer: 0,
                 receive_offload: false,
+                routing: Routing::default(),
             },
             1,
         );

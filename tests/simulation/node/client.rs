@@ -270,14 +270,18 @@ impl Tunnel {
         let header = DataHeader::parse(datagram).ok()?;
         let key = self.keys.get_mut(&header.key_id())?;
         let mut bytes = vec![0; datagram.len()];
-        match key.keys.open.open(now, datagram, &mut bytes) {
+        match key.keys.open_datagram(now, datagram, &mut bytes) {
             Ok(length) => bytes.truncate(length),
             Err(OpenError::Replay { .. }) => {
                 // The window is wider than any run: only an authentic packet is found in it. Zero is no
                 // packet id and refused unread; a flipped bit makes it of a power of two.
-                let id = datagram.get(header.len()..).and_then(<[u8]>::first_chunk);
+                let number = match key.keys.seal.epoch() {
+                    Some(_) => datagram.get(header.len() + 2..header.len() + 8),
+                    None => datagram.get(header.len()..header.len() + 4),
+                };
+                let zero = number.is_some_and(|number| number.iter().all(|byte| *byte == 0));
                 assert!(
-                    id == Some(&[0; 4]) || key.opened.contains(&serial),
+                    zero || key.opened.contains(&serial),
                     "a packet id is used twice under one key"
                 );
                 return None;
@@ -294,7 +298,11 @@ impl Tunnel {
 }
 
 impl Key {
-    fn new(serial: u64, keys: Box<DataKeys>) -> Self {
+    fn new(serial: u64, mut keys: Box<DataKeys>) -> Self {
+        if keys.seal.epoch().is_some() {
+            // The server goes along.
+            keys.seal.limit_usage(EPOCH_USAGE);
+        }
         Self {
             serial,
             keys,
@@ -304,5 +312,7 @@ impl Key {
     }
 }
 
+/// Packets and blocks that a client seals in an epoch.
+const EPOCH_USAGE: u64 = 60;
 /// Before a client dials again whose session has ended.
 const REST: Duration = Duration::from_secs(1);

@@ -1,6 +1,7 @@
 //! The world as a shard sees it, without a kernel: lists of what it wants done.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use ringway::node::counters::Counters;
@@ -10,7 +11,7 @@ use ringway::packet::{
     Buffer, DropReason, Gathered, Packet, Parcel, Path, PeerIndex, Piece, Pool, Split,
 };
 use ringway::random::{Random, SeededRandom};
-use ringway::reactor::{RingError, UdpSocket};
+use ringway::reactor::{RingError, TcpStream, UdpSocket};
 use ringway::time::{Monotonic, Now};
 
 use super::plan::{Plan, happens};
@@ -251,6 +252,10 @@ impl Edges for SimulatedEdges {
     fn open_socket(&mut self, socket: UdpSocket) -> Result<u16, RingError> {
         self.opened.push(Some(socket));
         Ok(LISTENERS + self.opened.len() as u16 - 1)
+    }
+
+    fn open_stream(&mut self, _: TcpStream, _: SocketAddr) -> Result<Path, RingError> {
+        Err(RingError::Full("stream"))
     }
 
     fn close_socket(&mut self, socket: u16) {

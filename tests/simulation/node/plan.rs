@@ -16,7 +16,7 @@ pub(crate) struct Plan {
     pub(crate) clients: usize,
     /// So many pairs of clients have one name.
     pub(crate) namesakes: usize,
-    /// 0 plain, 1 tls-auth, 2 tls-crypt.
+    /// 0 plain, 1 tls-auth, 2 tls-crypt, 3 tls-crypt-v2.
     pub(crate) wrapping: u64,
     /// Addresses that there are.
     pub(crate) slots: u32,
@@ -122,7 +122,7 @@ impl Plan {
             shards: 1 + random.below(4) as u16,
             clients,
             namesakes: random.below(3) as usize,
-            wrapping: random.below(3),
+            wrapping: random.below(4),
             slots: (room + random.below(8)) as u32,
             max_clients: (room + random.below(4)) as u32,
             renegotiation: one_in(random, 2).then(|| seconds(random, 8, 40)),

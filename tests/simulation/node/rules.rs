@@ -5,16 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringway::crypto::{
-    CookieKey, DataCipher, Digest, KeyDirection, ReplayWindow, Role, StaticKey, Wrapping,
+    CookieKey, DataCipher, Digest, KeyDirection, Metadata, ReplayWindow, Role, StaticKey,
+    TlsCryptV2ClientKey, TlsCryptV2ServerKey, Wrapping,
 };
 use ringway::limits::REPLAY_WINDOW_MAX;
 use ringway::node::leases::AddressPool;
-use ringway::node::settings::{Compression, Offloads, V4Layout};
+use ringway::node::settings::{Compression, KeyVolume, Offloads, V4Layout};
 use ringway::node::shard::{Network, ShardParts};
 use ringway::packet::Mssfix;
 use ringway::random::{Random, SeededRandom};
 use ringway::session::{
-    ContactLimits, Farewell, OpenVpn2, Renegotiation, SessionSettings, Steering, Timing,
+    ClientKeyRules, ContactLimits, Farewell, OpenVpn2, Renegotiation, SessionSettings, Steering,
+    Timing,
 };
 use ringway::wire::OptionsString;
 
@@ -41,28 +43,54 @@ pub(crate) fn shards(
             .map(|_| (64, Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1))),
         mtu: 1_500,
         mssfix: Mssfix::Off,
+        fragment: None,
         max_clients: plan.max_clients,
         farewell: Farewell::Restart { next_remote: false },
         contact: ContactLimits::default(),
         client_to_client: plan.client_to_client,
         compression: Compression::default(),
         inactivity: None,
+        hosts_remembered: Duration::from_secs(60),
+        session_timeout: None,
+        key_volume: KeyVolume::default(),
     };
     (0..plan.shards)
         .map(|number| ShardParts {
             number,
             steering,
             offloads: Offloads::NONE,
-            protocol: Some(OpenVpn2::new(Arc::clone(&settings), cookie.clone(), random)),
+            protocol: Some(door(plan, &settings, &cookie, random)),
             network: network.clone(),
             random: Box::new(SeededRandom::new(seed.rotate_left(20) ^ u64::from(number))),
         })
         .collect()
 }
 
+fn door(
+    plan: &Plan,
+    settings: &Arc<SessionSettings>,
+    cookie: &CookieKey,
+    random: &mut SeededRandom,
+) -> OpenVpn2 {
+    let door = OpenVpn2::new(Arc::clone(settings), cookie.clone(), random);
+    match plan.wrapping {
+        CLIENT_KEYS => door.with_client_keys(Arc::new(ClientKeyRules {
+            key: server_key(),
+            without_cookie: false,
+            max_age: None,
+        })),
+        _ => door,
+    }
+}
+
+/// What the keys of clients are sealed with.
+fn server_key() -> TlsCryptV2ServerKey {
+    TlsCryptV2ServerKey::generate(&mut SeededRandom::new(12))
+}
+
 /// A client's settings: of any age, with peer ids or without.
 pub(crate) fn client(plan: &Plan, name: &str, random: &mut SeededRandom) -> Arc<SessionSettings> {
-    let protos = [990, 990, 990, 478, 2, 0];
+    let protos = [8094, 8094, 990, 990, 478, 2, 0];
     let proto = protos[random.below(protos.len() as u64) as usize];
     Arc::new(settings(plan, Role::Client, name, proto))
 }
@@ -97,6 +125,14 @@ fn settings(plan: &Plan, role: Role, name: &str, proto: u32) -> SessionSettings 
             Wrapping::tls_auth(&key, direction, Digest::Sha256),
             Some(key),
         ),
+        CLIENT_KEYS if role == Role::Server => (Wrapping::Plain, None),
+        CLIENT_KEYS => {
+            let metadata = Metadata::User(name.as_bytes().to_vec());
+            let mut random = SeededRandom::new(11);
+            let key = TlsCryptV2ClientKey::generate(&server_key(), &metadata, &mut random);
+            let key = key.expect("short metadata");
+            (Wrapping::tls_crypt_v2(&key), Some(key.key().clone()))
+        }
         _ => (Wrapping::tls_crypt(&key, role), Some(key)),
     };
     let replay_window = match role {
@@ -133,6 +169,8 @@ fn settings(plan: &Plan, role: Role, name: &str, proto: u32) -> SessionSettings 
     }
 }
 
+/// The wrapping by which each client has a key of its own.
+const CLIENT_KEYS: u64 = 3;
 const PING: Duration = Duration::from_secs(5);
 /// After so much silence both sides give a tunnel up.
 pub(crate) const PING_RESTART: Duration = Duration::from_secs(20);

@@ -126,7 +126,7 @@ pub(in crate::config::directives) fn proto(draft: &mut Draft, line: &Line) -> Re
     Ok(())
 }
 
-/// Whether `proto` is TCP matters once the remotes are known: others may be left.
+/// Wire: a client's `tcp` is `tcp-client`, as in 2.6.
 fn transport(name: &str) -> Result<Transport, Refusal> {
     let family = match name.as_bytes().get(3) {
         Some(b'4') => AddressFamily::V4,
@@ -136,11 +136,11 @@ fn transport(name: &str) -> Result<Transport, Refusal> {
     match name {
         "udp" | "udp4" | "udp6" => Ok(Transport::Udp(family)),
         "tcp" | "tcp4" | "tcp6" | "tcp-client" | "tcp4-client" | "tcp6-client" => {
-            Ok(Transport::Tcp)
+            Ok(Transport::Tcp(family))
         }
         other => Err(
             Refusal::because(format!("`{other}` is no protocol of a client"))
-                .instead("write `udp`, `udp4` or `udp6`"),
+                .instead("write `udp`, `udp4`, `udp6`, `tcp`, `tcp4` or `tcp6`"),
         ),
     }
 }
@@ -170,7 +170,7 @@ pub(in crate::config::directives) fn connect_retry(
 }
 
 /// What may stand in a block. Wire: 2.6 takes a few more, which say here what they say outside.
-const OF_BLOCKS: [&str; 10] = [
+const OF_BLOCKS: [&str; 11] = [
     "remote",
     "proto",
     "port",
@@ -180,6 +180,7 @@ const OF_BLOCKS: [&str; 10] = [
     "bind",
     "nobind",
     "connect-timeout",
+    "server-poll-timeout",
     "connect-retry",
 ];
 

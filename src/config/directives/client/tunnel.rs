@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
+use ipnet::IpNet;
 use nix::unistd::{AccessFlags, access};
 
+use crate::config::diagnostics::{Reason, Severity};
 use crate::config::directive::Refusal;
 use crate::config::draft::{Draft, Written};
 use crate::config::lexer::{Line, words};
@@ -11,7 +13,7 @@ use crate::config::settings::{OptionFault, ScriptCommand, TunnelOption};
 
 /// `route`, `ifconfig` and the like.
 pub(in crate::config::directives) fn tunnel(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
-    match option(line)? {
+    match option(draft, line)? {
         Some(option) => draft.client.options.push(option),
         // The table leads no other line here.
         None => return Err(Refusal::because("it says nothing about a tunnel")),
@@ -29,9 +31,29 @@ pub(in crate::config::directives) fn tunnel(draft: &mut Draft, line: &Line) -> R
     Ok(())
 }
 
-/// What a line says about a tunnel; `None` if its name is not that of such a line.
-pub(in crate::config::directives) fn option(line: &Line) -> Result<Option<TunnelOption>, Refusal> {
-    TunnelOption::parse(&line.name, &line.arguments).map_err(|fault| refusal(&fault, line))
+/// What a line says about a tunnel; `None` if its name is not that of such a line. A route to a network that is
+/// written with bits behind its prefix leads to the network, with a warning.
+pub(in crate::config::directives) fn option(
+    draft: &mut Draft,
+    line: &Line,
+) -> Result<Option<TunnelOption>, Refusal> {
+    let parsed = TunnelOption::parse(&line.name, &line.arguments);
+    let parsed = match parsed {
+        Err(fault @ OptionFault::HostBits { network, .. }) => {
+            let (_, reason, instead) = refusal(&fault, line).into_parts();
+            draft.remark(Severity::Warning, line, Reason::Because(reason), instead);
+            let mut words = line.arguments.clone();
+            if let Some(first) = words.first_mut() {
+                *first = match network {
+                    IpNet::V4(network) => network.network().to_string(),
+                    IpNet::V6(network) => network.to_string(),
+                };
+            }
+            TunnelOption::parse(&line.name, &words)
+        }
+        parsed => parsed,
+    };
+    parsed.map_err(|fault| refusal(&fault, line))
 }
 
 fn refusal(fault: &OptionFault, line: &Line) -> Refusal {

@@ -556,6 +556,10 @@ fn the_life_of_the_node_is_told_in_the_words_of_openvpn() {
     check(vec![
         (NodeEvent::Started, vec![(1, title())]),
         (
+            NodeEvent::MemoryLocked,
+            vec![(1, "mlockall call succeeded")],
+        ),
+        (
             NodeEvent::TunOpened {
                 name: "tun0".into(),
                 mtu: 1500,

@@ -6,6 +6,7 @@ use ipnet::IpNet;
 
 use super::{FATAL, HANDSHAKE, INFO, PUSH, Page, TLS_ERROR, WARNING};
 use crate::node::event::{FamilyAddress, Printable, RouteChange, TunnelEvent};
+use crate::node::settings::ListenerTransport;
 
 impl Page<'_> {
     /// A device of a server or of a client.
@@ -35,28 +36,21 @@ impl Page<'_> {
                     Printable(why)
                 ),
             ),
-            E::Dialing { local, remote } => {
-                let family = if remote.is_ipv4() { "UDPv4" } else { "UDPv6" };
-                match local {
-                    Some(local) => {
-                        let local = FamilyAddress(*local);
-                        self.say(INFO, format_args!("{family} link local (bound): {local}"));
-                    }
-                    None => self.say(INFO, format_args!("{family} link local: (not bound)")),
-                }
-                let remote = FamilyAddress(*remote);
-                self.say(INFO, format_args!("{family} link remote: {remote}"));
-            }
+            E::Connecting { .. } | E::Dialing { .. } | E::Undialable { .. } => self.way(event),
             E::Unanswered => self.say(TLS_ERROR, format_args!("Server poll timeout, restarting")),
-            E::Undialable { remote, why } => {
-                let remote = FamilyAddress(*remote);
-                self.say(WARNING, format_args!("There is no way to {remote}: {why}"));
-            }
+            E::ConnectionReset => self.say(INFO, format_args!("Connection reset, restarting [0]")),
             E::Pushed { options } => self.say(
                 PUSH,
                 format_args!(
                     "PUSH: Received control message: 'PUSH_REPLY,{}'",
                     Printable(options)
+                ),
+            ),
+            E::PushUpdated { items } => self.say(
+                PUSH,
+                format_args!(
+                    "PUSH: Received control message: 'PUSH_UPDATE,{}'",
+                    Printable(items)
                 ),
             ),
             E::LoginRefused { reason } => {
@@ -80,6 +74,7 @@ impl Page<'_> {
                 INFO,
                 format_args!("Halt command was pushed by server ('{}')", Printable(text)),
             ),
+            E::SessionOver => self.say(INFO, format_args!("Session timeout, exiting")),
             E::Silent { server, ends } => {
                 let (option, what) = match ends {
                     true => ("--ping-exit", "exiting"),
@@ -112,6 +107,63 @@ impl Page<'_> {
             | E::RouteAdded(_)
             | E::RouteRemoved(_)
             | E::StepFailed { .. } => self.machine(event),
+        }
+    }
+
+    /// How a client gets to a server.
+    fn way(&mut self, event: &TunnelEvent) {
+        use TunnelEvent as E;
+        match event {
+            E::Connecting { remote } => {
+                let remote = FamilyAddress(*remote);
+                let what = "Attempting to establish TCP connection with";
+                self.say(INFO, format_args!("{what} {remote}"));
+            }
+            E::Dialing {
+                transport,
+                local,
+                remote,
+            } => {
+                if *transport == ListenerTransport::Tcp {
+                    let remote = FamilyAddress(*remote);
+                    self.say(
+                        INFO,
+                        format_args!("TCP connection established with {remote}"),
+                    );
+                }
+                let family = match (transport, remote.is_ipv4()) {
+                    (ListenerTransport::Udp, true) => "UDPv4",
+                    (ListenerTransport::Udp, false) => "UDPv6",
+                    (ListenerTransport::Tcp, true) => "TCPv4_CLIENT",
+                    (ListenerTransport::Tcp, false) => "TCPv6_CLIENT",
+                };
+                match local {
+                    Some(local) => {
+                        let local = FamilyAddress(*local);
+                        self.say(INFO, format_args!("{family} link local (bound): {local}"));
+                    }
+                    None => self.say(INFO, format_args!("{family} link local: (not bound)")),
+                }
+                let remote = FamilyAddress(*remote);
+                self.say(INFO, format_args!("{family} link remote: {remote}"));
+            }
+            E::Undialable {
+                transport,
+                remote,
+                why,
+            } => {
+                let remote = FamilyAddress(*remote);
+                match transport {
+                    ListenerTransport::Udp => {
+                        self.say(WARNING, format_args!("There is no way to {remote}: {why}"));
+                    }
+                    ListenerTransport::Tcp => self.say(
+                        WARNING,
+                        format_args!("TCP: connect to {remote} failed: {why}"),
+                    ),
+                }
+            }
+            _ => {}
         }
     }
 
@@ -153,6 +205,7 @@ impl Page<'_> {
             destination,
             gateway,
             metric,
+            table,
         } = route;
         let family = if destination.addr().is_ipv4() {
             "v4"
@@ -164,7 +217,7 @@ impl Page<'_> {
         self.say(
             INFO,
             format_args!(
-                "net_route_{family}_{what}: {destination} via {via} dev [NULL] table 0 metric {metric}"
+                "net_route_{family}_{what}: {destination} via {via} dev [NULL] table {table} metric {metric}"
             ),
         );
     }
@@ -181,11 +234,11 @@ mod tests {
     #[test]
     fn a_clients_lines_are_those_that_tools_look_for() {
         use TunnelEvent as E;
-        let remote = "192.0.2.1:1194".parse().unwrap();
         let route = |gateway: Option<&str>, metric| RouteChange {
             destination: "10.90.0.0/24".parse().unwrap(),
             gateway: gateway.map(|gateway| gateway.parse().unwrap()),
             metric,
+            table: 0,
         };
         for (event, expected) in [
             (
@@ -196,22 +249,18 @@ mod tests {
                 },
                 &["RESOLVE: Cannot resolve host address: vpn.example:1194 (no)"][..],
             ),
-            (
-                E::Dialing {
-                    local: None,
-                    remote,
-                },
-                &[
-                    "UDPv4 link local: (not bound)",
-                    "UDPv4 link remote: [AF_INET]192.0.2.1:1194",
-                ],
-            ),
             (E::Unanswered, &["Server poll timeout, restarting"]),
             (
                 E::Pushed {
                     options: "ping 10,peer-id 0".into(),
                 },
                 &["PUSH: Received control message: 'PUSH_REPLY,ping 10,peer-id 0'"],
+            ),
+            (
+                E::PushUpdated {
+                    items: "-route, ?dns search-domains x".into(),
+                },
+                &["PUSH: Received control message: 'PUSH_UPDATE,-route, ?dns search-domains x'"],
             ),
             (
                 E::LoginRefused { reason: "".into() },
@@ -267,6 +316,53 @@ mod tests {
             (
                 E::RouteRemoved(route(Some("192.0.2.9"), Some(5))),
                 &["net_route_v4_del: 10.90.0.0/24 via 192.0.2.9 dev [NULL] table 0 metric 5"],
+            ),
+        ] {
+            let told = lines(&NodeEvent::Tunnel(event), 3);
+            let texts: Vec<_> = told.iter().map(|line| line.text.as_str()).collect();
+            assert_eq!(texts, expected);
+        }
+    }
+
+    #[test]
+    fn the_way_to_a_server_is_told_in_stock_s_words() {
+        use TunnelEvent as E;
+        let remote = "192.0.2.1:1194".parse().unwrap();
+        for (event, expected) in [
+            (
+                E::Dialing {
+                    transport: ListenerTransport::Udp,
+                    local: None,
+                    remote,
+                },
+                &[
+                    "UDPv4 link local: (not bound)",
+                    "UDPv4 link remote: [AF_INET]192.0.2.1:1194",
+                ][..],
+            ),
+            (
+                E::Connecting { remote },
+                &["Attempting to establish TCP connection with [AF_INET]192.0.2.1:1194"],
+            ),
+            (
+                E::Dialing {
+                    transport: ListenerTransport::Tcp,
+                    local: None,
+                    remote,
+                },
+                &[
+                    "TCP connection established with [AF_INET]192.0.2.1:1194",
+                    "TCPv4_CLIENT link local: (not bound)",
+                    "TCPv4_CLIENT link remote: [AF_INET]192.0.2.1:1194",
+                ],
+            ),
+            (
+                E::Undialable {
+                    transport: ListenerTransport::Tcp,
+                    remote,
+                    why: "Connection refused".into(),
+                },
+                &["TCP: connect to [AF_INET]192.0.2.1:1194 failed: Connection refused"],
             ),
         ] {
             let told = lines(&NodeEvent::Tunnel(event), 3);

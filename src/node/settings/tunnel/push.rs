@@ -18,7 +18,7 @@ use super::{
 };
 use crate::limits;
 use crate::node::settings::{ClientSettings, FilterAction, PullRules};
-use crate::wire::{PeerId, words};
+use crate::wire::{Framing, PeerId, words};
 
 /// Why a client gives a connection up because of what was pushed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,11 +37,12 @@ pub enum PushRefused {
     /// Neither side says which address the client has.
     #[error("the server gave this client no address, and its own configuration has none")]
     NoAddress,
-    /// Packets would carry a byte that is not understood here.
-    #[error(
-        "the server pushed `{0}`, which adds a byte to every packet: compression is not served"
-    )]
-    Compression(String),
+    /// Packets would come that can't be opened here.
+    #[error("the server pushed `{0}`: what it compresses by LZO is not opened")]
+    Lzo(String),
+    /// Packets would come in a frame that is not known here.
+    #[error("the server pushed `{0}`, which is not known here")]
+    Framing(String),
 }
 
 impl TunnelSettings {
@@ -118,6 +119,7 @@ impl Draft {
                 block_ipv6: false,
                 dhcp_options: Vec::new(),
                 environment: Vec::new(),
+                route_table: client.route_table,
                 exit_when_silent: client.exit_when_silent,
                 explicit_exit: client.explicit_exit,
             },
@@ -187,7 +189,7 @@ impl Draft {
     ) -> Result<(), PushRefused> {
         let word = |index: usize| words.get(index).map_or("", String::as_str);
         let done = match name {
-            "compress" | "comp-lzo" => return Err(PushRefused::Compression(shown(option))),
+            "compress" | "comp-lzo" => return follow_framing(option, name, word(0)),
             "tun-mtu" => number(word(0)).map(|mtu| self.set_mtu(option, mtu)),
             "peer-id" => peer_id(word(0)).map(|id| self.peer_id = id),
             "explicit-exit-notify" => match words {
@@ -351,6 +353,17 @@ impl RedirectLine {
     }
 }
 
+/// The session follows what a server says of frames (`Framing::of_push`); here it is refused if it can't.
+fn follow_framing(option: &str, name: &str, word: &str) -> Result<(), PushRefused> {
+    let word = Some(word).filter(|word| !word.is_empty());
+    match (name, word, Framing::named(name, word)) {
+        ("comp-lzo", Some("no"), _) => Ok(()),
+        ("comp-lzo", ..) | (_, Some("lzo"), _) => Err(PushRefused::Lzo(shown(option))),
+        (_, _, Some(_)) => Ok(()),
+        (_, _, None) => Err(PushRefused::Framing(shown(option))),
+    }
+}
+
 fn peer_id(word: &str) -> Result<Option<PeerId>, OptionFault> {
     let id = number(word).map(PeerId::new)?;
     let id = id.ok_or_else(|| OptionFault::Number(word.to_owned()))?;
@@ -378,13 +391,14 @@ const ROUTES_AND_NAMES: [&str; 10] = [
 ];
 
 /// What is not about the tunnel.
-const OF_THE_SESSION: [&str; 6] = [
+const OF_THE_SESSION: [&str; 7] = [
     "auth-token",
     "auth-token-user",
     "cipher",
     "key-derivation",
     "ping",
     "protocol-flags",
+    "session-timeout",
 ];
 
 /// What is so in any case, or about Windows, or for a user interface.

@@ -4,7 +4,7 @@ use super::*;
 use crate::limits::LANES;
 use crate::packet::{Mssfix, NewPeer, Numbering, Packet, Path, PeerTable, Pool};
 use crate::random::SeededRandom;
-use crate::reactor::{Family, Listen, Reactor, ReactorConfig, UdpSocket, Waker};
+use crate::reactor::{Family, Listen, Reactor, ReactorConfig, Routing, UdpSocket, Waker};
 use crate::time::Monotonic;
 
 /// Lanes of some listeners, and what waits for peers and strangers.
@@ -27,6 +27,7 @@ impl Scene {
             send_buffer: 0,
             receive_buffer: 0,
             receive_offload: false,
+            routing: Routing::default(),
         };
         let mut add = |()| {
             reactor

@@ -19,7 +19,7 @@ use crate::limits::{DEFERRED_SENDS, SEND_MAX};
 use crate::packet::{Mssfix, NewPeer, Numbering, PeerTable, Pool};
 use crate::random::SeededRandom;
 use crate::reactor::testing::{in_own_network, run};
-use crate::reactor::{Completion, Family, Listen, ReactorConfig, UdpSocket, Waker};
+use crate::reactor::{Completion, Family, Listen, ReactorConfig, Routing, UdpSocket, Waker};
 use crate::time::Monotonic;
 
 /// Four thousand datagrams for each of two peers, single ones and runs: more than the link carries
@@ -436,6 +436,7 @@ fn listen() -> Listen {
         send_buffer: 0,
         receive_buffer: 0,
         receive_offload: false,
+        routing: Routing::default(),
     }
 }
 

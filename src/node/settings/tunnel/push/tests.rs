@@ -6,18 +6,21 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::crypto::DataCipher;
+use crate::crypto::tls::UsernameFields;
 use crate::crypto::tls::rustls::TlsVersion;
 use crate::node::log::{LogOptions, LogTarget, Stamp};
 use crate::node::settings::{
     AddressFamily, AfterRefusal, Bypass, DeviceName, DeviceSettings, HandshakeSettings, Keepalive,
-    NodeSettings, Offloads, ProcessSettings, PullFilter, RemoteSettings, ReplayWindow, RetryPause,
-    ScriptSettings, ShardSettings, TlsSettings, Via, WrappingSettings,
+    KeyVolume, NodeSettings, Offloads, ProcessSettings, PullFilter, RemoteSettings, ReplayWindow,
+    RetryPause, ScriptSettings, ShardSettings, TlsSettings, Via, WrappingSettings,
 };
+use crate::node::settings::{ListenerTransport, Routing};
 use crate::packet::Mssfix;
 
 fn node() -> NodeSettings {
     NodeSettings {
         shards: ShardSettings::on(&[0], 1),
+        routing: Routing::default(),
         offloads: Offloads::default(),
         device: DeviceSettings {
             name: DeviceName::Auto,
@@ -28,15 +31,20 @@ fn node() -> NodeSettings {
             authorities: Vec::new(),
             versions: TlsVersion::V1_2..=TlsVersion::V1_3,
             groups: None,
+            suites: None,
             peer_usage: true,
             usage: Default::default(),
             fingerprints: None,
             peer_name: None,
-            revocations: None,
+            issuers: None,
+            called: UsernameFields::default(),
+            revocations: Vec::new(),
         },
         wrapping: WrappingSettings::Plain,
         ciphers: vec![DataCipher::Aes256Gcm],
         auth: None,
+        session_timeout: None,
+        key_volume: KeyVolume::default(),
         handshake: HandshakeSettings {
             hand_window: Duration::from_secs(60),
             tran_window: Duration::from_secs(3600),
@@ -48,6 +56,7 @@ fn node() -> NodeSettings {
             time: Duration::from_secs(15),
         },
         mssfix: Mssfix::Off,
+        fragment: None,
         log: LogOptions {
             target: LogTarget::Tracing,
             verb: 3,
@@ -73,6 +82,7 @@ fn client(lines: &[&str]) -> ClientSettings {
         login: None,
         after_refusal: AfterRefusal::End,
         remotes: vec![RemoteSettings {
+            transport: ListenerTransport::Udp,
             host: "192.0.2.1".to_owned(),
             port: 1194,
             family: AddressFamily::Any,
@@ -86,6 +96,8 @@ fn client(lines: &[&str]) -> ClientSettings {
         rounds: None,
         send_buffer: None,
         receive_buffer: None,
+        path_mtu: None,
+        framing: Framing::None,
         keepalive: Keepalive::default(),
         exit_when_silent: false,
         explicit_exit: NonZeroU8::new(1),
@@ -94,6 +106,8 @@ fn client(lines: &[&str]) -> ClientSettings {
         options: options.collect(),
         routes_by_script: false,
         scripts: ScriptSettings::default(),
+        route_table: None,
+        exits_on_tls_error: false,
     }
 }
 
@@ -144,6 +158,7 @@ fn the_captured_reply_of_a_stock_server() {
         block_ipv6: false,
         dhcp_options: Vec::new(),
         environment: Vec::new(),
+        route_table: None,
         exit_when_silent: false,
         explicit_exit: NonZeroU8::new(1),
     };
@@ -221,8 +236,20 @@ fn replies_with_which_there_is_no_tunnel() {
             "the server gave this client no address, and its own configuration has none",
         ),
         (
-            "ifconfig 10.8.0.2 255.255.255.0,comp-lzo no",
-            "the server pushed `comp-lzo no`, which adds a byte to every packet: compression is not served",
+            "ifconfig 10.8.0.2 255.255.255.0,comp-lzo adaptive",
+            "the server pushed `comp-lzo adaptive`: what it compresses by LZO is not opened",
+        ),
+        (
+            "ifconfig 10.8.0.2 255.255.255.0,comp-lzo",
+            "the server pushed `comp-lzo`: what it compresses by LZO is not opened",
+        ),
+        (
+            "compress lzo,ifconfig 10.8.0.2 255.255.255.0",
+            "the server pushed `compress lzo`: what it compresses by LZO is not opened",
+        ),
+        (
+            "compress zstd,ifconfig 10.8.0.2 255.255.255.0",
+            "the server pushed `compress zstd`, which is not known here",
         ),
     ] {
         let refused = push(&client(&[]), text).unwrap_err();
@@ -583,3 +610,19 @@ fn option() -> impl Strategy<Value = String> {
 }
 
 const ADDRESS: &str = "topology subnet,route-gateway 10.8.0.1,ifconfig 10.8.0.2 255.255.255.0";
+
+#[test]
+fn frames_that_a_server_wants_are_no_matter_of_the_tunnel() {
+    for option in [
+        "comp-lzo no",
+        "compress",
+        "compress stub-v2",
+        "compress lz4",
+    ] {
+        let pushed = push(
+            &client(&[]),
+            &format!("{option},ifconfig 10.8.0.2 255.255.255.0"),
+        );
+        assert_eq!(pushed.unwrap().warnings, [""; 0], "{option}");
+    }
+}

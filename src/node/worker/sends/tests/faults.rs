@@ -2,6 +2,7 @@
 //! with it what it does to the sends behind.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 
 use super::*;
 use crate::crypto::{DataCipher, KeyMaterial, SealKey};
@@ -13,7 +14,7 @@ use crate::packet::{
     self, Buffer, Directory, Gathered, Inner, InnerAddresses, Offload, Origin, OutboundBatch,
     Parcel, Piece, Surroundings,
 };
-use crate::reactor::RingError;
+use crate::reactor::{RingError, TcpStream};
 use crate::session::Steering;
 use crate::time::Now;
 use crate::wire::{KeyId, Role};
@@ -529,6 +530,10 @@ impl Edges for FaultyEdges {
 
     fn open_socket(&mut self, _: UdpSocket) -> Result<u16, RingError> {
         Err(RingError::Full("socket"))
+    }
+
+    fn open_stream(&mut self, _: TcpStream, _: SocketAddr) -> Result<Path, RingError> {
+        Err(RingError::Full("stream"))
     }
 
     fn close_socket(&mut self, socket: u16) {

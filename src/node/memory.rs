@@ -1,0 +1,65 @@
+//! Keeps the memory of the process out of swap (`mlock`).
+//!
+//! Pages are locked as they are touched: the pools of buffers are mostly untouched, and stay that way.
+//! What is locked counts by its addresses all the same, so the limit is taken away first, while the
+//! process may do so; a limit that remained would end it later, for want of memory.
+
+use std::io;
+
+use nix::sys::mman::{MlockAllFlags, mlockall};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use super::settings::ProcessSettings;
+
+/// The memory can't be locked.
+#[derive(Debug, thiserror::Error)]
+pub enum MemoryError {
+    /// There is a limit, and it stays.
+    #[error(
+        "`mlock` needs leave to lock any amount of memory, and the limit is {limit} bytes: start as root, or \
+         with LimitMEMLOCK=infinity, `ulimit -l unlimited`, --ulimit memlock=-1 of the container engine"
+    )]
+    Limit {
+        /// The most that the process may lock.
+        limit: u64,
+    },
+    /// The kernel refuses it.
+    #[error("`mlock` is refused: {0}")]
+    Lock(io::Error),
+}
+
+/// Locks what there is and what comes, if the settings want it: whether they do.
+///
+/// # Errors
+/// See [`MemoryError`].
+pub(super) fn lock(process: &ProcessSettings) -> Result<bool, MemoryError> {
+    if !process.locks_memory {
+        return Ok(false);
+    }
+    let unlimited = Rlimit {
+        current: None,
+        maximum: None,
+    };
+    let present = getrlimit(Resource::Memlock);
+    if let Some(limit) = present.current
+        && setrlimit(Resource::Memlock, unlimited).is_err()
+    {
+        return Err(MemoryError::Limit { limit });
+    }
+    let on_fault = MlockAllFlags::from_bits_retain(libc::MCL_ONFAULT);
+    let flags = MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE | on_fault;
+    mlockall(flags).map_err(|error| MemoryError::Lock(error.into()))?;
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_does_not_want_it_locks_nothing() {
+        assert!(!lock(&ProcessSettings::default()).unwrap());
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        assert!(status.contains("VmLck:\t       0 kB"), "{status}");
+    }
+}
