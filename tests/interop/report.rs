@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use crate::process::LIMIT;
+use crate::process::{LIMIT, eventually};
 use crate::server::shards;
 
 /// The counters of each shard at one moment, by group and name.
@@ -18,16 +18,19 @@ impl Report {
         Self::ask_about(path, shards())
     }
 
-    /// The same of a server with so many shards.
+    /// The same of a server with so many shards. A shard of a busy machine may be late with its
+    /// answer, and the server says so: then it is asked again.
     pub(crate) fn ask_about(path: &Path, shards: u32) -> Self {
-        let mut stream = UnixStream::connect(path).unwrap();
-        stream.set_read_timeout(Some(LIMIT)).unwrap();
-        stream.write_all(b"report\n").unwrap();
-        let mut text = String::new();
-        stream.read_to_string(&mut text).unwrap();
-        let shards: Vec<_> = (0..shards).map(|shard| of_shard(&text, shard)).collect();
-        assert!(shards.iter().all(|it| !it.is_empty()), "{text}");
-        Self(shards)
+        eventually("an answer of each shard", || {
+            let mut stream = UnixStream::connect(path).unwrap();
+            stream.set_read_timeout(Some(LIMIT)).unwrap();
+            stream.write_all(b"report\n").unwrap();
+            let mut text = String::new();
+            stream.read_to_string(&mut text).unwrap();
+            let shards: Vec<_> = (0..shards).map(|shard| of_shard(&text, shard)).collect();
+            let answered = shards.iter().all(|it| !it.is_empty());
+            answered.then_some(Self(shards))
+        })
     }
 
     /// One counter of each shard, in their order; what is not there counts zero.
