@@ -291,6 +291,32 @@ pub const fn streams_per_shard(max_clients: u32) -> usize {
 /// How long a connection may take to its first packet.
 pub const STREAM_FIRST_PACKET: Duration = Duration::from_secs(10);
 
+/// Bytes of a stream that are read at a time while it is not known whose it is.
+pub const STREAM_STEP: u32 = 2048;
+
+/// Connections that are passed on to a web server (`port-share`) at the same time, those included
+/// that wait for it to take them.
+pub const PORT_SHARE_CONNECTIONS: usize = 1024;
+
+/// Connections that wait to be taken by the thread that passes them on. Each has at most
+/// [`STREAM_STEP`] bytes with it.
+pub const PORT_SHARE_WAITING: usize = 256;
+
+/// Bytes of a passed connection that wait for a receiver, in each direction.
+pub const PORT_SHARE_BUFFER: usize = 16 * 1024;
+
+/// Bytes that one passed connection may have moved in each direction before others have their turn.
+pub const PORT_SHARE_TURN: usize = 8 * PORT_SHARE_BUFFER;
+
+/// How long a web server may take to accept a connection. Wire: as in 2.6.
+pub const PORT_SHARE_CONNECT: Duration = Duration::from_secs(5);
+
+/// The shortest time between two lines about a web server that is not there.
+pub const PORT_SHARE_COMPLAINT: Duration = Duration::from_secs(10);
+
+/// After this silence a passed connection is asked whether its client is still there.
+pub const PORT_SHARE_KEEPALIVE: Duration = Duration::from_secs(60);
+
 /// How long a stream that is to be closed may take for what still waits to be sent by it.
 pub const STREAM_FAREWELL: Duration = Duration::from_secs(5);
 

@@ -59,6 +59,7 @@ fn server(draft: &mut Draft) -> Option<Settings> {
     let mut push = push(draft, &network, keepalive);
     let listeners = listeners?;
     network::remark_fragment(draft, &listeners);
+    let port_share = network::port_share(draft, &listeners);
     push.extend(over_tcp(draft, &listeners));
     let client_files = files.map(|files| clients::files(draft, files, &network, &push));
     Some(Settings {
@@ -80,6 +81,7 @@ fn server(draft: &mut Draft) -> Option<Settings> {
         compression,
         contact: draft.network.contact,
         stream_queue: draft.network.stream_queue,
+        port_share,
         explicit_exit: draft.network.explicit_exit,
         status: status(draft),
         network,

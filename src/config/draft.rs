@@ -3,7 +3,7 @@
 mod client;
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -87,6 +87,7 @@ pub(super) struct NetworkDraft {
     pub(super) family: Family,
     pub(super) transport: ListenerTransport,
     pub(super) stream_queue: u32,
+    pub(super) port_share: Option<Written<PortShareLine>>,
     pub(super) sends_at_once: bool,
     pub(super) v6_only: bool,
     pub(super) send_buffer: Option<NonZeroU32>,
@@ -152,6 +153,13 @@ pub(super) enum Family {
     Any,
     V4,
     V6,
+}
+
+/// A `port-share` line.
+#[derive(Clone, Debug)]
+pub(super) struct PortShareLine {
+    pub(super) server: SocketAddr,
+    pub(super) journal: Option<PathBuf>,
 }
 
 /// A `server` line.
@@ -351,6 +359,7 @@ impl Default for NetworkDraft {
             family: Family::Any,
             transport: ListenerTransport::Udp,
             stream_queue: limits::STREAM_QUEUE_DEFAULT,
+            port_share: None,
             sends_at_once: false,
             v6_only: false,
             send_buffer: None,

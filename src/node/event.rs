@@ -141,6 +141,13 @@ pub enum NodeEvent {
         /// Who.
         address: SocketAddr,
     },
+    /// A connection over TCP is none of a client.
+    StreamPassedOn {
+        /// From whom.
+        address: SocketAddr,
+        /// Whether there was a place for it among those that are passed on to a web server.
+        passed: bool,
+    },
     /// What came over TCP can't be packets.
     BadStreamLength {
         /// From whom.

@@ -15,6 +15,7 @@ pub mod log;
 mod machine;
 mod memory;
 pub mod message;
+mod porter;
 mod priority;
 mod privileges;
 pub mod registry;

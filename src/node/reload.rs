@@ -95,6 +95,7 @@ impl Comparison {
             compression,
             contact,
             stream_queue,
+            port_share,
             explicit_exit,
             leases,
             client_files,
@@ -122,6 +123,7 @@ impl Comparison {
         self.take("connect-freq", &mut current.contact, contact);
         let queue = &mut current.stream_queue;
         self.keep("tcp-queue-limit", queue, stream_queue);
+        self.keep("port-share", &mut current.port_share, port_share);
         let exit = &mut current.explicit_exit;
         self.take("explicit-exit-notify", exit, explicit_exit);
         // The file stays open, and its thread the only one that writes it.

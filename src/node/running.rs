@@ -20,6 +20,7 @@ use super::event::{NodeEvent, StopSignal, TunnelEvent};
 use super::lease_file::LeaseWriter;
 use super::log::Log;
 use super::message::{Instruction, Report};
+use super::porter::Porter;
 use super::registry::{Order, Registry, Steered};
 use super::reload::ConfigurationReader;
 use super::reporting::Reporting;
@@ -48,6 +49,8 @@ pub struct Node {
     reports: Receiver<Report>,
     reporter: Sender<Report>,
     shards: Vec<ShardHandle>,
+    /// For a server that shares its port with a web server.
+    _porter: Option<Porter>,
     reporting: Reporting,
     /// For a node that dials.
     client: Option<Client>,
@@ -74,6 +77,7 @@ pub(super) struct Assembled {
     pub(super) revocations: Vec<RevocationWatch>,
     pub(super) tun_steering: Option<TunSteering>,
     pub(super) shards: Vec<ShardHandle>,
+    pub(super) porter: Option<Porter>,
     pub(super) reports: Receiver<Report>,
     pub(super) reporter: Sender<Report>,
     pub(super) reporting: Reporting,
@@ -107,6 +111,7 @@ impl Node {
             revocations,
             tun_steering,
             shards,
+            porter,
             reports,
             reporter,
             reporting,
@@ -122,6 +127,7 @@ impl Node {
             revocations,
             tun_steering,
             shards,
+            _porter: porter,
             reports,
             reporter,
             reporting,

@@ -15,7 +15,7 @@ mod profile;
 mod shards;
 mod tunnel;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -85,6 +85,8 @@ pub struct Settings {
     pub contact: ContactLimits,
     /// The most data packets that wait for a client over TCP that does not read fast enough.
     pub stream_queue: u32,
+    /// Where connections go that are not OpenVPN's, if anywhere.
+    pub port_share: Option<PortShareSettings>,
     /// What clients are told when the server stops, over UDP.
     pub explicit_exit: ExplicitExit,
     /// The file of address leases, if there is one.
@@ -131,6 +133,15 @@ pub struct ListenerSettings {
     /// `SO_RCVBUF` in bytes, `None` for [`RECEIVE_BUFFER`](limits::RECEIVE_BUFFER) or the kernel's
     /// default if that is larger; over TCP for what the kernel finds right.
     pub receive_buffer: Option<NonZeroU32>,
+}
+
+/// A web server behind the TCP listeners.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortShareSettings {
+    /// Where it listens.
+    pub server: SocketAddr,
+    /// The directory in which it finds out who its clients are.
+    pub journal: Option<PathBuf>,
 }
 
 /// What carries the packets of a listener's clients, or between a client and its server.

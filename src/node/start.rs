@@ -30,6 +30,7 @@ use super::leases::AddressPool;
 use super::log::{Log, LogOptions, LogTarget};
 use super::memory::{self, MemoryError};
 use super::message::Report;
+use super::porter::{Porter, PorterParts};
 use super::priority::{self, PriorityError};
 use super::privileges::{Confinement, PrivilegesError, allow_locked_memory};
 use super::registry::Registry;
@@ -77,6 +78,9 @@ pub enum StartError {
         /// What the system said.
         error: io::Error,
     },
+    /// The journal of `port-share` can't be opened.
+    #[error("the directory of `port-share` can't be opened: {0}")]
+    PortShare(io::Error),
     /// A socket can't be had.
     #[error(transparent)]
     Listener(#[from] UdpError),
@@ -213,6 +217,8 @@ impl Starting {
         priority::ask(&settings.node.process)?;
         self.lock_memory(&settings.node.process)?;
         let reporting = open_reporting(&settings.node, settings.status.as_ref())?;
+        let porter = settings.port_share.as_ref().map(PorterParts::open);
+        let porter = porter.transpose().map_err(StartError::PortShare)?;
         let lease_file = self.open_leases(settings.leases.as_ref())?;
         let session = Arc::new(rules::session_settings(settings)?);
         let stream_session = rules::over_streams(settings, &session);
@@ -247,6 +253,8 @@ impl Starting {
         }
         // Threads from here on: they have what is left.
         let (reporter, reports) = channel::bounded(NODE_REPORTS);
+        let porter = porter.map(|parts| parts.start(reporter.clone()));
+        let porter = porter.transpose().map_err(StartError::Thread)?;
         let common = shards::Common {
             door: Some(shards::Door {
                 cookie: CookieKey::new(&mut SystemRandom, session.timing.hand_window),
@@ -258,6 +266,7 @@ impl Starting {
             steering,
             offloads,
             streams: rules::streams(settings),
+            porter: porter.as_ref().map(Porter::door),
             ring,
             reports: reporter.clone(),
         };
@@ -283,6 +292,7 @@ impl Starting {
             revocations: watch_revocations(&settings.node, &reporter)?,
             tun_steering,
             shards,
+            porter,
             reports,
             reporter,
             reporting: reporting.map_err(StartError::Thread)?,

@@ -112,6 +112,8 @@ drop_reasons! {
     HandshakeBacklog "handshake_backlog"
     /// The bound on sessions is reached.
     SessionLimit "session_limit"
+    /// The bound on connections that are passed on to a web server is reached: one was closed.
+    PortShareLimit "port_share_limit"
 
     // --- Data datagrams from a peer ---
     /// No peer has this peer id or, for a packet without one, this path.

@@ -217,6 +217,11 @@ impl TcpStream {
         canonical(self.socket.local_addr().ok()?).ok()
     }
 
+    /// The connection for who reads and writes it without a ring.
+    pub fn into_std(self) -> std::net::TcpStream {
+        self.socket.into()
+    }
+
     /// Ends it in both directions.
     pub(super) fn shut_down(&self) {
         // One that is over is ended.

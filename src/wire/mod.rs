@@ -37,7 +37,9 @@ pub use push::{PushAssembler, PushError, PushReply};
 pub use push_update::{PushUpdate, UpdateItem, updated};
 pub use sealed_key::split_sealed_key;
 pub use session_id::{PeerId, SessionId};
-pub use stream::{BadLength, STREAM_HEADER, stream_header, stream_packet, stream_packets};
+pub use stream::{
+    BadLength, STREAM_HEADER, begins_session, stream_header, stream_packet, stream_packets,
+};
 pub use words::{WordFault, words};
 
 /// The side of a session that a peer is on.

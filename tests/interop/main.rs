@@ -40,6 +40,7 @@ mod endpoint;
 mod flood;
 mod network;
 mod pki;
+
 mod process;
 mod recording;
 mod relay;
@@ -76,6 +77,7 @@ mod options;
 mod outgoing;
 mod outgoing_streams;
 mod own_directives;
+mod port_share;
 mod reconnects;
 mod redirected;
 mod reload;

@@ -274,6 +274,7 @@ fn settings(authority: &CertifiedIssuer<'static, KeyPair>, status: PathBuf) -> S
         hosts_remembered: Duration::from_secs(60),
         contact: ContactLimits::default(),
         stream_queue: 64,
+        port_share: None,
         explicit_exit: ExplicitExit::Restart,
         status: Some(StatusSettings {
             path: status,

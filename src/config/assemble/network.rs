@@ -3,9 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::config::diagnostics::Severity;
-use crate::config::draft::{Draft, Family};
+use crate::config::draft::{Draft, Family, Written};
+use crate::config::pki::reason;
 use crate::config::settings::{
-    Bind, DeviceName, DeviceSettings, ListenerSettings, ListenerTransport,
+    Bind, DeviceName, DeviceSettings, ListenerSettings, ListenerTransport, PortShareSettings,
 };
 use crate::limits;
 
@@ -86,6 +87,30 @@ pub(super) fn remark_fragment(draft: &mut Draft, listeners: &[ListenerSettings])
         (false, false) => return,
     };
     draft.remark_at(severity, "fragment", &fragment.at, why, instead);
+}
+
+/// `port-share`. Wire: 2.x refuses it where `proto` names UDP.
+pub(super) fn port_share(
+    draft: &mut Draft,
+    listeners: &[ListenerSettings],
+) -> Option<PortShareSettings> {
+    let Written { value, at } = draft.network.port_share.clone()?;
+    let over_tcp = |it: &ListenerSettings| it.transport == ListenerTransport::Tcp;
+    if !listeners.iter().any(over_tcp) {
+        let why = "only works in TCP server mode (`proto tcp-server`)";
+        let instead = Some("remove the line: nobody comes here who wants a web server".to_owned());
+        draft.remark_at(Severity::Error, "port-share", &at, why, instead);
+    }
+    if let Some(journal) = &value.journal
+        && let Err(error) = std::fs::read_dir(journal)
+    {
+        let why = format!("fails with '{}': {}", journal.display(), reason(&error));
+        draft.remark_at(Severity::Error, "port-share", &at, why, None);
+    }
+    Some(PortShareSettings {
+        server: value.server,
+        journal: value.journal,
+    })
 }
 
 pub(super) fn device(draft: &mut Draft) -> Option<DeviceSettings> {

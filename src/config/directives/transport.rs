@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::client;
 use super::values::{YEAR, number, port as port_at, seconds};
 use crate::config::directive::{Directive, MANY, Refusal, Support};
-use crate::config::draft::{Draft, Family, Local};
+use crate::config::draft::{Draft, Family, Local, PortShareLine, Written};
 use crate::config::lexer::Line;
 use crate::config::settings::{ListenerTransport, PathMtu, Rate};
 use crate::limits;
@@ -106,12 +106,13 @@ pub(super) const ROWS: &[Directive] = &[
         "copy the type of service to the outer packet",
         "packets of different flows leave together; outer packets have the class of the device",
     ),
-    Directive::later(
+    Directive::served(
         "port-share",
         "HOST PORT [DIRECTORY]",
         (2, 3),
-        "pass HTTPS on to a web server",
-        "it belongs to TCP; remove the line",
+        "pass TCP connections that are not OpenVPN's on to a web server; files in the directory, which \
+         `user` has to be able to write, are named as our end of each and say who is at the other",
+        port_share,
     )
     .of_servers(),
     Directive::served(
@@ -307,6 +308,15 @@ fn tcp_nodelay(draft: &mut Draft, _: &Line) -> Result<(), Refusal> {
 
 fn tcp_queue_limit(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
     draft.network.stream_queue = number(line, 0, 1..=limits::STREAM_QUEUE_MAX)?;
+    Ok(())
+}
+
+fn port_share(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    let address = resolve(line.argument(0).unwrap_or_default())?;
+    let port = port_at(line, 1, 1..=u16::MAX)?;
+    let journal = line.argument(2).map(|directory| draft.path(directory));
+    let server = (address, port).into();
+    draft.network.port_share = Written::new(PortShareLine { server, journal }, line);
     Ok(())
 }
 

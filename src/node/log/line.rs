@@ -110,6 +110,7 @@ impl<'a> Page<'a> {
             }
             NodeEvent::ListenerBound { .. }
             | NodeEvent::StreamAccepted { .. }
+            | NodeEvent::StreamPassedOn { .. }
             | NodeEvent::BadStreamLength { .. } => self.transport(event),
             NodeEvent::PoolOpened { v4, v6 } => self.pool_opened(*v4, *v6),
             NodeEvent::Reloaded(_)

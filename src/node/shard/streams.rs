@@ -140,6 +140,19 @@ impl<E: Edges> Shard<E> {
         self.stream_ended(path.socket, None);
     }
 
+    /// A stream that does not begin a session is in other hands, or closed if there is no place for it.
+    pub fn stream_passed_on(&mut self, path: Path, passed: bool) {
+        let now = self.io.edges.now().monotonic;
+        self.stream_strangers.leave(path.socket);
+        if !passed {
+            self.io.drops.count(DropReason::PortShareLimit);
+        }
+        if self.newcomers.admit(now, path.remote) {
+            let address = path.remote;
+            self.publish(NodeEvent::StreamPassedOn { address, passed });
+        }
+    }
+
     /// A listener could not accept anybody, and will try again.
     pub fn accept_failed(&mut self, error: &io::Error) {
         let now = self.io.edges.now().monotonic;

@@ -70,6 +70,7 @@ impl Starting {
             steering: Steering::new(1, &mut SystemRandom),
             offloads,
             streams: rules::client_streams(&settings),
+            porter: None,
             ring,
             reports: reporter.clone(),
         };
@@ -93,6 +94,7 @@ impl Starting {
             revocations,
             tun_steering: None,
             shards,
+            porter: None,
             reports,
             reporter,
             reporting: reporting.map_err(StartError::Thread)?,

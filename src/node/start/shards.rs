@@ -11,12 +11,13 @@ use crate::crypto::CookieKey;
 use crate::limits::MAILBOX_MESSAGES;
 use crate::node::event::NodeEvent;
 use crate::node::message::Report;
+use crate::node::porter::PorterDoor;
 use crate::node::running::ShardHandle;
 use crate::node::settings::Offloads;
 use crate::node::shard::{Network, ShardParts};
 use crate::node::start::StartError;
 use crate::node::worker::{
-    Exchange, ListenerSockets, StreamListeners, StreamRules, Worker, WorkerParts,
+    Exchange, ListenerSockets, OpeningRules, StreamListeners, StreamRules, Worker, WorkerParts,
 };
 use crate::random::SystemRandom;
 use crate::reactor::{self, ReactorConfig, TcpListener, Tun, Waker};
@@ -34,6 +35,8 @@ pub(super) struct Common {
     pub(super) offloads: Offloads,
     /// What streams have in common.
     pub(super) streams: StreamRules,
+    /// Where connections go that are not OpenVPN's.
+    pub(super) porter: Option<PorterDoor>,
     /// How large a shard's ring is.
     pub(super) ring: ReactorConfig,
     /// Where shards report.
@@ -57,7 +60,7 @@ pub(super) struct Own {
     /// Its sockets, in the order of the listeners.
     pub(super) listeners: Vec<ListenerSockets>,
     /// Its TCP listeners.
-    pub(super) streams: Vec<TcpListener>,
+    pub(super) streams: Vec<(TcpListener, OpeningRules)>,
     /// Its queue of the tun device.
     pub(super) tun: Tun,
     /// The core that its thread is pinned to.
@@ -104,6 +107,7 @@ fn start_one(
         streams: StreamListeners {
             listeners: own.streams,
             rules: common.streams,
+            porter: common.porter.clone(),
         },
         ring: common.ring,
         tun: own.tun,

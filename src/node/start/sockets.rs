@@ -4,7 +4,7 @@ use super::{StartError, Starting, patiently, shards};
 use crate::limits::{LANE_SEND_BUFFER, LANES, RECEIVE_BUFFER, SEND_BUFFER};
 use crate::node::event::NodeEvent;
 use crate::node::settings::{Bind, ListenerSettings, ListenerTransport, Offloads, Settings};
-use crate::node::worker::ListenerSockets;
+use crate::node::worker::{ListenerSockets, OpeningRules};
 use crate::reactor::{Family, Listen, Routing, TcpError, TcpListener, Tun, UdpError, UdpSocket};
 
 impl Starting {
@@ -52,7 +52,7 @@ impl Starting {
     pub(super) fn bind_streams(
         &mut self,
         settings: &Settings,
-    ) -> Result<Vec<Vec<TcpListener>>, StartError> {
+    ) -> Result<Vec<Vec<(TcpListener, OpeningRules)>>, StartError> {
         let transport = ListenerTransport::Tcp;
         let listeners = settings.listeners.iter();
         let mut sets = Vec::new();
@@ -63,7 +63,11 @@ impl Starting {
             if let Some(Ok(address)) = set.first().map(TcpListener::local_address) {
                 self.publish(NodeEvent::ListenerBound { transport, address });
             }
-            sets.push(set);
+            let rules = OpeningRules {
+                port_share: settings.port_share.is_some(),
+            };
+            let members = set.into_iter().map(|socket| (socket, rules.clone()));
+            sets.push(members.collect());
         }
         Ok(sets)
     }
@@ -72,7 +76,7 @@ impl Starting {
 /// To each shard its core, its queue, and its sockets of each listener.
 pub(super) fn share_out(
     sets: Vec<Vec<UdpSocket>>,
-    streams: Vec<Vec<TcpListener>>,
+    streams: Vec<Vec<(TcpListener, OpeningRules)>>,
     queues: Vec<Tun>,
     cores: &[usize],
 ) -> Vec<shards::Own> {

@@ -11,10 +11,11 @@ use super::exchange::Exchange;
 use super::lanes::Lanes;
 use super::losses::Losses;
 use super::sends::Sends;
-use super::streams::{StreamRules, Streams};
+use super::streams::{Opened, OpeningRules, StreamRules, Streams};
 use crate::limits::{FIRST_STREAM, POOL_BUFFERS, RECEIVE_BUFFERS, STREAM_BUFFERS, TUN_BUFFERS};
 use crate::node::counters::Counters;
 use crate::node::message::Report;
+use crate::node::porter::PorterDoor;
 use crate::node::shard::{Congestion, Done, Dropped, Edges, Outgoing};
 use crate::packet::{Buffer, DropReason, Gathered, Parcel, Path, Piece, Pool, Received};
 use crate::reactor::{
@@ -68,14 +69,15 @@ impl RingEdges {
         let receive = Lending::new(some(&mut pool, RECEIVE_BUFFERS));
         let tun_read = Lending::new(some(&mut pool, TUN_BUFFERS));
         let lanes = add_sockets(&mut reactor, listeners)?;
-        for listener in streams.listeners {
-            reactor.add_listener(listener)?;
+        let mut openings = Vec::new();
+        for (listener, rules) in streams.listeners {
+            openings.push((reactor.add_listener(listener)?, rules));
         }
         let tun = reactor.add_tun(tun)?;
         let mut edges = Self {
             reactor,
             sends: Sends::new(lanes),
-            streams: Streams::new(streams.rules, waiting),
+            streams: Streams::new(streams.rules, openings, streams.porter, waiting),
             losses: Losses::new(),
             receive,
             tun_read,
@@ -155,8 +157,24 @@ impl RingEdges {
     }
 
     /// Takes a connection that was accepted; its path, unless it is closed at once.
-    pub(super) fn accept_stream(&mut self, stream: TcpStream) -> Option<Path> {
-        self.streams.accept(&mut self.reactor, stream)
+    pub(super) fn accept_stream(&mut self, listener: SocketId, stream: TcpStream) -> Option<Path> {
+        self.streams.accept(&mut self.reactor, listener, stream)
+    }
+
+    /// Looks at what a stream has brought, as long as it is not known whose it is.
+    pub(super) fn look_at_stream(
+        &mut self,
+        stream: SocketId,
+        buffer: Buffer,
+        range: std::ops::Range<usize>,
+    ) -> Looked {
+        let (looked, free) = match self.streams.look(&mut self.reactor, stream, buffer, range) {
+            Opened::Client(buffer, range) => return Looked::Client(buffer, range),
+            Opened::Nothing(buffer) => (Looked::Nothing, buffer),
+            Opened::Foreign(buffer, path, passed) => (Looked::Foreign(path, passed), buffer),
+        };
+        self.receive.give(free);
+        looked
     }
 
     /// Whether nobody was ever at the other end of a stream.
@@ -410,6 +428,7 @@ impl Edges for RingEdges {
             ("slow_receivers", self.sends.lanes().tenants() as u64),
             ("streams", self.streams.len() as u64),
             ("stream_packets_waiting", self.streams.waiting() as u64),
+            ("streams_passed_on", self.streams.passed_on() as u64),
         ];
         counters.with("queues", waiting).with(
             "ring",
@@ -454,8 +473,19 @@ pub(in crate::node) struct ListenerSockets {
 
 /// The TCP listeners of one shard.
 pub(in crate::node) struct StreamListeners {
-    pub(in crate::node) listeners: Vec<TcpListener>,
+    pub(in crate::node) listeners: Vec<(TcpListener, OpeningRules)>,
     pub(in crate::node) rules: StreamRules,
+    pub(in crate::node) porter: Option<PorterDoor>,
+}
+
+/// What the beginning of a stream has brought.
+pub(super) enum Looked {
+    /// A client's bytes.
+    Client(Buffer, std::ops::Range<usize>),
+    /// Nothing yet.
+    Nothing,
+    /// The stream is gone, passed on to a web server or not.
+    Foreign(Path, bool),
 }
 
 /// Adds all sockets to the ring, first those that the data path knows.

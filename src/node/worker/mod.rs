@@ -12,10 +12,10 @@ use std::ops::Range;
 
 use crossbeam::channel::Sender;
 
-use self::edges::RingEdges;
 pub(super) use self::edges::{ListenerSockets, StreamListeners};
+use self::edges::{Looked, RingEdges};
 pub(super) use self::exchange::Exchange;
-pub(super) use self::streams::StreamRules;
+pub(super) use self::streams::{OpeningRules, StreamRules};
 use super::message::{Instruction, Report};
 use super::shard::{Shard, ShardParts};
 use crate::limits::HAND_OFFS_IN_FLIGHT;
@@ -147,8 +147,8 @@ impl Worker {
                 let packet = Packet::single(buffer, range.start as u32, range.len() as u32);
                 self.shard.take_tun_packet(packet, offload);
             }
-            Some(Completion::Accepted { stream, .. }) => {
-                match self.shard.io.edges.accept_stream(stream) {
+            Some(Completion::Accepted { listener, stream }) => {
+                match self.shard.io.edges.accept_stream(listener, stream) {
                     Some(path) => self.shard.stream_opened(path),
                     None => self.shard.io.lost(DropReason::SessionLimit, 1),
                 }
@@ -191,6 +191,11 @@ impl Worker {
 
     /// Gives the shard the packets that a stream has brought.
     fn take_stream_bytes(&mut self, stream: SocketId, buffer: Buffer, range: Range<usize>) {
+        let (buffer, range) = match self.shard.io.edges.look_at_stream(stream, buffer, range) {
+            Looked::Client(buffer, range) => (buffer, range),
+            Looked::Nothing => return,
+            Looked::Foreign(path, passed) => return self.shard.stream_passed_on(path, passed),
+        };
         let mut brought = std::mem::take(&mut self.brought);
         let io = &mut self.shard.io;
         let taken = io

@@ -5,6 +5,7 @@
 //! as there is room; what comes meanwhile waits behind it. So a receiver that does not read costs others
 //! nothing: no buffer of the pool waits for it.
 
+mod opening;
 mod reassembly;
 mod waiting;
 
@@ -12,9 +13,12 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::ops::Range;
 
+pub(in crate::node) use self::opening::OpeningRules;
+use self::opening::{Opening, Verdict};
 use self::reassembly::{Brought, Reassembly};
 use self::waiting::Waiting;
 use crate::limits::{ACCEPT_PAUSE, BUFFER_SIZE, FIRST_STREAM, SOCKETS_PER_SHARD, STREAM_FAREWELL};
+use crate::node::porter::PorterDoor;
 use crate::node::shard::{Done, Dropped, Outgoing};
 use crate::packet::{Buffer, DropReason, Origin, Packet, Path, Pool, Received};
 use crate::reactor::{self, Reactor, Refused, RingError, Sent, SocketId, TcpStream};
@@ -36,6 +40,10 @@ pub(super) struct Streams {
     /// For what has waited.
     buffers: Vec<Buffer>,
     brought: Brought,
+    /// What is looked at first of connections that these listeners accept.
+    listeners: Vec<(SocketId, OpeningRules)>,
+    /// Where connections go that are not OpenVPN's.
+    porter: Option<PorterDoor>,
 }
 
 /// What all streams of a node have in common.
@@ -51,6 +59,8 @@ pub(in crate::node) struct StreamRules {
 struct Stream {
     socket: SocketId,
     path: Path,
+    /// As long as it is not known whose it is.
+    opening: Option<Opening>,
     reassembly: Reassembly,
     waiting: Waiting,
     /// Sends of this turn.
@@ -64,9 +74,24 @@ struct Stream {
     closing: bool,
 }
 
+/// What the beginning of a stream has brought.
+pub(super) enum Opened {
+    /// A client's bytes.
+    Client(Buffer, Range<usize>),
+    /// Nothing yet, and the buffer.
+    Nothing(Buffer),
+    /// The stream is gone, passed on to a web server or not, and the buffer.
+    Foreign(Buffer, Path, bool),
+}
+
 impl Streams {
     /// No stream yet; `buffers` are kept for what has waited.
-    pub(super) fn new(rules: StreamRules, buffers: Vec<Buffer>) -> Self {
+    pub(super) fn new(
+        rules: StreamRules,
+        listeners: Vec<(SocketId, OpeningRules)>,
+        porter: Option<PorterDoor>,
+        buffers: Vec<Buffer>,
+    ) -> Self {
         Self {
             rules,
             streams: Vec::new(),
@@ -76,13 +101,24 @@ impl Streams {
             resting: VecDeque::new(),
             buffers,
             brought: Brought::default(),
+            listeners,
+            porter,
         }
     }
 
     /// Takes a connection that was accepted, unless it is gone already or there is no place for it.
-    pub(super) fn accept(&mut self, reactor: &mut Reactor, stream: TcpStream) -> Option<Path> {
+    pub(super) fn accept(
+        &mut self,
+        reactor: &mut Reactor,
+        listener: SocketId,
+        stream: TcpStream,
+    ) -> Option<Path> {
         let remote = stream.remote().ok()?;
-        self.open(reactor, stream, remote).ok()
+        let mut listeners = self.listeners.iter();
+        let rules = listeners.find_map(|(id, rules)| (*id == listener).then_some(rules));
+        let rules = rules.filter(|rules| !rules.is_needless());
+        let opening = rules.cloned().map(Opening::new);
+        self.add(reactor, stream, remote, opening).ok()
     }
 
     /// Takes a connection with this peer at its other end, or soon.
@@ -95,11 +131,24 @@ impl Streams {
         stream: TcpStream,
         remote: SocketAddr,
     ) -> Result<Path, RingError> {
+        self.add(reactor, stream, remote, None)
+    }
+
+    fn add(
+        &mut self,
+        reactor: &mut Reactor,
+        stream: TcpStream,
+        remote: SocketAddr,
+        opening: Option<Opening>,
+    ) -> Result<Path, RingError> {
         let connecting = stream.is_dialed();
         let local = stream.local().ok().filter(|_| !connecting);
         // One that can't be told so is only slower.
         let _at_once = stream.send_at_once();
-        let socket = reactor.add_stream(stream)?;
+        let socket = match opening {
+            Some(_) => reactor.add_stream_step_by_step(stream)?,
+            None => reactor.add_stream(stream)?,
+        };
         let place = place_of(socket).unwrap_or_default();
         let path = Path {
             remote,
@@ -113,6 +162,7 @@ impl Streams {
         self.streams[place] = Some(Stream {
             socket,
             path,
+            opening,
             reassembly: Reassembly::default(),
             waiting: Waiting::default(),
             in_flight: 0,
@@ -123,6 +173,64 @@ impl Streams {
             closing: false,
         });
         Ok(path)
+    }
+
+    /// Looks at what a receive has brought of a stream, as long as it is not known whose it is.
+    pub(super) fn look(
+        &mut self,
+        reactor: &mut Reactor,
+        socket: SocketId,
+        mut buffer: Buffer,
+        range: Range<usize>,
+    ) -> Opened {
+        let Some(stream) = self.find(socket) else {
+            return Opened::Nothing(buffer);
+        };
+        let path = stream.path;
+        let Some(opening) = &mut stream.opening else {
+            return Opened::Client(buffer, range);
+        };
+        match opening.take(buffer.bytes().get(range).unwrap_or_default()) {
+            Verdict::Open => {
+                reactor.receive_again(socket, true);
+                Opened::Nothing(buffer)
+            }
+            Verdict::Client(head) => {
+                stream.opening = None;
+                reactor.receive_again(socket, false);
+                // One step and the bytes before it are much less than a buffer.
+                if let Some(room) = buffer.bytes_mut().get_mut(..head.len()) {
+                    room.copy_from_slice(&head);
+                }
+                Opened::Client(buffer, 0..head.len())
+            }
+            Verdict::Foreign(head) => {
+                let passed = self.pass_on(reactor, socket, path.remote, head);
+                Opened::Foreign(buffer, path, passed)
+            }
+        }
+    }
+
+    /// Passes a stream on to the web server. False if there is no place for it; it is closed then.
+    fn pass_on(
+        &mut self,
+        reactor: &mut Reactor,
+        socket: SocketId,
+        client: SocketAddr,
+        head: Vec<u8>,
+    ) -> bool {
+        let (Some(porter), Some(stream)) = (&self.porter, reactor.take_stream(socket)) else {
+            self.remove(reactor, socket);
+            return false;
+        };
+        let passed = porter.pass(stream.into_std(), client, head);
+        self.remove(reactor, socket);
+        passed
+    }
+
+    /// How many connections the node passes on to a web server.
+    pub(super) fn passed_on(&self) -> usize {
+        self.porter.as_ref().map_or(0, PorterDoor::len)
     }
 
     /// How many there are.

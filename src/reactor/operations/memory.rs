@@ -44,7 +44,7 @@ pub(super) enum Reading {
     /// None is, since it ended: an empty datagram, an error, no buffer. The next turn begins it
     /// again if there is a buffer.
     Idle,
-    /// It failed for a reason that passes, and is begun again when the owner says so.
+    /// It failed for a reason that passes, or has taken one step, and is begun again when the owner says so.
     Resting,
     /// It failed for good, or has come to its end.
     Lost,

@@ -5,8 +5,10 @@ use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use io_uring::opcode;
+use io_uring::squeue::Flags;
 use io_uring::types::CancelBuilder;
 
+use crate::limits::STREAM_STEP;
 use crate::reactor::completion::{QueueFull, Refused, SocketId};
 use crate::reactor::operations::memory::{Operation, Reading};
 use crate::reactor::operations::{Reactor, descriptor};
@@ -46,6 +48,8 @@ pub(super) struct Occupant {
     pub(super) receiving: Reading,
     /// Operations in flight that use it.
     uses: usize,
+    /// It receives a first few bytes at a time, each time when the owner says so.
+    step_by_step: bool,
     /// One of them waits for room.
     awaits_room: bool,
     leaving: Leaving,
@@ -103,6 +107,28 @@ impl Sockets {
         }
     }
 
+    /// Whether a socket is a stream that receives step by step.
+    pub(super) fn is_step_by_step(&self, id: SocketId) -> bool {
+        let place = self.places.get(id.index());
+        let occupant = place.and_then(|place| place.occupant.as_ref());
+        occupant.is_some_and(|occupant| occupant.step_by_step)
+    }
+
+    /// Takes a stream out of its place, if the kernel has nothing to do with it.
+    fn take_stream(&mut self, id: SocketId) -> Option<TcpStream> {
+        self.find(id)?;
+        let place = self.places.get_mut(id.index())?;
+        let unused = |occupant: &mut Occupant| {
+            occupant.uses == 0 && matches!(occupant.socket, Socket::Stream(_))
+        };
+        let Socket::Stream(stream) = place.occupant.take_if(unused)?.socket else {
+            return None;
+        };
+        place.generation = place.generation.wrapping_add(1);
+        self.vacant_streams.push_back(id.index);
+        Some(stream)
+    }
+
     /// An operation is done with a socket. The last one closes it when it has been removed.
     pub(super) fn release(&mut self, id: SocketId) {
         if let Some(occupant) = self.of_operation(id) {
@@ -122,6 +148,7 @@ impl Sockets {
             socket,
             receiving: Reading::Idle,
             uses: 0,
+            step_by_step: false,
             awaits_room: false,
             leaving: Leaving::No,
         });
@@ -216,6 +243,39 @@ impl Reactor {
     pub fn add_stream(&mut self, stream: TcpStream) -> Result<SocketId, RingError> {
         let added = self.memory.sockets.add(Socket::Stream(stream));
         added.ok_or(RingError::Full("stream"))
+    }
+
+    /// Takes a stream as [`Self::add_stream`] does, and receives from it once, at most
+    /// [`STREAM_STEP`] bytes; and again when [`Self::receive_again`] says so. In between the kernel has
+    /// nothing to do with it.
+    ///
+    /// # Errors
+    ///
+    /// The reactor has all the streams it was made for.
+    pub fn add_stream_step_by_step(&mut self, stream: TcpStream) -> Result<SocketId, RingError> {
+        let id = self.add_stream(stream)?;
+        if let Some(occupant) = self.memory.sockets.of_operation(id) {
+            occupant.step_by_step = true;
+        }
+        Ok(id)
+    }
+
+    /// Has a stream that receives step by step take the next one, or receive like all others from now
+    /// on.
+    pub fn receive_again(&mut self, stream: SocketId, step_by_step: bool) {
+        if let Some(occupant) = self.memory.sockets.of_operation(stream)
+            && occupant.receiving == Reading::Resting
+        {
+            occupant.step_by_step = step_by_step;
+            occupant.receiving = Reading::Idle;
+            self.memory.sockets.look_at(stream);
+        }
+    }
+
+    /// Takes a stream out again, which somebody else is to read and write. `None` if there is no such
+    /// one (any more), or the kernel has still something to do with it.
+    pub fn take_stream(&mut self, stream: SocketId) -> Option<TcpStream> {
+        self.memory.sockets.take_stream(stream)
     }
 
     /// Has a listener accept again after [`Completion::AcceptFailed`](super::Completion::AcceptFailed).
@@ -342,6 +402,13 @@ impl Reactor {
             Socket::Datagrams(_) => (
                 Operation::Receive(id),
                 opcode::RecvMsgMulti::new(descriptor, header, group).build(),
+            ),
+            Socket::Stream(_) if occupant.step_by_step => (
+                Operation::ReceiveStream(id),
+                opcode::Recv::new(descriptor, std::ptr::null_mut(), STREAM_STEP)
+                    .buf_group(group)
+                    .build()
+                    .flags(Flags::BUFFER_SELECT),
             ),
             Socket::Stream(_) => (
                 Operation::ReceiveStream(id),

@@ -68,10 +68,12 @@ impl Reactor {
         let code = result.as_ref().err().and_then(io::Error::raw_os_error);
         let starved = code == Some(libc::ENOBUFS);
         let over = !starved && !matches!(result, Ok(1..));
+        let one_step = self.memory.sockets.is_step_by_step(stream) && !starved;
         self.note_reading(
             stream,
             match (goes_on, over) {
                 (true, _) => Reading::Armed,
+                (false, false) if one_step => Reading::Resting,
                 (false, false) => Reading::Idle,
                 (false, true) => Reading::Lost,
             },

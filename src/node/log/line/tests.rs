@@ -615,6 +615,27 @@ fn the_life_of_the_node_is_told_in_the_words_of_openvpn() {
             vec![(1, "TCP connection established with [AF_INET]192.0.2.7:4711")],
         ),
         (
+            NodeEvent::StreamPassedOn {
+                address: "192.0.2.7:4711".parse().unwrap(),
+                passed: true,
+            },
+            vec![(
+                1,
+                "Non-OpenVPN client protocol detected: [AF_INET]192.0.2.7:4711",
+            )],
+        ),
+        (
+            NodeEvent::StreamPassedOn {
+                address: "192.0.2.7:4711".parse().unwrap(),
+                passed: false,
+            },
+            vec![(
+                1,
+                "Non-OpenVPN client protocol detected: [AF_INET]192.0.2.7:4711, closed: too many \
+                 are passed on to the web server",
+            )],
+        ),
+        (
             NodeEvent::BadStreamLength {
                 address: "192.0.2.7:4711".parse().unwrap(),
                 length: 18_245,

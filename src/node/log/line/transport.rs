@@ -24,6 +24,15 @@ impl Page<'_> {
                 let address = FamilyAddress(*address);
                 self.say(INFO, format_args!("TCP connection established with {address}"));
             }
+            NodeEvent::StreamPassedOn { address, passed } => {
+                let address = FamilyAddress(*address);
+                let so = match passed {
+                    true => "",
+                    false => ", closed: too many are passed on to the web server",
+                };
+                let words = format_args!("Non-OpenVPN client protocol detected: {address}{so}");
+                self.say(INFO, words);
+            }
             NodeEvent::BadStreamLength {
                 address,
                 length,
