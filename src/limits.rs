@@ -294,6 +294,13 @@ pub const STREAM_FIRST_PACKET: Duration = Duration::from_secs(10);
 /// Bytes of a stream that are read at a time while it is not known whose it is.
 pub const STREAM_STEP: u32 = 2048;
 
+/// The longest content of a PROXY header of version 2: addresses, and fields behind them that are passed
+/// over. One of version 1 has 107 bytes at most. Wire: proxies should stay below 520.
+pub const PROXY_HEADER_V2_MAX: usize = 1024;
+
+/// Networks of proxies that one listener believes.
+pub const PROXY_NETWORKS_MAX: usize = 64;
+
 /// Connections that are passed on to a web server (`port-share`) at the same time, those included
 /// that wait for it to take them.
 pub const PORT_SHARE_CONNECTIONS: usize = 1024;

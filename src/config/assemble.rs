@@ -57,7 +57,8 @@ fn server(draft: &mut Draft) -> Option<Settings> {
     check_push(draft);
     let network = network?;
     let mut push = push(draft, &network, keepalive);
-    let listeners = listeners?;
+    let mut listeners = listeners?;
+    network::proxies(draft, &mut listeners);
     network::remark_fragment(draft, &listeners);
     let port_share = network::port_share(draft, &listeners);
     push.extend(over_tcp(draft, &listeners));

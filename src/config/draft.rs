@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub(super) use client::{ClientDraft, ConnectionDraft, LoginLine, RemoteLine, Transport};
-use ipnet::{Ipv4Net, Ipv6Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use rustls::SupportedCipherSuite;
 use rustls::crypto::SupportedKxGroup;
 use zeroize::Zeroizing;
@@ -88,6 +88,7 @@ pub(super) struct NetworkDraft {
     pub(super) transport: ListenerTransport,
     pub(super) stream_queue: u32,
     pub(super) port_share: Option<Written<PortShareLine>>,
+    pub(super) proxies: Vec<Written<ProxyLine>>,
     pub(super) sends_at_once: bool,
     pub(super) v6_only: bool,
     pub(super) send_buffer: Option<NonZeroU32>,
@@ -160,6 +161,15 @@ pub(super) enum Family {
 pub(super) struct PortShareLine {
     pub(super) server: SocketAddr,
     pub(super) journal: Option<PathBuf>,
+}
+
+/// A `ringway-proxy-protocol` line.
+#[derive(Clone, Debug)]
+pub(super) struct ProxyLine {
+    /// The port of the listeners that it is about, `None` for all over TCP.
+    pub(super) port: Option<u16>,
+    /// The networks of the proxies; none for everybody.
+    pub(super) trusted: Vec<IpNet>,
 }
 
 /// A `server` line.
@@ -360,6 +370,7 @@ impl Default for NetworkDraft {
             transport: ListenerTransport::Udp,
             stream_queue: limits::STREAM_QUEUE_DEFAULT,
             port_share: None,
+            proxies: Vec::new(),
             sends_at_once: false,
             v6_only: false,
             send_buffer: None,

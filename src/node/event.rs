@@ -18,7 +18,7 @@ use super::settings::{ListenerTransport, OffloadsInUse};
 use crate::crypto::tls::CertificateRefused;
 use crate::packet::DropReason;
 use crate::session::ContactNotice;
-use crate::wire::{PeerId, SessionId};
+use crate::wire::{BadProxyHeader, PeerId, SessionId};
 
 pub use tunnel::{RouteChange, TunnelEvent};
 
@@ -140,6 +140,13 @@ pub enum NodeEvent {
     StreamAccepted {
         /// Who.
         address: SocketAddr,
+    },
+    /// A connection over TCP was closed before anybody read a packet of it.
+    StreamRefused {
+        /// Who is at its other end: a proxy, or none.
+        address: SocketAddr,
+        /// Why.
+        refusal: StreamRefusal,
     },
     /// A connection over TCP is none of a client.
     StreamPassedOn {
@@ -587,6 +594,24 @@ impl fmt::Display for RealAddress {
         match self.0.ip().to_canonical() {
             IpAddr::V4(address) => write!(formatter, "{address}:{}", self.0.port()),
             IpAddr::V6(address) => write!(formatter, "{address}"),
+        }
+    }
+}
+
+/// Why a connection that is to come from a proxy is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamRefusal {
+    /// It comes from a network where no proxy is.
+    Untrusted,
+    /// It does not begin as one from a proxy.
+    Header(BadProxyHeader),
+}
+
+impl fmt::Display for StreamRefusal {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Untrusted => formatter.write_str("it is none of the proxies"),
+            Self::Header(bad) => bad.fmt(formatter),
         }
     }
 }

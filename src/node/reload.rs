@@ -266,10 +266,14 @@ impl Comparison {
 fn of_listeners(current: &[ListenerSettings], new: &[ListenerSettings]) -> &'static str {
     let ports = |of: &[ListenerSettings]| of.iter().map(|it| it.port).collect::<Vec<_>>();
     let binds = |of: &[ListenerSettings]| of.iter().map(|it| it.bind).collect::<Vec<_>>();
-    match (ports(current) != ports(new), binds(current) != binds(new)) {
+    let proxies =
+        |of: &[ListenerSettings]| of.iter().map(|it| it.proxy.clone()).collect::<Vec<_>>();
+    let moved = (ports(current) != ports(new), binds(current) != binds(new));
+    match moved {
         (true, true) => "port, local",
         (true, false) => "port",
         (false, true) => "local, proto",
+        (false, false) if proxies(current) != proxies(new) => "ringway-proxy-protocol",
         (false, false) => "proto, sndbuf, rcvbuf",
     }
 }

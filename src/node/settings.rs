@@ -18,6 +18,7 @@ mod tunnel;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use client::{
@@ -25,7 +26,7 @@ pub use client::{
     RemoteSettings, RetryPause, ScriptCommand, ScriptSettings,
 };
 pub use compression::Compression;
-use ipnet::{Ipv4Net, Ipv6Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 pub use node::{
     Account, DeviceName, DeviceSettings, HandshakeSettings, KeyVolume, NodeSettings,
     ProcessSettings, ReplayWindow, RestartSignal, RevocationSettings, RevocationSource,
@@ -127,12 +128,29 @@ pub struct ListenerSettings {
     pub bind: Bind,
     /// The port; 0 lets the kernel choose.
     pub port: u16,
+    /// Over TCP: each connection begins with a PROXY header, which says whose it is.
+    pub proxy: Option<ProxySettings>,
     /// `SO_SNDBUF` in bytes, `None` for [`SEND_BUFFER`](limits::SEND_BUFFER) or the kernel's default if
     /// that is larger; over TCP for what the kernel finds right.
     pub send_buffer: Option<NonZeroU32>,
     /// `SO_RCVBUF` in bytes, `None` for [`RECEIVE_BUFFER`](limits::RECEIVE_BUFFER) or the kernel's
     /// default if that is larger; over TCP for what the kernel finds right.
     pub receive_buffer: Option<NonZeroU32>,
+}
+
+/// Whose PROXY headers are believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxySettings {
+    /// The networks of the proxies; none for everybody.
+    pub trusted: Arc<[IpNet]>,
+}
+
+impl ProxySettings {
+    /// Whether a connection from this address is taken.
+    pub fn trusts(&self, address: IpAddr) -> bool {
+        let mut trusted = self.trusted.iter();
+        self.trusted.is_empty() || trusted.any(|network| network.contains(&address))
+    }
 }
 
 /// A web server behind the TCP listeners.

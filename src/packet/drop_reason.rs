@@ -112,6 +112,8 @@ drop_reasons! {
     HandshakeBacklog "handshake_backlog"
     /// The bound on sessions is reached.
     SessionLimit "session_limit"
+    /// A connection that is to come from a proxy does not, or does not begin so: it was closed.
+    ProxyHeader "proxy_header"
     /// The bound on connections that are passed on to a web server is reached: one was closed.
     PortShareLimit "port_share_limit"
 

@@ -78,6 +78,7 @@ mod outgoing;
 mod outgoing_streams;
 mod own_directives;
 mod port_share;
+mod proxy_protocol;
 mod reconnects;
 mod redirected;
 mod reload;

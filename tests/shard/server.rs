@@ -245,6 +245,7 @@ fn settings(authority: &CertifiedIssuer<'static, KeyPair>, status: PathBuf) -> S
             transport: ListenerTransport::Udp,
             bind: Bind::V4(Ipv4Addr::UNSPECIFIED),
             port: ADDRESS.port(),
+            proxy: None,
             send_buffer: None,
             receive_buffer: None,
         }],

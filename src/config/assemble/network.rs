@@ -1,12 +1,14 @@
 //! Sockets and the device.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use crate::config::diagnostics::Severity;
 use crate::config::draft::{Draft, Family, Written};
 use crate::config::pki::reason;
 use crate::config::settings::{
     Bind, DeviceName, DeviceSettings, ListenerSettings, ListenerTransport, PortShareSettings,
+    ProxySettings,
 };
 use crate::limits;
 
@@ -19,6 +21,7 @@ pub(super) fn listeners(draft: &mut Draft) -> Option<Vec<ListenerSettings>> {
         transport,
         bind,
         port,
+        proxy: None,
         send_buffer,
         receive_buffer,
     };
@@ -87,6 +90,36 @@ pub(super) fn remark_fragment(draft: &mut Draft, listeners: &[ListenerSettings])
         (false, false) => return,
     };
     draft.remark_at(severity, "fragment", &fragment.at, why, instead);
+}
+
+/// `ringway-proxy-protocol`: which listeners it is about.
+pub(super) fn proxies(draft: &mut Draft, listeners: &mut [ListenerSettings]) {
+    let directive = "ringway-proxy-protocol";
+    for Written { value, at } in draft.network.proxies.clone() {
+        let is_meant = |it: &&mut ListenerSettings| {
+            it.transport == ListenerTransport::Tcp && value.port.is_none_or(|port| port == it.port)
+        };
+        let trusted: Arc<[_]> = value.trusted.as_slice().into();
+        let mut found = false;
+        for listener in listeners.iter_mut().filter(is_meant) {
+            found = true;
+            listener.proxy = Some(ProxySettings {
+                trusted: Arc::clone(&trusted),
+            });
+        }
+        if !found {
+            let why = match value.port {
+                Some(port) => format!("there is no TCP listener on port {port}"),
+                None => "there is no TCP listener".to_owned(),
+            };
+            let instead = Some("write `proto tcp`, or remove the line".to_owned());
+            draft.remark_at(Severity::Error, directive, &at, why, instead);
+        } else if trusted.is_empty() {
+            let why = "whoever reaches the port is believed, whatever address it says is its own";
+            let instead = Some("add the networks of the proxies, such as `10.0.0.0/24`".to_owned());
+            draft.remark_at(Severity::Note, directive, &at, why, instead);
+        }
+    }
 }
 
 /// `port-share`. Wire: 2.x refuses it where `proto` names UDP.

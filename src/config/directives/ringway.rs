@@ -3,13 +3,16 @@
 //! Each of these lines may also be written as `setenv opt ringway-...`, which OpenVPN passes over
 //! and ringway obeys, so that a configuration serves both.
 
+use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt;
+
+use ipnet::IpNet;
 
 use super::client;
 use super::logging::file;
 use super::values::number;
-use crate::config::directive::{Directive, Refusal, Support};
-use crate::config::draft::{Draft, Written};
+use crate::config::directive::{Directive, MANY, Refusal, Support};
+use crate::config::draft::{Draft, ProxyLine, Written};
 use crate::config::lexer::Line;
 use crate::config::settings::{CoreList, OffloadName, SteeringChoice};
 use crate::limits;
@@ -55,6 +58,15 @@ pub(super) const ROWS: &[Directive] = &[
         "unix socket on which the running server answers",
         control,
     ),
+    Directive::served(
+        "ringway-proxy-protocol",
+        "[PORT] [NETWORK...]",
+        (0, MANY),
+        "TCP connections, to this port if one is written, begin with a PROXY header of version 1 or 2, whose source \
+         stands for the client's address; those of other networks than these are closed, if some are written",
+        proxy_protocol,
+    )
+    .of_servers(),
 ];
 
 fn shards(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
@@ -113,6 +125,32 @@ fn control(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
     }
     draft.process.control_socket = Some(path);
     Ok(())
+}
+
+fn proxy_protocol(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    let words: Vec<&str> = (0..MANY).map_while(|at| line.argument(at)).collect();
+    let is_port = |word: &&str| word.bytes().all(|byte| byte.is_ascii_digit());
+    let port = words.first().filter(|word| is_port(word));
+    let port = port.map(|_| number(line, 0, 1..=u16::MAX)).transpose()?;
+    let networks = words.iter().skip(usize::from(port.is_some()));
+    let trusted = networks.map(|word| network(word));
+    let trusted: Vec<IpNet> = trusted.collect::<Result<_, _>>()?;
+    if trusted.len() > limits::PROXY_NETWORKS_MAX {
+        let most = limits::PROXY_NETWORKS_MAX;
+        return Err(Refusal::because(format!("more than {most} networks")));
+    }
+    let line = Written::new(ProxyLine { port, trusted }, line);
+    draft.network.proxies.extend(line);
+    Ok(())
+}
+
+/// A network, or an address by itself.
+fn network(word: &str) -> Result<IpNet, Refusal> {
+    let address = word.parse::<IpAddr>().map(IpNet::from);
+    address.or_else(|_| word.parse()).map_err(|_| {
+        Refusal::because(format!("`{word}` is no network and no address"))
+            .instead("write for example `ringway-proxy-protocol 10.0.0.0/24`")
+    })
 }
 
 /// The cores of a list such as `0-3,8`, in its order, each of which is usable. With no `usable`

@@ -80,6 +80,11 @@ fn each_line_is_taken_over_or_left() {
             "",
             "ifconfig-pool-persist",
         ),
+        (
+            "proto tcp\nport-share ::1 443\nringway-proxy-protocol ::1\n",
+            "",
+            "ringway-proxy-protocol; port-share",
+        ),
         ("ringway-control socket\n", "", "ringway-control"),
         ("ringway-shards 3\n", "", "ringway-shards"),
         ("ringway-offload udp-gro off\n", "", "ringway-offload"),

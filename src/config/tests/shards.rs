@@ -1,7 +1,7 @@
 //! Shards, cores, steering, the control socket: the directives of ringway alone, in both forms.
 
 use super::{CORES, Files, LEAST};
-use crate::config::settings::{Offloads, SteeringChoice};
+use crate::config::settings::{Offloads, PortShareSettings, SteeringChoice};
 
 #[test]
 fn shards_and_their_cores() {
@@ -111,6 +111,71 @@ fn the_control_socket_starts_from_the_directory() {
     );
 }
 
+/// Each line is about the listeners over TCP, or those on a port.
+#[test]
+fn listeners_may_be_behind_proxies() {
+    let files = Files::new();
+    let lines = "local 192.0.2.1 1194 udp4\nlocal 192.0.2.1 1194 tcp4\nlocal 192.0.2.1 1195 tcp4\n";
+    let proxies = |more: &str| {
+        let listeners = files.with(&format!("{lines}{more}")).listeners;
+        let proxies = listeners.into_iter().map(|listener| {
+            let trusted = listener.proxy?.trusted;
+            Some(
+                trusted
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>()
+                    .join(" "),
+            )
+        });
+        proxies.collect::<Vec<_>>()
+    };
+    let some = |text: &str| Some(text.to_owned());
+    assert_eq!(proxies(""), [None, None, None]);
+    assert_eq!(
+        proxies("setenv opt ringway-proxy-protocol 10.0.0.0/24 2001:db8::7\n"),
+        [
+            None,
+            some("10.0.0.0/24 2001:db8::7/128"),
+            some("10.0.0.0/24 2001:db8::7/128")
+        ]
+    );
+    assert_eq!(
+        proxies("ringway-proxy-protocol 1195 10.0.0.1\n"),
+        [None, None, some("10.0.0.1/32")]
+    );
+    assert_eq!(
+        files.first_remark(&format!("{lines}ringway-proxy-protocol\n")),
+        "t.conf:11: note: ringway-proxy-protocol: whoever reaches the port is believed, whatever \
+         address it says is its own; add the networks of the proxies, such as `10.0.0.0/24`"
+    );
+    assert_eq!(
+        proxies("ringway-proxy-protocol\n"),
+        [None, some(""), some("")]
+    );
+}
+
+#[test]
+fn a_port_may_be_shared() {
+    let files = Files::new();
+    let share = |lines: &str| files.with(lines).port_share;
+    assert_eq!(share("proto tcp\n"), None);
+    for (line, server, journal) in [
+        ("port-share 127.0.0.1 443", "127.0.0.1:443", None),
+        (
+            "port-share ::1 8443 .",
+            "[::1]:8443",
+            Some(files.0.path().join(".")),
+        ),
+    ] {
+        let settings = PortShareSettings {
+            server: server.parse().unwrap(),
+            journal,
+        };
+        assert_eq!(share(&format!("proto tcp\n{line}\n")), Some(settings));
+    }
+}
+
 /// The form that OpenVPN passes over has the same effect, from a file and from the command line.
 #[test]
 fn the_second_form() {
@@ -154,7 +219,8 @@ fn a_slip_in_a_line_of_our_own_is_never_passed_over() {
         (
             "setenv opt ringway-huge-pages 4",
             "t.conf:8: error: ringway-huge-pages: no such directive; there are `ringway-shards`, \
-             `ringway-cores`, `ringway-steering`, `ringway-offload`, `ringway-control`",
+             `ringway-cores`, `ringway-steering`, `ringway-offload`, `ringway-control`, \
+             `ringway-proxy-protocol`",
         ),
         (
             "setenv FORWARD_COMPATIBLE 1\nringway-core 0",
@@ -213,6 +279,38 @@ fn a_slip_in_a_line_of_our_own_is_never_passed_over() {
             "ringway-offload tun-tso",
             "t.conf:8: error: ringway-offload: takes 2 arguments, not 1; write `ringway-offload \
              NAME on|off`",
+        ),
+        (
+            "proto tcp\nringway-proxy-protocol 0",
+            "t.conf:9: error: ringway-proxy-protocol: `0` is not a whole number from 1 to 65535",
+        ),
+        (
+            "proto tcp\nringway-proxy-protocol proxies",
+            "t.conf:9: error: ringway-proxy-protocol: `proxies` is no network and no address; write for \
+             example `ringway-proxy-protocol 10.0.0.0/24`",
+        ),
+        (
+            "ringway-proxy-protocol 10.0.0.0/24",
+            "t.conf:8: error: ringway-proxy-protocol: there is no TCP listener; write `proto tcp`, or \
+             remove the line",
+        ),
+        (
+            "proto tcp\nringway-proxy-protocol 1195 10.0.0.0/24",
+            "t.conf:9: error: ringway-proxy-protocol: there is no TCP listener on port 1195; write \
+             `proto tcp`, or remove the line",
+        ),
+        (
+            "port-share 127.0.0.1 443",
+            "t.conf:8: error: port-share: only works in TCP server mode (`proto tcp-server`); remove \
+             the line: nobody comes here who wants a web server",
+        ),
+        (
+            "proto tcp\nport-share 127.0.0.1 0",
+            "t.conf:9: error: port-share: `0` is not a whole number from 1 to 65535",
+        ),
+        (
+            "proto tcp\nport-share 127.0.0.1 443 /absent",
+            "t.conf:9: error: port-share: fails with '/absent': No such file or directory",
         ),
         (
             "ringway-control \"\"",

@@ -111,6 +111,7 @@ impl<'a> Page<'a> {
             NodeEvent::ListenerBound { .. }
             | NodeEvent::StreamAccepted { .. }
             | NodeEvent::StreamPassedOn { .. }
+            | NodeEvent::StreamRefused { .. }
             | NodeEvent::BadStreamLength { .. } => self.transport(event),
             NodeEvent::PoolOpened { v4, v6 } => self.pool_opened(*v4, *v6),
             NodeEvent::Reloaded(_)

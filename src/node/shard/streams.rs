@@ -9,11 +9,12 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::net::SocketAddr;
 
 use super::half_open::Source;
 use super::{Edges, Shard};
 use crate::limits::{STREAM_FIRST_PACKET, STREAM_STRANGERS, half_open_per_source};
-use crate::node::event::NodeEvent;
+use crate::node::event::{NodeEvent, StreamRefusal};
 use crate::packet::{DropReason, Path};
 use crate::session::{ControlDrop, Farewell, LeaveReason};
 use crate::time::{Monotonic, Now};
@@ -31,7 +32,8 @@ pub(super) struct StreamStrangers {
 struct StreamStranger {
     since: Monotonic,
     stream: u16,
-    source: Source,
+    /// `None` as long as a proxy has not said it.
+    source: Option<Source>,
 }
 
 impl StreamStrangers {
@@ -43,23 +45,39 @@ impl StreamStrangers {
         }
     }
 
-    /// Takes a newcomer in. For want of a place the oldest has to go, of its source if that has too many.
-    fn enter(&mut self, path: &Path, now: Monotonic) -> Option<u16> {
-        let newcomer = StreamStranger {
-            since: now,
-            stream: path.socket,
-            source: Source::of(path.remote),
-        };
-        let own = |stranger: &StreamStranger| stranger.source == newcomer.source;
-        let of_source = self.waiting.iter().filter(|it| own(it)).count();
-        let displaced = if of_source >= self.per_source {
-            self.waiting.iter().position(own)
-        } else {
-            (self.waiting.len() >= STREAM_STRANGERS).then_some(0)
+    /// Takes a newcomer in, of which it may not be known yet who it is. For want of a place the oldest has to
+    /// go, of its source if that has too many.
+    fn enter(&mut self, stream: u16, source: Option<Source>, now: Monotonic) -> Option<u16> {
+        let displaced = match source.and_then(|source| self.oldest_of_many(source)) {
+            None => (self.waiting.len() >= STREAM_STRANGERS).then_some(0),
+            own => own,
         };
         let displaced = displaced.and_then(|place| self.waiting.remove(place));
-        self.waiting.push_back(newcomer);
+        self.waiting.push_back(StreamStranger {
+            since: now,
+            stream,
+            source,
+        });
         displaced.map(|stranger| stranger.stream)
+    }
+
+    /// It is known now who somebody is. The oldest of its source has to go if that has too many.
+    fn name(&mut self, stream: u16, source: Source) -> Option<u16> {
+        let displaced = self.oldest_of_many(source);
+        let displaced = displaced.and_then(|place| self.waiting.remove(place));
+        let mut waiting = self.waiting.iter_mut();
+        if let Some(stranger) = waiting.find(|it| it.stream == stream) {
+            stranger.source = Some(source);
+        }
+        displaced.map(|stranger| stranger.stream)
+    }
+
+    /// The place of the oldest of a source that has all the places it may have.
+    fn oldest_of_many(&self, source: Source) -> Option<usize> {
+        let own = |stranger: &StreamStranger| stranger.source == Some(source);
+        let of_source = self.waiting.iter().filter(|it| own(it)).count();
+        let is_full = of_source >= self.per_source;
+        self.waiting.iter().position(own).filter(|_| is_full)
     }
 
     /// A stream has a session now, or is closed. True if it had none.
@@ -86,14 +104,44 @@ impl StreamStrangers {
 }
 
 impl<E: Edges> Shard<E> {
-    /// Somebody has connected.
-    pub fn stream_opened(&mut self, path: Path) {
+    /// Somebody has connected; a proxy, if that has still to say who it is.
+    pub fn stream_opened(&mut self, path: Path, awaits_header: bool) {
         let now = self.io.edges.now().monotonic;
-        if self.newcomers.admit(now, path.remote) {
-            let address = path.remote;
+        let source = (!awaits_header).then(|| Source::of(path.remote));
+        let displaced = self.stream_strangers.enter(path.socket, source, now);
+        self.displace_stream(displaced);
+        if !awaits_header {
+            self.tell_accepted(path, now);
+        }
+    }
+
+    /// A proxy has said who is at the other end.
+    pub fn stream_named(&mut self, path: Path) {
+        let now = self.io.edges.now().monotonic;
+        let source = Source::of(path.remote);
+        let displaced = self.stream_strangers.name(path.socket, source);
+        self.displace_stream(displaced);
+        self.tell_accepted(path, now);
+    }
+
+    /// A connection that is to come from a proxy does not, or not as one from a proxy does.
+    pub fn stream_refused(&mut self, address: SocketAddr, refusal: StreamRefusal) {
+        let now = self.io.edges.now().monotonic;
+        self.io.drops.count(DropReason::ProxyHeader);
+        if self.strangers.admit(now, address) {
+            self.publish(NodeEvent::StreamRefused { address, refusal });
+        }
+    }
+
+    fn tell_accepted(&mut self, path: Path, now: Monotonic) {
+        let address = path.remote;
+        if self.newcomers.admit(now, address) {
             self.publish(NodeEvent::StreamAccepted { address });
         }
-        if let Some(displaced) = self.stream_strangers.enter(&path, now) {
+    }
+
+    fn displace_stream(&mut self, displaced: Option<u16>) {
+        if let Some(displaced) = displaced {
             self.io.drops.count(DropReason::HalfOpenLimit);
             self.close_stream(displaced);
         }
@@ -214,12 +262,18 @@ mod tests {
     use super::*;
     use crate::limits::{FIRST_STREAM, HALF_OPEN_PER_SOURCE};
 
-    fn path(stream: u16, network: u8) -> Path {
-        Path {
-            remote: ([198, 51, network, 7], stream).into(),
-            local: None,
-            socket: FIRST_STREAM + stream,
-        }
+    fn enter(
+        strangers: &mut StreamStrangers,
+        stream: u16,
+        network: u8,
+        seconds: u64,
+    ) -> Option<u16> {
+        let source = Some(source(network));
+        strangers.enter(FIRST_STREAM + stream, source, at(seconds))
+    }
+
+    fn source(network: u8) -> Source {
+        Source::of(([198, 51, network, 7], 1).into())
     }
 
     fn at(seconds: u64) -> Monotonic {
@@ -229,22 +283,22 @@ mod tests {
     #[test]
     fn one_source_displaces_its_own_and_all_together_the_oldest() {
         let mut strangers = StreamStrangers::new(1);
-        assert_eq!(strangers.enter(&path(1000, 255), at(0)), None);
+        assert_eq!(enter(&mut strangers, 1000, 255, 0), None);
         let own = HALF_OPEN_PER_SOURCE as u16;
         for stream in 0..own {
-            assert_eq!(strangers.enter(&path(stream, 0), at(1)), None);
+            assert_eq!(enter(&mut strangers, stream, 0, 1), None);
         }
         for stream in 0..5 {
-            let displaced = strangers.enter(&path(own + stream, 0), at(2));
+            let displaced = enter(&mut strangers, own + stream, 0, 2);
             assert_eq!(displaced, Some(FIRST_STREAM + stream));
         }
         let others = STREAM_STRANGERS as u16 - own - 1;
         for stream in 0..others {
-            let newcomer = path(2000 + stream, 1 + (stream / 40) as u8);
-            assert_eq!(strangers.enter(&newcomer, at(3)), None);
+            let network = 1 + (stream / 40) as u8;
+            assert_eq!(enter(&mut strangers, 2000 + stream, network, 3), None);
         }
         assert_eq!(strangers.len(), STREAM_STRANGERS);
-        let displaced = strangers.enter(&path(3000, 200), at(4));
+        let displaced = enter(&mut strangers, 3000, 200, 4);
         assert_eq!(displaced, Some(FIRST_STREAM + 1000), "the oldest of all");
         assert_eq!(strangers.len(), STREAM_STRANGERS);
     }
@@ -253,7 +307,7 @@ mod tests {
     fn who_says_nothing_goes_and_who_has_a_session_stays() {
         let mut strangers = StreamStrangers::new(1);
         for (stream, since) in [(1, 0), (2, 1), (3, 1)] {
-            strangers.enter(&path(stream, 0), at(since));
+            enter(&mut strangers, stream, 0, since);
         }
         assert!(strangers.leave(FIRST_STREAM + 2));
         assert!(!strangers.leave(FIRST_STREAM + 2));
@@ -264,5 +318,25 @@ mod tests {
         assert_eq!(strangers.expire(at(patience + 1)), Some(FIRST_STREAM + 3));
         assert_eq!(strangers.expire(at(patience + 1)), None);
         assert_eq!((strangers.next_timeout(), strangers.len()), (None, 0));
+    }
+
+    /// Connections of a proxy are nobody's until it says whose they are; then each source has its places.
+    #[test]
+    fn who_is_named_later_counts_from_then_on() {
+        let mut strangers = StreamStrangers::new(1);
+        let own = HALF_OPEN_PER_SOURCE as u16;
+        for stream in 0..own + 2 {
+            assert_eq!(strangers.enter(FIRST_STREAM + stream, None, at(0)), None);
+        }
+        for stream in 0..own {
+            assert_eq!(strangers.name(FIRST_STREAM + stream, source(1)), None);
+        }
+        let other = strangers.name(FIRST_STREAM + own, source(2));
+        assert_eq!(other, None, "another source");
+        let displaced = strangers.name(FIRST_STREAM + own + 1, source(1));
+        assert_eq!(displaced, Some(FIRST_STREAM));
+        let displaced = enter(&mut strangers, 1000, 1, 1);
+        assert_eq!(displaced, Some(FIRST_STREAM + 1));
+        assert_eq!(strangers.len(), usize::from(own) + 1);
     }
 }

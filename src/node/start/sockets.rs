@@ -64,6 +64,7 @@ impl Starting {
                 self.publish(NodeEvent::ListenerBound { transport, address });
             }
             let rules = OpeningRules {
+                proxy: listener.proxy.clone(),
                 port_share: settings.port_share.is_some(),
             };
             let members = set.into_iter().map(|socket| (socket, rules.clone()));

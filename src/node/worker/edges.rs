@@ -11,7 +11,7 @@ use super::exchange::Exchange;
 use super::lanes::Lanes;
 use super::losses::Losses;
 use super::sends::Sends;
-use super::streams::{Opened, OpeningRules, StreamRules, Streams};
+use super::streams::{Accepted, OpeningRules, StreamRules, Streams, Whose};
 use crate::limits::{FIRST_STREAM, POOL_BUFFERS, RECEIVE_BUFFERS, STREAM_BUFFERS, TUN_BUFFERS};
 use crate::node::counters::Counters;
 use crate::node::message::Report;
@@ -156,8 +156,8 @@ impl RingEdges {
         }
     }
 
-    /// Takes a connection that was accepted; its path, unless it is closed at once.
-    pub(super) fn accept_stream(&mut self, listener: SocketId, stream: TcpStream) -> Option<Path> {
+    /// Takes a connection that was accepted, if it may come and there is a place for it.
+    pub(super) fn accept_stream(&mut self, listener: SocketId, stream: TcpStream) -> Accepted {
         self.streams.accept(&mut self.reactor, listener, stream)
     }
 
@@ -167,14 +167,12 @@ impl RingEdges {
         stream: SocketId,
         buffer: Buffer,
         range: std::ops::Range<usize>,
-    ) -> Looked {
-        let (looked, free) = match self.streams.look(&mut self.reactor, stream, buffer, range) {
-            Opened::Client(buffer, range) => return Looked::Client(buffer, range),
-            Opened::Nothing(buffer) => (Looked::Nothing, buffer),
-            Opened::Foreign(buffer, path, passed) => (Looked::Foreign(path, passed), buffer),
-        };
-        self.receive.give(free);
-        looked
+    ) -> (Option<Path>, Whose) {
+        let opened = self.streams.look(&mut self.reactor, stream, buffer, range);
+        if let Some(free) = opened.free {
+            self.receive.give(free);
+        }
+        (opened.named, opened.whose)
     }
 
     /// Whether nobody was ever at the other end of a stream.
@@ -476,16 +474,6 @@ pub(in crate::node) struct StreamListeners {
     pub(in crate::node) listeners: Vec<(TcpListener, OpeningRules)>,
     pub(in crate::node) rules: StreamRules,
     pub(in crate::node) porter: Option<PorterDoor>,
-}
-
-/// What the beginning of a stream has brought.
-pub(super) enum Looked {
-    /// A client's bytes.
-    Client(Buffer, std::ops::Range<usize>),
-    /// Nothing yet.
-    Nothing,
-    /// The stream is gone, passed on to a web server or not.
-    Foreign(Path, bool),
 }
 
 /// Adds all sockets to the ring, first those that the data path knows.

@@ -12,10 +12,12 @@ use std::ops::Range;
 
 use crossbeam::channel::Sender;
 
+use self::edges::RingEdges;
 pub(super) use self::edges::{ListenerSockets, StreamListeners};
-use self::edges::{Looked, RingEdges};
 pub(super) use self::exchange::Exchange;
+use self::streams::{Accepted, Whose};
 pub(super) use self::streams::{OpeningRules, StreamRules};
+use super::event::StreamRefusal;
 use super::message::{Instruction, Report};
 use super::shard::{Shard, ShardParts};
 use crate::limits::HAND_OFFS_IN_FLIGHT;
@@ -149,8 +151,14 @@ impl Worker {
             }
             Some(Completion::Accepted { listener, stream }) => {
                 match self.shard.io.edges.accept_stream(listener, stream) {
-                    Some(path) => self.shard.stream_opened(path),
-                    None => self.shard.io.lost(DropReason::SessionLimit, 1),
+                    Accepted::Stream(path, awaits_header) => {
+                        self.shard.stream_opened(path, awaits_header);
+                    }
+                    Accepted::Untrusted(address) => {
+                        let refusal = StreamRefusal::Untrusted;
+                        self.shard.stream_refused(address, refusal);
+                    }
+                    Accepted::None => self.shard.io.lost(DropReason::SessionLimit, 1),
                 }
             }
             Some(Completion::StreamBytes {
@@ -191,10 +199,18 @@ impl Worker {
 
     /// Gives the shard the packets that a stream has brought.
     fn take_stream_bytes(&mut self, stream: SocketId, buffer: Buffer, range: Range<usize>) {
-        let (buffer, range) = match self.shard.io.edges.look_at_stream(stream, buffer, range) {
-            Looked::Client(buffer, range) => (buffer, range),
-            Looked::Nothing => return,
-            Looked::Foreign(path, passed) => return self.shard.stream_passed_on(path, passed),
+        let (named, whose) = self.shard.io.edges.look_at_stream(stream, buffer, range);
+        if let Some(path) = named {
+            self.shard.stream_named(path);
+        }
+        let (buffer, range) = match whose {
+            Whose::Client(buffer, range) => (buffer, range),
+            Whose::Open => return,
+            Whose::Foreign(path, passed) => return self.shard.stream_passed_on(path, passed),
+            Whose::Refused(path, refusal) => {
+                self.shard.stream_refused(path.remote, refusal);
+                return self.shard.stream_ended(path.socket, None);
+            }
         };
         let mut brought = std::mem::take(&mut self.brought);
         let io = &mut self.shard.io;

@@ -18,6 +18,7 @@ use self::opening::{Opening, Verdict};
 use self::reassembly::{Brought, Reassembly};
 use self::waiting::Waiting;
 use crate::limits::{ACCEPT_PAUSE, BUFFER_SIZE, FIRST_STREAM, SOCKETS_PER_SHARD, STREAM_FAREWELL};
+use crate::node::event::StreamRefusal;
 use crate::node::porter::PorterDoor;
 use crate::node::shard::{Done, Dropped, Outgoing};
 use crate::packet::{Buffer, DropReason, Origin, Packet, Path, Pool, Received};
@@ -75,13 +76,35 @@ struct Stream {
 }
 
 /// What the beginning of a stream has brought.
-pub(super) enum Opened {
-    /// A client's bytes.
+pub(super) struct Opened {
+    /// Its path, if it is known only now who is at its other end.
+    pub(super) named: Option<Path>,
+    /// Whose it is.
+    pub(super) whose: Whose,
+    /// The buffer, unless that is a client's.
+    pub(super) free: Option<Buffer>,
+}
+
+/// Whose a stream is.
+pub(super) enum Whose {
+    /// A client's, with its bytes.
     Client(Buffer, Range<usize>),
-    /// Nothing yet, and the buffer.
-    Nothing(Buffer),
-    /// The stream is gone, passed on to a web server or not, and the buffer.
-    Foreign(Buffer, Path, bool),
+    /// That can't be told yet, or nothing has come behind.
+    Open,
+    /// Somebody else's. It is gone: passed on to a web server, or closed.
+    Foreign(Path, bool),
+    /// Nobody's, and to be closed.
+    Refused(Path, StreamRefusal),
+}
+
+/// What has become of a connection.
+pub(super) enum Accepted {
+    /// It is a stream now. If it is not known who is at its other end, that is told later.
+    Stream(Path, bool),
+    /// It is closed, since it does not come from a proxy.
+    Untrusted(SocketAddr),
+    /// It was gone already, or there is no place for it.
+    None,
 }
 
 impl Streams {
@@ -112,13 +135,22 @@ impl Streams {
         reactor: &mut Reactor,
         listener: SocketId,
         stream: TcpStream,
-    ) -> Option<Path> {
-        let remote = stream.remote().ok()?;
+    ) -> Accepted {
+        let Ok(remote) = stream.remote() else {
+            return Accepted::None;
+        };
         let mut listeners = self.listeners.iter();
         let rules = listeners.find_map(|(id, rules)| (*id == listener).then_some(rules));
         let rules = rules.filter(|rules| !rules.is_needless());
-        let opening = rules.cloned().map(Opening::new);
-        self.add(reactor, stream, remote, opening).ok()
+        if rules.is_some_and(|rules| !rules.admit(remote)) {
+            return Accepted::Untrusted(remote);
+        }
+        let opening = rules.map(Opening::new);
+        let awaits_header = opening.as_ref().is_some_and(Opening::awaits_header);
+        match self.add(reactor, stream, remote, opening) {
+            Ok(path) => Accepted::Stream(path, awaits_header),
+            Err(_) => Accepted::None,
+        }
     }
 
     /// Takes a connection with this peer at its other end, or soon.
@@ -183,32 +215,51 @@ impl Streams {
         mut buffer: Buffer,
         range: Range<usize>,
     ) -> Opened {
+        let mut opened = Opened {
+            named: None,
+            whose: Whose::Open,
+            free: None,
+        };
         let Some(stream) = self.find(socket) else {
-            return Opened::Nothing(buffer);
+            opened.free = Some(buffer);
+            return opened;
         };
-        let path = stream.path;
         let Some(opening) = &mut stream.opening else {
-            return Opened::Client(buffer, range);
+            opened.whose = Whose::Client(buffer, range);
+            return opened;
         };
-        match opening.take(buffer.bytes().get(range).unwrap_or_default()) {
+        let (named, verdict) = opening.take(buffer.bytes().get(range).unwrap_or_default());
+        if let Some(named) = named {
+            stream.path.remote = named.source.unwrap_or(stream.path.remote);
+            opened.named = Some(stream.path);
+        }
+        let path = stream.path;
+        opened.whose = match verdict {
             Verdict::Open => {
                 reactor.receive_again(socket, true);
-                Opened::Nothing(buffer)
+                Whose::Open
             }
             Verdict::Client(head) => {
                 stream.opening = None;
                 reactor.receive_again(socket, false);
                 // One step and the bytes before it are much less than a buffer.
-                if let Some(room) = buffer.bytes_mut().get_mut(..head.len()) {
-                    room.copy_from_slice(&head);
+                match buffer.bytes_mut().get_mut(..head.len()) {
+                    Some(room) if !head.is_empty() => {
+                        room.copy_from_slice(&head);
+                        opened.whose = Whose::Client(buffer, 0..head.len());
+                        return opened;
+                    }
+                    _ => Whose::Open,
                 }
-                Opened::Client(buffer, 0..head.len())
             }
             Verdict::Foreign(head) => {
                 let passed = self.pass_on(reactor, socket, path.remote, head);
-                Opened::Foreign(buffer, path, passed)
+                Whose::Foreign(path, passed)
             }
-        }
+            Verdict::Refused(refusal) => Whose::Refused(path, refusal),
+        };
+        opened.free = Some(buffer);
+        opened
     }
 
     /// Passes a stream on to the web server. False if there is no place for it; it is closed then.

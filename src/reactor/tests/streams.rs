@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream as Peer;
 
 use super::*;
-use crate::limits::STREAM_LISTEN_BACKLOG;
+use crate::limits::{STREAM_LISTEN_BACKLOG, STREAM_STEP};
 use crate::reactor::{TcpError, TcpListener};
 
 impl Rig {
@@ -290,5 +290,65 @@ fn listeners_of_a_set_share_connections_and_keep_others_out() {
         );
         assert!(accepted.iter().all(|&count| count > 0), "{accepted:?}");
         assert!(peers.len() < STREAM_LISTEN_BACKLOG as usize);
+    });
+}
+
+/// Of a stream that is read step by step no byte is lost or read twice, whoever reads it in the end.
+#[test]
+fn a_stream_is_read_in_steps_and_goes_to_somebody_else_or_on() {
+    in_own_network(|| {
+        let mut rig = Rig::small();
+        let port = rig.listen(Family::V4);
+        for goes_on in [false, true] {
+            let mut peer = Peer::connect(("127.0.0.1", port)).unwrap();
+            let Completion::Accepted { stream, .. } = rig.next() else {
+                panic!("no connection");
+            };
+            let stream = rig.reactor.add_stream_step_by_step(stream).unwrap();
+            let sent: Vec<u8> = (0..10_000).map(|at| (at % 251) as u8).collect();
+            peer.write_all(&sent).unwrap();
+            let mut received = Vec::new();
+            for step in 0..2 {
+                let (from, bytes) = rig.next_bytes();
+                assert_eq!(from, stream);
+                assert!(bytes.len() <= STREAM_STEP as usize, "{}", bytes.len());
+                received.extend_from_slice(&bytes);
+                // Nothing more comes before it is asked for.
+                rig.turn(Duration::from_millis(5));
+                assert!(rig.pending.is_empty(), "{:?}", rig.pending);
+                if step == 0 {
+                    rig.reactor.receive_again(stream, true);
+                }
+            }
+            if goes_on {
+                rig.reactor.receive_again(stream, false);
+                while received.len() < sent.len() {
+                    received.extend_from_slice(&rig.next_bytes().1);
+                }
+                rig.reactor.remove_socket(stream).unwrap();
+            } else {
+                let mut taken = rig.reactor.take_stream(stream).unwrap().into_std();
+                assert!(rig.reactor.take_stream(stream).is_none());
+                drop(peer);
+                taken.set_nonblocking(false).unwrap();
+                taken.read_to_end(&mut received).unwrap();
+            }
+            assert!(received == sent, "other bytes than were sent");
+        }
+    });
+}
+
+/// One that the kernel still reads can't be taken out.
+#[test]
+fn a_stream_that_is_read_stays() {
+    in_own_network(|| {
+        let mut rig = Rig::small();
+        let port = rig.listen(Family::V4);
+        let mut peer = Peer::connect(("127.0.0.1", port)).unwrap();
+        let (stream, _) = rig.accept();
+        rig.turn(Duration::ZERO);
+        assert!(rig.reactor.take_stream(stream).is_none());
+        peer.write_all(b"still").unwrap();
+        assert_eq!(rig.next_bytes(), (stream, b"still".to_vec()));
     });
 }

@@ -7,10 +7,11 @@ use jiff::tz::TimeZone;
 
 use super::*;
 use crate::node::counters::{Counters, NodeReport};
-use crate::node::event::ReleaseCause;
+use crate::node::event::{ReleaseCause, StreamRefusal};
 use crate::node::settings::ListenerTransport;
 use crate::node::status::{StatusFormat, StatusSnapshot};
 use crate::session::Rate;
+use crate::wire::BadProxyHeader;
 use std::time::Duration;
 
 fn from() -> SocketAddr {
@@ -613,6 +614,26 @@ fn the_life_of_the_node_is_told_in_the_words_of_openvpn() {
                 address: "192.0.2.7:4711".parse().unwrap(),
             },
             vec![(1, "TCP connection established with [AF_INET]192.0.2.7:4711")],
+        ),
+        (
+            NodeEvent::StreamRefused {
+                address: "192.0.2.7:4711".parse().unwrap(),
+                refusal: StreamRefusal::Untrusted,
+            },
+            vec![(
+                1,
+                "TCP connection closed: it is none of the proxies: [AF_INET]192.0.2.7:4711",
+            )],
+        ),
+        (
+            NodeEvent::StreamRefused {
+                address: "[2001:db8::7]:1".parse().unwrap(),
+                refusal: StreamRefusal::Header(BadProxyHeader::Absent),
+            },
+            vec![(
+                1,
+                "TCP connection closed: no PROXY header: [AF_INET6]2001:db8::7:1",
+            )],
         ),
         (
             NodeEvent::StreamPassedOn {

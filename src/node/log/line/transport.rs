@@ -24,6 +24,11 @@ impl Page<'_> {
                 let address = FamilyAddress(*address);
                 self.say(INFO, format_args!("TCP connection established with {address}"));
             }
+            NodeEvent::StreamRefused { address, refusal } => {
+                let address = FamilyAddress(*address);
+                let words = format_args!("TCP connection closed: {refusal}: {address}");
+                self.say(WARNING, words);
+            }
             NodeEvent::StreamPassedOn { address, passed } => {
                 let address = FamilyAddress(*address);
                 let so = match passed {
