@@ -280,7 +280,7 @@ pub const STREAMS_PER_SHARD_MAX: usize = 8192;
 /// Streams of a shard that may have so many clients: theirs, those of half-open sessions, and those of
 /// strangers.
 pub const fn streams_per_shard(max_clients: u32) -> usize {
-    let streams = max_clients as usize + HALF_OPEN_MAX + STREAM_STRANGERS;
+    let streams = max_clients as usize + HALF_OPEN_MAX + STREAM_STRANGERS + STREAM_FAREWELLS;
     if streams > STREAMS_PER_SHARD_MAX {
         STREAMS_PER_SHARD_MAX
     } else {
@@ -324,8 +324,19 @@ pub const PORT_SHARE_COMPLAINT: Duration = Duration::from_secs(10);
 /// After this silence a passed connection is asked whether its client is still there.
 pub const PORT_SHARE_KEEPALIVE: Duration = Duration::from_secs(60);
 
-/// How long a stream that is to be closed may take for what still waits to be sent by it.
+/// How long a stream that is to be closed may take: for what still waits to be sent by it, and for the other side to
+/// close it after that.
 pub const STREAM_FAREWELL: Duration = Duration::from_secs(5);
+
+/// Streams of a shard that are being closed at the same time; the oldest goes at once when there is one more.
+pub const STREAM_FAREWELLS: usize = 256;
+
+/// Sends of one stream that the kernel has at the same time before nothing more is sealed for it.
+pub const STREAM_SENDS: usize = 32;
+
+/// Bytes that wait for the receiver of one stream: what was sealed before it was known that it does not read. That is
+/// [`STREAM_SENDS`] sends, one batch, and `tcp-queue-limit` packets; this bound is never reached by them.
+pub const STREAM_WAITING_MAX: usize = 8 << 20;
 
 /// Connections that wait in the kernel for a listener of one shard.
 pub const STREAM_LISTEN_BACKLOG: i32 = 512;

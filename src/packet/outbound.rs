@@ -72,7 +72,7 @@ impl OutboundBatch {
         if self.datagrams.room() <= self.runs.len() || self.events.is_full() {
             return Err(DropReason::QueueFull);
         }
-        check_size(packet.len(), peer, peers)?;
+        check_room(packet.len(), peer, peers)?;
         self.runs
             .seal(peers, peer, packet, pool, &mut self.datagrams, now)?;
         if let Some(key_id) = peers.peer_mut(peer).and_then(Peer::nears_limit) {
@@ -135,6 +135,10 @@ pub fn seal_payload(
     pool: &mut Pool,
     now: Monotonic,
 ) -> Result<Datagram, DropReason> {
+    let path = peers.peer(index).map(Peer::path);
+    if path.is_some_and(|path| peers.full_streams.contains(path)) {
+        return Err(DropReason::StreamFull);
+    }
     let peer = peers.peer_mut(index).ok_or(DropReason::NotConnected)?;
     peer.sealed_len(payload.len())?;
     let cut = peer.cut(payload.len())?;
@@ -216,8 +220,8 @@ fn place(
     }
 }
 
-/// The peer, if a packet of so many bytes fits its tunnel.
-pub(super) fn check_size(
+/// The peer, if a packet of so many bytes fits its tunnel, and there is room for it on the way.
+pub(super) fn check_room(
     len: usize,
     to: PeerIndex,
     peers: &PeerTable,
@@ -226,7 +230,10 @@ pub(super) fn check_size(
     if len > usize::from(peer.mtu()) {
         return Err(DropReason::TooLarge);
     }
-    Ok(peer)
+    match peers.full_streams.contains(peer.path()) {
+        true => Err(DropReason::StreamFull),
+        false => Ok(peer),
+    }
 }
 
 /// Makes single packets what they will be on the wire: their checksums are completed, and TCP connections
@@ -266,7 +273,7 @@ fn seal(
                 while let Some(range) = split.next(bytes) {
                     let segment = bytes.get(range).unwrap_or_default();
                     let (runs, closed) = (&mut batch.runs, &mut batch.datagrams);
-                    let sealed = check_size(segment.len(), peer, peers)
+                    let sealed = check_room(segment.len(), peer, peers)
                         .map(drop)
                         .and_then(|()| runs.seal(peers, peer, segment, pool, closed, now));
                     if let Err(reason) = sealed {

@@ -11,8 +11,8 @@ use ipnet::IpNet;
 use super::path::FourTuple;
 use super::peer::Recognised;
 use super::{
-    HostsBehind, InnerAddresses, KeyedHash, NewPeer, Numbering, Path, Peer, PeerIds, PeerIndex,
-    Route, Routes, RoutesFull,
+    FullStreams, HostsBehind, InnerAddresses, KeyedHash, NewPeer, Numbering, Path, Peer, PeerIds,
+    PeerIndex, Route, Routes, RoutesFull,
 };
 use crate::limits;
 use crate::random::Random;
@@ -36,6 +36,8 @@ pub struct PeerTable {
     /// By the number of the socket that it was dialed on, which it shares, and what it has given us.
     dialed_shared: HashMap<(u16, PeerId), PeerIndex, KeyedHash>,
     routes: Routes<PeerIndex>,
+    /// Peers on these ways are sent nothing.
+    pub(super) full_streams: FullStreams,
 }
 
 impl PeerTable {
@@ -56,7 +58,13 @@ impl PeerTable {
             streams: Vec::new(),
             dialed_shared: HashMap::with_hasher(KeyedHash::new(random)),
             routes: Routes::new(room, limits::INNER_PREFIXES_MAX),
+            full_streams: FullStreams::default(),
         }
+    }
+
+    /// Which streams take nothing more now: nothing is sealed for who is at their other end.
+    pub fn follow_streams(&mut self, full: &FullStreams) {
+        self.full_streams.follow(full);
     }
 
     /// Makes room for `peers_max` peers, if that is more than there was for.

@@ -228,6 +228,12 @@ impl TcpStream {
         let _ended = self.socket.shutdown(std::net::Shutdown::Both);
     }
 
+    /// Says that nothing more is sent by it.
+    pub(super) fn finish_sending(&self) {
+        // One that is over is ended.
+        let _ended = self.socket.shutdown(std::net::Shutdown::Write);
+    }
+
     /// Sends small segments at once.
     ///
     /// # Errors

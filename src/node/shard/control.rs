@@ -240,6 +240,7 @@ impl<E: Edges> Shard<E> {
         let Some(peer) = self.peer_of(key) else {
             return;
         };
+        self.follow_streams();
         let (peers, pool) = (&mut self.peers, &mut self.io.pool);
         match seal_payload(peers, peer, payload, pool, now.monotonic) {
             Ok(datagram) => self.io.send(datagram),

@@ -55,6 +55,7 @@ impl<E: Edges> Shard<E> {
 
     fn serve_inbound(&mut self, now: Now) {
         while !self.inbound.received.is_empty() {
+            self.follow_streams();
             let (batch, io) = (&mut self.inbound, &mut self.io);
             packet::inbound(
                 batch,
@@ -87,6 +88,7 @@ impl<E: Edges> Shard<E> {
 
     fn serve_outbound(&mut self, now: Now) {
         while !self.outbound.is_done() {
+            self.follow_streams();
             let (batch, io) = (&mut self.outbound, &mut self.io);
             packet::outbound(
                 batch,
@@ -110,6 +112,13 @@ impl<E: Edges> Shard<E> {
             self.reclaim(now);
         }
         self.serve_peer_events(now);
+    }
+
+    /// Looks which streams have room before something is sealed.
+    pub(super) fn follow_streams(&mut self) {
+        if let Some(full) = self.io.edges.full_streams() {
+            self.peers.follow_streams(full);
+        }
     }
 
     /// What the data path tells sessions.

@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 
 use crate::node::counters::Counters;
 use crate::node::message::Report;
-use crate::packet::{Buffer, DropReason, Gathered, Packet, Parcel, Path, PeerIndex, Piece};
+use crate::packet::{
+    Buffer, DropReason, FullStreams, Gathered, Packet, Parcel, Path, PeerIndex, Piece,
+};
 use crate::reactor::{RingError, TcpStream, UdpSocket};
 use crate::time::Now;
 
@@ -79,6 +81,12 @@ pub trait Edges {
     /// Closes a socket that was opened so, once what is on its way has left. Its number may be that
     /// of another one then.
     fn close_socket(&mut self, socket: u16);
+
+    /// Which streams take nothing more now, if that has changed since it was asked for. A world without
+    /// streams has none.
+    fn full_streams(&mut self) -> Option<&FullStreams> {
+        None
+    }
 
     /// Adds what the world has counted by itself.
     fn counters(&self, counters: Counters) -> Counters;

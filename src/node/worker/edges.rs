@@ -17,7 +17,9 @@ use crate::node::counters::Counters;
 use crate::node::message::Report;
 use crate::node::porter::PorterDoor;
 use crate::node::shard::{Congestion, Done, Dropped, Edges, Outgoing};
-use crate::packet::{Buffer, DropReason, Gathered, Parcel, Path, Piece, Pool, Received};
+use crate::packet::{
+    Buffer, DropReason, FullStreams, Gathered, Parcel, Path, Piece, Pool, Received,
+};
 use crate::reactor::{
     Completion, Lending, Reactor, ReactorConfig, Refused, RingError, SocketId, TcpListener,
     TcpStream, Tun, TunId, UdpSocket, Waker,
@@ -183,6 +185,11 @@ impl RingEdges {
     /// A listener accepts nobody for a while.
     pub(super) fn rest(&mut self, listener: SocketId) {
         self.streams.rest(listener, Now::read().monotonic);
+    }
+
+    /// A stream brings nothing more.
+    pub(super) fn stream_has_ended(&mut self, stream: SocketId) {
+        self.streams.has_ended(stream);
     }
 
     /// The path of a stream.
@@ -412,6 +419,10 @@ impl Edges for RingEdges {
             self.sends.closed(id, |it| done.push_back(it));
             self.losses.forget(id.index());
         }
+    }
+
+    fn full_streams(&mut self) -> Option<&FullStreams> {
+        self.streams.full()
     }
 
     fn counters(&self, counters: Counters) -> Counters {

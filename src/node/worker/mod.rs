@@ -169,6 +169,7 @@ impl Worker {
             Some(Completion::StreamEnded { stream, error }) => {
                 let edges = &mut self.shard.io.edges;
                 let unconnected = error.filter(|_| edges.is_connecting(stream));
+                edges.stream_has_ended(stream);
                 if let Some(path) = edges.path_of(stream) {
                     self.shard.stream_ended(path.socket, unconnected.as_ref());
                 }

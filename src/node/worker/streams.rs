@@ -6,7 +6,6 @@
 //! nothing: no buffer of the pool waits for it.
 
 mod opening;
-mod reassembly;
 mod waiting;
 
 use std::collections::VecDeque;
@@ -15,13 +14,17 @@ use std::ops::Range;
 
 pub(in crate::node) use self::opening::OpeningRules;
 use self::opening::{Opening, Verdict};
-use self::reassembly::{Brought, Reassembly};
 use self::waiting::Waiting;
-use crate::limits::{ACCEPT_PAUSE, BUFFER_SIZE, FIRST_STREAM, SOCKETS_PER_SHARD, STREAM_FAREWELL};
+use crate::limits::{
+    ACCEPT_PAUSE, BUFFER_SIZE, FIRST_STREAM, SOCKETS_PER_SHARD, STREAM_FAREWELL, STREAM_FAREWELLS,
+    STREAM_SENDS,
+};
 use crate::node::event::StreamRefusal;
 use crate::node::porter::PorterDoor;
 use crate::node::shard::{Done, Dropped, Outgoing};
-use crate::packet::{Buffer, DropReason, Origin, Packet, Path, Pool, Received};
+use crate::packet::{
+    Brought, Buffer, DropReason, FullStreams, Origin, Packet, Path, Pool, Received, StreamedPackets,
+};
 use crate::reactor::{self, Reactor, Refused, RingError, Sent, SocketId, TcpStream};
 use crate::time::Monotonic;
 use crate::wire::{BadLength, stream_packets};
@@ -36,6 +39,9 @@ pub(super) struct Streams {
     restless: VecDeque<SocketId>,
     /// Those that are to be closed.
     closing: VecDeque<(Monotonic, SocketId)>,
+    /// Those that take nothing more now, and whether that has changed since somebody asked.
+    full: FullStreams,
+    full_changed: bool,
     /// Listeners that accept nobody until then.
     resting: VecDeque<(Monotonic, SocketId)>,
     /// For what has waited.
@@ -62,7 +68,7 @@ struct Stream {
     path: Path,
     /// As long as it is not known whose it is.
     opening: Option<Opening>,
-    reassembly: Reassembly,
+    reassembly: StreamedPackets,
     waiting: Waiting,
     /// Sends of this turn.
     in_flight: usize,
@@ -70,9 +76,17 @@ struct Stream {
     awaits_room: bool,
     /// It was dialed, and nobody is at its other end yet.
     connecting: bool,
+    dialed: bool,
+    /// Something was ever sent by it.
+    has_spoken: bool,
+    /// It brings nothing more.
+    ended: bool,
     /// A send has failed: nothing more leaves.
     broken: bool,
+    /// It is nobody's any more: what waits leaves, and the other side hears of the end behind it.
     closing: bool,
+    /// It has heard of it.
+    said_goodbye: bool,
 }
 
 /// What the beginning of a stream has brought.
@@ -121,6 +135,8 @@ impl Streams {
             open: 0,
             restless: VecDeque::new(),
             closing: VecDeque::new(),
+            full: FullStreams::default(),
+            full_changed: false,
             resting: VecDeque::new(),
             buffers,
             brought: Brought::default(),
@@ -195,14 +211,18 @@ impl Streams {
             socket,
             path,
             opening,
-            reassembly: Reassembly::default(),
+            reassembly: StreamedPackets::default(),
             waiting: Waiting::default(),
             in_flight: 0,
             // There is some when it is connected.
             awaits_room: connecting && reactor.await_room(socket).is_ok(),
             connecting,
+            dialed: connecting,
+            has_spoken: false,
+            ended: false,
             broken: false,
             closing: false,
+            said_goodbye: false,
         });
         Ok(path)
     }
@@ -383,7 +403,6 @@ impl Streams {
         outgoing: Outgoing,
         done: &mut VecDeque<Done>,
     ) -> Result<(), Dropped> {
-        let limit = self.rules.queue_limit;
         let stream = self.by_path(&outgoing.path);
         let Some(stream) = stream.filter(|stream| !stream.broken && !stream.closing) else {
             return Err(dropped(outgoing.packet, DropReason::StreamClosed));
@@ -392,15 +411,18 @@ impl Streams {
             buffer, start, len, ..
         } = outgoing.packet;
         let range = start as usize..(start + len) as usize;
-        if !stream.waiting.is_empty() {
-            stream.wait(buffer, range, 0, limit, done);
-            return Ok(());
-        }
-        match stream.begin(reactor, buffer, range.clone(), TOKEN) {
-            Ok(()) => Ok(()),
+        let socket = stream.socket;
+        stream.has_spoken = true;
+        let sent = match stream.waiting.is_empty() {
+            true => stream.begin(reactor, buffer, range.clone(), TOKEN),
+            false => {
+                stream.wait(buffer, range.clone(), 0, done);
+                Ok(())
+            }
+        };
+        let sent = match sent {
             Err((buffer, Refused::QueueFull(_))) => {
-                let socket = stream.socket;
-                stream.wait(buffer, range, 0, limit, done);
+                stream.wait(buffer, range, 0, done);
                 self.restless.push_back(socket);
                 Ok(())
             }
@@ -408,7 +430,10 @@ impl Streams {
                 let packet = Packet::single(buffer, start, len);
                 Err(dropped(packet, DropReason::SendError))
             }
-        }
+            Ok(()) => Ok(()),
+        };
+        self.note_room(socket);
+        sent
     }
 
     /// Takes a send back from the kernel. What it did not take waits.
@@ -418,7 +443,6 @@ impl Streams {
         sent: Sent,
         done: &mut VecDeque<Done>,
     ) {
-        let limit = self.rules.queue_limit;
         let has_waited = sent.token & WAITED != 0;
         let (count, broken) = match sent.result {
             Ok(count) => (count, false),
@@ -442,13 +466,14 @@ impl Streams {
             } else if count < length
                 && let Some(buffer) = buffer.take()
             {
-                stream.wait(buffer, sent.range, count, limit, done);
+                stream.wait(buffer, sent.range, count, done);
             }
             stream.ask_for_room(reactor, count < length);
             let socket = stream.socket;
             if stream.is_restless() {
                 self.restless.push_back(socket);
             }
+            self.note_room(socket);
         }
         match buffer {
             Some(buffer) if has_waited => self.buffers.push(buffer),
@@ -507,27 +532,60 @@ impl Streams {
         }
     }
 
-    /// Closes a stream: at once if nothing waits, else when that has left.
+    /// Closes a stream. Who was told something by it is to hear the last of it: that leaves first, then the
+    /// other side is told the end and has a while to close its own. Others are closed at once, and so is the
+    /// oldest of those if there are too many.
     pub(super) fn close(&mut self, reactor: &mut Reactor, number: u16, now: Monotonic) {
         let Some(stream) = self.by_number(number) else {
             return;
         };
         let socket = stream.socket;
-        if stream.waiting.is_empty() || stream.broken || stream.connecting {
+        if stream.is_over() || !stream.has_spoken {
             return self.remove(reactor, socket);
         }
         if !std::mem::replace(&mut stream.closing, true) {
+            stream.say_goodbye(reactor);
             self.closing.push_back((now + STREAM_FAREWELL, socket));
+            if self.closing.len() > STREAM_FAREWELLS
+                && let Some((_, oldest)) = self.closing.pop_front()
+            {
+                self.remove(reactor, oldest);
+            }
         }
+    }
+
+    /// A stream brings nothing more.
+    pub(super) fn has_ended(&mut self, socket: SocketId) {
+        if let Some(stream) = self.find(socket) {
+            stream.ended = true;
+        }
+    }
+
+    /// Which streams take nothing more now, if that has changed since it was asked for.
+    pub(super) fn full(&mut self) -> Option<&FullStreams> {
+        std::mem::take(&mut self.full_changed).then_some(&self.full)
+    }
+
+    /// Notes whether a stream takes more.
+    fn note_room(&mut self, socket: SocketId) {
+        let limit = self.rules.queue_limit;
+        let Some(stream) = self.find(socket) else {
+            return;
+        };
+        let is_full = stream.waiting.data() >= limit || stream.in_flight >= STREAM_SENDS;
+        let number = stream.path.socket;
+        self.full_changed |= self.full.set(number, is_full);
     }
 
     fn remove(&mut self, reactor: &mut Reactor, socket: SocketId) {
         let place = place_of(socket);
         if let Some(place) = place.and_then(|place| self.streams.get_mut(place))
-            && place.as_ref().is_some_and(|stream| stream.socket == socket)
+            && let Some(stream) = place.take_if(|stream| stream.socket == socket)
         {
-            *place = None;
             self.open -= 1;
+            // The next one of this number has room.
+            self.full_changed |= self.full.set(stream.path.socket, false);
+            self.closing.retain(|(_, other)| *other != socket);
             // One that is gone already is closed.
             let _closed = reactor.remove_socket(socket);
         }
@@ -540,7 +598,10 @@ impl Streams {
             self.buffers.extend(spare);
             return true;
         };
-        let is_closed = stream.closing && stream.waiting.is_empty();
+        if stream.closing {
+            stream.say_goodbye(reactor);
+        }
+        let is_closed = stream.closing && stream.is_over();
         let mut tried = true;
         if !stream.waiting.is_empty() && stream.can_send() {
             let Some(mut buffer) = spare.take() else {
@@ -554,8 +615,9 @@ impl Streams {
             }
         }
         self.buffers.extend(spare);
-        if is_closed {
-            self.remove(reactor, socket);
+        match is_closed {
+            true => self.remove(reactor, socket),
+            false => self.note_room(socket),
         }
         tried
     }
@@ -604,11 +666,10 @@ impl Stream {
         buffer: Buffer,
         range: Range<usize>,
         sent: usize,
-        limit: usize,
         done: &mut VecDeque<Done>,
     ) {
         let packets = buffer.bytes().get(range).unwrap_or_default();
-        let lost = self.waiting.push(packets, sent, limit);
+        let lost = self.waiting.push(packets, sent);
         done.push_back(Done::Free(buffer));
         if lost > 0 {
             done.push_back(Done::Dropped(Dropped {
@@ -625,6 +686,26 @@ impl Stream {
         }
     }
 
+    /// Tells the other side the end, once all has left.
+    fn say_goodbye(&mut self, reactor: &Reactor) {
+        if self.has_sent_all() && !std::mem::replace(&mut self.said_goodbye, true) {
+            reactor.finish_sending(self.socket);
+        }
+    }
+
+    fn has_sent_all(&self) -> bool {
+        self.waiting.is_empty() && self.in_flight == 0
+    }
+
+    /// Whether nothing would come of it any more.
+    fn is_over(&self) -> bool {
+        let is_done = match self.dialed {
+            true => self.waiting.is_empty(),
+            false => self.ended && self.has_sent_all(),
+        };
+        is_done || self.broken || self.connecting
+    }
+
     const fn can_send(&self) -> bool {
         self.in_flight == 0 && !self.awaits_room && !self.broken
     }
@@ -632,7 +713,7 @@ impl Stream {
     /// Whether there is something to do for it that nobody will say again.
     fn is_restless(&self) -> bool {
         match self.waiting.is_empty() {
-            true => self.closing,
+            true => self.closing && self.in_flight == 0 && (self.is_over() || !self.said_goodbye),
             false => self.can_send(),
         }
     }
@@ -667,3 +748,6 @@ const TOKEN: u64 = 1 << 63;
 const WAITED: u64 = 1 << 62;
 /// How much of that one send has.
 const WAITING_AT_ONCE: usize = BUFFER_SIZE;
+
+#[cfg(test)]
+mod tests;

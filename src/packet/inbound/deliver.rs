@@ -3,7 +3,7 @@
 use super::{InboundBatch, Opened};
 use crate::packet::{
     Destination, DropCounters, DropReason, InnerSource, Offload, Parcel, ParcelContent, Peer,
-    PeerEvent, PeerTable, Pool, Surroundings, check_size,
+    PeerEvent, PeerTable, Pool, Surroundings, check_room,
 };
 use crate::time::Monotonic;
 
@@ -32,7 +32,7 @@ pub(super) fn deliver(
                     .map(|parcel| batch.elsewhere.put((shard, parcel)))
             }
             Destination::Peer(peer) => {
-                let fits = check_size(bytes.len(), peer, peers);
+                let fits = check_room(bytes.len(), peer, peers);
                 let sealed = fits.map(|to| to.clamp_segments(bytes)).and_then(|()| {
                     let (runs, closed) = (&mut batch.runs, &mut batch.to_clients);
                     runs.seal(peers, peer, bytes, pool, closed, now)

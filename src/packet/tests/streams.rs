@@ -119,3 +119,27 @@ fn a_peer_behind_a_stream_is_nowhere_else() {
     pair.server.peers.remove(index, pair.server.now).unwrap();
     assert_eq!(pair.server.peers.by_socket(STREAM.socket), None);
 }
+
+/// What a receiver could take for an attack: a packet id that is missing.
+#[test]
+fn nothing_is_sealed_for_a_stream_that_is_full() {
+    let mut pair = pair(true);
+    let inner = ip(LAN_V4, CLIENT_V4, &[7; 100]);
+    let mut full = FullStreams::default();
+    let packet_id = |datagram: &[u8]| u32::from_be_bytes(datagram[6..10].try_into().unwrap());
+    let first = pair.server.sealed(&inner);
+    full.set(STREAM.socket, true);
+    pair.server.peers.follow_streams(&full);
+    assert!(pair.server.send(&inner).is_empty());
+    let (index, now) = (pair.server.peer, pair.server.now);
+    let (peers, pool) = (&mut pair.server.peers, &mut pair.server.pool);
+    let ping = seal_payload(peers, index, &crate::wire::PING, pool, now);
+    assert_eq!(ping.err(), Some(DropReason::StreamFull));
+    pair.server.assert_drops(&[(DropReason::StreamFull, 1)]);
+    // Others are sent to meanwhile, and this one when it has room.
+    full.set(STREAM.socket, false);
+    full.set(STREAM.socket + 1, true);
+    pair.server.peers.follow_streams(&full);
+    let next = pair.server.sealed(&inner);
+    assert_eq!(packet_id(&next), packet_id(&first) + 1);
+}

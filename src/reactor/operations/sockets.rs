@@ -320,6 +320,13 @@ impl Reactor {
         }
     }
 
+    /// Ends a stream in the direction in which it is sent, behind all that was.
+    pub fn finish_sending(&self, stream: SocketId) {
+        if let Some(Socket::Stream(stream)) = self.memory.sockets.find(stream) {
+            stream.finish_sending();
+        }
+    }
+
     /// Has [`Completion::Writable`](super::Completion::Writable) come once, as soon as the kernel's buffer of
     /// a socket has room: at least half of it, if it was full. It comes once, however often this is
     /// called until then.

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use crate::limits::STREAM_QUEUE_CONTROL;
+use crate::limits::{STREAM_QUEUE_CONTROL, STREAM_WAITING_MAX};
 use crate::wire::{parse_first_byte, stream_packets};
 
 /// Packets that wait for room.
@@ -28,9 +28,15 @@ impl Waiting {
         self.packets.len()
     }
 
-    /// Lets packets wait of which the first `sent` bytes have left. What is begun has to be finished; of data
-    /// packets beside that, `limit` may wait. How many were dropped.
-    pub(super) fn push(&mut self, packets: &[u8], sent: usize, limit: usize) -> usize {
+    /// Data packets that wait.
+    pub(super) fn data(&self) -> usize {
+        self.data
+    }
+
+    /// Lets packets wait of which the first `sent` bytes have left. What is begun has to be finished, and
+    /// what is sealed should leave, or there is a gap in the packet ids: it is bounded by who seals it. How
+    /// many were dropped.
+    pub(super) fn push(&mut self, packets: &[u8], sent: usize) -> usize {
         let mut dropped = 0;
         for place in stream_packets(packets) {
             let whole = place.start - 2..place.end;
@@ -41,7 +47,7 @@ impl Waiting {
             let packet = packets.get(place).unwrap_or_default();
             let is_data = parse_first_byte(packet).is_ok_and(|(opcode, _)| opcode.is_data());
             let has_room = match is_data {
-                true => self.data < limit,
+                true => self.bytes.len() + whole.len() <= STREAM_WAITING_MAX,
                 false => self.packets.len() - self.data < STREAM_QUEUE_CONTROL,
             };
             match begun || has_room {
@@ -118,45 +124,38 @@ mod tests {
     }
 
     #[test]
-    fn data_beyond_the_limit_is_dropped_and_control_is_not() {
+    fn what_is_sealed_waits_in_its_order() {
         let mut waiting = Waiting::default();
         let data = packets((0..5).map(|mark| (true, mark)));
-        assert_eq!(waiting.push(&data, 0, 3), 2);
+        assert_eq!(waiting.push(&data, 0), 0);
         let control = packets((10..14).map(|mark| (false, mark)));
-        assert_eq!(waiting.push(&control, 0, 3), 0);
-        assert_eq!(waiting.len(), 7);
-        let expected = packets(
-            (0..3)
-                .map(|mark| (true, mark))
-                .chain((10..14).map(|mark| (false, mark))),
-        );
+        assert_eq!(waiting.push(&control, 0), 0);
+        assert_eq!((waiting.len(), waiting.data()), (9, 5));
+        let expected = [data, control].concat();
         assert_eq!(marks(&mut waiting, 5), expected);
-        assert_eq!((waiting.len(), waiting.push(&data, 0, 3)), (0, 2));
+        assert_eq!((waiting.len(), waiting.data()), (0, 0));
     }
 
     #[test]
-    fn control_that_is_never_read_has_a_bound_too() {
+    fn what_is_never_read_has_a_bound() {
         let mut waiting = Waiting::default();
         let control = packets((0..100).map(|mark| (false, mark)));
-        assert_eq!(waiting.push(&control, 0, 64), 100 - STREAM_QUEUE_CONTROL);
+        assert_eq!(waiting.push(&control, 0), 100 - STREAM_QUEUE_CONTROL);
+        let long = [&[0xff, 0xff, DATA][..], &[7; 65_534]].concat();
+        let kept = (0..200).filter(|_| waiting.push(&long, 0) == 0).count();
+        let left = 4 * STREAM_QUEUE_CONTROL;
+        assert_eq!(kept, (STREAM_WAITING_MAX - left) / long.len());
     }
 
     #[test]
     fn what_is_begun_is_finished() {
-        for (sent, limit, kept, dropped) in [
-            (0, 0, 0, 3),
-            (1, 0, 3, 2),
-            (4, 0, 0, 2),
-            (5, 0, 3, 1),
-            (5, 2, 7, 0),
-            (12, 0, 0, 0),
-        ] {
+        for (sent, kept) in [(0, 12), (1, 11), (4, 8), (5, 7), (12, 0)] {
             let mut waiting = Waiting::default();
             let data = packets((0..3).map(|mark| (true, mark)));
-            assert_eq!(waiting.push(&data, sent, limit), dropped, "{sent} {limit}");
+            assert_eq!(waiting.push(&data, sent), 0, "{sent}");
             let left = marks(&mut waiting, 100);
-            assert_eq!(left.len(), kept, "{sent} {limit}");
-            assert_eq!(left, data[sent..sent + kept], "{sent} {limit}");
+            assert_eq!(left.len(), kept, "{sent}");
+            assert_eq!(left, data[sent..], "{sent}");
         }
     }
 
@@ -165,7 +164,7 @@ mod tests {
         let all = packets((0..50).map(|mark| (mark % 3 == 0, mark)));
         for at_once in 1..30 {
             let mut waiting = Waiting::default();
-            assert_eq!(waiting.push(&all, 0, 50), 0);
+            assert_eq!(waiting.push(&all, 0), 0);
             assert_eq!(marks(&mut waiting, at_once), all, "{at_once}");
         }
     }

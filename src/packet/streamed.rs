@@ -7,26 +7,26 @@ use crate::wire::{BadLength, stream_packet};
 
 /// The packet of a stream of which a part has come.
 #[derive(Debug, Default)]
-pub(super) struct Reassembly {
+pub struct StreamedPackets {
     /// Its length and its first bytes, or nothing.
     partial: Vec<u8>,
 }
 
 /// What one receive brings.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Brought {
+pub struct Brought {
     /// How many of its bytes have completed the packet that was there before.
-    pub(super) completed: Option<usize>,
+    pub completed: Option<usize>,
     /// Whole packets with their lengths, so many in a row as can be handed on at once, with their number.
-    pub(super) rows: Vec<(Range<usize>, usize)>,
+    pub rows: Vec<(Range<usize>, usize)>,
 }
 
-impl Reassembly {
+impl StreamedPackets {
     /// Takes what one receive has brought: what is no whole packet at its end is kept.
     ///
     /// # Errors
     /// A length that no packet has, with what is good before it.
-    pub(super) fn take(
+    pub fn take(
         &mut self,
         bytes: &[u8],
         longest: usize,
@@ -68,12 +68,12 @@ impl Reassembly {
     }
 
     /// The packet that was completed, with its length.
-    pub(super) fn completed(&self) -> &[u8] {
+    pub fn completed(&self) -> &[u8] {
         &self.partial
     }
 
     /// The completed packet has been looked at; `rest` begins the next one.
-    pub(super) fn begin(&mut self, rest: &[u8]) {
+    pub fn begin(&mut self, rest: &[u8]) {
         self.partial.clear();
         self.partial.extend_from_slice(rest);
     }
@@ -110,7 +110,7 @@ mod tests {
 
     /// All packets that come out when a stream comes in these parts.
     fn packets<'a>(parts: impl Iterator<Item = &'a [u8]>) -> Result<Vec<Vec<u8>>, BadLength> {
-        let mut reassembly = Reassembly::default();
+        let mut reassembly = StreamedPackets::default();
         let (mut brought, mut packets) = (Brought::default(), Vec::new());
         for part in parts {
             let taken = reassembly.take(part, LONGEST, &mut brought);
@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn many_small_packets_come_in_rows() {
         let stream = [0_u8, 1, 9].repeat(2 * SEGMENTS_MAX + 3);
-        let (mut reassembly, mut brought) = (Reassembly::default(), Brought::default());
+        let (mut reassembly, mut brought) = (StreamedPackets::default(), Brought::default());
         reassembly.take(&stream, LONGEST, &mut brought).unwrap();
         let counts: Vec<_> = brought.rows.iter().map(|(_, count)| *count).collect();
         assert_eq!(counts, [SEGMENTS_MAX, SEGMENTS_MAX, 3]);
