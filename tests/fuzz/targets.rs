@@ -18,6 +18,7 @@ use ringway::crypto::{
     ControlWrap, CookieKey, DataCipher, Digest, KeyDirection, KeyMaterial, Metadata, ReplayStamp,
     ReplayWindow, StaticKey, TlsCryptV2ClientKey, TlsCryptV2ServerKey, Wrapping,
 };
+use ringway::packet::{Brought, StreamedPackets};
 use ringway::random::SeededRandom;
 use ringway::session::{
     ClientKeyRules, Grant, Greeting, OpenVpn2, SessionSettings, Timing, V4Grant,
@@ -26,15 +27,16 @@ use ringway::time::{Monotonic, Now};
 use ringway::wire::{
     Acks, ClientKeyMessage, ControlBody, ControlHeader, ControlMessage, DataHeader,
     EarlyNegotiation, InnerPacket, KeyId, OccMessage, Opcode, OptionsString, PeerId, PeerInfo,
-    PushAssembler, PushReply, Role, ServerKeyMessage, SessionId, clamp_mss, options_cipher,
-    options_compress, parse_first_byte, split_sealed_key,
+    PushAssembler, PushReply, Role, STREAM_HEADER, ServerKeyMessage, SessionId, begins_session,
+    clamp_mss, options_cipher, options_compress, parse_first_byte, split_sealed_key, stream_packet,
+    stream_packets,
 };
 
 /// A target by name, and how dear an input is compared to the cheapest.
 pub(crate) type Target = (&'static str, fn(&[u8]), u32);
 
 /// All of them; each has a folder of this name under `fuzz/corpus`.
-pub(crate) const TARGETS: [Target; 19] = [
+pub(crate) const TARGETS: [Target; 21] = [
     ("control_packet", control_packet, 1),
     ("open_stateless", open_stateless, 1),
     ("sealed_body", sealed_body, 1),
@@ -47,6 +49,8 @@ pub(crate) const TARGETS: [Target; 19] = [
     ("data_packet", data_packet, 4),
     ("occ_message", occ_message, 1),
     ("inner_packet", inner_packet, 1),
+    ("stream_framing", stream_framing, 2),
+    ("proxy_header", proxy_header, 1),
     ("static_key", static_key, 2),
     ("client_key", client_key, 2),
     ("config_text", config_text, 4),
@@ -263,6 +267,71 @@ pub(crate) fn inner_packet(data: &[u8]) {
     assert!(!clamp_mss(&mut copy, 1_200), "once is enough");
     let after = InnerPacket::parse(&copy).expect("still a packet");
     assert_eq!((after.source(), after.destination()), (source, destination));
+}
+
+/// A stream of packets behind their lengths, in pieces: what comes out is what a look at the whole shows.
+pub(crate) fn stream_framing(data: &[u8]) {
+    let mut reader = Reader(data);
+    let longest = usize::from(reader.u8()) + 1;
+    let cuts: [u8; 4] = std::array::from_fn(|_| reader.u8());
+    let (whole, mut at, mut expected) = (reader.0, 0, Vec::new());
+    let end = loop {
+        match stream_packet(&whole[at..], longest) {
+            Ok(Some(packet)) => {
+                expected.push(&whole[at + packet.start..at + packet.end]);
+                at += packet.end;
+            }
+            Ok(None) => break Ok(()),
+            Err(bad) => break Err(bad),
+        }
+    };
+    let (mut streamed, mut brought) = (StreamedPackets::default(), Brought::default());
+    let (mut found, mut ended) = (Vec::new(), Ok(()));
+    for cut in cuts.into_iter().cycle() {
+        let piece = reader.take(usize::from(cut) + 1);
+        if piece.is_empty() || ended.is_err() {
+            break;
+        }
+        ended = streamed.take(piece, longest, &mut brought);
+        if let Some(used) = brought.completed {
+            found.push(streamed.completed()[STREAM_HEADER..].to_vec());
+            let end = brought.rows.last().map_or(used, |(row, _)| row.end);
+            let rest = piece.get(end..).filter(|_| ended.is_ok());
+            streamed.begin(rest.unwrap_or_default());
+        }
+        for (row, packets) in &brought.rows {
+            let row = &piece[row.clone()];
+            let places: Vec<_> = stream_packets(row).collect();
+            assert_eq!(places.len(), *packets);
+            assert!(*packets <= ringway::limits::SEGMENTS_MAX);
+            found.extend(places.into_iter().map(|place| row[place].to_vec()));
+        }
+    }
+    assert_eq!((found.len(), ended), (expected.len(), end));
+    assert!(found.iter().zip(expected).all(|(one, other)| one == other));
+}
+
+/// What a proxy writes before the first packet, and whose the rest is.
+pub(crate) fn proxy_header(data: &[u8]) {
+    let mut verdict = Ok(None);
+    for end in 0..=data.len().min(2_000) {
+        let bytes = &data[..end];
+        let now = ringway::wire::proxy_header(bytes);
+        assert!(
+            verdict == Ok(None) || now == verdict,
+            "more bytes change it"
+        );
+        verdict = now;
+    }
+    let Ok(Some(header)) = verdict else {
+        assert!(data.len() < 1_100 || verdict.is_err(), "without end");
+        return;
+    };
+    assert!(header.length <= data.len());
+    let rest = &data[header.length..];
+    let begins = begins_session(rest);
+    assert!(begins.is_some() || rest.len() < 3);
+    assert!(begins.is_none() || begins_session(&rest[..rest.len().min(3)]) == begins);
 }
 
 /// The text of a key file.
