@@ -9,6 +9,7 @@
 
 mod network;
 mod node;
+mod stream;
 mod tls;
 mod world;
 
@@ -73,6 +74,51 @@ fn every_seed_ends_well_on_a_bad_network() {
         endings.count(seed, &ending);
     }
     endings.assert_mostly_connected();
+}
+
+/// Bytes in pieces of any size, which stand still now and then: whatever else happens, nothing is lost, overtaken or
+/// doubled, so no key is missing for anything.
+#[test]
+fn every_seed_ends_well_over_a_stream() {
+    let mut endings = Endings::default();
+    for (engine, count) in [
+        (Engine::StandIn, SEEDS / 3),
+        (Engine::Rustls, SEEDS_RUSTLS / 3),
+    ] {
+        for seed in seeds(count) {
+            let plan = Plan {
+                over_stream: true,
+                ..Plan::from_seed(seed)
+            };
+            let ending = World::new(seed, engine, plan, Conditions::from_seed(seed)).run();
+            if let Ending::Goodbye(story) = &ending {
+                let lost = (story.data_lost_to_keys, story.data_lost_to_epochs);
+                assert_eq!(lost, (0, 0), "seed {seed}: {story:?}");
+                assert!(story.data_delivered > 100, "seed {seed}: {story:?}");
+            }
+            endings.count(seed, &ending);
+        }
+    }
+    endings.assert_mostly_connected();
+}
+
+/// Wherever the connection ends, so do both sessions, and say so.
+#[test]
+fn the_end_of_a_stream_is_that_of_its_session() {
+    for seed in seeds(SEEDS / 10) {
+        let end_after = Some(Duration::from_millis(1 + seed * 97 % 120_000));
+        let plan = Plan {
+            over_stream: true,
+            end_after,
+            goodbye_after: Duration::from_secs(1_000),
+            ..Plan::from_seed(seed)
+        };
+        let ending = World::new(seed, Engine::StandIn, plan, Conditions::from_seed(seed)).run();
+        assert!(
+            matches!(ending, Ending::Failed(LeaveReason::ConnectionReset)),
+            "{seed}: {ending:?}"
+        );
+    }
 }
 
 #[test]

@@ -18,6 +18,7 @@ use ringway::time::{Monotonic, Now};
 use ringway::wire::{DataHeader, KeyId, OptionsString, PeerId, Role};
 
 use crate::network::{Arrival, Conditions, End, Network};
+use crate::stream::{Carrier, Stream};
 use crate::tls::{self, Engine};
 
 /// What the two are going to do.
@@ -33,6 +34,10 @@ pub(crate) struct Plan {
     pub(crate) admission_takes: Duration,
     /// The client says goodbye after so long.
     pub(crate) goodbye_after: Duration,
+    /// Over one connection, and not by datagrams.
+    pub(crate) over_stream: bool,
+    /// The connection ends after so long.
+    pub(crate) end_after: Option<Duration>,
     /// The network dies after so long.
     pub(crate) cut_after: Option<Duration>,
     /// Packets and blocks that client and server seal in an epoch, where keys have epochs.
@@ -66,10 +71,11 @@ pub(crate) struct Story {
 /// A running simulation.
 pub(crate) struct World {
     seed: u64,
+    start: Monotonic,
     now: Monotonic,
     plan: Plan,
     random: SeededRandom,
-    network: Network<End>,
+    network: Carrier,
     door: OpenVpn2,
     client: Side,
     server: Option<Side>,
@@ -102,6 +108,8 @@ impl Plan {
             server_renegotiates: Some(Duration::from_secs(60)),
             admission_takes: Duration::ZERO,
             goodbye_after: Duration::from_secs(300),
+            over_stream: false,
+            end_after: None,
             cut_after: None,
             epoch_usage: (u64::MAX, u64::MAX),
         }
@@ -121,6 +129,8 @@ impl Plan {
             server_renegotiates: interval(random.below(5)),
             admission_takes: Duration::from_millis(random.below(3_000)),
             goodbye_after: Duration::from_secs(120 + random.below(300)),
+            over_stream: false,
+            end_after: None,
             cut_after: None,
             epoch_usage: (50 + random.below(500), 50 + random.below(500)),
         }
@@ -152,9 +162,13 @@ impl World {
         }
         Self {
             seed,
+            start: now,
             now,
             plan,
-            network: Network::new(seed, conditions),
+            network: match plan.over_stream {
+                true => Carrier::Stream(Box::new(Stream::new(seed, conditions))),
+                false => Carrier::Datagrams(Network::new(seed, conditions)),
+            },
             door,
             client: Side::new(End::Client, session, now),
             server: None,
@@ -208,6 +222,7 @@ impl World {
                 .and_then(|server| server.session.next_timeout()),
         );
         moments.push(self.admission);
+        moments.push(self.plan.end_after.map(|after| self.start + after));
         if self.client.connected && !self.said_goodbye {
             moments.push(Some(self.next_data));
         }
@@ -228,6 +243,16 @@ impl World {
         let elapsed = self.now.since(start);
         if self.plan.cut_after.is_some_and(|after| elapsed >= after) {
             self.network.cut();
+        }
+        if self.plan.end_after.is_some_and(|after| elapsed >= after) {
+            self.plan.end_after = None;
+            self.network.cut();
+            // Both sides hear of it, as a shard tells its session.
+            let sides = [Some(&mut self.client), self.server.as_mut()];
+            for side in sides.into_iter().flatten() {
+                let reason = LeaveReason::ConnectionReset;
+                side.session.close(now, Farewell::Silent, reason);
+            }
         }
         if self.client.connected && elapsed >= self.plan.goodbye_after && !self.said_goodbye {
             self.said_goodbye = true;
@@ -275,6 +300,15 @@ impl World {
             let _ = server
                 .session
                 .handle_datagram(now, &mut self.random, &mut datagram);
+            return;
+        }
+        if self.network.is_stream() {
+            let greeted = self.door.greet_stream(now, &mut self.random, &datagram);
+            let mut session = greeted.expect("the first packet begins the session");
+            session
+                .handle_datagram(now, &mut self.random, &mut datagram)
+                .expect("what the door accepted, the session accepts");
+            self.server = Some(Side::new(End::Server, session, self.now));
             return;
         }
         let mut answer = Vec::new();
@@ -338,6 +372,7 @@ impl World {
                     self.story.data_delivered += 1;
                     side.activity.received = self.now;
                 }
+                Err(error) if self.network.is_stream() => panic!("{error}: nothing overtakes"),
                 Err(OpenError::Replay { .. } | OpenError::Authentication) => {}
                 Err(OpenError::UnknownEpoch) if damaged => {}
                 Err(OpenError::UnknownEpoch) => self.story.data_lost_to_epochs += 1,

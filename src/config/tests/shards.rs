@@ -111,6 +111,50 @@ fn the_control_socket_starts_from_the_directory() {
     );
 }
 
+#[test]
+fn slips_in_lines_about_tcp() {
+    let files = Files::new();
+    for (line, remark) in [
+        (
+            "proto tcp\nringway-proxy-protocol 0",
+            "t.conf:9: error: ringway-proxy-protocol: `0` is not a whole number from 1 to 65535",
+        ),
+        (
+            "proto tcp\nringway-proxy-protocol proxies",
+            "t.conf:9: error: ringway-proxy-protocol: `proxies` is no network and no address; write for \
+             example `ringway-proxy-protocol 10.0.0.0/24`",
+        ),
+        (
+            "ringway-proxy-protocol 10.0.0.0/24",
+            "t.conf:8: error: ringway-proxy-protocol: there is no TCP listener; write `proto tcp`, or \
+             remove the line",
+        ),
+        (
+            "proto tcp\nringway-proxy-protocol 1195 10.0.0.0/24",
+            "t.conf:9: error: ringway-proxy-protocol: there is no TCP listener on port 1195; write \
+             `proto tcp`, or remove the line",
+        ),
+        (
+            "port-share 127.0.0.1 443",
+            "t.conf:8: error: port-share: only works in TCP server mode (`proto tcp-server`); remove \
+             the line: nobody comes here who wants a web server",
+        ),
+        (
+            "proto tcp\nport-share 127.0.0.1 0",
+            "t.conf:9: error: port-share: `0` is not a whole number from 1 to 65535",
+        ),
+        (
+            "proto tcp\nport-share 127.0.0.1 443 /absent",
+            "t.conf:9: error: port-share: fails with '/absent': No such file or directory",
+        ),
+    ] {
+        let lines = format!("{line}\n");
+        assert_eq!(files.first_remark(&lines), remark, "{line}");
+        let loaded = files.load_text(&format!("{LEAST}{lines}"));
+        assert!(loaded.configuration.is_none(), "{line}");
+    }
+}
+
 /// Each line is about the listeners over TCP, or those on a port.
 #[test]
 fn listeners_may_be_behind_proxies() {
@@ -279,38 +323,6 @@ fn a_slip_in_a_line_of_our_own_is_never_passed_over() {
             "ringway-offload tun-tso",
             "t.conf:8: error: ringway-offload: takes 2 arguments, not 1; write `ringway-offload \
              NAME on|off`",
-        ),
-        (
-            "proto tcp\nringway-proxy-protocol 0",
-            "t.conf:9: error: ringway-proxy-protocol: `0` is not a whole number from 1 to 65535",
-        ),
-        (
-            "proto tcp\nringway-proxy-protocol proxies",
-            "t.conf:9: error: ringway-proxy-protocol: `proxies` is no network and no address; write for \
-             example `ringway-proxy-protocol 10.0.0.0/24`",
-        ),
-        (
-            "ringway-proxy-protocol 10.0.0.0/24",
-            "t.conf:8: error: ringway-proxy-protocol: there is no TCP listener; write `proto tcp`, or \
-             remove the line",
-        ),
-        (
-            "proto tcp\nringway-proxy-protocol 1195 10.0.0.0/24",
-            "t.conf:9: error: ringway-proxy-protocol: there is no TCP listener on port 1195; write \
-             `proto tcp`, or remove the line",
-        ),
-        (
-            "port-share 127.0.0.1 443",
-            "t.conf:8: error: port-share: only works in TCP server mode (`proto tcp-server`); remove \
-             the line: nobody comes here who wants a web server",
-        ),
-        (
-            "proto tcp\nport-share 127.0.0.1 0",
-            "t.conf:9: error: port-share: `0` is not a whole number from 1 to 65535",
-        ),
-        (
-            "proto tcp\nport-share 127.0.0.1 443 /absent",
-            "t.conf:9: error: port-share: fails with '/absent': No such file or directory",
         ),
         (
             "ringway-control \"\"",

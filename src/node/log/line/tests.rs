@@ -7,11 +7,10 @@ use jiff::tz::TimeZone;
 
 use super::*;
 use crate::node::counters::{Counters, NodeReport};
-use crate::node::event::{ReleaseCause, StreamRefusal};
+use crate::node::event::ReleaseCause;
 use crate::node::settings::ListenerTransport;
 use crate::node::status::{StatusFormat, StatusSnapshot};
 use crate::session::Rate;
-use crate::wire::BadProxyHeader;
 use std::time::Duration;
 
 fn from() -> SocketAddr {
@@ -38,9 +37,9 @@ fn refused(depth: usize, subject: &str, reason: RefusalReason) -> NodeEvent {
 }
 
 /// (event, the lines with the verb that shows each).
-type Row = (NodeEvent, Vec<(u8, &'static str)>);
+pub(super) type Row = (NodeEvent, Vec<(u8, &'static str)>);
 
-fn check(rows: Vec<Row>) {
+pub(super) fn check(rows: Vec<Row>) {
     for (event, expected) in rows {
         let expected: Vec<_> = expected
             .into_iter()
@@ -608,65 +607,6 @@ fn the_life_of_the_node_is_told_in_the_words_of_openvpn() {
                     "TCPv6_SERVER link local (bound): [AF_INET6]2001:db8::1:443",
                 ),
             ],
-        ),
-        (
-            NodeEvent::StreamAccepted {
-                address: "192.0.2.7:4711".parse().unwrap(),
-            },
-            vec![(1, "TCP connection established with [AF_INET]192.0.2.7:4711")],
-        ),
-        (
-            NodeEvent::StreamRefused {
-                address: "192.0.2.7:4711".parse().unwrap(),
-                refusal: StreamRefusal::Untrusted,
-            },
-            vec![(
-                1,
-                "TCP connection closed: it is none of the proxies: [AF_INET]192.0.2.7:4711",
-            )],
-        ),
-        (
-            NodeEvent::StreamRefused {
-                address: "[2001:db8::7]:1".parse().unwrap(),
-                refusal: StreamRefusal::Header(BadProxyHeader::Absent),
-            },
-            vec![(
-                1,
-                "TCP connection closed: no PROXY header: [AF_INET6]2001:db8::7:1",
-            )],
-        ),
-        (
-            NodeEvent::StreamPassedOn {
-                address: "192.0.2.7:4711".parse().unwrap(),
-                passed: true,
-            },
-            vec![(
-                1,
-                "Non-OpenVPN client protocol detected: [AF_INET]192.0.2.7:4711",
-            )],
-        ),
-        (
-            NodeEvent::StreamPassedOn {
-                address: "192.0.2.7:4711".parse().unwrap(),
-                passed: false,
-            },
-            vec![(
-                1,
-                "Non-OpenVPN client protocol detected: [AF_INET]192.0.2.7:4711, closed: too many \
-                 are passed on to the web server",
-            )],
-        ),
-        (
-            NodeEvent::BadStreamLength {
-                address: "192.0.2.7:4711".parse().unwrap(),
-                length: 18_245,
-                longest: 2048,
-            },
-            vec![(
-                1,
-                "WARNING: Bad encapsulated packet length from peer (18245), which must be > 0 and \
-                 <= 2048: [AF_INET]192.0.2.7:4711",
-            )],
         ),
         (
             NodeEvent::PoolOpened {

@@ -54,3 +54,76 @@ impl Page<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::check;
+    use super::*;
+    use crate::node::event::StreamRefusal;
+    use crate::wire::BadProxyHeader;
+
+    #[test]
+    fn connections_over_tcp_are_told_in_the_words_of_openvpn() {
+        check(vec![
+            (
+                NodeEvent::StreamAccepted {
+                    address: "192.0.2.7:4711".parse().unwrap(),
+                },
+                vec![(1, "TCP connection established with [AF_INET]192.0.2.7:4711")],
+            ),
+            (
+                NodeEvent::StreamRefused {
+                    address: "192.0.2.7:4711".parse().unwrap(),
+                    refusal: StreamRefusal::Untrusted,
+                },
+                vec![(
+                    1,
+                    "TCP connection closed: it is none of the proxies: [AF_INET]192.0.2.7:4711",
+                )],
+            ),
+            (
+                NodeEvent::StreamRefused {
+                    address: "[2001:db8::7]:1".parse().unwrap(),
+                    refusal: StreamRefusal::Header(BadProxyHeader::Absent),
+                },
+                vec![(
+                    1,
+                    "TCP connection closed: no PROXY header: [AF_INET6]2001:db8::7:1",
+                )],
+            ),
+            (
+                NodeEvent::StreamPassedOn {
+                    address: "192.0.2.7:4711".parse().unwrap(),
+                    passed: true,
+                },
+                vec![(
+                    1,
+                    "Non-OpenVPN client protocol detected: [AF_INET]192.0.2.7:4711",
+                )],
+            ),
+            (
+                NodeEvent::StreamPassedOn {
+                    address: "192.0.2.7:4711".parse().unwrap(),
+                    passed: false,
+                },
+                vec![(
+                    1,
+                    "Non-OpenVPN client protocol detected: [AF_INET]192.0.2.7:4711, closed: too many \
+                 are passed on to the web server",
+                )],
+            ),
+            (
+                NodeEvent::BadStreamLength {
+                    address: "192.0.2.7:4711".parse().unwrap(),
+                    length: 18_245,
+                    longest: 2048,
+                },
+                vec![(
+                    1,
+                    "WARNING: Bad encapsulated packet length from peer (18245), which must be > 0 and \
+                 <= 2048: [AF_INET]192.0.2.7:4711",
+                )],
+            ),
+        ]);
+    }
+}

@@ -9,7 +9,6 @@ use crate::limits::STREAM_WAITING_MAX;
 use crate::reactor::testing::in_own_network;
 use crate::reactor::{Completion, Family, Listen, ReactorConfig, Routing, TcpListener, Waker};
 use crate::time::Now;
-use crate::wire::{KeyId, Opcode, first_byte};
 
 /// A reactor with streams, and who connects to them.
 struct Rig {
@@ -125,7 +124,7 @@ impl Rig {
     fn send(&mut self, path: &Path, count: usize) -> Vec<u8> {
         let mut packet = vec![7; 1002];
         packet[..2].copy_from_slice(&1000_u16.to_be_bytes());
-        packet[2] = first_byte(Opcode::DataV2, KeyId::FIRST);
+        packet[2] = DATA;
         let bytes = packet.repeat(count);
         let mut buffer = self.pool.take().unwrap();
         buffer.bytes_mut()[..bytes.len()].copy_from_slice(&bytes);
@@ -268,3 +267,5 @@ fn who_does_not_read_is_told_as_full_and_nothing_sealed_is_lost() {
 }
 
 const LIMIT: usize = 64;
+/// The first byte of a data packet.
+const DATA: u8 = 9 << 3;
