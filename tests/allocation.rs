@@ -160,6 +160,7 @@ impl End {
                 steering: Steering::new(shards, &mut random),
                 directory: Directory::new(16, &mut random),
                 client_to_client: false,
+                refuses_ipv6: None,
             },
             drops: DropCounters::new(),
         }

@@ -20,8 +20,8 @@ use super::draft::{Draft, MTU_DEFAULT, Written};
 use super::pki::{self, Opened};
 use super::settings::{
     ExplicitExit, HandshakeSettings, Keepalive, ListenerSettings, ListenerTransport,
-    NetworkSettings, NodeSettings, ProcessSettings, RevocationSettings, Settings, StatusSettings,
-    TlsSettings, V4Layout, V4Network,
+    NetworkSettings, NodeSettings, ProcessSettings, RevocationSettings, SessionTimes, Settings,
+    StatusSettings, TlsSettings, V4Layout, V4Network,
 };
 use crate::crypto::tls;
 use crate::crypto::tls::rustls::{Identity, TlsVersion};
@@ -62,7 +62,13 @@ fn server(draft: &mut Draft) -> Option<Settings> {
     network::remark_fragment(draft, &listeners);
     let port_share = network::port_share(draft, &listeners);
     push.extend(over_tcp(draft, &listeners));
-    let client_files = files.map(|files| clients::files(draft, files, &network, &push));
+    let times = SessionTimes {
+        keepalive: keepalive.server,
+        exit_when_silent: draft.network.exit_when_silent,
+        inactivity: draft.network.inactivity,
+        session_timeout: draft.control.session_timeout,
+    };
+    let client_files = files.map(|files| clients::files(draft, files, &network, &push, times));
     Some(Settings {
         node: node?,
         identity: identity?,
@@ -73,12 +79,13 @@ fn server(draft: &mut Draft) -> Option<Settings> {
         routes: clients::routes(draft, &network),
         route_table: draft.network.route_table,
         keepalive: keepalive.server,
+        exit_when_silent: draft.network.exit_when_silent,
         path_mtu: draft.network.path_mtu,
-        inactivity: draft.network.inactivity,
         hosts_remembered: draft.network.hosts_remembered,
         max_clients: draft.network.max_clients,
         duplicate_cn: draft.network.duplicate_cn,
         client_to_client: draft.network.client_to_client,
+        block_ipv6: draft.network.block_ipv6,
         compression,
         contact: draft.network.contact,
         stream_queue: draft.network.stream_queue,
@@ -107,6 +114,7 @@ fn node(draft: &mut Draft) -> Option<NodeSettings> {
         mssfix: mssfix(draft),
         fragment: draft.network.fragment.as_ref().map(|line| line.value),
         handshake: handshake(draft),
+        inactivity: draft.network.inactivity,
         session_timeout: draft.control.session_timeout,
         key_volume: draft.control.key_volume,
         replay: draft.control.replay,
@@ -166,7 +174,7 @@ struct Pings {
 
 fn pings(draft: &mut Draft) -> Pings {
     let both = draft.network.keepalive.clone().map(|both| both.value);
-    let restart = match draft.client.exit_when_silent {
+    let restart = match draft.network.exit_when_silent {
         true => "ping-exit",
         false => "ping-restart",
     };

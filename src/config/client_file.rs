@@ -105,6 +105,12 @@ impl ClientFile<'_> {
             name @ ("comp-lzo" | "compress") => self.framing(line, name),
             // Replaced by the lines of that file.
             "config" => Ok(()),
+            "inactive" | "ping" | "ping-exit" | "ping-restart" | "session-timeout" => {
+                let times = self.profile.times.get_or_insert(self.basis.times);
+                directives::times_of_one_client(times, line).unwrap_or(Ok(()))
+            }
+            // A client's address is always known.
+            "ping-timer-rem" => Ok(()),
             name if OF_ONE_CLIENT.contains(&name) => Err(Refusal::because(
                 "has no effect: it is not served for a single client yet",
             )
@@ -411,21 +417,15 @@ fn ipv6_net(line: &Line) -> Result<Ipv6Net, Refusal> {
 }
 
 /// Lines that 2.6 takes in the file of a client, and that are not served there.
-const OF_ONE_CLIENT: [&str; 15] = [
+const OF_ONE_CLIENT: [&str; 9] = [
     "auth-token",
     "cipher",
     "comp-noadapt",
     "data-ciphers",
     "data-ciphers-fallback",
     "echo",
-    "inactive",
     "override-username",
     "parameter",
-    "ping",
-    "ping-exit",
-    "ping-restart",
-    "ping-timer-rem",
-    "session-timeout",
     "vlan-pvid",
 ];
 

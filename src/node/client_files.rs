@@ -190,7 +190,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::node::settings::{NetworkSettings, ProfileBasis, ProfileRead};
+    use crate::node::settings::{NetworkSettings, ProfileBasis, ProfileRead, SessionTimes};
 
     /// Says how long the file is, in place of what it says.
     fn length(path: &Path, _: &ProfileBasis) -> ProfileRead {
@@ -223,6 +223,7 @@ mod tests {
                 network: NetworkSettings { v4: None, v6: None },
                 constraint: None,
                 routes_max: 256,
+                times: SessionTimes::default(),
                 directory: directory.to_owned(),
             },
             reader: length,

@@ -524,6 +524,8 @@ pub enum LeaveReason {
     DelayedExit,
     /// Nothing was heard for `ping-restart`.
     PingRestart,
+    /// Nothing was heard for `ping-exit`.
+    PingExit,
     /// A renegotiation failed or the TLS session broke.
     TlsError,
     /// A newer session has its name.

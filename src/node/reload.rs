@@ -87,11 +87,12 @@ impl Comparison {
             push,
             keepalive,
             path_mtu,
-            inactivity,
+            exit_when_silent,
             hosts_remembered,
             max_clients,
             duplicate_cn,
             client_to_client,
+            block_ipv6,
             compression,
             contact,
             stream_queue,
@@ -111,7 +112,8 @@ impl Comparison {
         self.take("push", &mut current.push, push);
         self.take("keepalive", &mut current.keepalive, keepalive);
         self.keep("mtu-disc", &mut current.path_mtu, path_mtu);
-        self.take("inactive", &mut current.inactivity, inactivity);
+        let exits = &mut current.exit_when_silent;
+        self.take("ping-exit", exits, exit_when_silent);
         let remembered = &mut current.hosts_remembered;
         self.take("stale-routes-check", remembered, hosts_remembered);
         self.take("max-clients", &mut current.max_clients, max_clients);
@@ -119,6 +121,7 @@ impl Comparison {
         self.keep("duplicate-cn", &mut current.duplicate_cn, duplicate_cn);
         let inside = &mut current.client_to_client;
         self.take("client-to-client", inside, client_to_client);
+        self.take("block-ipv6", &mut current.block_ipv6, block_ipv6);
         self.take("compress", &mut current.compression, compression);
         self.take("connect-freq", &mut current.contact, contact);
         let queue = &mut current.stream_queue;
@@ -148,6 +151,7 @@ impl Comparison {
             ciphers,
             auth,
             handshake,
+            inactivity,
             session_timeout,
             key_volume,
             replay,
@@ -169,6 +173,7 @@ impl Comparison {
         self.keep("auth", &mut current.auth, auth);
         let times = &mut current.handshake;
         self.take("hand-window, tran-window, reneg-sec", times, handshake);
+        self.take("inactive", &mut current.inactivity, inactivity);
         let lasts = &mut current.session_timeout;
         self.take("session-timeout", lasts, session_timeout);
         let volume = &mut current.key_volume;

@@ -13,6 +13,7 @@ mod node;
 mod offloads;
 mod profile;
 mod shards;
+mod times;
 mod tunnel;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -37,11 +38,14 @@ pub use profile::{
     Access, ClientFiles, ClientProfile, ProfileBasis, ProfileRead, ProfileReader, Withheld,
 };
 pub use shards::{CoreList, ShardSettings, SteeringChoice, usable_cores};
+pub use times::{Inactivity, SessionTimes};
 pub use tunnel::{
     AuthToken, Bypass, DefaultRoute, Destination, OptionFault, PushRefused, Pushed, Redirect,
     RedirectLine, RouteLine, RouteTarget, Topology, TunnelOption, TunnelRoute, TunnelSettings,
     V4Address, V6Address, Via,
 };
+
+pub use crate::session::Keepalive;
 
 use crate::crypto::tls::PeerPurpose;
 use crate::crypto::tls::rustls::{Identity, RustlsEngine};
@@ -68,10 +72,10 @@ pub struct Settings {
     pub push: Vec<String>,
     /// When the server pings, and when it gives a silent client up.
     pub keepalive: Keepalive,
+    /// Whether giving it up is called an end (`ping-exit`).
+    pub exit_when_silent: bool,
     /// How datagrams are treated that are too large for their way, `None` for as the system does.
     pub path_mtu: Option<PathMtu>,
-    /// When a client that does nothing is ended.
-    pub inactivity: Option<Inactivity>,
     /// How long hosts behind clients are remembered after their last packet.
     pub hosts_remembered: Duration,
     /// Clients served at the same time.
@@ -80,6 +84,8 @@ pub struct Settings {
     pub duplicate_cn: bool,
     /// Whether packets between clients stay inside the server.
     pub client_to_client: bool,
+    /// Whether IPv6 packets of clients are answered by the server, and go nowhere.
+    pub block_ipv6: bool,
     /// How packets are framed for compression, which the server itself never does.
     pub compression: Compression,
     /// How many strangers are answered and let in.
@@ -360,24 +366,6 @@ impl V6Network {
         let room = u128::from(self.pool_last).saturating_sub(self.pool_first.into());
         u32::try_from(room).unwrap_or(u32::MAX).saturating_add(1)
     }
-}
-
-/// The server's side of `keepalive`, `ping` and `ping-restart`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Keepalive {
-    /// A ping goes out when nothing else was sent for so long; `None` for never.
-    pub ping: Option<Duration>,
-    /// A client that was silent for so long is given up; `None` for never.
-    pub ping_restart: Option<Duration>,
-}
-
-/// When a client that does nothing is ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Inactivity {
-    /// So long it may do less than it should.
-    pub patience: Duration,
-    /// Bytes of inner packets, both ways together, that are enough. With 0 any packet is.
-    pub bytes: u64,
 }
 
 /// What clients are told when the server stops.

@@ -144,6 +144,8 @@ drop_reasons! {
     FloatTaken "float_taken"
     /// The inner source is IPv6 link-local or unspecified, as clients' own chatter is.
     LinkLocalSource "link_local_source"
+    /// An IPv6 packet of a client, or for one, where there is to be none (`block-ipv6`).
+    Ipv6Refused "family_refused"
 
     // --- Inner packets to a peer ---
     /// No peer has the inner destination.

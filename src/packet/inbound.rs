@@ -133,6 +133,9 @@ pub fn inbound(
     classify::classify(batch, peers, pool, drops, surroundings);
     open::open(batch, peers, pool, drops, surroundings, now);
     payload::take_special(batch);
+    if let Some(from) = surroundings.refuses_ipv6 {
+        payload::refuse_ipv6(batch, from, peers, pool, drops, now);
+    }
     payload::check_sources(batch, peers, drops, surroundings, now);
     payload::clamp_segments(batch, peers);
     deliver::deliver(batch, peers, pool, drops, surroundings, now);

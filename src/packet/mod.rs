@@ -32,6 +32,7 @@ mod streamed;
 mod surroundings;
 #[cfg(test)]
 mod tests;
+mod unreachable;
 
 pub use batch::{Batch, Datagram, Inner, Origin, Packet, Received, Spent};
 pub use directory::{ClientPath, Directory, DirectoryFull, Owner};

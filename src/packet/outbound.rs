@@ -212,6 +212,9 @@ fn place(
 ) -> Result<Place, DropReason> {
     let packet = inner.packet.bytes();
     let parsed = InnerPacket::parse(packet).map_err(|_| DropReason::InnerMalformed)?;
+    if surroundings.refuses_ipv6.is_some() && parsed.version() == 6 {
+        return Err(DropReason::Ipv6Refused);
+    }
     match surroundings.destination(parsed.destination(), peers) {
         Destination::Peer(peer) => Ok(Place::Peer(peer)),
         Destination::Shard(_) if inner.origin.is_other_shard() => Err(DropReason::HandedOnTwice),

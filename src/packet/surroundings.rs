@@ -1,6 +1,6 @@
 //! Where a packet belongs: to a peer of this shard, to another shard, or to nobody here.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use super::{Directory, Path, PeerIndex, PeerTable};
 use crate::session::{Class, OpenVpn2, Steering};
@@ -17,6 +17,8 @@ pub struct Surroundings {
     pub directory: Directory,
     /// Whether packets from one client to another go there directly, past the tun device.
     pub client_to_client: bool,
+    /// Who answers to clients' IPv6 packets that they go nowhere, if they don't (`block-ipv6`).
+    pub refuses_ipv6: Option<Ipv6Addr>,
 }
 
 /// Whom an inner packet goes to.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::crypto::tls::{Negotiated, PeerCertificate, TlsError};
 use crate::crypto::{DataKeys, WrapError};
+use crate::session::Keepalive;
 use crate::wire::{KeyId, Malformed, PeerId, PeerInfo, PushError};
 
 /// What a session tells its owner.
@@ -89,6 +90,8 @@ pub struct Grant {
     pub v6: Option<V6Grant>,
     /// Options in place of those that every client is sent, if it is sent others.
     pub push: Option<Arc<[String]>>,
+    /// The pings of our side, if not those of every client.
+    pub keepalive: Option<Keepalive>,
 }
 
 /// An IPv4 address in the tunnel's network.

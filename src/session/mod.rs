@@ -34,4 +34,4 @@ pub use openvpn2::{
     Class, ClassicInstruction, ContactLimits, ContactNotice, Greeting, OpenVpn2, Rate, Steering,
 };
 pub use settings::{ClientKeyRules, Renegotiation, SessionSettings, Timing};
-pub use state::{Activity, Session};
+pub use state::{Activity, Keepalive, Session};

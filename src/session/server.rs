@@ -54,6 +54,7 @@ impl Session {
         }
         agreement.dynamic_tls_crypt = capabilities.proto.dynamic_tls_crypt() && self.can_export();
         agreement.push_update &= grant.push.is_none();
+        self.keepalive = grant.keepalive.unwrap_or(self.keepalive);
         let prepared = self.prepare(&agreement, &source, &capabilities, grant);
         match prepared {
             Ok(messages) => {

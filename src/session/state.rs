@@ -84,11 +84,13 @@ pub(super) enum Remote {
     Known(SessionId),
 }
 
-/// The pings of the data channel; a client gets other ones by push.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Keepalive {
-    pub(super) ping: Option<Duration>,
-    pub(super) ping_restart: Option<Duration>,
+/// The pings of the data channel; a client gets other ones by push, and a server by the client's file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Keepalive {
+    /// A ping goes out when nothing else was sent for so long; `None` for never.
+    pub ping: Option<Duration>,
+    /// A peer that was silent for so long is given up; `None` for never.
+    pub ping_restart: Option<Duration>,
 }
 
 /// The data channel's last signs of life, read when a timer fires.

@@ -624,6 +624,7 @@ fn grant() -> Grant {
         }),
         v6: None,
         push: None,
+        keepalive: None,
     }
 }
 

@@ -284,6 +284,7 @@ fn grant() -> Grant {
         }),
         v6: None,
         push: None,
+        keepalive: None,
     }
 }
 

@@ -51,6 +51,7 @@ mod traffic;
 
 mod addresses;
 mod belongings;
+mod blocked;
 mod capture;
 mod certificates;
 mod client_files;

@@ -328,6 +328,7 @@ pub(crate) fn grant() -> Grant {
         }),
         v6: None,
         push: None,
+        keepalive: None,
     }
 }
 

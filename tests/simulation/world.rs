@@ -577,6 +577,7 @@ fn grant() -> Grant {
         }),
         v6: None,
         push: None,
+        keepalive: None,
     }
 }
 

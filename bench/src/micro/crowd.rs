@@ -71,6 +71,7 @@ impl Crowd {
                 steering: Steering::new(1, &mut random),
                 directory: Directory::new(1, &mut random),
                 client_to_client: false,
+                refuses_ipv6: None,
             },
             random,
         };

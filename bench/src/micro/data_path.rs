@@ -74,6 +74,7 @@ impl Tunnel {
                 steering: Steering::new(1, &mut random),
                 directory: Directory::new(1, &mut random),
                 client_to_client: false,
+                refuses_ipv6: None,
             },
             inner: udp_packet(size),
         })

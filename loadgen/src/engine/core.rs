@@ -149,6 +149,7 @@ impl Core {
                 steering: Steering::new(1, &mut random),
                 directory: Directory::new(0, &mut random),
                 client_to_client: false,
+                refuses_ipv6: None,
             },
             random,
             clients: Slab::with_capacity(users),

@@ -47,7 +47,7 @@ pub(super) fn client(draft: &mut Draft) -> Option<ClientConfiguration> {
         path_mtu: draft.network.path_mtu,
         framing,
         keepalive,
-        exit_when_silent: client.exit_when_silent,
+        exit_when_silent: draft.network.exit_when_silent,
         explicit_exit: client.explicit_exit,
         mtu_max,
         pull: client.pull_rules,

@@ -13,7 +13,7 @@ use crate::config::draft::{Draft, Written};
 use crate::config::pki::reason;
 use crate::config::settings::{
     ClientFiles, Destination, LeaseSettings, NetworkSettings, ProfileBasis, RouteTarget,
-    TunnelRoute, Via,
+    SessionTimes, TunnelRoute, Via,
 };
 
 /// Where clients' files are, as the process will see it.
@@ -60,6 +60,7 @@ pub(super) fn files(
     files: FilesDirectory,
     network: &NetworkSettings,
     push: &[String],
+    times: SessionTimes,
 ) -> ClientFiles {
     ClientFiles {
         directory: files.directory,
@@ -69,6 +70,7 @@ pub(super) fn files(
             network: network.clone(),
             constraint: draft.network.constraint,
             routes_max: draft.network.routes_per_client,
+            times,
             directory: files.start,
         },
         reader: client_file::read,

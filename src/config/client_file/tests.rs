@@ -1,7 +1,7 @@
 //! Files of clients: what they come to, and what is said of their lines.
 
 use super::*;
-use crate::config::settings::{NetworkSettings, V4Network, V6Network};
+use crate::config::settings::{Inactivity, NetworkSettings, SessionTimes, V4Network, V6Network};
 use crate::wire::Framing;
 
 fn basis(directory: &Path) -> ProfileBasis {
@@ -35,6 +35,7 @@ fn basis(directory: &Path) -> ProfileBasis {
         },
         constraint: None,
         routes_max: 256,
+        times: SessionTimes::default(),
         directory: directory.to_owned(),
     }
 }
@@ -175,8 +176,8 @@ fn a_wrong_line_is_told_with_its_place_and_the_others_count() {
              into the server's configuration",
         ),
         (
-            "ping 7",
-            "WARNING: alice:2: ping: has no effect: it is not served for a single client yet",
+            "echo 7",
+            "WARNING: alice:2: echo: has no effect: it is not served for a single client yet",
         ),
         (
             "ifconfig-push 10.8.0.9 10.8.0.10",
@@ -422,4 +423,42 @@ fn pushed_about_frames(read: &ProfileRead) -> Vec<&str> {
     let mut pushed = pushed(read);
     pushed.retain(|option| option.starts_with("comp"));
     pushed
+}
+
+/// What its lines say, and the rest as for every client.
+#[test]
+fn a_client_has_times_of_its_own() {
+    let seconds = |seconds| Some(std::time::Duration::from_secs(seconds));
+    let read = read_text("session-timeout 60\nping-exit 30\nping 0\ninactive 20 1000\n");
+    let times = read.profile.times.unwrap();
+    assert_eq!(read.faults, [""; 0]);
+    assert_eq!(times.session_timeout, seconds(60));
+    assert_eq!(times.keepalive.ping_restart, seconds(30));
+    assert!(times.exit_when_silent);
+    let inactivity = Inactivity {
+        patience: std::time::Duration::from_secs(20),
+        bytes: 1000,
+    };
+    assert_eq!(times.inactivity, Some(inactivity));
+    let directory = tempfile::tempdir().unwrap();
+    let basis = ProfileBasis {
+        times,
+        ..basis(directory.path())
+    };
+    let path = directory.path().join("alice");
+    std::fs::write(&path, "session-timeout 0\nping-restart 10\n").unwrap();
+    let own = super::read(&path, &basis).profile.times.unwrap();
+    let expected = SessionTimes {
+        session_timeout: None,
+        exit_when_silent: false,
+        keepalive: crate::session::Keepalive {
+            ping_restart: seconds(10),
+            ..times.keepalive
+        },
+        ..times
+    };
+    assert_eq!(own, expected);
+    let read = read_text("session-timeout long\n");
+    assert!(read.faults[0].contains("`long` is not a whole number"));
+    assert_eq!(read.profile.times, Some(SessionTimes::default()));
 }

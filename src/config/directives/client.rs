@@ -443,19 +443,6 @@ pub(super) fn tun_mtu_max(draft: &mut Draft, line: &Line) -> Result<(), Refusal>
     Ok(())
 }
 
-/// `ping-restart` and `ping-exit` set one time: the last of them says what becomes of the client.
-pub(super) fn ping_restart(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
-    draft.client.exit_when_silent = false;
-    draft.network.ping_restart = Written::new(number(line, 0, 0..=YEAR)?, line);
-    Ok(())
-}
-
-pub(super) fn ping_exit(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
-    draft.client.exit_when_silent = true;
-    draft.network.ping_restart = Written::new(number(line, 0, 0..=YEAR)?, line);
-    Ok(())
-}
-
 pub(super) fn explicit_exit_notify(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
     let times = optional(line, 0, 0..=u8::MAX)?.unwrap_or(1);
     draft.client.explicit_exit = NonZeroU8::new(times);

@@ -24,6 +24,7 @@ mod values;
 pub(super) use access::routes_per_client;
 pub(super) use compression::meant as compression_meant;
 pub(super) use push::pushed_option;
+pub(super) use sessions::of_one_client as times_of_one_client;
 
 use super::directive::Directive;
 

@@ -77,13 +77,13 @@ pub(super) const ROWS: &[Directive] = &[
         route_noexec,
     )
     .on_client(Support::Served(client::route_noexec)),
-    Directive::later(
+    Directive::served(
         "block-ipv6",
         "",
         (0, 0),
-        "answer clients' IPv6 with unreachable",
-        "remove the line: without `server-ipv6` clients' IPv6 packets are dropped, and with \
-         `push \"block-ipv6\"` a client answers itself",
+        "answer IPv6 packets that they can't be sent: a server those of its clients, a client those into the \
+         tunnel",
+        block_ipv6,
     )
     .on_client(Support::Served(client::tunnel)),
     Directive::later(
@@ -208,6 +208,11 @@ fn route_table(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
 
 fn route_gateway(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
     draft.network.route_gateway = Some(ipv4(line, 0)?);
+    Ok(())
+}
+
+fn block_ipv6(draft: &mut Draft, _: &Line) -> Result<(), Refusal> {
+    draft.network.block_ipv6 = true;
     Ok(())
 }
 

@@ -1,11 +1,13 @@
 //! How many clients there are, when one is given up, and what they are told at the end.
 
+use std::time::Duration;
+
 use super::client;
 use super::values::{YEAR, number, optional, seconds};
 use crate::config::directive::{Directive, Refusal, Support};
 use crate::config::draft::{Draft, Written};
 use crate::config::lexer::Line;
-use crate::config::settings::{ExplicitExit, Inactivity};
+use crate::config::settings::{ExplicitExit, Inactivity, SessionTimes};
 use crate::limits;
 
 pub(super) const ROWS: &[Directive] = &[
@@ -29,8 +31,7 @@ pub(super) const ROWS: &[Directive] = &[
         (1, 1),
         "give up a peer that was silent for so long",
         ping_restart,
-    )
-    .on_client(Support::Served(client::ping_restart)),
+    ),
     Directive::served(
         "max-clients",
         "N",
@@ -63,22 +64,21 @@ pub(super) const ROWS: &[Directive] = &[
         "a client's address is always known",
     )
     .on_client(Support::Ignored("a client always has a remote address")),
-    Directive::later(
+    Directive::served(
         "ping-exit",
         "SECONDS",
         (1, 1),
-        "end when the peer is silent",
-        "write `ping-restart`",
-    )
-    .on_client(Support::Served(client::ping_exit)),
+        "end when the peer is silent: a client itself, a server the client's session, as with `ping-restart`",
+        ping_exit,
+    ),
     Directive::served(
         "inactive",
         "SECONDS [BYTES]",
         (1, 2),
-        "end clients without packets, or with less than so many bytes, in such a time; 0 for never",
+        "end sessions without packets, or with less than so many bytes, in such a time, and on a client \
+         the client; 0 for never",
         inactive,
-    )
-    .on_client(Support::Later("remove the line")),
+    ),
     Directive::served(
         "session-timeout",
         "SECONDS",
@@ -89,17 +89,45 @@ pub(super) const ROWS: &[Directive] = &[
 ];
 
 fn inactive(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
-    let patience = seconds(line, 0, 0..=YEAR)?;
-    let bytes = optional(line, 1, 0..=u64::MAX)?.unwrap_or(0);
-    let inactivity = Inactivity { patience, bytes };
-    draft.network.inactivity = (!patience.is_zero()).then_some(inactivity);
+    draft.network.inactivity = inactivity(line)?;
     Ok(())
 }
 
+fn inactivity(line: &Line) -> Result<Option<Inactivity>, Refusal> {
+    let patience = time(line)?;
+    let bytes = optional(line, 1, 0..=u64::MAX)?.unwrap_or(0);
+    Ok(patience.map(|patience| Inactivity { patience, bytes }))
+}
+
 fn session_timeout(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
-    let lasts = seconds(line, 0, 0..=YEAR)?;
-    draft.control.session_timeout = (!lasts.is_zero()).then_some(lasts);
+    draft.control.session_timeout = time(line)?;
     Ok(())
+}
+
+/// `None` for 0, which stands for never.
+fn time(line: &Line) -> Result<Option<Duration>, Refusal> {
+    let time = seconds(line, 0, 0..=YEAR)?;
+    Ok((!time.is_zero()).then_some(time))
+}
+
+/// The lines of a client's file about its times. `None` if it is no such line.
+///
+/// Wire: 2.6 begins all of them anew when it has read the file.
+pub(in crate::config) fn of_one_client(
+    times: &mut SessionTimes,
+    line: &Line,
+) -> Option<Result<(), Refusal>> {
+    let exits = line.name == "ping-exit";
+    Some(match line.name.as_str() {
+        "inactive" => inactivity(line).map(|it| times.inactivity = it),
+        "session-timeout" => time(line).map(|it| times.session_timeout = it),
+        "ping" => time(line).map(|it| times.keepalive.ping = it),
+        "ping-restart" | "ping-exit" => time(line).map(|it| {
+            times.keepalive.ping_restart = it;
+            times.exit_when_silent = exits;
+        }),
+        _ => return None,
+    })
 }
 
 fn keepalive(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
@@ -136,7 +164,15 @@ fn ping(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// `ping-restart` and `ping-exit` set one time: the last of them says what becomes of the session.
 fn ping_restart(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    draft.network.exit_when_silent = false;
+    draft.network.ping_restart = Written::new(number(line, 0, 0..=YEAR)?, line);
+    Ok(())
+}
+
+fn ping_exit(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    draft.network.exit_when_silent = true;
     draft.network.ping_restart = Written::new(number(line, 0, 0..=YEAR)?, line);
     Ok(())
 }

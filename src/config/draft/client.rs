@@ -32,7 +32,6 @@ pub(in crate::config) struct ClientDraft {
     pub(in crate::config) pull_rules: PullRules,
     pub(in crate::config) options: Vec<TunnelOption>,
     pub(in crate::config) routes_by_script: bool,
-    pub(in crate::config) exit_when_silent: bool,
     pub(in crate::config) exits_on_tls_error: bool,
     pub(in crate::config) explicit_exit: Option<NonZeroU8>,
     pub(in crate::config) mtu_max: Option<Written<u16>>,

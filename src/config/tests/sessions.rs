@@ -22,7 +22,7 @@ fn clients_that_do_nothing() {
         ("inactive 120 10000000\n", inactivity(120, 10_000_000)),
         ("inactive 120\ninactive 0\n", None),
     ] {
-        assert_eq!(files.with(lines).inactivity, expected, "{lines}");
+        assert_eq!(files.with(lines).node.inactivity, expected, "{lines}");
     }
     let said = files.first_remark("inactive often\n");
     assert!(said.contains("`often` is not a whole number"), "{said}");

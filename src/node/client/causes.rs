@@ -86,6 +86,7 @@ pub(super) fn consequence(reason: &LeaveReason, given: Circumstances) -> Consequ
         LeaveReason::SessionTimeout => Consequence::End {
             cause: "session-timeout",
         },
+        LeaveReason::Inactive => Consequence::End { cause: "inactive" },
         LeaveReason::Closed => Consequence::Nothing,
         LeaveReason::Push(_) | LeaveReason::NoCommonCipher(_) | LeaveReason::EpochKeys => {
             restart("process-push-msg-failed")
@@ -135,6 +136,7 @@ pub(super) fn told(reason: &LeaveReason, server: Text, ends: bool) -> Option<Tun
         LeaveReason::PingRestart => TunnelEvent::Silent { server, ends },
         LeaveReason::ConnectionReset => TunnelEvent::ConnectionReset,
         LeaveReason::SessionTimeout => TunnelEvent::SessionOver,
+        LeaveReason::Inactive => TunnelEvent::Inactive,
         LeaveReason::RemoteRestart { text, .. } => TunnelEvent::ToldToRestart {
             text: text.as_str().into(),
         },

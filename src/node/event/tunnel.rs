@@ -112,6 +112,8 @@ pub enum TunnelEvent {
     },
     /// It has lasted as long as `session-timeout` says.
     SessionOver,
+    /// It did nothing for as long as `inactive` says.
+    Inactive,
     /// A connection is over, and another one is begun.
     Restarting {
         /// Why, in a word that tools look for (`ping-restart`).

@@ -704,15 +704,16 @@ impl<'a> Page<'a> {
             LeaveReason::Inactive => ("SIGTERM", "inactive", "exiting"),
             LeaveReason::SessionTimeout => ("SIGTERM", "session-timeout", "exiting"),
             LeaveReason::ServerStopped => ("SIGTERM", "server-exit", "exiting"),
+            LeaveReason::PingExit => ("SIGTERM", "ping-exit", "exiting"),
             LeaveReason::PingRestart => ("SIGUSR1", "ping-restart", "restarting"),
             LeaveReason::TlsError => ("SIGUSR1", "tls-error", "restarting"),
             LeaveReason::ConnectionReset => ("SIGUSR1", "connection-reset", "restarting"),
         };
-        if reason == LeaveReason::PingRestart {
+        if matches!(reason, LeaveReason::PingRestart | LeaveReason::PingExit) {
             let name = name(client);
             self.say(
                 INFO,
-                format_args!("[{name}] Inactivity timeout (--ping-restart), restarting"),
+                format_args!("[{name}] Inactivity timeout (--{cause}), {what}"),
             );
         }
         if reason == LeaveReason::Inactive {

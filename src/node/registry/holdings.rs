@@ -53,6 +53,7 @@ impl Holding {
             v6: profile.v6,
             push: profile.push.clone(),
             framing: profile.framing,
+            times: profile.times,
             withheld: profile.withheld,
         };
         let place = Arc::new(Place {

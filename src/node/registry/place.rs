@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use crate::node::leases::Addresses;
-use crate::node::settings::{V6Address, Withheld};
+use crate::node::settings::{SessionTimes, V6Address, Withheld};
 use crate::wire::Framing;
 
 /// A client's place in the network.
@@ -35,6 +35,8 @@ pub struct OwnTerms {
     pub push: Option<Arc<[String]>>,
     /// How its packets are framed for compression.
     pub framing: Option<Framing>,
+    /// How long it may be silent, do nothing and stay.
+    pub times: Option<SessionTimes>,
     /// Which of its addresses it is not told.
     pub withheld: Withheld,
 }

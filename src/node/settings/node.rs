@@ -11,7 +11,7 @@ use rustls::SupportedCipherSuite;
 use rustls::crypto::SupportedKxGroup;
 use rustls::pki_types::CertificateDer;
 
-use super::{Offloads, Routing, ShardSettings};
+use super::{Inactivity, Offloads, Routing, ShardSettings};
 use crate::crypto::tls::rustls::{Identity, RustlsEngine, TlsVersion};
 use crate::crypto::tls::{
     IssuerHashes, NameRule, PeerPolicy, PeerPurpose, SharedRevocations, UsageRules, UsernameFields,
@@ -45,6 +45,8 @@ pub struct NodeSettings {
     pub auth: Option<Digest>,
     /// Times of the control channel.
     pub handshake: HandshakeSettings,
+    /// When a session that does nothing is ended (`inactive`).
+    pub inactivity: Option<Inactivity>,
     /// How long a session lasts, `None` for as long as it will (`session-timeout`).
     pub session_timeout: Option<Duration>,
     /// What a key may carry before there is another one.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::{NetworkSettings, V6Address};
+use super::{NetworkSettings, SessionTimes, V6Address};
 use crate::wire::Framing;
 
 /// The files of single clients (`client-config-dir`).
@@ -40,6 +40,8 @@ pub struct ProfileBasis {
     /// How many addresses and networks lead to a client at most, unless its file says otherwise
     /// (`max-routes-per-client`).
     pub routes_max: u32,
+    /// How long clients may be silent, do nothing and stay, unless their file says otherwise.
+    pub times: SessionTimes,
     /// The directory that names of further files start from.
     pub directory: PathBuf,
 }
@@ -74,6 +76,8 @@ pub struct ClientProfile {
     pub push: Option<Arc<[String]>>,
     /// How its packets are framed for compression, if not as those of every client.
     pub framing: Option<Framing>,
+    /// How long it may be silent, do nothing and stay, if not as every client.
+    pub times: Option<SessionTimes>,
     /// Which of its addresses it is not told.
     pub withheld: Withheld,
 }
@@ -107,6 +111,7 @@ impl ClientProfile {
             routes_max,
             push: None,
             framing: None,
+            times: None,
             withheld: Withheld {
                 v4: false,
                 v6: false,

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::connections::{Admitting, Client, Connection, Key, Rest, Standing, Tunnel};
+use super::connections::{Admitting, Client, Connection, Key, Standing, Tunnel};
 use super::dialed::DialedEvent;
 use super::lifetime::{sum_bytes, sum_packets};
 use super::registration::RegistryBusy;
@@ -165,15 +165,12 @@ impl<E: Edges> Shard<E> {
             peer.peer_id()
         });
         let mut grant = self.network.grant(peer_id, place);
+        let times = place.own.times.unwrap_or(self.network.times);
         let client = Client {
             session,
             client_id,
             addresses,
-            tunnel: Tunnel::new(peer, now.monotonic, self.network.session_timeout),
-            rest: Rest {
-                since: now.monotonic,
-                inner_bytes: 0,
-            },
+            tunnel: Tunnel::new(peer, now.monotonic, times),
         };
         self.connections.stand(key, Standing::Client(client));
         if let Some(connection) = self.connections.get_mut(key) {

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use slab::Slab;
 
@@ -11,6 +10,7 @@ use super::half_open::{Filed, HalfOpen, Progress, Rank, Room, Source};
 use super::wheel::Alarm;
 use crate::node::event::{ClientTag, Text};
 use crate::node::leases::Addresses;
+use crate::node::settings::SessionTimes;
 use crate::packet::{Numbering, Path, PeerIndex, Traffic};
 use crate::session::{Class, OpenVpn2, Session};
 use crate::time::{Monotonic, Now};
@@ -96,10 +96,9 @@ pub(super) struct Client {
     pub(super) client_id: u64,
     pub(super) addresses: Addresses,
     pub(super) tunnel: Tunnel,
-    pub(super) rest: Rest,
 }
 
-/// Since when a client has done less than `inactive` asks for.
+/// Since when a session has done less than `inactive` asks for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rest {
     pub(super) since: Monotonic,
@@ -115,8 +114,10 @@ pub(super) struct Tunnel {
     /// Since when the present key is in use, and the traffic until then.
     pub(super) key_since: Monotonic,
     pub(super) key_traffic: Traffic,
+    pub(super) times: SessionTimes,
     /// When it ends whatever happens, once (`session-timeout`).
     pub(super) expires: Option<Monotonic>,
+    pub(super) rest: Rest,
 }
 
 /// Who sent a control datagram, as far as its clear bytes tell.
@@ -138,14 +139,19 @@ pub(super) struct Key {
 }
 
 impl Tunnel {
-    /// A tunnel whose first key begins now, and that lasts for so long.
-    pub(super) fn new(peer: PeerIndex, now: Monotonic, lasts: Option<Duration>) -> Self {
+    /// A tunnel whose first key begins now.
+    pub(super) fn new(peer: PeerIndex, now: Monotonic, times: SessionTimes) -> Self {
         Self {
             peer,
             cipher: Text::from(""),
             key_since: now,
             key_traffic: Traffic::default(),
-            expires: lasts.map(|lasts| now + lasts),
+            times,
+            expires: times.session_timeout.map(|lasts| now + lasts),
+            rest: Rest {
+                since: now,
+                inner_bytes: 0,
+            },
         }
     }
 }

@@ -15,7 +15,7 @@ use super::{Edges, Shard};
 use crate::crypto::tls::PeerCertificate;
 use crate::node::event::{ClientEvent, ClientTag, Text};
 use crate::node::message::Report;
-use crate::node::settings::Compression;
+use crate::node::settings::{Compression, Inactivity, SessionTimes};
 use crate::packet::{Mssfix, NewPeer, Numbering, Path};
 use crate::reactor::{TcpStream, UdpSocket};
 use crate::session::{Credentials, Farewell, LeaveReason, PullFilter, Session, SessionSettings};
@@ -223,12 +223,8 @@ impl<E: Edges> Shard<E> {
             }
         }
         self.connections.attach(key, peer);
-        // Wire: a time that the server pushes wins; 0 is none.
-        let lasts = match number(&options, "session-timeout") {
-            Some(seconds) => (seconds > 0).then(|| Duration::from_secs(seconds)),
-            None => self.network.session_timeout,
-        };
-        let tunnel = Tunnel::new(peer, now.monotonic, lasts);
+        let times = times(&options, self.network.times);
+        let tunnel = Tunnel::new(peer, now.monotonic, times);
         self.connections.stand(key, Standing::Dialed(tunnel));
         self.report_dialed(dialed.attempt, DialedEvent::Configured { server, options });
     }
@@ -298,11 +294,36 @@ fn their_peer_id(options: &[String]) -> PeerId {
         .unwrap_or(PeerId::NONE)
 }
 
+/// How long a session may last and do nothing. Wire: what the server pushes wins; 0 is for ever. Its pings
+/// are the session's.
+fn times(options: &[String], own: SessionTimes) -> SessionTimes {
+    let seconds = |seconds: u64| (seconds > 0).then(|| Duration::from_secs(seconds));
+    let lasts = number(options, "session-timeout").map(seconds);
+    let inactive = words_of(options, "inactive").and_then(|mut words| {
+        let patience = seconds(words.next()?.parse().ok()?);
+        let bytes = match words.next() {
+            Some(word) => word.parse().ok()?,
+            None => 0,
+        };
+        Some(patience.map(|patience| Inactivity { patience, bytes }))
+    });
+    SessionTimes {
+        session_timeout: lasts.unwrap_or(own.session_timeout),
+        inactivity: inactive.unwrap_or(own.inactivity),
+        ..own
+    }
+}
+
 /// The number behind the last option of this name.
 fn number<T: std::str::FromStr>(options: &[String], name: &str) -> Option<T> {
+    words_of(options, name)?.next()?.parse().ok()
+}
+
+/// The words behind the last option of this name.
+fn words_of<'o>(options: &'o [String], name: &str) -> Option<impl Iterator<Item = &'o str>> {
     let words = options.iter().rev().map(|option| option.split_once(' '));
     let value = words.flatten().find(|(word, _)| *word == name)?.1;
-    value.trim().parse().ok()
+    Some(value.split_ascii_whitespace())
 }
 
 /// What lies behind a server: whatever the routes of this machine send there.

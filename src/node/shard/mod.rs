@@ -43,7 +43,7 @@ use super::event::NodeEvent;
 use super::message::{Instruction, Report};
 use super::registry::{Announcement, Place, Tenant};
 use super::rounds::Answer;
-use super::settings::{Compression, Inactivity, KeyVolume, Offloads, V4Layout};
+use super::settings::{Compression, KeyVolume, Offloads, SessionTimes, V4Layout};
 use super::strangers::StrangerAllowance;
 use crate::limits::{
     BATCH_PACKETS, DROP_REPORT_INTERVAL, IDLE_TURN, REPORTS_BEFORE_LOSS, STOP_GRACE,
@@ -94,14 +94,14 @@ pub struct Network {
     pub contact: ContactLimits,
     /// Whether packets between clients stay inside the server.
     pub client_to_client: bool,
+    /// Who answers to clients' IPv6 packets that they go nowhere, if they don't.
+    pub refuses_ipv6: Option<Ipv6Addr>,
     /// How packets are framed for compression.
     pub compression: Compression,
-    /// When a client that does nothing is ended.
-    pub inactivity: Option<Inactivity>,
+    /// How long sessions may be silent, do nothing, and last.
+    pub times: SessionTimes,
     /// How long hosts behind clients are remembered after their last packet.
     pub hosts_remembered: Duration,
-    /// How long a session lasts, `None` for as long as it will.
-    pub session_timeout: Option<Duration>,
     /// What a key may carry before there is another one.
     pub key_volume: KeyVolume,
 }
@@ -125,6 +125,7 @@ impl Network {
                 server,
             }),
             push: own.push.clone(),
+            keepalive: own.times.map(|times| times.keepalive),
         }
     }
 }
@@ -182,6 +183,7 @@ impl<E: Edges> Shard<E> {
             steering: parts.steering,
             directory: Directory::new(clients_max, &mut *random),
             client_to_client: parts.network.client_to_client,
+            refuses_ipv6: parts.network.refuses_ipv6,
         };
         let (number, of) = (u32::from(parts.number), u32::from(shards));
         let peers = PeerTable::new(number, of, clients_max, &mut *random);

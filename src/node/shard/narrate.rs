@@ -76,6 +76,7 @@ pub(super) fn left(
         events.push(ClientEvent::Left(match reason {
             LeaveReason::RemoteExit(crate::session::ExitChannel::Data) => Left::RemoteExit,
             LeaveReason::RemoteExit(_) => Left::DelayedExit,
+            LeaveReason::PingRestart if exits_when_silent(standing) => Left::PingExit,
             LeaveReason::PingRestart => Left::PingRestart,
             LeaveReason::Replaced => Left::Replaced,
             LeaveReason::Inactive => Left::Inactive,
@@ -86,6 +87,12 @@ pub(super) fn left(
         }));
     }
     events
+}
+
+fn exits_when_silent(standing: &Standing) -> bool {
+    standing
+        .tunnel()
+        .is_some_and(|tunnel| tunnel.times.exit_when_silent)
 }
 
 /// A key exchange that failed; nothing for other ends.

@@ -62,6 +62,7 @@ impl<E: Edges> Shard<E> {
             }
         });
         self.surroundings.client_to_client = network.client_to_client;
+        self.surroundings.refuses_ipv6 = network.refuses_ipv6;
         self.network = network;
     }
 

@@ -1,5 +1,6 @@
 //! What all sessions of a node have in common, as its settings say it.
 
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use crate::crypto::tls::rustls::RustlsEngine;
@@ -11,7 +12,8 @@ use crate::limits::{
 use crate::node::client::peer_info;
 use crate::node::registry::RegistryRules;
 use crate::node::settings::{
-    ClientSettings, Compression, ExplicitExit, Keepalive, ListenerTransport, NodeSettings, Settings,
+    ClientSettings, Compression, ExplicitExit, Keepalive, ListenerTransport, NodeSettings,
+    SessionTimes, Settings,
 };
 use crate::node::shard::Network;
 use crate::node::start::StartError;
@@ -196,10 +198,15 @@ pub(super) fn client_network(settings: &ClientSettings) -> Network {
         farewell: Farewell::Silent,
         contact: ContactLimits::default(),
         client_to_client: false,
+        refuses_ipv6: None,
         compression: Compression::Framed(settings.framing),
-        inactivity: None,
+        times: SessionTimes {
+            keepalive: settings.keepalive,
+            exit_when_silent: settings.exit_when_silent,
+            inactivity: settings.node.inactivity,
+            session_timeout: settings.node.session_timeout,
+        },
         hosts_remembered: HOSTS_REMEMBERED,
-        session_timeout: settings.node.session_timeout,
         key_volume: settings.node.key_volume,
     }
 }
@@ -223,10 +230,13 @@ pub(in crate::node) fn network(settings: &Settings) -> Network {
         },
         contact: settings.contact,
         client_to_client: settings.client_to_client,
+        refuses_ipv6: settings.block_ipv6.then(|| {
+            let own = settings.network.v6.map(|v6| v6.server);
+            own.unwrap_or(NAMELESS)
+        }),
         compression: settings.compression,
-        inactivity: settings.inactivity,
+        times: settings.times(),
         hosts_remembered: settings.hosts_remembered,
-        session_timeout: settings.node.session_timeout,
         key_volume: settings.node.key_volume,
     }
 }
@@ -241,3 +251,6 @@ pub(in crate::node) fn registry_rules(settings: &Settings, shards: u16) -> Regis
         shards,
     }
 }
+
+/// Who answers to clients' IPv6 packets where the server has no address of its own. Wire: that of 2.6.
+const NAMELESS: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 7);

@@ -1,11 +1,13 @@
 //! The third stage: which payloads are for the sessions, which are IP packets of their peer, and how
 //! large their segments may be.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use super::InboundBatch;
+use crate::packet::unreachable::{ANSWER_MAX, no_route};
 use crate::packet::{
-    Destination, DropCounters, DropReason, PeerEvent, PeerIndex, PeerTable, Refusal, Surroundings,
+    Destination, DropCounters, DropReason, Peer, PeerEvent, PeerIndex, PeerTable, Pool, Refusal,
+    Surroundings,
 };
 use crate::time::Monotonic;
 use crate::wire::{self, InnerPacket, OccMessage};
@@ -29,6 +31,41 @@ pub(super) fn take_special(batch: &mut InboundBatch) {
             // Answers to options checks are optional under TLS; MTU tests are not offered.
             Some(_) => false,
         }
+    });
+}
+
+/// Answers IPv6 packets that there is no route for them.
+///
+/// Wire: what 2.6 says of the line. What its server does is to let them pass, and to answer in that way who
+/// sends one to a client.
+pub(super) fn refuse_ipv6(
+    batch: &mut InboundBatch,
+    from: Ipv6Addr,
+    peers: &mut PeerTable,
+    pool: &mut Pool,
+    drops: &mut DropCounters,
+    now: Monotonic,
+) {
+    let (events, arenas) = (&mut batch.events, &batch.arenas);
+    let (runs, closed) = (&mut batch.runs, &mut batch.to_clients);
+    batch.opened.retain(|opened| {
+        let inner = InnerPacket::parse(opened.bytes(arenas));
+        let Some(inner) = inner.ok().filter(|inner| inner.version() == 6) else {
+            return true;
+        };
+        drops.count(DropReason::Ipv6Refused);
+        let peer = opened.peer;
+        let mtu = peers.peer(peer).map_or(0, |peer| usize::from(peer.mtu()));
+        let mut buffer = [0; ANSWER_MAX];
+        if let Some(answer) = no_route(inner, from, mtu, &mut buffer) {
+            if let Err(reason) = runs.seal(peers, peer, answer, pool, closed, now) {
+                drops.count(reason);
+            }
+            if let Some(key_id) = peers.peer_mut(peer).and_then(Peer::nears_limit) {
+                events.put(PeerEvent::KeyNearLimit { peer, key_id });
+            }
+        }
+        false
     });
 }
 

@@ -232,6 +232,7 @@ fn surroundings(own: u16, shards: u16) -> Surroundings {
         steering: Steering::new(shards, &mut random),
         directory: Directory::new(64, &mut random),
         client_to_client: false,
+        refuses_ipv6: None,
     }
 }
 

@@ -10,7 +10,7 @@ use ringway::crypto::{
 };
 use ringway::limits::REPLAY_WINDOW_MAX;
 use ringway::node::leases::AddressPool;
-use ringway::node::settings::{Compression, KeyVolume, Offloads, V4Layout};
+use ringway::node::settings::{Compression, KeyVolume, Offloads, SessionTimes, V4Layout};
 use ringway::node::shard::{Network, ShardParts};
 use ringway::packet::Mssfix;
 use ringway::random::{Random, SeededRandom};
@@ -48,10 +48,10 @@ pub(crate) fn shards(
         farewell: Farewell::Restart { next_remote: false },
         contact: ContactLimits::default(),
         client_to_client: plan.client_to_client,
+        refuses_ipv6: None,
         compression: Compression::default(),
-        inactivity: None,
+        times: SessionTimes::default(),
         hosts_remembered: Duration::from_secs(60),
-        session_timeout: None,
         key_volume: KeyVolume::default(),
     };
     (0..plan.shards)

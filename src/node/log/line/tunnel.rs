@@ -75,6 +75,7 @@ impl Page<'_> {
                 format_args!("Halt command was pushed by server ('{}')", Printable(text)),
             ),
             E::SessionOver => self.say(INFO, format_args!("Session timeout, exiting")),
+            E::Inactive => self.say(INFO, format_args!("Inactivity timeout (--inactive), exiting")),
             E::Silent { server, ends } => {
                 let (option, what) = match ends {
                     true => ("--ping-exit", "exiting"),

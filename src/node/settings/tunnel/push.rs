@@ -391,10 +391,11 @@ const ROUTES_AND_NAMES: [&str; 10] = [
 ];
 
 /// What is not about the tunnel.
-const OF_THE_SESSION: [&str; 7] = [
+const OF_THE_SESSION: [&str; 8] = [
     "auth-token",
     "auth-token-user",
     "cipher",
+    "inactive",
     "key-derivation",
     "ping",
     "protocol-flags",

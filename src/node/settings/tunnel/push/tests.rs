@@ -32,6 +32,7 @@ fn node() -> NodeSettings {
             versions: TlsVersion::V1_2..=TlsVersion::V1_3,
             groups: None,
             suites: None,
+            suite_b: false,
             peer_usage: true,
             usage: Default::default(),
             fingerprints: None,
@@ -43,6 +44,7 @@ fn node() -> NodeSettings {
         wrapping: WrappingSettings::Plain,
         ciphers: vec![DataCipher::Aes256Gcm],
         auth: None,
+        inactivity: None,
         session_timeout: None,
         key_volume: KeyVolume::default(),
         handshake: HandshakeSettings {
@@ -402,7 +404,7 @@ fn what_a_server_may_set_besides() {
 fn what_is_left_out_is_told() {
     for (option, why) in [
         ("banana", "is not served and has no effect"),
-        ("inactive 60", "is not served and has no effect"),
+        ("client-nat x", "is not served and has no effect"),
         (
             "sndbuf 65536",
             "has no effect: a client writes the line in its own file",

@@ -296,6 +296,7 @@ impl End {
                 steering: Steering::new(1, &mut random),
                 directory: Directory::new(8, &mut random),
                 client_to_client: false,
+                refuses_ipv6: None,
             },
             now: Monotonic::ZERO,
             sent: [0, 0],
