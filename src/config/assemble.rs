@@ -36,6 +36,7 @@ use crate::wire::{PushReply, Role};
 pub(super) fn assemble(draft: &mut Draft) -> (Option<Configuration>, Diagnostics) {
     pki::key_password(draft);
     pki::unpack(draft);
+    network::settle_mtu(draft);
     let configuration = match draft.role {
         Role::Server => server(draft).map(|settings| Configuration::Server(Box::new(settings))),
         Role::Client => client::client(draft).map(|client| Configuration::Client(Box::new(client))),
@@ -337,6 +338,7 @@ fn tls(draft: &mut Draft) -> Option<TlsSettings> {
         versions: oldest..=newest,
         groups: draft.tls.groups.clone(),
         suites: suites(draft),
+        suite_b: draft.tls.suite_b,
         peer_usage: draft.tls.peer_usage,
         usage: draft.tls.usage.clone(),
         fingerprints: draft.tls.fingerprints.take().map(|line| line.value),
@@ -465,11 +467,13 @@ fn handshake(draft: &Draft) -> HandshakeSettings {
 }
 
 /// Wire: 2.6 takes 1492 for the whole packet, and with another MTU that MTU for the inner packet. Where
-/// packets are cut, it is the bound on them, as that of the whole packet in any case.
+/// packets are cut, it is the bound on them, as that of the whole packet in any case. With `link-mtu` there is
+/// none unless it is written.
 fn mssfix(draft: &Draft) -> Mssfix {
     let fragment = draft.network.fragment.as_ref();
     let usual = || match (fragment, draft.network.mtu) {
         (Some(line), _) => Mssfix::Packet(line.value.bytes()),
+        (None, _) if draft.network.link_mtu.is_some() => Mssfix::Off,
         (None, MTU_DEFAULT) => Mssfix::Packet(MSSFIX_DEFAULT),
         (None, mtu) => Mssfix::Inner(mtu),
     };

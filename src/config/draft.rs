@@ -96,6 +96,9 @@ pub(super) struct NetworkDraft {
     pub(super) device: Option<Written<String>>,
     pub(super) device_is_tun: bool,
     pub(super) mtu: u16,
+    pub(super) mtu_is_written: bool,
+    /// `link-mtu` or `udp-mtu`, with its name.
+    pub(super) link_mtu: Option<Written<(&'static str, u16)>>,
     pub(super) transmit_queue: Option<u32>,
     pub(super) server: Option<Written<ServerLine>>,
     pub(super) server_v6: Option<Written<Ipv6Net>>,
@@ -215,6 +218,7 @@ pub(super) struct TlsDraft {
     pub(super) suites_12: Option<Vec<SupportedCipherSuite>>,
     /// `tls-ciphersuites`.
     pub(super) suites_13: Option<Vec<SupportedCipherSuite>>,
+    pub(super) suite_b: bool,
     pub(super) peer_usage: bool,
     pub(super) usage: UsageRules,
     /// Fingerprints of all lines, and the first of these.
@@ -265,6 +269,8 @@ pub(super) struct ControlDraft {
     pub(super) client_key_max_age: Option<Written<Duration>>,
     pub(super) direction: KeyDirection,
     pub(super) ciphers: Vec<DataCipher>,
+    /// What `cipher` names, in capitals; it is never used for that line alone.
+    pub(super) cipher: Option<String>,
     /// For clients that do not negotiate.
     pub(super) fallback: Option<DataCipher>,
     pub(super) auth: Option<Written<Option<Digest>>>,
@@ -380,6 +386,8 @@ impl Default for NetworkDraft {
             device: None,
             device_is_tun: false,
             mtu: MTU_DEFAULT,
+            mtu_is_written: false,
+            link_mtu: None,
             transmit_queue: None,
             server: None,
             server_v6: None,
@@ -430,6 +438,7 @@ impl Default for ControlDraft {
             client_key_max_age: None,
             direction: KeyDirection::Both,
             ciphers: DataCipher::USUAL.to_vec(),
+            cipher: None,
             fallback: None,
             auth: None,
             hand_window: Duration::from_secs(60),

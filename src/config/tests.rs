@@ -8,6 +8,7 @@ mod compression;
 mod files;
 mod fragment;
 mod leases;
+mod link_mtu;
 mod locked;
 mod modes;
 mod peers;
@@ -637,7 +638,7 @@ fn unknown_lines_may_be_passed_over() {
         "setenv opt banana\nbanana\n",
         "setenv opt crl-verify crl.pem\n",
         "ignore-unknown-option management\nmanagement 127.0.0.1 7505\n",
-        "setenv FORWARD_COMPATIBLE 1\nlink-mtu 1541\n",
+        "setenv FORWARD_COMPATIBLE 1\nclient-nat snat 10.0.0.0 255.0.0.0 1.2.3.0\n",
     ] {
         assert!(
             files

@@ -225,6 +225,7 @@ impl Comparison {
             peer_name,
             issuers,
             called,
+            suite_b,
             revocations,
         } = new;
         self.take("ca", &mut current.authorities, authorities);
@@ -236,6 +237,7 @@ impl Comparison {
         self.taken("tls-groups", names(&current.groups) != names(&groups));
         current.groups = groups;
         self.take("tls-cipher, tls-ciphersuites", &mut current.suites, suites);
+        self.take("tls-cert-profile", &mut current.suite_b, suite_b);
         self.take("remote-cert-tls", &mut current.peer_usage, peer_usage);
         self.take("remote-cert-eku", &mut current.usage, usage);
         let known = &mut current.fingerprints;

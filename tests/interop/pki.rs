@@ -13,6 +13,7 @@ use x509_parser::num_bigint::BigUint;
 use x509_parser::pem::parse_x509_pem;
 
 use crate::network::Topology;
+use crate::process::run;
 
 /// A certificate authority.
 pub(crate) struct Authority {
@@ -80,6 +81,28 @@ impl Authority {
         params.not_before = date_time_ymd(2019, 1, 1);
         params.not_after = date_time_ymd(2020, 1, 1);
         self.issue(&params, Kind::Ec)
+    }
+
+    /// A client's certificate with a key as short as they were long ago. Only OpenSSL still makes one.
+    pub(crate) fn weak_client(&self, name: &str, topology: &Topology) -> Identity {
+        let file = |name: &str| topology.directory().join(name).display().to_string();
+        let [key, request] = [file("weak.key"), file("weak.csr")];
+        let authority = topology.write("weak-ca.crt", self.issuer.pem());
+        let secret = topology.write("weak-ca.key", self.issuer.key().serialize_pem());
+        let subject = format!("/CN={name}");
+        let made = [
+            "req", "-newkey", "rsa:1024", "-nodes", "-keyout", &key, "-out", &request,
+        ];
+        run("openssl", &[&made[..], &["-subj", &subject]].concat());
+        let [authority, secret] = [authority, secret].map(|it| it.display().to_string());
+        let signed = [
+            "x509", "-req", "-in", &request, "-CA", &authority, "-CAkey", &secret,
+        ];
+        let certificate = run("openssl", &[&signed[..], &["-set_serial", "77"]].concat());
+        Identity {
+            certificate,
+            key: std::fs::read_to_string(key).unwrap(),
+        }
     }
 
     /// A list of certificates that this authority has revoked, good for some days from now; of the past
@@ -173,7 +196,7 @@ impl Kind {
             Self::Rsa => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048),
             // OpenSSL 3.0 reads only the older form of PKCS #8, without the public key.
             Self::Ed25519 => {
-                let pem = crate::process::run("openssl", &["genpkey", "-algorithm", "ed25519"]);
+                let pem = run("openssl", &["genpkey", "-algorithm", "ed25519"]);
                 KeyPair::from_pkcs8_pem_and_sign_algo(&pem, &PKCS_ED25519)
             }
         }

@@ -224,3 +224,35 @@ const WIDE: &str = "9000";
 
 /// What fits into packets of 1,500 bytes.
 const UNCHANGED: [u32; 4] = [1460, 1460, 1440, 1440];
+
+/// The obsolete line makes the same devices, here and there.
+#[test]
+fn link_mtu_makes_the_mtu_that_it_makes_with_stock() {
+    let cases: [&[&str]; 4] = [
+        &["link-mtu 1400"],
+        &["link-mtu 1400", "cipher AES-256-GCM"],
+        &["link-mtu 1450", "cipher AES-256-CBC", "auth SHA256"],
+        &["udp-mtu 1400", "cipher CHACHA20-POLY1305"],
+    ];
+    for lines in cases {
+        let mtus = ["openvpn", RINGWAY].map(|program| {
+            let site = Site::new(1);
+            let config = site.server_config();
+            let config = lines.iter().fold(config, |config, line| config.line(*line));
+            let _server = Server::start_program(&site, &config, program);
+            let config = ClientConfig::new(&site, 0, "alice");
+            let client = Client::spawn(&site, &config);
+            client.process.wait_for(READY);
+            let shown = |namespace: &Namespace| {
+                let line = namespace.ip(&["-o", "link", "show", "tun0"]);
+                let (_, mtu) = line.split_once(" mtu ").expect("the device has an MTU");
+                mtu.split(' ').next().map(str::to_owned)
+            };
+            [&site.topology.server, client.namespace(&site)].map(shown)
+        });
+        let [[server, _], ours] = mtus;
+        assert_ne!(server.as_deref(), Some("1500"), "{lines:?}");
+        // The stock daemon tells its clients 1500 all the same.
+        assert_eq!(ours, [server.clone(), server], "{lines:?}");
+    }
+}

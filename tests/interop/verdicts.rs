@@ -172,7 +172,6 @@ const STARTED: &[&str] = &[
     "route-delay 5",
     // Of 2.7.
     "route-table 100",
-    "tls-cipher NONSENSE",
     "tmp-dir @/absent",
 ];
 
@@ -184,7 +183,6 @@ const REFUSED: &[&str] = &[
     // Its clients' packets would not be understood.
     "push \"comp-lzo no\"",
     "remote-cert-tls server",
-    "tls-cert-profile suiteb",
     // Stock comes to know it when it has become a server, and ends.
     "user nobody-of-that-name",
     "port 99999",
@@ -246,6 +244,8 @@ fast-io
 opt-verify
 disable-occ
 link-mtu 1400
+link-mtu 100
+udp-mtu 1400
 tun-mtu 1400
 tun-mtu 9000
 tun-mtu-extra 32
@@ -266,12 +266,24 @@ float
 tls-cipher DHE-RSA-AES128-SHA:ECDHE-RSA-AES128-GCM-SHA256
 tls-cipher TLS-ECDHE-ECDSA-WITH-AES-128-GCM-SHA256
 tls-cipher NONSENSE
+tls-cipher NONSENSE:ECDHE-ECDSA-AES128-GCM-SHA256
+tls-cipher TLS-DHE-RSA-WITH-AES-256-CBC-SHA256
+tls-cipher ECDHE-RSA-CAMELLIA256-SHA384
+tls-cipher TLS-RSA-WITH-RC4-128-SHA
+tls-cipher TLS_AES_128_GCM_SHA256
+tls-cipher DEFAULT:!EXP
+tls-cipher kEECDH+AESGCM
+tls-cipher !aNULL
+tls-ciphersuites NONSENSE
+tls-ciphersuites TLS_AES_128_CCM_SHA256
+tls-ciphersuites DEFAULT
 tls-ciphersuites TLS_AES_256_GCM_SHA384
 tls-version-min 1.0
 tls-version-min 1.2
 tls-version-min 1.3
 tls-version-min 1.3 or-highest
 tls-version-max 1.2
+tls-cert-profile insecure
 tls-cert-profile legacy
 tls-cert-profile preferred
 tls-cert-profile suiteb
@@ -323,6 +335,7 @@ max-clients 100
 max-clients 100000
 connect-freq 10 1
 connect-freq-initial 100 10
+keying-material-exporter EXPORTER-session 32
 stale-routes-check 300 600
 max-routes-per-client 10
 enable-dco

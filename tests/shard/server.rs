@@ -205,6 +205,7 @@ fn settings(authority: &CertifiedIssuer<'static, KeyPair>, status: PathBuf) -> S
                 versions: TlsVersion::V1_2..=TlsVersion::V1_3,
                 groups: None,
                 suites: None,
+                suite_b: false,
                 peer_usage: false,
                 usage: Default::default(),
                 fingerprints: None,

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use crate::config::diagnostics::Severity;
-use crate::config::draft::{Draft, Family, Written};
+use crate::config::draft::{Draft, Family, MTU_DEFAULT, Written};
 use crate::config::pki::reason;
 use crate::config::settings::{
     Bind, DeviceName, DeviceSettings, ListenerSettings, ListenerTransport, PortShareSettings,
@@ -144,6 +144,61 @@ pub(super) fn port_share(
         server: value.server,
         journal: value.journal,
     })
+}
+
+/// Makes `link-mtu` the MTU inside the tunnel.
+pub(super) fn settle_mtu(draft: &mut Draft) {
+    let Some(Written { value, at }) = draft.network.link_mtu.clone() else {
+        return;
+    };
+    let (name, bytes) = value;
+    let mtu = bytes.saturating_sub(link_overhead(draft));
+    let (severity, why, instead) = if draft.network.mtu_is_written {
+        let why = "it is one of the two that says how large packets are, this line or `tun-mtu`";
+        (
+            Severity::Error,
+            why.to_owned(),
+            "remove this line".to_owned(),
+        )
+    } else if mtu < limits::TUN_MTU_MIN {
+        let least = limits::TUN_MTU_MIN;
+        let why = format!("TUN MTU value ({mtu}) must be at least {least}");
+        (
+            Severity::Error,
+            why,
+            format!("write `tun-mtu {MTU_DEFAULT}`"),
+        )
+    } else {
+        draft.network.mtu = mtu;
+        let why =
+            format!("obsolete: it makes the tunnel's MTU {mtu}, whatever cipher is agreed on");
+        (Severity::Warning, why, format!("write `tun-mtu {mtu}`"))
+    };
+    draft.remark_at(severity, name, &at, why.as_str(), Some(instead));
+}
+
+/// What a packet of `link-mtu` has beside that of the tunnel.
+///
+/// Wire: as 2.6.14 counts it, from `cipher` and not from what is agreed on: a byte in front, then what older
+/// versions took for the cipher and its digest.
+fn link_overhead(draft: &Draft) -> u16 {
+    let network = &draft.network;
+    let stream = if network.transport == ListenerTransport::Tcp {
+        2
+    } else {
+        0
+    };
+    let digest = super::auth(draft).map_or(0, |digest| digest.output_len() as u16);
+    let name = draft.control.cipher.as_deref().unwrap_or_default();
+    let block = ["AES-", "ARIA-", "CAMELLIA-", "SEED-", "SM4-"];
+    let sealed = match name {
+        "CHACHA20-POLY1305" => 4 + 16 + 12 + 1,
+        _ if name.ends_with("-GCM") => 4 + 16 + 12 + 16,
+        _ if !block.iter().any(|family| name.starts_with(family)) => 4 + digest,
+        _ if name.ends_with("-CBC") => 16 + 16 + digest,
+        _ => 8 + 16 + 16 + digest,
+    };
+    1 + stream + sealed
 }
 
 pub(super) fn device(draft: &mut Draft) -> Option<DeviceSettings> {

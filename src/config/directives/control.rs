@@ -403,6 +403,7 @@ fn cipher(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
         return Err(not_served(&name));
     }
     let cipher = DataCipher::from_name(&name);
+    draft.control.cipher = Some(name.clone());
     if cipher.is_none_or(|cipher| cipher.digest().is_some()) {
         draft.warn(
             line,

@@ -104,19 +104,20 @@ pub(super) const ROWS: &[Directive] = &[
         "cut packets so that no datagram is larger; the other side needs the line, too",
         fragment,
     ),
-    Directive::later(
+    Directive::served(
         "link-mtu",
         "BYTES",
         (1, 1),
-        "MTU outside the tunnel",
-        "it depends on the cipher, which is agreed on later; write `tun-mtu`",
+        "old form of `tun-mtu`: that is so much less as OpenVPN 2.6 counts for `cipher` and `auth`, and TCP is \
+         not clamped unless `mssfix` is written",
+        |draft, line| link_mtu(draft, line, "link-mtu"),
     ),
-    Directive::later(
+    Directive::served(
         "udp-mtu",
         "BYTES",
         (1, 1),
-        "MTU outside the tunnel",
-        "it depends on the cipher, which is agreed on later; write `tun-mtu`",
+        "older name of `link-mtu`",
+        |draft, line| link_mtu(draft, line, "udp-mtu"),
     ),
     Directive::ignored(
         "tun-mtu-extra",
@@ -180,12 +181,19 @@ fn layer_3_only() -> Refusal {
 
 fn tun_mtu(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
     draft.network.mtu = number(line, 0, limits::TUN_MTU_MIN..=limits::TUN_MTU_MAX)?;
+    draft.network.mtu_is_written = true;
     if line.argument(1).is_some() {
         draft.warn(
             line,
             "the second number has no effect: it only changed a text that peers compare",
         );
     }
+    Ok(())
+}
+
+/// What it comes to is known when `cipher`, `auth` and `proto` are.
+fn link_mtu(draft: &mut Draft, line: &Line, name: &'static str) -> Result<(), Refusal> {
+    draft.network.link_mtu = Written::new((name, number(line, 0, 0..=limits::TUN_MTU_MAX)?), line);
     Ok(())
 }
 

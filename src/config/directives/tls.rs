@@ -11,7 +11,7 @@ use crate::config::directive::{Directive, MANY, Refusal, Support};
 use crate::config::draft::{Draft, RevocationLine, Source, Written};
 use crate::config::lexer::Line;
 use crate::crypto::tls::rustls::{TlsVersion, group_by_name};
-use crate::crypto::tls::suite_by_name;
+use crate::crypto::tls::{is_suite_of_openssl, suite_by_name, suites as tls_suites};
 
 pub(super) const ROWS: &[Directive] = &[
     Directive::served(
@@ -128,9 +128,10 @@ pub(super) const ROWS: &[Directive] = &[
     ),
     Directive::served(
         "tls-cert-profile",
-        "insecure|legacy|preferred",
+        "insecure|legacy|preferred|suiteb",
         (1, 1),
-        "least strength of certificates: always that of `preferred`, RSA of 2048 bits and SHA-256",
+        "least strength of certificates: that of `preferred`, RSA of 2048 bits and SHA-256, also with the \
+         weaker two; with `suiteb` nothing but P-256, P-384 and AES-GCM",
         tls_cert_profile,
     ),
     Directive::served(
@@ -392,20 +393,27 @@ fn version(word: Option<&str>) -> Result<TlsVersion, Refusal> {
 }
 
 fn tls_cipher(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
-    draft.tls.suites_12 = suites(draft, line, false);
+    draft.tls.suites_12 = suites(draft, line, false)?;
     Ok(())
 }
 
 fn tls_ciphersuites(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
-    draft.tls.suites_13 = suites(draft, line, true);
+    draft.tls.suites_13 = suites(draft, line, true)?;
     Ok(())
 }
 
 /// The suites of a line that are served, `None` if there are none.
-fn suites(draft: &mut Draft, line: &Line, tls13: bool) -> Option<Vec<SupportedCipherSuite>> {
+///
+/// Wire: 2.6 does not start with a line in which there is no suite at all. One whose suites it has, and which
+/// are not served here, does not keep it: the usual ones are stronger than those.
+fn suites(
+    draft: &mut Draft,
+    line: &Line,
+    tls13: bool,
+) -> Result<Option<Vec<SupportedCipherSuite>>, Refusal> {
     let names = line.argument(0).unwrap_or_default().split(':');
     let (mut known, mut unknown) = (Vec::new(), Vec::new());
-    for name in names {
+    for name in names.clone() {
         match suite_by_name(name).filter(|suite| suite.tls13().is_some() == tls13) {
             Some(suite) => known.push(suite),
             None => unknown.push(name),
@@ -413,15 +421,37 @@ fn suites(draft: &mut Draft, line: &Line, tls13: bool) -> Option<Vec<SupportedCi
     }
     let unknown = unknown.join("`, `");
     match (known.is_empty(), unknown.is_empty()) {
+        (true, _) if !names.clone().any(|name| is_suite_of_openssl(name, tls13)) => {
+            let usual: Vec<_> = tls_suites(tls13).map(shown).collect();
+            let why = format!(
+                "there is no suite of TLS in `{}`",
+                names.collect::<Vec<_>>().join(":")
+            );
+            let instead = format!(
+                "write `{} {}`, or remove the line",
+                line.name,
+                usual.join(":")
+            );
+            return Err(Refusal::because(why).instead(instead));
+        }
         (true, _) => {
             let why = "none of these suites is served; the usual ones are, all of them strong";
             draft.warn(line, why);
-            return None;
+            return Ok(None);
         }
         (false, false) => draft.warn(line, format!("not served: `{unknown}`")),
         (false, true) => {}
     }
-    Some(known)
+    Ok(Some(known))
+}
+
+/// As OpenVPN writes it.
+fn shown(suite: SupportedCipherSuite) -> String {
+    let name = suite.suite().as_str().unwrap_or_default();
+    match suite.tls13() {
+        Some(_) => name.replace("TLS13_", "TLS_"),
+        None => name.replace('_', "-"),
+    }
 }
 
 fn tls_groups(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
@@ -454,18 +484,22 @@ fn extra_certs(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
 
 fn tls_cert_profile(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
     match line.argument(0) {
-        Some("preferred") => Ok(()),
+        Some("preferred") => {
+            draft.tls.suite_b = false;
+            Ok(())
+        }
+        Some("suiteb") => {
+            draft.tls.suite_b = true;
+            Ok(())
+        }
         Some("insecure" | "legacy") => {
+            draft.tls.suite_b = false;
             draft.warn(
                 line,
                 "RSA below 2048 bits and SHA-1 signatures are refused all the same",
             );
             Ok(())
         }
-        Some("suiteb") => Err(Refusal::because(
-            "`suiteb` is not served: other certificates than those on P-256 and P-384 are taken too",
-        )
-        .instead("write `tls-cert-profile preferred`")),
         other => Err(
             Refusal::because(format!("`{}` is no profile", other.unwrap_or_default()))
                 .instead("write `tls-cert-profile preferred`"),

@@ -178,8 +178,6 @@ fn suites_are_those_that_are_named_and_served() {
         suites("tls-ciphersuites TLS_AES_128_GCM_SHA256\n").len(),
         1 + 6
     );
-    // Neither is about the other version.
-    assert_eq!(suites("tls-cipher TLS_AES_128_GCM_SHA256\n"), [""; 0]);
     for (line, why) in [
         (
             "tls-cipher ECDHE-RSA-AES128-GCM-SHA256:DES-CBC3-SHA\n",
@@ -198,6 +196,25 @@ fn suites_are_those_that_are_named_and_served() {
         assert!(
             said.contains("warning: tls-cipher: ") && said.contains(why),
             "{said}"
+        );
+    }
+}
+
+/// A line without any suite is a mistake, in 2.6 as here; of TLS 1.3 are those of the other line.
+#[test]
+fn a_line_without_suites_is_refused() {
+    let files = Files::new();
+    for line in [
+        "tls-cipher NONSENSE",
+        "tls-cipher RC4-SHA:!aNULL",
+        "tls-cipher TLS_AES_128_GCM_SHA256",
+        "tls-ciphersuites NONSENSE",
+        "tls-ciphersuites ECDHE-RSA-AES128-GCM-SHA256",
+    ] {
+        let said = errors(&files, &format!("{LEAST}{line}\n"));
+        assert!(
+            said.len() == 1 && said[0].contains("there is no suite of TLS in"),
+            "{said:?}"
         );
     }
 }
@@ -224,7 +241,6 @@ fn usages_that_are_demanded() {
             "remote-cert-eku clients",
             "`clients` is no extended key usage",
         ),
-        ("tls-cert-profile suiteb", "`suiteb` is not served"),
         ("tls-cert-profile strong", "`strong` is no profile"),
         ("capath nowhere", "No such file or directory"),
         ("capath .", "no authority in"),

@@ -9,6 +9,7 @@ mod records;
 mod revocation;
 pub mod rustls;
 pub mod stand_in;
+mod suite_b;
 mod suites;
 mod usage;
 mod username;
@@ -16,7 +17,8 @@ mod verify;
 
 pub use fingerprint::IssuerHashes;
 pub use revocation::{RevocationList, Revocations, SharedRevocations};
-pub use suites::{suite_by_name, suites};
+pub use suite_b::check_suite_b;
+pub use suites::{is_suite_of_openssl, suite_by_name, suites};
 pub use usage::{ExtendedUsage, UsageRules};
 pub use username::{UnknownField, UsernameFields};
 pub use verify::{CertificateRefused, NameRule, PeerPolicy, PeerPurpose, RefusalReason};

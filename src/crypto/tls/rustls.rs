@@ -123,6 +123,12 @@ impl RustlsEngine {
         self
     }
 
+    /// The same engine with a provider that was changed.
+    pub(super) fn with_provider(mut self, change: impl FnOnce(&mut CryptoProvider)) -> Self {
+        change(Arc::make_mut(&mut self.provider));
+        self
+    }
+
     fn server(
         &self,
         certified: &Arc<SingleCertAndKey>,

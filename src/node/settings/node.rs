@@ -15,6 +15,7 @@ use super::{Inactivity, Offloads, Routing, ShardSettings};
 use crate::crypto::tls::rustls::{Identity, RustlsEngine, TlsVersion};
 use crate::crypto::tls::{
     IssuerHashes, NameRule, PeerPolicy, PeerPurpose, SharedRevocations, UsageRules, UsernameFields,
+    check_suite_b,
 };
 use crate::crypto::{
     DataCipher, Digest, KeyDirection, Role, StaticKey, TlsCryptV2ClientKey, Wrapping,
@@ -98,6 +99,8 @@ pub struct TlsSettings {
     pub groups: Option<Vec<&'static dyn SupportedKxGroup>>,
     /// Cipher suites, best first, of each version at least one; `None` for the library's own choice.
     pub suites: Option<Vec<SupportedCipherSuite>>,
+    /// Whether nothing but Suite B is served, whatever is named otherwise (`tls-cert-profile suiteb`).
+    pub suite_b: bool,
     /// Whether a peer's certificate must be marked for the peer's role (`remote-cert-tls`).
     pub peer_usage: bool,
     /// What else a peer's certificate must be for (`remote-cert-ku`, `remote-cert-eku`).
@@ -180,11 +183,17 @@ impl TlsSettings {
             chain: identity.chain.clone(),
             key: identity.key.clone_key(),
         });
+        if let Some(identity) = identity.as_ref().filter(|_| self.suite_b) {
+            check_suite_b(identity)?;
+        }
         let (versions, groups) = (self.versions.clone(), self.groups.clone());
-        let engine = RustlsEngine::new(identity, policy, peers, versions, groups)?;
-        Ok(match self.suites.clone() {
-            Some(suites) => engine.with_suites(suites),
-            None => engine,
+        let mut engine = RustlsEngine::new(identity, policy, peers, versions, groups)?;
+        if let Some(suites) = self.suites.clone() {
+            engine = engine.with_suites(suites);
+        }
+        Ok(match self.suite_b {
+            true => engine.in_suite_b(),
+            false => engine,
         })
     }
 }
