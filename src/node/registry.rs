@@ -283,6 +283,7 @@ impl Registry {
         match profile {
             Err(refusal) => self.refuse(session, refusal),
             Ok(profile) if profile.access == Access::Disabled => {
+                self.end_older(session, now);
                 self.refuse(session, AdmissionRefusal::Disabled);
             }
             Ok(profile) => {
@@ -291,6 +292,29 @@ impl Registry {
                 }
             }
         }
+    }
+
+    /// Ends the sessions of the same client that came before this one. Wire: as in 2.6, which drops them when it
+    /// knows who has come, and reads the file then.
+    fn end_older(&mut self, session: SessionAt, now: Monotonic) {
+        let asked = self.sessions.get(&session).map(|it| it.request.clone());
+        let Some(request) = asked.filter(|_| !self.rules.duplicate_cn) else {
+            return;
+        };
+        let Some(holder) = self.names.get(&request.name).copied() else {
+            return;
+        };
+        let newest = holder.successor.unwrap_or(holder.session);
+        if self.came_after(newest, session, &request) {
+            return;
+        }
+        if let Some(successor) = holder.successor {
+            if let Some(holder) = self.names.get_mut(&request.name) {
+                holder.successor = None;
+            }
+            self.refuse(successor, AdmissionRefusal::Replaced);
+        }
+        self.tell_to_go(holder.session, ReleaseCause::Name, now);
     }
 
     /// Grants a session its place, unless it has to wait for somebody or somebody came after it.

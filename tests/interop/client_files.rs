@@ -8,6 +8,7 @@ use crate::client::{Client, ClientConfig};
 use crate::inner_networks::with_files;
 use crate::network::LAN_V4;
 use crate::outgoing::wait_for_pings;
+use crate::pki::Kind;
 use crate::process::eventually;
 use crate::server::{Implementation, READY, Server, Site};
 use crate::traffic::ping;
@@ -89,6 +90,32 @@ fn a_file_shuts_its_client_out_and_lets_it_in_again() {
         .wait_for("MULTI: client has been rejected due to 'disable' directive");
     site.topology.write("ccd/alice", "");
     Client::connect(&site, &config).assert_reaches_all(&site);
+}
+
+/// Who is shut out while it is connected loses what it has as soon as it comes anew, though it does not come in.
+#[test]
+fn a_file_that_shuts_its_client_out_ends_its_older_session() {
+    let site = Site::new(2);
+    let config = with_files(&site, site.server_config());
+    let server = Server::start(&site, &config);
+    let identity = site.authority.client("alice", Kind::Ec);
+    let config = |index| {
+        let config = ClientConfig::with_identity(&site, index, &identity);
+        config.line("ping 1").line("ping-restart 600")
+    };
+    let older = Client::connect(&site, &config(0));
+    site.topology.write("ccd/alice", "disable\n");
+    let mut newer = Client::spawn(&site, &config(1));
+    newer
+        .process
+        .wait_for("AUTH: Received control message: AUTH_FAILED");
+    newer.process.wait_exit();
+    server
+        .process
+        .wait_for("MULTI: client has been rejected due to 'disable' directive");
+    eventually("the older session to be over", || {
+        (ping(older.namespace(&site), LAN_V4, 2).received == 0).then_some(())
+    });
 }
 
 #[test]

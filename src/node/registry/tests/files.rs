@@ -116,6 +116,34 @@ fn who_is_shut_out_is_refused_and_asks_anew() {
     assert!(table.registry.sessions.is_empty());
 }
 
+/// Its older session ends all the same, and so does one that waited for that; a newer one stays.
+#[test]
+fn who_is_shut_out_loses_its_older_session() {
+    let mut table = table();
+    let shut_out = ClientProfile {
+        access: Access::Disabled,
+        ..ClientProfile::usual(256)
+    };
+    let usual = ClientProfile::usual(256);
+    table.admit_with(at(0, 1), "a", usual.clone());
+    let orders = table.admit_with(at(0, 2), "a", shut_out.clone());
+    let expected = [
+        release(at(0, 1)),
+        refuse(at(0, 2), AdmissionRefusal::Disabled),
+    ];
+    assert_eq!(orders, expected);
+    table.admit_with(at(0, 3), "a", usual.clone());
+    let orders = table.admit_with(at(0, 4), "a", shut_out);
+    let expected = [
+        refuse(at(0, 3), AdmissionRefusal::Replaced),
+        refuse(at(0, 4), AdmissionRefusal::Disabled),
+    ];
+    assert_eq!(orders, expected);
+    table.gone(at(0, 1));
+    let orders = table.admit_with(at(0, 5), "a", usual);
+    assert!(is_granted(&orders, at(0, 5)));
+}
+
 #[test]
 fn an_address_that_a_file_names_is_given_in_the_pool_and_beside_it() {
     let mut table = table();
