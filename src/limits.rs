@@ -168,7 +168,7 @@ pub const ADDRESS_SLOTS_MAX: u32 = 65_536;
 
 /// The most that is read of the file of `ifconfig-pool-persist`, in bytes: a line of the longest name and
 /// both addresses for each slot.
-pub const LEASE_FILE_MAX: u64 = ADDRESS_SLOTS_MAX as u64 * (COMMON_NAME_MAX as u64 + 58);
+pub const LEASE_FILE_MAX: u64 = ADDRESS_SLOTS_MAX as u64 * (CLIENT_NAME_MAX as u64 + 58);
 
 /// Lines of log about that file.
 pub const LEASE_FAULTS_TOLD: usize = 64;
@@ -200,8 +200,10 @@ pub const HOSTS_REMEMBERED: Duration = Duration::from_secs(60);
 /// Clients whose files wait to be read. Those beyond ask again.
 pub const PROFILES_WAITING: usize = 1024;
 
-/// A common name, in bytes. Wire: wire.md section 5.
+/// A common name, or another field by which a client is called, in bytes. Wire: wire.md section 5.
 pub const COMMON_NAME_MAX: usize = 64;
+/// What a client is called by several fields. Wire: as in 2.6, which refuses who would have a longer name.
+pub const CLIENT_NAME_MAX: usize = 255;
 
 // --- The peer table -------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ use crate::config::diagnostics::{Diagnostic, Severity};
 use crate::config::modes::explained;
 use crate::config::settings::ProcessSettings;
 use crate::config::usage::usage;
+use crate::node::may_lock_any;
 use crate::reactor::{Feature, Report, probe};
 use crate::wire::Role;
 
@@ -53,11 +54,14 @@ pub(super) fn report(words: &[String]) -> ExitCode {
 }
 
 /// Who this process is before it becomes someone else.
+#[derive(Clone)]
 struct Present {
     user: u32,
     groups: Vec<u32>,
     /// Whether it may lock any amount of memory.
     locks_any: bool,
+    /// Whether it may do so beyond its limit, as long as it keeps its capabilities.
+    locks_beyond: bool,
 }
 
 impl Present {
@@ -67,6 +71,7 @@ impl Present {
             user: Uid::effective().as_raw(),
             groups: groups.into_iter().map(nix::unistd::Gid::as_raw).collect(),
             locks_any: getrlimit(Resource::Memlock).maximum.is_none(),
+            locks_beyond: may_lock_any(),
         }
     }
 }
@@ -86,7 +91,9 @@ fn privileges(process: &ProcessSettings, present: &Present) -> Vec<&'static str>
         ("CAP_SYS_CHROOT", process.chroot.is_some()),
         (
             "CAP_SYS_RESOURCE",
-            process.locks_memory && !present.locks_any,
+            process.locks_memory
+                && !present.locks_any
+                && !(present.locks_beyond && process.keeps_privileges()),
         ),
     ];
     let needed = needs.into_iter().filter(|(_, needed)| *needed);
@@ -271,6 +278,7 @@ pub(super) mod tests {
             user: 5,
             groups: vec![7],
             locks_any: false,
+            locks_beyond: false,
         };
         for (process, capabilities) in [
             (process(None, None, false), &[][..]),
@@ -288,6 +296,17 @@ pub(super) mod tests {
             ..ProcessSettings::default()
         };
         assert_eq!(privileges(&locking, &present), ["CAP_SYS_RESOURCE"]);
+        let beyond = Present {
+            locks_beyond: true,
+            ..present.clone()
+        };
+        assert!(privileges(&locking, &beyond).is_empty());
+        let confined = ProcessSettings {
+            chroot: Some("/".into()),
+            ..locking.clone()
+        };
+        let needs = ["CAP_SYS_CHROOT", "CAP_SYS_RESOURCE"];
+        assert_eq!(privileges(&confined, &beyond), needs);
         let present = Present {
             locks_any: true,
             ..present

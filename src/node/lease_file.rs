@@ -19,7 +19,7 @@ use super::event::Text;
 use super::leases::AddressPool;
 use super::settings::LeaseSettings;
 use super::writer::Writer;
-use crate::limits::{COMMON_NAME_MAX, LEASE_FAULTS_TOLD, LEASE_FILE_MAX, WRITER_GRACE};
+use crate::limits::{CLIENT_NAME_MAX, LEASE_FAULTS_TOLD, LEASE_FILE_MAX, WRITER_GRACE};
 
 /// The file, open, before there is a thread that writes it.
 #[derive(Debug)]
@@ -173,7 +173,7 @@ fn parse(text: &str, pool: &AddressPool) -> Remembered {
     for line in text.lines() {
         let comment = line.starts_with(['#', ';']);
         let parts = line.split_once(',').filter(|_| !comment);
-        let Some((name, addresses)) = parts.filter(|(name, _)| name.len() <= COMMON_NAME_MAX)
+        let Some((name, addresses)) = parts.filter(|(name, _)| name.len() <= CLIENT_NAME_MAX)
         else {
             continue;
         };

@@ -2,12 +2,14 @@
 //!
 //! Pages are locked as they are touched: the pools of buffers are mostly untouched, and stay that way.
 //! What is locked counts by its addresses all the same, so the limit is taken away first, while the
-//! process may do so; a limit that remained would end it later, for want of memory.
+//! process may do so; a limit that remained would end it later, for want of memory. Who has CAP_IPC_LOCK and
+//! keeps it has no limit.
 
 use std::io;
 
 use nix::sys::mman::{MlockAllFlags, mlockall};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::thread::{CapabilitySet, capabilities};
 
 use super::settings::ProcessSettings;
 
@@ -17,7 +19,8 @@ pub enum MemoryError {
     /// There is a limit, and it stays.
     #[error(
         "`mlock` needs leave to lock any amount of memory, and the limit is {limit} bytes: start as root, or \
-         with LimitMEMLOCK=infinity, `ulimit -l unlimited`, --ulimit memlock=-1 of the container engine"
+         with LimitMEMLOCK=infinity, `ulimit -l unlimited`, --ulimit memlock=-1 of the container engine; \
+         CAP_IPC_LOCK alone is enough without `user`, `group` and `chroot`, which give it up"
     )]
     Limit {
         /// The most that the process may lock.
@@ -43,6 +46,7 @@ pub(super) fn lock(process: &ProcessSettings) -> Result<bool, MemoryError> {
     let present = getrlimit(Resource::Memlock);
     if let Some(limit) = present.current
         && setrlimit(Resource::Memlock, unlimited).is_err()
+        && !(process.keeps_privileges() && may_lock_any())
     {
         return Err(MemoryError::Limit { limit });
     }
@@ -50,6 +54,11 @@ pub(super) fn lock(process: &ProcessSettings) -> Result<bool, MemoryError> {
     let flags = MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE | on_fault;
     mlockall(flags).map_err(|error| MemoryError::Lock(error.into()))?;
     Ok(true)
+}
+
+/// Whether the process may lock memory beyond its limit.
+pub fn may_lock_any() -> bool {
+    capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::IPC_LOCK))
 }
 
 #[cfg(test)]

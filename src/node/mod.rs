@@ -33,7 +33,7 @@ pub mod title;
 mod worker;
 mod writer;
 
-pub use memory::MemoryError;
+pub use memory::{MemoryError, may_lock_any};
 pub use priority::PriorityError;
 pub use privileges::PrivilegesError;
 pub use running::{Ended, Node, ReloadWanted, Reread, Restart};

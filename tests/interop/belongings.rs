@@ -43,7 +43,7 @@ fn a_limit_on_locked_memory_that_stays_is_named() {
     let path = site.topology.write("server.conf", config.text());
     let words = ["--config".to_owned(), path.display().to_string()];
     let limited = format!(
-        "ulimit -l 8192; exec setpriv --bounding-set -sys_resource {RINGWAY} {}",
+        "ulimit -l 8192; exec setpriv --bounding-set -sys_resource,-ipc_lock {RINGWAY} {}",
         words.join(" ")
     );
     let namespace = site.topology.server.name();
@@ -56,6 +56,41 @@ fn a_limit_on_locked_memory_that_stays_is_named() {
     let mut check = crate::process::Process::spawn("check", namespace, "sh", &["-c", &checked]);
     assert_eq!(check.wait_exit().code(), Some(1));
     check.wait_for("MISSING  CAP_SYS_RESOURCE");
+}
+
+/// CAP_IPC_LOCK is enough without the right to raise the limit, for who keeps it.
+#[test]
+fn memory_is_locked_by_the_capability_alone() {
+    if !Implementation::is_ringway("memory_is_locked_by_the_capability") {
+        return;
+    }
+    let site = Site::new(1);
+    let config = site.server_config().line("mlock");
+    let path = site.topology.write("server.conf", config.text());
+    let confined = site
+        .topology
+        .write("confined.conf", config.line("user nobody").text());
+    let limited = |words: &str| {
+        format!("ulimit -l 8192; exec setpriv --bounding-set -sys_resource {RINGWAY} {words}")
+    };
+    let namespace = site.topology.server.name();
+    let spawn = |words: &str| {
+        crate::process::Process::spawn("the server", namespace, "sh", &["-c", &limited(words)])
+    };
+    let path = path.display();
+    let mut check = spawn(&format!("check --config {path}"));
+    check.wait_exit();
+    assert_eq!(check.count("MISSING  CAP_SYS_RESOURCE"), 0);
+    let server = spawn(&format!("--config {path}"));
+    server.wait_for(READY);
+    assert_eq!(server.count("mlockall call succeeded"), 1);
+    let client = Client::connect(&site, &ClientConfig::new(&site, 0, "alice"));
+    client.assert_reaches_all(&site);
+    drop(server);
+    // It would give the capability up.
+    let mut server = spawn(&format!("--config {}", confined.display()));
+    server.wait_for("CAP_IPC_LOCK alone is enough without `user`");
+    assert_eq!(server.wait_exit().code(), Some(1));
 }
 
 /// Whatever the process may make by its umask: files with something to read are the owner's alone.

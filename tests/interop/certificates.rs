@@ -292,6 +292,50 @@ fn clients_are_called_by_the_field_that_is_named() {
     assert_eq!(client.process.count(READY), 0);
 }
 
+/// Each of several fields has as many bytes as one alone may have, and the whole name 255.
+#[test]
+fn names_of_several_fields_are_long() {
+    use rcgen::DnType::{CommonName, LocalityName, OrganizationName, OrganizationalUnitName};
+    let site = Site::new(2);
+    let named = |fields: &[rcgen::DnType]| {
+        site.authority.client_of(|params| {
+            params.distinguished_name = rcgen::DistinguishedName::new();
+            for (field, letter) in fields.iter().zip('a'..) {
+                let value = letter.to_string().repeat(62);
+                params.distinguished_name.push(field.clone(), value);
+            }
+        })
+    };
+    let four = [
+        CommonName,
+        OrganizationName,
+        OrganizationalUnitName,
+        LocalityName,
+    ];
+    let config = site.server_config().line("x509-username-field CN O OU L");
+    let server = Server::start(&site, &config);
+    let whole: Vec<String> = ('a'..='d')
+        .map(|letter| letter.to_string().repeat(62))
+        .collect();
+    let config = ClientConfig::with_identity(&site, 0, &named(&four));
+    let client = Client::connect(&site, &config);
+    client.assert_reaches_all(&site);
+    let name = whole.join("_");
+    assert_eq!(name.len(), 251);
+    server
+        .process
+        .wait_for(&format!("[{name}] Peer Connection Initiated"));
+    drop(server);
+    let config = site
+        .server_config()
+        .line("x509-username-field CN O OU L CN");
+    let server = Server::start(&site, &config);
+    let config = ClientConfig::with_identity(&site, 1, &named(&four));
+    let client = Client::spawn(&site, &config);
+    server.process.wait_for("TLS Error: TLS handshake failed");
+    assert_eq!(client.process.count(READY), 0);
+}
+
 /// Authorities and their lists in a directory, by the names that `openssl rehash` gives.
 #[test]
 fn a_directory_has_authorities_and_their_lists() {

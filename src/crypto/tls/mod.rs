@@ -82,7 +82,7 @@ pub trait TlsEngine: Send + Sync {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerCertificate {
     /// What the peer is called: the CN of the leaf, or what `x509-username-field` takes in its place;
-    /// printable, at most [`crate::limits::COMMON_NAME_MAX`] bytes.
+    /// printable, at most [`crate::limits::CLIENT_NAME_MAX`] bytes.
     pub common_name: String,
     /// Subjects of the chain, the leaf first; the index is OpenVPN's `depth`.
     pub subjects: Vec<String>,

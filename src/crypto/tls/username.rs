@@ -3,7 +3,7 @@
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::X509Certificate;
 
-use crate::limits::COMMON_NAME_MAX;
+use crate::limits::{CLIENT_NAME_MAX, COMMON_NAME_MAX};
 
 /// The fields of a certificate whose values, joined by `_`, are what a peer is called.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +44,8 @@ impl UsernameFields {
         fields.collect::<Result<_, _>>().map(Self)
     }
 
-    /// What a peer with this certificate is called. Wire: as in 2.6, each value has at most 64 bytes.
+    /// What a peer with this certificate is called. Wire: as in 2.6, each value has at most 64 bytes, and
+    /// the whole name 255.
     ///
     /// # Errors
     /// The name of the field that is not there, or makes the name too long.
@@ -52,8 +53,9 @@ impl UsernameFields {
         let mut name = String::new();
         for (index, field) in self.0.iter().enumerate() {
             let value = field.place.value(certificate);
-            let room = COMMON_NAME_MAX.saturating_sub(name.len() + usize::from(index > 0));
-            let value = value.filter(|value| !value.is_empty() && value.len() <= room);
+            let room = CLIENT_NAME_MAX.saturating_sub(name.len() + usize::from(index > 0));
+            let most = room.min(COMMON_NAME_MAX);
+            let value = value.filter(|value| !value.is_empty() && value.len() <= most);
             let value = value.ok_or_else(|| field.name.clone())?;
             if index > 0 {
                 name.push('_');
@@ -230,9 +232,19 @@ mod tests {
                     .push(DnType::OrganizationalUnitName, unit);
             })
         };
-        assert_eq!(long(59), Ok(format!("{}_anna", "u".repeat(59))));
-        assert_eq!(long(60), Err("CN".to_owned()));
+        assert_eq!(long(64), Ok(format!("{}_anna", "u".repeat(64))));
         assert_eq!(long(65), Err("OU".to_owned()));
+        let repeated = |times: usize| {
+            let fields = [&["OU"; 5][..times], &["CN"]].concat();
+            named(&fields, |params| {
+                let unit = "u".repeat(62);
+                params
+                    .distinguished_name
+                    .push(DnType::OrganizationalUnitName, unit);
+            })
+        };
+        assert_eq!(repeated(3).map(|it| it.len()), Ok(3 * 63 + 4));
+        assert_eq!(repeated(4), Err("CN".to_owned()));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use x509_parser::public_key::PublicKey;
 use super::authority::{Authority, check_validity};
 use super::fingerprint::{Fingerprint, fingerprint_of};
 use super::{IssuerHashes, PeerCertificate, SharedRevocations, UsageRules, UsernameFields};
-use crate::limits::{CHAIN_DEPTH_MAX, COMMON_NAME_MAX};
+use crate::limits::{CHAIN_DEPTH_MAX, CLIENT_NAME_MAX};
 
 /// The rules that a peer's chain is held to.
 #[derive(Debug)]
@@ -269,7 +269,7 @@ impl PeerPolicy {
             return refuse(0, leaf, reason);
         }
         let common_name = match self.called.name(&parsed) {
-            Ok(name) => printable(&name, COMMON_NAME_MAX),
+            Ok(name) => printable(&name, CLIENT_NAME_MAX),
             Err(field) => return refuse(0, leaf, RefusalReason::NoName(field)),
         };
         let subject = subject_text(&parsed);

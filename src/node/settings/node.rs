@@ -344,6 +344,13 @@ pub struct ProcessSettings {
     pub restart: RestartSignal,
 }
 
+impl ProcessSettings {
+    /// Whether it stays who it is, with all that it may.
+    pub const fn keeps_privileges(&self) -> bool {
+        self.user.is_none() && self.group.is_none() && self.chroot.is_none()
+    }
+}
+
 /// What SIGUSR1 is taken for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RestartSignal {
