@@ -322,6 +322,11 @@ pub enum ClientEvent {
         /// The message without its closing zero byte.
         message: Text,
     },
+    /// A server has sent words for the user (`INFO`, `INFO_PRE`).
+    Informed {
+        /// The words.
+        text: Text,
+    },
     /// The data channel is open.
     DataChannel(DataChannel),
     /// No data cipher that both sides have.
@@ -473,11 +478,16 @@ pub enum DataRefusal {
     /// It has no header of `fragment`, or none that goes with the others.
     Fragment,
     /// The tag is wrong.
-    NotAuthentic,
+    NotAuthentic {
+        /// Whether the cipher is an AEAD, and has no HMAC beside it.
+        aead: bool,
+    },
     /// The packet id was seen before or is too old.
     Replay {
         /// The packet id.
         packet_id: u64,
+        /// Whether the cipher is an AEAD.
+        aead: bool,
     },
     /// It comes from a new address, where another client is.
     AddressTaken {

@@ -27,6 +27,13 @@ pub enum PeerEvent {
         /// The peer.
         peer: PeerIndex,
     },
+    /// The peer asks about the channel, or tries how large datagrams can be.
+    Asked {
+        /// The peer.
+        peer: PeerIndex,
+        /// What it wants to know.
+        question: Question,
+    },
     /// A key nears the end of what it may protect; told once a key.
     KeyNearLimit {
         /// The peer.
@@ -48,6 +55,19 @@ pub enum PeerEvent {
         /// What is wrong with it.
         refusal: Refusal,
     },
+}
+
+/// What a peer wants to know about the channel. Wire: wire.md section 9.3.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// What our options are.
+    Options,
+    /// A datagram of so many bytes is to be sent to it.
+    Load(u16),
+    /// A payload of so many bytes came that is there for its length.
+    Loaded(u16),
+    /// How large datagrams were that came and went for this.
+    Sizes,
 }
 
 /// Why a packet of a peer was refused, with what a log line says of it.
@@ -79,6 +99,7 @@ impl PeerEvent {
             Self::Floated { peer, .. }
             | Self::IgnoresPeerId { peer }
             | Self::ExitNotice { peer }
+            | Self::Asked { peer, .. }
             | Self::KeyNearLimit { peer, .. }
             | Self::FirstData { peer, .. }
             | Self::Refused { peer, .. } => peer,

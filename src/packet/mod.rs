@@ -37,7 +37,7 @@ mod unreachable;
 pub use batch::{Batch, Datagram, Inner, Origin, Packet, Received, Spent};
 pub use directory::{ClientPath, Directory, DirectoryFull, Owner};
 pub use drop_reason::{DropCounters, DropReason};
-pub use event::{PeerEvent, Refusal};
+pub use event::{PeerEvent, Question, Refusal};
 pub use fragments::FragmentLimit;
 use fragments::{Cut, Fragments, slices};
 pub use full_streams::FullStreams;

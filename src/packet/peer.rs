@@ -266,6 +266,19 @@ impl Peer {
             .sealed_len(self.header(slot.key_id), plaintext))
     }
 
+    /// The bytes of a datagram with a payload of so many bytes.
+    ///
+    /// # Errors
+    /// There is no key to seal with.
+    pub fn datagram_len(&self, payload: usize) -> Result<usize, DropReason> {
+        self.sealed_len(payload)
+    }
+
+    /// The longest payload of a datagram of so many bytes that fits the tunnel.
+    pub fn payload_max(&self, datagram: u16) -> usize {
+        usize::from(self.cost().payload_max(datagram).min(self.mtu()))
+    }
+
     /// What sealing adds to a payload that has neither header nor frame.
     fn cost(&self) -> SealCost {
         let header = self.header(KeyId::FIRST);

@@ -111,6 +111,9 @@ impl Session {
             ControlMessage::Exit => {
                 self.leave(now, LeaveReason::RemoteExit(ExitChannel::Control));
             }
+            ControlMessage::InfoPre(text) | ControlMessage::Info(text) => {
+                self.emit(SessionEvent::Informed((*text).to_owned()));
+            }
             _ => {}
         }
         Ok(())

@@ -38,6 +38,8 @@ pub enum SessionEvent {
     /// Client: the server has changed what it has pushed; the items of the update (see
     /// [`UpdateItem`](crate::wire::UpdateItem)).
     Updated(Vec<String>),
+    /// Client: words of the server for the user.
+    Informed(String),
     /// Data flows.
     Connected,
     /// A later generation is under negotiation.

@@ -77,9 +77,22 @@ pub enum OccMessage<'a> {
     Request,
     /// An options string.
     Reply(&'a str),
+    /// Asks for a [`Load`](Self::Load) in a datagram of so many bytes.
+    LoadRequest(u16),
+    /// A packet that is there for its length: so many bytes behind the operation.
+    Load(usize),
+    /// Asks how large datagrams were.
+    SizesRequest,
+    /// How large they were.
+    Sizes {
+        /// The largest that came.
+        received: u16,
+        /// The largest that was sent.
+        sent: u16,
+    },
     /// The sender leaves.
     Exit,
-    /// An MTU test, or bytes that make no sense; neither answered nor forwarded.
+    /// Bytes that make no sense; neither answered nor forwarded.
     Other,
 }
 
@@ -93,6 +106,13 @@ impl<'a> OccMessage<'a> {
                 let text = text.split(|byte| *byte == 0).next().unwrap_or(text);
                 std::str::from_utf8(text).map_or(Self::Other, Self::Reply)
             }
+            [LOAD_REQUEST, high, low, ..] => Self::LoadRequest(u16::from_be_bytes([*high, *low])),
+            [LOAD, padding @ ..] => Self::Load(padding.len()),
+            [SIZES_REQUEST, ..] => Self::SizesRequest,
+            [SIZES, a, b, c, d, ..] => Self::Sizes {
+                received: u16::from_be_bytes([*a, *b]),
+                sent: u16::from_be_bytes([*c, *d]),
+            },
             [EXIT, ..] => Self::Exit,
             _ => Self::Other,
         })
@@ -100,17 +120,30 @@ impl<'a> OccMessage<'a> {
 
     /// Appends the payload to `out`; nothing for [`OccMessage::Other`].
     pub fn emit(&self, out: &mut Vec<u8>) {
-        let (operation, text) = match self {
-            Self::Request => (REQUEST, None),
-            Self::Reply(text) => (REPLY, Some(text)),
-            Self::Exit => (EXIT, None),
+        let operation = match self {
+            Self::Request => REQUEST,
+            Self::Reply(_) => REPLY,
+            Self::LoadRequest(_) => LOAD_REQUEST,
+            Self::Load(_) => LOAD,
+            Self::SizesRequest => SIZES_REQUEST,
+            Self::Sizes { .. } => SIZES,
+            Self::Exit => EXIT,
             Self::Other => return,
         };
         out.extend_from_slice(&OCC_MAGIC);
         out.push(operation);
-        if let Some(text) = text {
-            out.extend_from_slice(text.as_bytes());
-            out.push(0);
+        match self {
+            Self::Reply(text) => {
+                out.extend_from_slice(text.as_bytes());
+                out.push(0);
+            }
+            Self::LoadRequest(bytes) => out.extend_from_slice(&bytes.to_be_bytes()),
+            Self::Load(padding) => out.resize(out.len() + padding, 0),
+            Self::Sizes { received, sent } => {
+                out.extend_from_slice(&received.to_be_bytes());
+                out.extend_from_slice(&sent.to_be_bytes());
+            }
+            Self::Request | Self::SizesRequest | Self::Exit | Self::Other => {}
         }
     }
 }
@@ -127,6 +160,10 @@ pub const OCC_MAGIC: [u8; 16] = [
 
 const REQUEST: u8 = 0;
 const REPLY: u8 = 1;
+const LOAD_REQUEST: u8 = 2;
+const LOAD: u8 = 3;
+const SIZES_REQUEST: u8 = 4;
+const SIZES: u8 = 5;
 const EXIT: u8 = 6;
 
 #[cfg(test)]
@@ -176,6 +213,16 @@ mod tests {
                 b"\x01V4,dev-type tun\0",
                 OccMessage::Reply("V4,dev-type tun"),
             ),
+            (b"\x02\x05\xdc", OccMessage::LoadRequest(1500)),
+            (b"\x03\0\0\0", OccMessage::Load(3)),
+            (b"\x04", OccMessage::SizesRequest),
+            (
+                b"\x05\x05\xdc\x05\x78",
+                OccMessage::Sizes {
+                    received: 1500,
+                    sent: 1400,
+                },
+            ),
             (b"\x06", OccMessage::Exit),
         ] {
             let bytes = payload(operation);
@@ -186,10 +233,9 @@ mod tests {
         }
         for operation in [
             &b""[..],
-            b"\x02\x05\x00",
-            b"\x03",
-            b"\x04",
-            b"\x05",
+            b"\x02\x05",
+            b"\x05\x05\x00\x05",
+            b"\x07",
             b"\x01\xff\0",
         ] {
             assert_eq!(

@@ -1,6 +1,8 @@
 //! ringway as a client: against the real openvpn server, and against its own.
 
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
@@ -375,4 +377,37 @@ fn assert_told(file: &Path, lines: &[&str]) {
             "no {line:?} in:\n{text}"
         );
     }
+}
+
+/// Words that a server has for the user; the stock daemon sends them when its manager has it do so.
+#[test]
+fn what_a_server_has_to_say_is_in_the_log() {
+    let site = Site::new(1);
+    let socket = site.topology.directory().join("manager");
+    let config = site
+        .server_config()
+        .line(format!("management {} unix", socket.display()))
+        .line("management-client-auth")
+        .line("auth-user-pass-optional");
+    let _server = Server::start_program(&site, &config, STOCK);
+    let mut manager = UnixStream::connect(&socket).unwrap();
+    let mut lines = BufReader::new(manager.try_clone().unwrap()).lines();
+    let client = Client::spawn_program(&site, &ClientConfig::new(&site, 0, "alice"), RINGWAY);
+    let asked = lines.find(|line| line.as_ref().unwrap().starts_with(">CLIENT:CONNECT,"));
+    let numbers = asked
+        .unwrap()
+        .unwrap()
+        .replace(">CLIENT:CONNECT,", "")
+        .replace(',', " ");
+    let numbers = numbers.trim();
+    write!(
+        manager,
+        "client-pending-auth {numbers} OPEN_URL:https://acme.example/ 30\n\
+         client-auth-nt {numbers}\n"
+    )
+    .unwrap();
+    client
+        .process
+        .wait_for("Info command was pushed by server ('OPEN_URL:https://acme.example/')");
+    client.process.wait_for(READY);
 }

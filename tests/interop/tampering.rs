@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use crate::client::{Client, ClientConfig};
 use crate::network::{LAN_V4, TUNNEL_V4, server_v4};
+use crate::outgoing::wait_for_pings;
 use crate::pki::static_key;
 use crate::process::eventually;
 use crate::relay::{Fate, Relay, Way, is_data};
-use crate::server::{PORT, READY, Server, ServerConfig, Site};
+use crate::server::{PORT, READY, RINGWAY, Server, ServerConfig, Site};
 use crate::traffic::{PingStream, ping, transfer_both_ways};
 
 /// The lines of stock and of fail2ban's filters, one for each wrapping.
@@ -228,4 +229,45 @@ fn rubbish_from_strangers_does_no_harm() {
         (ping(other.namespace(&site), LAN_V4, 1).received == 1).then_some(())
     });
     assert_eq!(server.process.count("Peer Connection Initiated"), 2);
+}
+
+/// With an HMAC beside the cipher, what is wrong with a packet is told in the words of that.
+#[test]
+fn tampered_and_doubled_packets_in_cbc_are_dropped() {
+    let site = Site::new(1);
+    let relay = Relay::start(&site.topology.clients[0], 0);
+    let config = site.server_config().line("data-ciphers AES-256-CBC");
+    let server = Server::start(&site, &config);
+    let config = through_relay(&site, &relay).line("data-ciphers AES-256-CBC");
+    for program in ["openvpn", RINGWAY] {
+        relay.pass_all();
+        let client = Client::spawn_program(&site, &config, program);
+        client.process.wait_for(READY);
+        wait_for_pings(&site, &client);
+        for way in [Way::ToServer, Way::ToClient] {
+            relay.filter(move |which, datagram| {
+                if which == way && is_data(datagram) && datagram.len() > 60 {
+                    datagram[40] ^= 1;
+                }
+                Fate::Pass
+            });
+            let report = ping(client.namespace(&site), LAN_V4, 5);
+            assert_eq!(report.received, 0, "{program} {way:?}");
+            let side = match way {
+                Way::ToServer => &server.process,
+                Way::ToClient => &client.process,
+            };
+            side.wait_for("Authenticate/Decrypt packet error: packet HMAC authentication failed");
+            relay.filter(
+                move |which, datagram| match which == way && is_data(datagram) {
+                    true => Fate::Twice,
+                    false => Fate::Pass,
+                },
+            );
+            ping(client.namespace(&site), LAN_V4, 5).assert_all_received();
+            side.wait_for(
+                "Authenticate/Decrypt packet error: bad packet ID (may be a replay): [ #",
+            );
+        }
+    }
 }

@@ -435,6 +435,7 @@ pub(crate) fn name(event: &SessionEvent) -> &'static str {
         SessionEvent::Pushed(_) => "Pushed",
         SessionEvent::Configured(_) => "Configured",
         SessionEvent::Updated(_) => "Updated",
+        SessionEvent::Informed(_) => "Informed",
         SessionEvent::Connected => "Connected",
         SessionEvent::Renegotiating => "Renegotiating",
         SessionEvent::Renegotiated { .. } => "Renegotiated",

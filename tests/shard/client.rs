@@ -12,7 +12,7 @@ use ringway::session::{
     Activity, Class, LeaveReason, OpenVpn2, Session, SessionEvent, SessionSettings, Timing,
 };
 use ringway::time::Now;
-use ringway::wire::{DataHeader, KeyId, OptionsString, PeerId};
+use ringway::wire::{DataHeader, KeyId, OccMessage, OptionsString, PeerId};
 
 use crate::server::{ADDRESS, INNER};
 
@@ -31,6 +31,8 @@ pub(crate) struct Client {
     /// The last datagram of each channel that it received, as it came.
     pub(crate) heard_control: Vec<u8>,
     pub(crate) heard_data: Vec<u8>,
+    /// What was inside of that of the data channel.
+    heard_payload: Vec<u8>,
 }
 
 impl Client {
@@ -57,6 +59,7 @@ impl Client {
             keys: HashMap::new(),
             configured: Vec::new(),
             replies: 0,
+            heard_payload: Vec::new(),
             left: None,
             sent_control: Vec::new(),
             heard_control: Vec::new(),
@@ -142,16 +145,39 @@ impl Client {
         false
     }
 
+    /// Asks a question about the channel until an answer comes: the whole datagram's length, and what is in it.
+    pub(crate) fn ask(&mut self, question: &OccMessage<'_>) -> (usize, Vec<u8>) {
+        let mut payload = Vec::new();
+        question.emit(&mut payload);
+        for _ in 0..ECHO_TRIES {
+            self.heard_payload.clear();
+            let datagram = self.sealed(&payload);
+            self.send(&datagram);
+            let deadline = Instant::now() + ECHO_PATIENCE;
+            while self.heard_payload.is_empty() && Instant::now() < deadline {
+                self.pump(Duration::from_millis(1));
+            }
+            if !self.heard_payload.is_empty() {
+                return (self.heard_data.len(), self.heard_payload.clone());
+            }
+        }
+        panic!("no answer to {question:?}");
+    }
+
     /// A data packet with an echo request, ready to be sent.
     pub(crate) fn sealed_echo(&mut self) -> Vec<u8> {
-        let request = echo_request(self.address());
+        self.sealed(&echo_request(self.address()))
+    }
+
+    /// A data packet with this payload.
+    pub(crate) fn sealed(&mut self, payload: &[u8]) -> Vec<u8> {
         let header = DataHeader::V2 {
             key_id: KeyId::FIRST,
             peer_id: PeerId::new(self.peer_id()).expect("24 bits"),
         };
-        let mut datagram = [0; 200];
+        let mut datagram = [0; 2048];
         let keys = self.keys.get_mut(&KeyId::FIRST).expect("keys");
-        let length = keys.seal.seal(header, &request, &mut datagram);
+        let length = keys.seal.seal(header, payload, &mut datagram);
         datagram[..length.expect("seals")].to_vec()
     }
 
@@ -213,6 +239,7 @@ impl Client {
                 let keys = self.keys.get_mut(&KeyId::FIRST).expect("keys");
                 let opened = keys.open_datagram(now.monotonic, datagram, &mut inner);
                 let length = opened.expect("authentic");
+                self.heard_payload = inner[..length].to_vec();
                 // An echo reply.
                 if inner[..length].get(20) == Some(&0) {
                     self.replies += 1;

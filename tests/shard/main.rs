@@ -16,9 +16,11 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use client::Client;
+use ringway::crypto::SealKey;
 use ringway::limits::{DROP_REPORT_INTERVAL, HALF_OPEN_PER_SOURCE, STOP_GRACE};
 use ringway::packet::DropReason;
 use ringway::session::LeaveReason;
+use ringway::wire::OccMessage;
 use server::{Server, in_own_process};
 
 #[test]
@@ -199,6 +201,45 @@ fn a_node_that_is_dropped_leaves_nothing_behind() {
         assert!(UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 1194)).is_err());
         drop(node);
         assert!(UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 1194)).is_ok());
+    });
+}
+
+/// As the client of 2.6 with `mtu-test` asks, and as older ones compared options.
+#[test]
+fn questions_about_the_channel_are_answered() {
+    in_own_process("questions_about_the_channel_are_answered", || {
+        let server = Server::start();
+        let mut client = Client::connected(&server.engine("alice"));
+        let (_, options) = client.ask(&OccMessage::Request);
+        let Some(OccMessage::Reply(options)) = OccMessage::parse(&options) else {
+            panic!("{options:?}");
+        };
+        assert!(
+            options.starts_with("V4,dev-type tun,link-mtu "),
+            "{options}"
+        );
+        assert!(options.ends_with(",tls-server"), "{options}");
+        let (length, load) = client.ask(&OccMessage::LoadRequest(1200));
+        assert_eq!(length, 1200);
+        assert!(matches!(
+            OccMessage::parse(&load),
+            Some(OccMessage::Load(_))
+        ));
+        // It is never larger than the tunnel's packets are.
+        let (length, load) = client.ask(&OccMessage::LoadRequest(u16::MAX));
+        assert_eq!((length, load.len()), (1500 + SealKey::OVERHEAD, 1500));
+        let mut payload = Vec::new();
+        OccMessage::Load(1000).emit(&mut payload);
+        let sent = client.sealed(&payload);
+        client.send(&sent);
+        let (_, sizes) = client.ask(&OccMessage::SizesRequest);
+        let expected = OccMessage::Sizes {
+            received: sent.len() as u16,
+            sent: length as u16,
+        };
+        assert_eq!(OccMessage::parse(&sizes), Some(expected));
+        // None of it was for the tunnel.
+        assert!(client.echo());
     });
 }
 

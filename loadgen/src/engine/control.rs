@@ -280,6 +280,7 @@ impl Core {
             | SessionEvent::Authenticated(_)
             | SessionEvent::Pushed(_)
             | SessionEvent::Updated(_)
+            | SessionEvent::Informed(_)
             | SessionEvent::Finished => {}
         }
     }

@@ -155,6 +155,7 @@ impl Core {
             }
             // These are for servers and their logs.
             PeerEvent::Floated { .. }
+            | PeerEvent::Asked { .. }
             | PeerEvent::IgnoresPeerId { .. }
             | PeerEvent::Refused { .. } => return,
         }

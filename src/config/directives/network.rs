@@ -81,7 +81,7 @@ pub(super) const ROWS: &[Directive] = &[
         "",
         (0, 0),
         "measure the MTU at start",
-        "it is a client's measurement",
+        "the way is not measured; who measures it from the other end has its answers",
     ),
     Directive::later(
         "lladdr",

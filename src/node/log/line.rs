@@ -3,6 +3,7 @@
 //! The words and the `verb` at which each appears are those of OpenVPN 2.6.14, observed; a line
 //! that it does not have is worded freely.
 
+mod data;
 mod files;
 mod profile;
 mod transport;
@@ -14,9 +15,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use crate::crypto::tls::{CertificateRefused, RefusalReason};
 use crate::limits::FAREWELL;
 use crate::node::event::{
-    AdmissionRefusal, ClientEvent, ClientTag, ControlChannel, DataChannel, DataRefusal, Direction,
-    ExitChannel, FamilyAddress, HandshakeFailure, KeyAge, LeaveReason, NodeEvent, Printable,
-    RealAddress, SteeredBy, StopSignal, StrangerRefusal,
+    AdmissionRefusal, ClientEvent, ClientTag, ControlChannel, DataChannel, Direction, ExitChannel,
+    FamilyAddress, HandshakeFailure, KeyAge, LeaveReason, NodeEvent, Printable, RealAddress,
+    SteeredBy, StopSignal, StrangerRefusal,
 };
 use crate::node::title::title;
 use crate::session::ContactNotice;
@@ -231,6 +232,10 @@ impl<'a> Page<'a> {
                     name(client),
                     Printable(message)
                 ),
+            ),
+            E::Informed { text } => self.say(
+                PUSH,
+                format_args!("Info command was pushed by server ('{}')", Printable(text)),
             ),
             E::DataChannel(channel) => self.data_channel(channel),
             E::NoCommonCipher {
@@ -636,51 +641,6 @@ impl<'a> Page<'a> {
                 FamilyAddress(to)
             ),
         );
-    }
-
-    fn data_refused(&mut self, refusal: DataRefusal) {
-        match refusal {
-            DataRefusal::NotAuthentic => self.say(
-                DATA_ERROR,
-                format_args!("AEAD Decrypt error: cipher final failed"),
-            ),
-            DataRefusal::Replay { packet_id } => self.say(
-                DATA_ERROR,
-                format_args!(
-                    "AEAD Decrypt error: bad packet ID (may be a replay): [ #{packet_id} ] -- see \
-                     the man page entry for --no-replay and --replay-window for more info or \
-                     silence this warning with --mute-replay-warnings"
-                ),
-            ),
-            DataRefusal::Compressed => self.say(
-                DATA_ERROR,
-                format_args!(
-                    "Bad LZO decompression: packets that a client compresses with LZO are not opened; \
-                     push \"comp-lzo no\" to it"
-                ),
-            ),
-            DataRefusal::Framing => self.say(
-                DATA_ERROR,
-                format_args!(
-                    "Bad compression stub decompression header byte: the client's compress or comp-lzo \
-                     line differs from the server's"
-                ),
-            ),
-            DataRefusal::Fragment => self.say(
-                DATA_ERROR,
-                format_args!(
-                    "FRAG_IN error: no header as `fragment` makes it; the other side has no such line, or \
-                     parts of a packet differ"
-                ),
-            ),
-            DataRefusal::AddressTaken { to } => {
-                let to = RealAddress(to);
-                self.say(
-                    LEARN,
-                    format_args!("Disallow float to an address taken by another client {to}"),
-                );
-            }
-        }
     }
 
     fn exit_received(&mut self, channel: ExitChannel) {

@@ -57,6 +57,10 @@ impl<E: Edges> Shard<E> {
                     );
                 }
             }
+            SessionEvent::Informed(text) => {
+                let text = text.into();
+                self.tell(key, ClientEvent::Informed { text });
+            }
             SessionEvent::Connected => self.connected(key),
             SessionEvent::Renegotiating => self.renegotiating(key, now),
             SessionEvent::Renegotiated { .. } => {}

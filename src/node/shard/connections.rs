@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use slab::Slab;
 
+use super::consistency::Sizes;
 use super::dialed::Dialed;
 use super::half_open::{Filed, HalfOpen, Progress, Rank, Room, Source};
 use super::wheel::Alarm;
@@ -118,6 +119,7 @@ pub(super) struct Tunnel {
     /// When it ends whatever happens, once (`session-timeout`).
     pub(super) expires: Option<Monotonic>,
     pub(super) rest: Rest,
+    pub(super) sizes: Sizes,
 }
 
 /// Who sent a control datagram, as far as its clear bytes tell.
@@ -152,6 +154,7 @@ impl Tunnel {
                 since: now,
                 inner_bytes: 0,
             },
+            sizes: Sizes::default(),
         }
     }
 }

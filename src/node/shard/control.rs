@@ -146,12 +146,13 @@ impl<E: Edges> Shard<E> {
 
     /// Tells of a data packet that was refused in a client's name, where that is allowed.
     pub(super) fn packet_refused(&mut self, key: Key, refusal: Refusal, now: Now) {
-        let address = self
-            .connections
-            .get(key)
-            .map(|connection| connection.path.remote);
-        if address.is_some_and(|address| self.strangers.admit(now.monotonic, address)) {
-            self.tell(key, narrate::data_refusal(refusal));
+        let Some(connection) = self.connections.get(key) else {
+            return;
+        };
+        let agreed = connection.session.agreement();
+        let aead = agreed.is_none_or(|agreement| agreement.cipher.digest().is_none());
+        if self.strangers.admit(now.monotonic, connection.path.remote) {
+            self.tell(key, narrate::data_refusal(refusal, aead));
         }
     }
 

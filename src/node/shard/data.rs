@@ -132,6 +132,10 @@ impl<E: Edges> Shard<E> {
                 self.packet_refused(key, refusal, now);
                 continue;
             }
+            if let PeerEvent::Asked { question, .. } = event {
+                self.answer(key, question, now);
+                continue;
+            }
             if let PeerEvent::Floated { to, .. } = event {
                 self.floated(key, to);
             }
@@ -144,6 +148,7 @@ impl<E: Edges> Shard<E> {
             match event {
                 PeerEvent::Floated { .. }
                 | PeerEvent::IgnoresPeerId { .. }
+                | PeerEvent::Asked { .. }
                 | PeerEvent::Refused { .. } => {}
                 PeerEvent::ExitNotice { .. } => connection.session.peer_exits(now),
                 PeerEvent::KeyNearLimit { .. } => connection.session.renegotiate_soon(now),

@@ -9,6 +9,7 @@ mod announced;
 mod backlog;
 mod clients;
 mod connections;
+mod consistency;
 mod control;
 mod data;
 mod dialed;

@@ -134,11 +134,11 @@ pub(super) fn failed(reason: &LeaveReason, settings: &SessionSettings) -> Vec<Cl
 }
 
 /// A data packet that was refused.
-pub(super) fn data_refusal(refusal: Refusal) -> ClientEvent {
+pub(super) fn data_refusal(refusal: Refusal, aead: bool) -> ClientEvent {
     match refusal {
-        Refusal::NotAuthentic => ClientEvent::DataRefused(DataRefusal::NotAuthentic),
+        Refusal::NotAuthentic => ClientEvent::DataRefused(DataRefusal::NotAuthentic { aead }),
         Refusal::Replay { packet_id } => {
-            ClientEvent::DataRefused(DataRefusal::Replay { packet_id })
+            ClientEvent::DataRefused(DataRefusal::Replay { packet_id, aead })
         }
         Refusal::Compressed => ClientEvent::DataRefused(DataRefusal::Compressed),
         Refusal::Framing => ClientEvent::DataRefused(DataRefusal::Framing),

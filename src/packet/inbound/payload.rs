@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv6Addr};
 use super::InboundBatch;
 use crate::packet::unreachable::{ANSWER_MAX, no_route};
 use crate::packet::{
-    Destination, DropCounters, DropReason, Peer, PeerEvent, PeerIndex, PeerTable, Pool, Refusal,
-    Surroundings,
+    Destination, DropCounters, DropReason, Peer, PeerEvent, PeerIndex, PeerTable, Pool, Question,
+    Refusal, Surroundings,
 };
 use crate::time::Monotonic;
 use crate::wire::{self, InnerPacket, OccMessage};
@@ -21,16 +21,24 @@ pub(super) fn take_special(batch: &mut InboundBatch) {
         if payload == wire::PING {
             return false;
         }
-        match OccMessage::parse(payload) {
-            None => true,
-            Some(OccMessage::Exit) => {
-                let peer = opened.peer;
+        let Some(message) = OccMessage::parse(payload) else {
+            return true;
+        };
+        let peer = opened.peer;
+        let question = match message {
+            OccMessage::Exit => {
                 events.put(PeerEvent::ExitNotice { peer });
-                false
+                return false;
             }
-            // Answers to options checks are optional under TLS; MTU tests are not offered.
-            Some(_) => false,
-        }
+            OccMessage::Request => Question::Options,
+            OccMessage::LoadRequest(bytes) => Question::Load(bytes),
+            OccMessage::Load(_) => Question::Loaded(payload.len() as u16),
+            OccMessage::SizesRequest => Question::Sizes,
+            // We have asked for nothing.
+            OccMessage::Reply(_) | OccMessage::Sizes { .. } | OccMessage::Other => return false,
+        };
+        events.put(PeerEvent::Asked { peer, question });
+        false
     });
 }
 

@@ -412,8 +412,10 @@ fn an_exit_notice_is_told_and_no_message_about_the_channel_is_forwarded() {
     let mut request = Vec::new();
     OccMessage::Request.emit(&mut request);
     let exit_notice = PeerEvent::ExitNotice { peer };
+    let question = Question::Options;
+    let asked = PeerEvent::Asked { peer, question };
     for (payload, events) in [
-        (&request[..], &[first_data][..]),
+        (&request[..], &[first_data, asked][..]),
         (&request[..16], &[]),
         (&exit[..], &[exit_notice]),
         (&exit[..], &[exit_notice]),

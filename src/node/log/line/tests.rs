@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 
 use super::*;
 use crate::node::counters::{Counters, NodeReport};
-use crate::node::event::ReleaseCause;
+use crate::node::event::{DataRefusal, ReleaseCause};
 use crate::node::settings::ListenerTransport;
 use crate::node::status::{StatusFormat, StatusSnapshot};
 use crate::session::Rate;
