@@ -471,8 +471,6 @@ pub enum ReleaseCause {
 /// Why a data packet was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DataRefusal {
-    /// It is compressed by LZO, which is not opened.
-    Compressed,
     /// It is not framed for compression as the server frames.
     Framing,
     /// It has no header of `fragment`, or none that goes with the others.

@@ -130,9 +130,7 @@ drop_reasons! {
     Replay "replay"
     /// Authentic, but no IP packet and no special payload.
     InnerMalformed "inner_malformed"
-    /// Authentic, but compressed by LZO, which is not opened.
-    Compressed "compressed"
-    /// Authentic, but not framed for compression as it should be, or LZ4 that can't be opened.
+    /// Authentic, but not framed for compression as it should be, or compressed so that it can't be opened.
     Framing "framing"
     /// Authentic, but not a packet or a part of one as it should be where packets are cut.
     Fragment "fragment"

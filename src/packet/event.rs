@@ -80,8 +80,6 @@ pub enum Refusal {
         /// The packet id.
         packet_id: u64,
     },
-    /// Authentic, but compressed by LZO, which is not opened.
-    Compressed,
     /// Authentic, but not framed as what this peer sends should be.
     Framing,
     /// Authentic, but not a packet or a part of one, as what this peer sends should be.

@@ -26,18 +26,14 @@ pub enum Framed {
     Plain(Range<usize>),
     /// A block of LZ4 with the payload.
     Lz4(Range<usize>),
+    /// A stream of LZO with the payload.
+    Lzo(Range<usize>),
 }
 
-/// A frame that can't be opened.
+/// What does not begin as a frame does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum FramingError {
-    /// The payload is compressed by LZO.
-    #[error("compressed by LZO")]
-    Lzo,
-    /// It does not begin as a frame does.
-    #[error("no compression frame")]
-    Unknown,
-}
+#[error("no compression frame")]
+pub struct FramingError;
 
 impl Framing {
     /// What a line or a pushed option with this name and word means; `None` if the word is no algorithm.
@@ -88,9 +84,7 @@ impl Framing {
         match (self, frame) {
             (Self::None, _) => Ok(Framed::Plain(0..len)),
             (Self::Prefix, [PLAIN, _, ..]) => Ok(Framed::Plain(1..len)),
-            (Self::Prefix | Self::Swap, [LZO, ..]) | (Self::V2, [V2, V2_LZO, ..]) => {
-                Err(FramingError::Lzo)
-            }
+            (Self::Prefix, [LZO, ..]) => Ok(Framed::Lzo(1..len)),
             (Self::Swap, [kind @ (PLAIN | PLAIN_SWAPPED | LZ4), .., last]) => {
                 let compressed = std::mem::replace(kind, *last) == LZ4;
                 let inside = 0..len - 1;
@@ -102,7 +96,7 @@ impl Framing {
             (Self::V2, [V2, V2_PLAIN, ..]) => Ok(Framed::Plain(2..len)),
             (Self::V2, [V2, V2_LZ4, ..]) => Ok(Framed::Lz4(2..len)),
             (Self::V2, [first, ..]) if *first != V2 => Ok(Framed::Plain(0..len)),
-            _ => Err(FramingError::Unknown),
+            _ => Err(FramingError),
         }
     }
 }
@@ -114,7 +108,6 @@ const LZ4: u8 = 0x69;
 const V2: u8 = 0x50;
 const V2_PLAIN: u8 = 0;
 const V2_LZ4: u8 = 1;
-const V2_LZO: u8 = 2;
 
 #[cfg(test)]
 mod tests {
@@ -122,31 +115,30 @@ mod tests {
 
     #[test]
     fn frames_are_opened() {
-        use FramingError::{Lzo, Unknown};
         let plain = |range| Ok(Framed::Plain(range));
         let lz4 = |range| Ok(Framed::Lz4(range));
         for (framing, frame, expected, after) in [
             (Framing::None, "fa45", plain(0..2), "fa45"),
             (Framing::Prefix, "fa4501", plain(1..3), "fa4501"),
-            (Framing::Prefix, "664501", Err(Lzo), "664501"),
-            (Framing::Prefix, "694501", Err(Unknown), "694501"),
-            (Framing::Prefix, "450102", Err(Unknown), "450102"),
-            (Framing::Prefix, "fa", Err(Unknown), "fa"),
-            (Framing::Prefix, "", Err(Unknown), ""),
+            (Framing::Prefix, "664501", Ok(Framed::Lzo(1..3)), "664501"),
+            (Framing::Prefix, "694501", Err(FramingError), "694501"),
+            (Framing::Prefix, "450102", Err(FramingError), "450102"),
+            (Framing::Prefix, "fa", Err(FramingError), "fa"),
+            (Framing::Prefix, "", Err(FramingError), ""),
             (Framing::Swap, "fb010245", plain(0..3), "45010245"),
             (Framing::Swap, "fb45", plain(0..1), "4545"),
             (Framing::Swap, "fa010245", plain(0..3), "45010245"),
             (Framing::Swap, "6901021f", lz4(0..3), "1f01021f"),
-            (Framing::Swap, "664501", Err(Lzo), "664501"),
-            (Framing::Swap, "fb", Err(Unknown), "fb"),
-            (Framing::Swap, "", Err(Unknown), ""),
+            (Framing::Swap, "664501", Err(FramingError), "664501"),
+            (Framing::Swap, "fb", Err(FramingError), "fb"),
+            (Framing::Swap, "", Err(FramingError), ""),
             (Framing::V2, "4501", plain(0..2), "4501"),
             (Framing::V2, "500050", plain(2..3), "500050"),
             (Framing::V2, "50011f", lz4(2..3), "50011f"),
-            (Framing::V2, "5002ff", Err(Lzo), "5002ff"),
-            (Framing::V2, "5003ff", Err(Unknown), "5003ff"),
-            (Framing::V2, "50", Err(Unknown), "50"),
-            (Framing::V2, "", Err(Unknown), ""),
+            (Framing::V2, "5002ff", Err(FramingError), "5002ff"),
+            (Framing::V2, "5003ff", Err(FramingError), "5003ff"),
+            (Framing::V2, "50", Err(FramingError), "50"),
+            (Framing::V2, "", Err(FramingError), ""),
         ] {
             let mut bytes = hex(frame);
             assert_eq!(framing.open(&mut bytes), expected, "{framing:?} {frame}");

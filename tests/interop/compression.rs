@@ -1,5 +1,7 @@
 //! Compression lines, as a third of all servers has them: framed as they say, never compressed.
 
+use rustix::process::Signal;
+
 use crate::client::{Client, ClientConfig};
 use crate::inner_networks::with_files;
 use crate::network::LAN_V4;
@@ -65,6 +67,33 @@ fn compress_lz4() {
     }
 }
 
+/// The client compresses what it sends, whatever it is told.
+#[test]
+fn a_client_may_compress_by_lzo() {
+    for own in ["comp-lzo yes", "compress lzo"] {
+        let site = Site::new(1);
+        let server = Server::start(&site, &site.server_config().line("comp-lzo"));
+        let config = ClientConfig::new(&site, 0, "alice")
+            .line(own)
+            .line("allow-compression yes")
+            .line("pull-filter ignore comp")
+            .line("verb 4");
+        let client = Client::connect(&site, &config);
+        let repetitive = ["-s", "1400", "-p", "2a"];
+        ping_with(client.namespace(&site), LAN_V4, 50, &repetitive).assert_all_received();
+        client.process.signal(Signal::USR2);
+        // It says what compressing came to: less than before.
+        let sizes = ["pre-compress bytes,", "post-compress bytes,"].map(|name| {
+            let line = client.process.wait_for(name);
+            let number = line.split_once(name).unwrap().1.trim().parse::<u64>();
+            number.unwrap()
+        });
+        assert!(sizes[1] < sizes[0] / 2, "{own}: {sizes:?}");
+        assert_serves(&site, &client);
+        assert_eq!(server.process.count("Bad "), 0, "{own}");
+    }
+}
+
 #[test]
 fn compress_migrate() {
     let stub = connected(&["compress migrate"], &["comp-lzo no"]);
@@ -111,7 +140,7 @@ fn a_client_frames_as_the_server_says() {
 /// The server compresses what it sends.
 #[test]
 fn a_client_opens_what_a_server_compresses() {
-    for algorithm in ["lz4", "lz4-v2"] {
+    for algorithm in ["lz4", "lz4-v2", "lzo"] {
         let line = format!("compress {algorithm}");
         dialed(&[&line, "allow-compression yes"], &[&line]);
     }

@@ -22,7 +22,9 @@ pub(super) fn compression(draft: &mut Draft) -> Compression {
         match (compression, pushed) {
             (Compression::Framed(Framing::Prefix), Compression::Framed(Framing::Prefix)) => {
                 if line.value != NO_LZO {
-                    let why = format!("`{NO_LZO}` is pushed: what LZO compresses is not opened");
+                    let why = format!(
+                        "`{NO_LZO}` is pushed: what is compressed gives away what is inside"
+                    );
                     draft.remark_at(Severity::Warning, "push", &line.at, why, None);
                     NO_LZO.clone_into(&mut line.value);
                 }
@@ -40,7 +42,7 @@ pub(super) fn compression(draft: &mut Draft) -> Compression {
             }
         }
     }
-    // Clients that would compress by LZO are told not to.
+    // What is compressed gives away what is inside: clients are told not to, and opened all the same.
     if let (Compression::Framed(Framing::Prefix), false, Some(own)) = (compression, pushes, own) {
         let (value, at) = (NO_LZO.to_owned(), own.at);
         lines.push(Written { value, at });

@@ -198,14 +198,14 @@ pub(super) const ROWS: &[Directive] = &[
         "comp-lzo",
         "[yes|no|adaptive]",
         (0, 1),
-        "framing for compression; nothing is ever compressed, and clients are told not to",
+        "framing for compression; nothing is ever compressed, clients are told not to, and what comes compressed is opened",
         compression::comp_lzo,
     ),
     Directive::served(
         "compress",
         "[stub|stub-v2|lz4|lz4-v2|lzo|migrate]",
         (0, 1),
-        "framing for compression; nothing is ever compressed, and what comes compressed by LZ4 is opened",
+        "framing for compression; nothing is ever compressed, and what comes compressed is opened",
         compression::compress,
     ),
     Directive::served(

@@ -140,7 +140,6 @@ pub(super) fn data_refusal(refusal: Refusal, aead: bool) -> ClientEvent {
         Refusal::Replay { packet_id } => {
             ClientEvent::DataRefused(DataRefusal::Replay { packet_id, aead })
         }
-        Refusal::Compressed => ClientEvent::DataRefused(DataRefusal::Compressed),
         Refusal::Framing => ClientEvent::DataRefused(DataRefusal::Framing),
         Refusal::Fragment => ClientEvent::DataRefused(DataRefusal::Fragment),
         Refusal::Source(source) => ClientEvent::BadSource { source },

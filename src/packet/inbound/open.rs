@@ -74,19 +74,23 @@ fn unframe(
     pool: &mut Pool,
 ) -> Result<Opened, DropReason> {
     let framed = framing.open(opened.bytes_mut(arenas));
-    let framed = framed.map_err(|error| match error {
-        FramingError::Lzo => DropReason::Compressed,
-        FramingError::Unknown => DropReason::Framing,
-    })?;
+    let framed = framed.map_err(|FramingError| DropReason::Framing)?;
     let start = opened.piece.start as usize;
-    let (arena, place) = match framed {
-        Framed::Plain(inside) => (opened.arena, start + inside.start..start + inside.end),
-        Framed::Lz4(inside) => {
-            let inside = start + inside.start..start + inside.end;
-            let room = peers
-                .peer(opened.peer)
-                .map_or(0, |peer| usize::from(peer.mtu()));
-            let inflate = |block: &[u8], out: &mut [u8]| decompress_into(block, out).ok();
+    type Inflate = fn(&[u8], &mut [u8]) -> Option<usize>;
+    let (inside, inflate): (_, Option<Inflate>) = match framed {
+        Framed::Plain(inside) => (inside, None),
+        Framed::Lz4(inside) => (inside, Some(|from, to| decompress_into(from, to).ok())),
+        Framed::Lzo(inside) => (
+            inside,
+            Some(|from, to| lzokay::decompress::decompress(from, to).ok()),
+        ),
+    };
+    let inside = start + inside.start..start + inside.end;
+    let (arena, place) = match inflate {
+        None => (opened.arena, inside),
+        Some(inflate) => {
+            let peer = peers.peer(opened.peer);
+            let room = peer.map_or(0, |peer| usize::from(peer.mtu()));
             let inflated = arenas.inflate(opened.arena, inside, room, pool, inflate);
             inflated.map_err(|error| match error {
                 InflateError::NoRoom => DropReason::PoolEmpty,
@@ -220,7 +224,6 @@ impl Claimed<'_> {
     fn refusal(&self, reason: DropReason) -> Option<Refusal> {
         match reason {
             DropReason::Authentication => Some(Refusal::NotAuthentic),
-            DropReason::Compressed => Some(Refusal::Compressed),
             DropReason::Framing => Some(Refusal::Framing),
             DropReason::Fragment => Some(Refusal::Fragment),
             DropReason::FloatTaken => Some(Refusal::Taken(self.path.remote)),

@@ -1,6 +1,9 @@
 //! Framing for compression, and what comes compressed.
 
 use lz4_flex::block::compress;
+use lzokay::compress::compress as lzo_of;
+use lzokay::decompress::decompress;
+use proptest::prelude::*;
 
 use super::*;
 use crate::wire::{Framing, OCC_MAGIC, PING};
@@ -15,6 +18,10 @@ fn framed(framing: Framing) -> Pair {
 /// A packet of the client with a payload that a compressor likes.
 fn large() -> Vec<u8> {
     ip(CLIENT_V4, LAN_V4, &[0x61; 1400])
+}
+
+fn lzo(packet: &[u8]) -> Vec<u8> {
+    lzo_of(packet).unwrap()
 }
 
 /// The server opens what the client frames by hand, under the client's key.
@@ -82,6 +89,38 @@ fn what_lz4_compresses_is_opened() {
     }
 }
 
+#[test]
+fn what_lzo_compresses_is_opened() {
+    let packet = large();
+    let frame = [&[0x66][..], &lzo(&packet)].concat();
+    assert!(frame.len() < 100);
+    let mut pair = framed(Framing::Prefix);
+    for packet_id in 1..100 {
+        assert_eq!(
+            arrives(&mut pair, packet_id, &frame),
+            std::slice::from_ref(&packet)
+        );
+    }
+    pair.server.assert_drops(&[]);
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_lzo_panic_or_leave_its_room(
+        stream in proptest::collection::vec(any::<u8>(), 0..300),
+        at in any::<proptest::sample::Index>(),
+        byte in any::<u8>(),
+    ) {
+        let mut out = [0xa5; 1600];
+        let _refused = decompress(&stream, &mut out[..1500]);
+        let mut damaged = lzo(&large());
+        let at = at.index(damaged.len());
+        damaged[at] = byte;
+        let _refused = decompress(&damaged, &mut out[..1500]);
+        prop_assert_eq!(&out[1500..], [0xa5; 100]);
+    }
+}
+
 /// Several datagrams of one turn, more than one buffer holds when they are opened.
 #[test]
 fn compressed_packets_come_in_great_numbers() {
@@ -111,20 +150,33 @@ fn what_can_not_be_opened_is_dropped_by_name() {
         (
             Framing::Prefix,
             vec![0x66, 1, 2],
-            DropReason::Compressed,
-            Refusal::Compressed,
+            DropReason::Framing,
+            Refusal::Framing,
         ),
         (
             Framing::Swap,
             vec![0x66, 1, 2],
-            DropReason::Compressed,
-            Refusal::Compressed,
+            DropReason::Framing,
+            Refusal::Framing,
         ),
         (
             Framing::V2,
             vec![0x50, 2, 2],
-            DropReason::Compressed,
-            Refusal::Compressed,
+            DropReason::Framing,
+            Refusal::Framing,
+        ),
+        // As many bytes as the tunnel has, and one more; a distance back to before the start.
+        (
+            Framing::Prefix,
+            [&[0x66][..], &lzo(&[0x45; 1501])].concat(),
+            DropReason::Framing,
+            Refusal::Framing,
+        ),
+        (
+            Framing::Prefix,
+            vec![0x66, 0x12, 0x45, 0x40, 0xff, 0x11, 0, 0],
+            DropReason::Framing,
+            Refusal::Framing,
         ),
         (
             Framing::Prefix,

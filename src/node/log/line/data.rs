@@ -23,13 +23,6 @@ impl Page<'_> {
                     opening(aead)
                 ),
             ),
-            DataRefusal::Compressed => self.say(
-                DATA_ERROR,
-                format_args!(
-                    "Bad LZO decompression: packets that a client compresses with LZO are not opened; \
-                     push \"comp-lzo no\" to it"
-                ),
-            ),
             DataRefusal::Framing => self.say(
                 DATA_ERROR,
                 format_args!(

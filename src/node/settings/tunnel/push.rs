@@ -38,8 +38,6 @@ pub enum PushRefused {
     #[error("the server gave this client no address, and its own configuration has none")]
     NoAddress,
     /// Packets would come that can't be opened here.
-    #[error("the server pushed `{0}`: what it compresses by LZO is not opened")]
-    Lzo(String),
     /// Packets would come in a frame that is not known here.
     #[error("the server pushed `{0}`, which is not known here")]
     Framing(String),
@@ -356,11 +354,9 @@ impl RedirectLine {
 /// The session follows what a server says of frames (`Framing::of_push`); here it is refused if it can't.
 fn follow_framing(option: &str, name: &str, word: &str) -> Result<(), PushRefused> {
     let word = Some(word).filter(|word| !word.is_empty());
-    match (name, word, Framing::named(name, word)) {
-        ("comp-lzo", Some("no"), _) => Ok(()),
-        ("comp-lzo", ..) | (_, Some("lzo"), _) => Err(PushRefused::Lzo(shown(option))),
-        (_, _, Some(_)) => Ok(()),
-        (_, _, None) => Err(PushRefused::Framing(shown(option))),
+    match Framing::named(name, word) {
+        Some(_) => Ok(()),
+        None => Err(PushRefused::Framing(shown(option))),
     }
 }
 
