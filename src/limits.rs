@@ -41,6 +41,10 @@ pub const OPTIONS_STRING_MAX: usize = 512;
 /// bytes, or 4095 where it is built with PKCS#11.
 pub const LOGIN_MAX: usize = 480;
 
+/// What a client is told of a refused login, or for its user while it waits. Wire: a text message of 2.x
+/// has at most 1024 bytes.
+pub const AUTH_REASON_MAX: usize = 900;
+
 /// Peer-info lines that are kept.
 pub const PEER_INFO_ENTRIES_MAX: usize = 64;
 
@@ -610,6 +614,27 @@ pub const TUNNEL_JOBS: usize = 4;
 
 /// How long a script of a client may run.
 pub const SCRIPT_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Scripts of a server that run at once.
+pub const SCRIPTS_RUNNING: usize = 64;
+
+/// Scripts of a server that wait to be run.
+pub const SCRIPTS_WAITING: usize = LOGINS_WAITING;
+
+/// Scripts whose answer follows, and whose process groups are kept for that.
+pub const SCRIPTS_LINGERING: usize = 1024;
+
+/// A script's words and environment, and what is told of its end.
+pub const SCRIPT_REQUEST_MAX: usize = 1 << 20;
+
+/// What is read of a file that a script has written.
+pub const SCRIPT_FILE_MAX: u64 = 16 << 10;
+
+/// How often it is looked what a script has written that answers later.
+pub const DEFERRED_POLL: Duration = Duration::from_millis(200);
+
+/// Logins of a node that the chain has not looked at, and of a shard that it has not judged.
+pub const LOGINS_WAITING: usize = 4096;
 
 /// How often it is looked whether a script has ended.
 pub const SCRIPT_POLL: Duration = Duration::from_millis(10);

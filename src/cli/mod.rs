@@ -15,6 +15,7 @@ pub mod pki;
 pub mod quickstart;
 mod run;
 mod runtime;
+mod script_helper;
 
 use std::process::ExitCode;
 
@@ -29,6 +30,11 @@ pub fn main() -> ExitCode {
         .skip(1)
         .map(|word| word.to_string_lossy().into_owned())
         .collect();
+    if let [first, rest @ ..] = words.as_slice()
+        && first == script_helper::NAME
+    {
+        return script_helper::run(rest);
+    }
     match Form::of(&words) {
         Form::Empty => {
             eprint!("{}", help().render_long_help());

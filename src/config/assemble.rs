@@ -4,6 +4,7 @@ mod addresses;
 mod client;
 mod clients;
 mod compression;
+mod login;
 mod network;
 mod shards;
 mod wrapping;
@@ -54,6 +55,7 @@ fn server(draft: &mut Draft) -> Option<Settings> {
     let keepalive = keepalive(draft);
     let node = node(draft);
     let identity = identity(draft);
+    let auth = login::login(draft);
     let compression = compression::compression(draft);
     check_push(draft);
     let network = network?;
@@ -77,6 +79,7 @@ fn server(draft: &mut Draft) -> Option<Settings> {
         push,
         leases: clients::leases(draft),
         client_files,
+        auth,
         routes: clients::routes(draft, &network),
         route_table: draft.network.route_table,
         keepalive: keepalive.server,

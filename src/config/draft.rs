@@ -25,6 +25,7 @@ use crate::crypto::tls::{IssuerHashes, NameRule, UsageRules, UsernameFields};
 use crate::crypto::{DataCipher, Digest, KeyDirection};
 use crate::limits;
 use crate::node::log::{LogTarget, Stamp};
+use crate::node::settings::{ClientCertificate, HandOver, ScriptCommand};
 use crate::node::status::StatusFormat;
 use crate::packet::{FragmentLimit, Mssfix};
 use crate::wire::Role;
@@ -68,6 +69,17 @@ pub(super) struct Draft {
     pub(super) push: Vec<Written<String>>,
     pub(super) process: ProcessDraft,
     pub(super) client: ClientDraft,
+    pub(super) login: LoginDraft,
+}
+
+/// Who judges logins.
+#[derive(Debug, Default)]
+pub(super) struct LoginDraft {
+    pub(super) script: Option<Written<(ScriptCommand, HandOver)>>,
+    pub(super) optional: Option<Written<()>>,
+    pub(super) certificate: Option<Written<ClientCertificate>>,
+    pub(super) named_by_user: Option<Written<()>>,
+    pub(super) temporary: Option<PathBuf>,
 }
 
 /// How many shards, and where.
@@ -330,6 +342,7 @@ impl Draft {
             push: Vec::new(),
             process: ProcessDraft::default(),
             client: ClientDraft::default(),
+            login: LoginDraft::default(),
         }
     }
 

@@ -121,6 +121,9 @@ pub(crate) fn load_on(usable_cores: Vec<usize>, arguments: &[String], directory:
     load_with(usable_cores, arguments, directory, None)
 }
 
+/// The word by which this program is told to be the process that starts scripts.
+pub(crate) const SCRIPT_HELPER: &str = "script-helper";
+
 /// Reads it for a process that may use these cores, with a password for its key.
 pub(crate) fn load_with(
     usable_cores: Vec<usize>,

@@ -336,6 +336,18 @@ pub enum ClientEvent {
         /// The client's list.
         client: Text,
     },
+    /// The user may connect.
+    LoginAccepted {
+        /// Its name, if it has one.
+        username: Option<Text>,
+        /// Whether the client is called by it from now on.
+        renamed: bool,
+    },
+    /// A login is refused.
+    LoginRefused {
+        /// By whom, and why.
+        why: Text,
+    },
     /// The user may not connect.
     AuthFailed {
         /// Why.

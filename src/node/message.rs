@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::auth::{Judged, Login, LoginAt};
 use super::client::{Resolved, TunnelReport};
 use super::client_files::ProfileAnswer;
 use super::control_socket::Asker;
@@ -18,7 +19,7 @@ pub enum Report {
     /// For the bus.
     Event(NodeEvent),
     /// For the registry.
-    Registry(Notice),
+    Registry(Box<Notice>),
     /// The answer to [`Instruction::ReportStatus`].
     Status {
         /// Which shard.
@@ -46,6 +47,12 @@ pub enum Report {
     Resolved(Resolved),
     /// A client's tunnel is up on the machine, or not.
     Tunnel(TunnelReport),
+    /// A client logs in: who judges that is to be asked.
+    Login(Box<Login>),
+    /// Nobody waits for the verdict on that login any more.
+    LoginGone(LoginAt),
+    /// What became of a login.
+    Judged(Judged),
     /// What a client's file says.
     Profile(Box<ProfileAnswer>),
     /// Addresses that clients' files name.
@@ -89,6 +96,8 @@ pub enum Instruction {
         /// What that is.
         cause: ReleaseCause,
     },
+    /// What became of a login of the shard.
+    Judge(Judged),
     /// The registry has heard that the session is gone.
     Forget {
         /// Which one.

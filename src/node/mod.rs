@@ -2,6 +2,7 @@
 //!
 //! Invariant: no configuration syntax.
 
+pub mod auth;
 pub mod bus;
 pub mod client;
 pub mod client_files;
@@ -35,6 +36,6 @@ mod writer;
 
 pub use memory::{MemoryError, may_lock_any};
 pub use priority::PriorityError;
-pub use privileges::PrivilegesError;
+pub use privileges::{PrivilegesError, confine};
 pub use running::{Ended, Node, ReloadWanted, Reread, Restart};
 pub use start::{StartError, client_session_settings};

@@ -106,6 +106,12 @@ impl Confinement {
     /// # Errors
     /// What the system refuses; the process may then be half confined and should end.
     pub(super) fn enter(&self) -> Result<(), PrivilegesError> {
+        self.change()?;
+        renounce().map_err(PrivilegesError::Capabilities)
+    }
+
+    /// Changes root directory, group and user.
+    fn change(&self) -> Result<(), PrivilegesError> {
         if let Some(directory) = &self.root {
             let _found_now_or_never = system_zone();
             change_root(directory).map_err(|error| PrivilegesError::Root {
@@ -126,7 +132,17 @@ impl Confinement {
                 refusal: refusal(error.into(), CapabilitySet::SETUID, "CAP_SETUID"),
             })?;
         }
-        renounce().map_err(PrivilegesError::Capabilities)
+        Ok(())
+    }
+
+    /// The same for a process that starts scripts, as words that [`confine`] takes.
+    pub(super) fn words(&self) -> Vec<String> {
+        let id = |account: &Option<Account>| account.as_ref().map(|account| account.id.to_string());
+        let root = self.root.as_ref().map(|root| root.display().to_string());
+        let words = [root, id(&self.group), id(&self.user)];
+        words
+            .map(|word| word.unwrap_or_else(|| NOTHING.to_owned()))
+            .into()
     }
 
     /// What there is to tell of it; `keeps_network` for a client.
@@ -155,6 +171,30 @@ impl std::fmt::Display for Refusal {
             None => write!(f, "{}", self.error),
         }
     }
+}
+
+/// Makes this process what it is to be when it starts scripts: a root directory, a group and a user by
+/// their numbers, `-` for none. Wire: as with stock a script of a confined server is the server's user, and
+/// can become another one by the programs that are there for that; capabilities go with the user.
+///
+/// # Errors
+/// What the system refuses, or words that are not these.
+pub fn confine(words: &[String]) -> Result<(), PrivilegesError> {
+    let [root, group, user] = words else {
+        return Ok(());
+    };
+    let written = |word: &String| Some(word.clone()).filter(|word| word != NOTHING);
+    let account = |word| {
+        let name: String = written(word)?;
+        let id = name.parse().ok()?;
+        Some(Account { name, id })
+    };
+    let confinement = Confinement {
+        root: written(root).map(PathBuf::from),
+        group: account(group),
+        user: account(user),
+    };
+    confinement.change()
 }
 
 /// Takes all capabilities from the calling thread and those that it will start, and the ways to new
@@ -255,6 +295,9 @@ fn refusal(error: io::Error, needed: CapabilitySet, name: &'static str) -> Refus
     let missing = (error.kind() == io::ErrorKind::PermissionDenied && lacking()).then_some(name);
     Refusal { error, missing }
 }
+
+/// A word of [`confine`] for what stays as it is.
+const NOTHING: &str = "-";
 
 #[cfg(test)]
 mod tests {

@@ -245,6 +245,18 @@ impl Registry {
         self.orders.pop_front()
     }
 
+    /// A number for a client, as management and scripts know it: from 0, never used twice.
+    pub fn number_client(&mut self) -> u64 {
+        let client_id = self.next_client_id;
+        self.next_client_id += 1;
+        client_id
+    }
+
+    /// Whether all who are called so are one client.
+    fn is_one(&self, name: &Text) -> bool {
+        !self.rules.duplicate_cn && !name.is_empty()
+    }
+
     /// How many clients are admitted.
     pub fn len(&self) -> usize {
         self.granted
@@ -326,7 +338,7 @@ impl Registry {
         now: Monotonic,
     ) {
         let holder = self.names.get(&request.name).copied();
-        let Some(holder) = holder.filter(|_| !self.rules.duplicate_cn) else {
+        let Some(holder) = holder.filter(|_| self.is_one(&request.name)) else {
             return self.grant(session, request, profile, now);
         };
         let displaced = holder.successor;
@@ -469,10 +481,12 @@ impl Registry {
             Ok(holding) => holding,
             Err(refusal) => return self.refuse(session, refusal),
         };
-        let client_id = self.next_client_id;
-        self.next_client_id += 1;
+        let client_id = match request.client_id {
+            Some(known) => known,
+            None => self.number_client(),
+        };
         self.granted += 1;
-        if !self.rules.duplicate_cn {
+        if self.is_one(&request.name) {
             let successor = None;
             let holder = NameHolder { session, successor };
             self.names.insert(request.name.clone(), holder);
@@ -546,7 +560,7 @@ impl Registry {
             return Err(AdmissionRefusal::MaxClients { max });
         }
         // Under duplicate-cn a name says nothing about who it is.
-        let name = (!self.rules.duplicate_cn).then_some(name);
+        let name = self.is_one(name).then_some(name);
         let (addresses, slots) = self.holdings.take_addresses(session, name, profile)?;
         let seat = self.handed_down.take();
         let seat = seat.unwrap_or_else(|| self.holdings.take_seat());
@@ -596,7 +610,11 @@ impl Registry {
 }
 
 fn read_profile(of: SessionAt, request: &AdmissionRequest) -> Order {
-    let client = ClientTag::named(request.path.path.remote, request.name.clone());
+    let name = Some(request.name.clone()).filter(|name| !name.is_empty());
+    let client = ClientTag {
+        address: request.path.path.remote,
+        common_name: name,
+    };
     Order::ReadProfile { of, client }
 }
 

@@ -100,6 +100,7 @@ impl Comparison {
             explicit_exit,
             leases,
             client_files,
+            auth,
             routes,
             route_table,
             status,
@@ -135,6 +136,8 @@ impl Comparison {
         self.taken("client-config-dir", files.0 != files.1);
         // What all clients are sent is in there too.
         current.client_files = client_files;
+        // The process that starts scripts is as confined as this one: it can't be made again.
+        self.keep("auth-user-pass-verify", &mut current.auth, auth);
         self.keep("route", &mut current.routes, routes);
         self.keep("route-table", &mut current.route_table, route_table);
         self.take("status", &mut current.status, status);

@@ -12,6 +12,7 @@ use signal_hook::iterator::Signals as Caught;
 
 use self::reloading::Reloading;
 pub use self::reloading::{ReloadWanted, Reread, Restart};
+use super::auth::{Authentication, Judged, Login, LoginKind, Verdict};
 use super::bus::Bus;
 use super::client::{Client, Ending, Errand};
 use super::client_files::{ProfileAnswer, Profiles};
@@ -36,6 +37,8 @@ pub struct Node {
     bus: Bus,
     log: Log,
     registry: Registry,
+    /// For a server whose clients' logins somebody judges.
+    authentication: Option<Authentication>,
     /// For a server whose clients have files of their own.
     profiles: Option<Profiles>,
     /// For a server that keeps addresses over a restart.
@@ -72,6 +75,7 @@ pub enum Ended {
 /// What a start puts together, beside bus and log.
 pub(super) struct Assembled {
     pub(super) registry: Registry,
+    pub(super) authentication: Option<Authentication>,
     pub(super) profiles: Option<Profiles>,
     pub(super) leases: Option<LeaseWriter>,
     pub(super) revocations: Vec<RevocationWatch>,
@@ -106,6 +110,7 @@ impl Node {
     pub(super) fn new(bus: Bus, log: Log, assembled: Assembled) -> Self {
         let Assembled {
             registry,
+            authentication,
             profiles,
             leases,
             revocations,
@@ -122,6 +127,7 @@ impl Node {
             bus,
             log,
             registry,
+            authentication,
             profiles,
             leases,
             revocations,
@@ -214,9 +220,16 @@ impl Node {
         match report {
             Report::Event(event) => self.publish(event),
             Report::Registry(notice) => {
-                self.registry.hear(notice, Now::read().monotonic);
+                self.registry.hear(*notice, Now::read().monotonic);
                 self.carry_out_orders();
             }
+            Report::Login(login) => self.judge(login),
+            Report::LoginGone(at) => {
+                if let Some(authentication) = &self.authentication {
+                    authentication.forget(at);
+                }
+            }
+            Report::Judged(judged) => self.judged(judged),
             Report::Profile(answer) => self.profile_read(*answer),
             Report::AddressesNamed(named) => {
                 for address in named {
@@ -303,6 +316,33 @@ impl Node {
                     }
                 }
             }
+        }
+    }
+
+    /// Has a login judged, by a number that the client keeps.
+    fn judge(&mut self, mut login: Box<Login>) {
+        if login.kind == LoginKind::Connect {
+            login.client_id = self.registry.number_client();
+        }
+        login.clients = self.registry.len();
+        let refused = Judged {
+            at: login.at,
+            login: login.login,
+            client_id: login.client_id,
+            verdict: Verdict::Refused {
+                reason: String::new(),
+                why: "too many logins wait".into(),
+            },
+        };
+        let begun = self.authentication.as_ref().map(|it| it.begin(login));
+        if !matches!(begun, Some(Ok(()))) {
+            self.judged(refused);
+        }
+    }
+
+    fn judged(&mut self, judged: Judged) {
+        if let Some(shard) = self.shards.get_mut(usize::from(judged.at.shard)) {
+            shard.tell(Instruction::Judge(judged));
         }
     }
 

@@ -7,6 +7,7 @@
 //! This file imports nothing of the configuration language, so a program that embeds the library
 //! can fill it in without writing a file.
 
+mod auth;
 mod client;
 mod compression;
 mod node;
@@ -22,6 +23,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use auth::{AuthSettings, ClientCertificate, HandOver, VerifyScript};
 pub use client::{
     AddressFamily, AfterRefusal, ClientSettings, FilterAction, Login, PullFilter, PullRules,
     RemoteSettings, RetryPause, ScriptCommand, ScriptSettings,
@@ -48,7 +50,7 @@ pub use tunnel::{
 pub use crate::session::Keepalive;
 
 use crate::crypto::tls::PeerPurpose;
-use crate::crypto::tls::rustls::{Identity, RustlsEngine};
+use crate::crypto::tls::rustls::{Asked, Identity, RustlsEngine};
 use crate::limits;
 use crate::node::leases::{AddressPool, Blocks};
 use crate::node::status::StatusFormat;
@@ -100,6 +102,8 @@ pub struct Settings {
     pub leases: Option<LeaseSettings>,
     /// The files of single clients, if there are some.
     pub client_files: Option<ClientFiles>,
+    /// Who judges logins, if anybody does beyond the certificates.
+    pub auth: Option<AuthSettings>,
     /// Routes of this machine into the tunnel, in order.
     pub routes: Vec<TunnelRoute>,
     /// The table that they stand in, `None` for the main one.
@@ -121,7 +125,13 @@ impl Settings {
     /// As of [`TlsSettings::engine`].
     pub fn tls_engine(&self) -> Result<RustlsEngine, String> {
         let purpose = PeerPurpose::Client;
-        self.node.tls.engine(purpose, Some(&self.identity))
+        let engine = self.node.tls.engine(purpose, Some(&self.identity))?;
+        let certificate = self.auth.as_ref().map(|auth| auth.certificate);
+        Ok(match certificate.unwrap_or_default() {
+            ClientCertificate::Required => engine,
+            ClientCertificate::Optional => engine.with_clients(Asked::Optional),
+            ClientCertificate::None => engine.with_clients(Asked::Never),
+        })
     }
 }
 

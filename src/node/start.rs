@@ -2,6 +2,7 @@
 //! fails says so before clients can connect.
 
 mod client;
+mod login;
 mod offloads;
 mod routes;
 mod rules;
@@ -231,7 +232,8 @@ impl Starting {
         let v4 = network.v4.map(|v4| v4.device());
         let v6 = network.v6.map(|v6| (v6.server, v6.network.prefix_len()));
         let queues = self.open_tun(&settings.node, wanted, v4, v6)?;
-        let device = queues.first().map_or("", Tun::name);
+        let device = queues.first().map_or("", Tun::name).to_owned();
+        let device = device.as_str();
         self.set_routes(&settings.routes, settings.route_table, device);
         let offloads = self.settle_offloads(wanted, &sockets, &queues);
         let pool = settings.network.pool();
@@ -247,6 +249,10 @@ impl Starting {
         let ring = rules::ring(settings);
         let locked = locked_memory(settings.node.shards.cores.len(), ring.locked_memory());
         allow_locked_memory(locked);
+        let judges = settings.auth.as_ref();
+        let judges =
+            judges.map(|auth| login::Judges::prepare(auth, settings, device, confinement.as_ref()));
+        let judges = judges.transpose().map_err(StartError::Thread)?;
         if let Some(confinement) = confinement {
             confinement.enter()?;
             self.publish(confinement.event(false));
@@ -285,8 +291,10 @@ impl Starting {
         let profiles = settings.client_files.clone();
         let profiles = profiles.map(|files| Profiles::start(files, reporter.clone()));
         let leases = lease_file.map(|file| file.start(pool)).transpose();
+        let authentication = judges.map(|judges| judges.start(reporter.clone()));
         Ok(Assembled {
             registry,
+            authentication: authentication.transpose().map_err(StartError::Thread)?,
             profiles: profiles.transpose().map_err(StartError::Thread)?,
             leases: leases.map_err(StartError::Thread)?.flatten(),
             revocations: watch_revocations(&settings.node, &reporter)?,

@@ -63,7 +63,7 @@ impl Session {
         self.report_secured();
         if let Phase::Connected(agreement) = &self.phase {
             let agreement = agreement.clone();
-            self.identity()?.must_be(&agreement.identity)?;
+            self.identity(None)?.must_be(&agreement.identity)?;
             return self.derive_keys(&agreement, &source);
         }
         let assembler = PushAssembler::default();
@@ -160,7 +160,7 @@ impl Session {
             .copied()
             .ok_or(LeaveReason::Keys)?;
         let mut agreement = Agreement {
-            identity: self.identity()?,
+            identity: self.identity(None)?,
             cipher,
             derivation: Derivation::Prf,
             control_exit: false,

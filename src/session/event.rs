@@ -3,7 +3,8 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use crate::crypto::tls::{Negotiated, PeerCertificate, TlsError};
+use super::credentials::Credentials;
+use crate::crypto::tls::{CertificateFacts, Negotiated, PeerCertificate, TlsError};
 use crate::crypto::{DataKeys, WrapError};
 use crate::session::Keepalive;
 use crate::wire::{KeyId, Malformed, PeerId, PeerInfo, PushError};
@@ -13,13 +14,16 @@ use crate::wire::{KeyId, Malformed, PeerId, PeerInfo, PushError};
 pub enum SessionEvent {
     /// The TLS handshake of a generation is done.
     Secured {
-        /// The peer's certificate.
-        certificate: PeerCertificate,
+        /// The peer's certificate, if it has one.
+        certificate: Option<PeerCertificate>,
         /// Version and suite.
         negotiated: Negotiated,
     },
     /// Server: who the client is is known. It waits for [`crate::session::Session::admit`].
     Authenticated(Box<Admission>),
+    /// Server: a client logs in once more, with a later generation, whose keys wait for
+    /// [`crate::session::Session::login_accepted`].
+    LoginAgain(Box<Admission>),
     /// A finished pair of keys. Open with it from now on.
     Keys {
         /// The generation.
@@ -64,10 +68,12 @@ pub enum SessionEvent {
 /// Who a peer is, for the rest of the session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerIdentity {
-    /// The CN of its certificate.
-    pub common_name: String,
-    /// SHA-256 of its certificate.
-    pub fingerprint: [u8; 32],
+    /// The CN of its certificate, `None` without one.
+    pub common_name: Option<String>,
+    /// SHA-256 of its certificate, `None` without one.
+    pub fingerprint: Option<[u8; 32]>,
+    /// The user, where logins are judged and there is one.
+    pub username: Option<String>,
 }
 
 /// A client at the door.
@@ -79,6 +85,12 @@ pub struct Admission {
     pub peer_info: PeerInfo,
     /// Whether its own configuration frames packets for compression.
     pub framed: bool,
+    /// Its certificate and those that vouch for it, its own first.
+    pub certificates: Arc<[CertificateFacts]>,
+    /// The user and the password, if it sent some.
+    pub credentials: Option<Credentials>,
+    /// Which login of the session this is, from 1.
+    pub login: u64,
 }
 
 /// What an admitted client gets.
@@ -158,6 +170,20 @@ pub enum LeaveReason {
         /// The one that came.
         after: String,
     },
+    /// Server: a login without user name or password, where they are asked for.
+    #[error("Auth Username/Password was not provided by peer")]
+    NoCredentials,
+    /// Server: another user, in a session that has one.
+    #[error("username attempted to change from '{before}' to '{after}' -- tunnel disabled")]
+    UsernameChanged {
+        /// The user that the session began with.
+        before: String,
+        /// The one that came.
+        after: String,
+    },
+    /// Server: the login is refused; what the client is told, may be empty.
+    #[error("login refused")]
+    LoginRefused(String),
     /// The server wants epoch data keys where there can be none.
     #[error("the server pushed aead-epoch without a peer-id, or with a cipher that is no AEAD")]
     EpochKeys,

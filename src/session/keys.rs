@@ -22,6 +22,18 @@ impl Session {
         agreement: &Agreement,
         source: &KeySource,
     ) -> Result<(), LeaveReason> {
+        let keys = self.make_keys(agreement, source)?;
+        let key_id = self.current.key_id;
+        self.emit(SessionEvent::Keys { key_id, keys });
+        Ok(())
+    }
+
+    /// Makes the data keys of the current generation.
+    pub(super) fn make_keys(
+        &self,
+        agreement: &Agreement,
+        source: &KeySource,
+    ) -> Result<Box<DataKeys>, LeaveReason> {
         let (client, server) = match (self.settings.role, self.remote) {
             (Role::Server, Remote::Known(remote)) => (remote, self.local),
             (Role::Client, Remote::Known(remote)) => (self.local, remote),
@@ -52,12 +64,7 @@ impl Session {
             false => material.split(cipher, role),
         };
         let open = open.with_replay_window(self.settings.replay_window.clone());
-        let keys = Box::new(DataKeys { seal, open });
-        self.emit(SessionEvent::Keys {
-            key_id: self.current.key_id,
-            keys,
-        });
-        Ok(())
+        Ok(Box::new(DataKeys { seal, open }))
     }
 
     /// Sets up the wrapping of later generations. Wire: wire.md section 2.6.

@@ -13,6 +13,7 @@ mod client;
 mod credentials;
 mod event;
 mod keys;
+mod login;
 mod negotiation;
 mod openvpn2;
 mod push;
@@ -33,5 +34,5 @@ pub use event::{
 pub use openvpn2::{
     Class, ClassicInstruction, ContactLimits, ContactNotice, Greeting, OpenVpn2, Rate, Steering,
 };
-pub use settings::{ClientKeyRules, Renegotiation, SessionSettings, Timing};
+pub use settings::{ClientKeyRules, LoginRules, Renegotiation, SessionSettings, Timing};
 pub use state::{Activity, Keepalive, Session};

@@ -81,7 +81,10 @@ impl Session {
 
     /// A soft reset for the generation after the current one, which must be established.
     pub(super) fn begins_next_generation(&self, key_id: KeyId) -> bool {
-        self.is_connected() && self.previous.is_none() && key_id == self.current.key_id.next()
+        self.is_connected()
+            && self.previous.is_none()
+            && self.unjudged.is_none()
+            && key_id == self.current.key_id.next()
     }
 
     /// Begins the next generation, ours or in answer to the peer's soft reset.
@@ -142,6 +145,8 @@ impl Session {
             };
         };
         let failed = std::mem::replace(&mut self.current, previous);
+        // Of the generation that failed.
+        self.unjudged = None;
         self.timers.stop(Timer::HandWindow);
         self.timers.set(
             Timer::Renegotiate,
@@ -160,6 +165,9 @@ impl Session {
 
     /// The life of the generation before the newest one is over.
     pub(super) fn lame_duck_expired(&mut self, now: Now) {
+        if let Some(unjudged) = self.unjudged.take() {
+            return self.never_accepted(now, unjudged);
+        }
         let replaced = self.previous.is_none() && self.lame_duck != Some(self.current.key_id);
         if replaced {
             self.promote();
@@ -176,7 +184,7 @@ impl Session {
     pub(super) fn promote(&mut self) {
         if self.timers.at(Timer::Promote).is_some() {
             self.timers.stop(Timer::Promote);
-            self.emit(SessionEvent::Promoted(self.current.key_id));
+            self.promote_judged();
         }
     }
 

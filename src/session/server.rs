@@ -2,21 +2,34 @@
 //! it its configuration.
 
 use super::agreement::{Agreement, Capabilities, Derivation, choose_cipher};
+use super::credentials::Credentials;
 use super::event::{Admission, ExitChannel, Grant, LeaveReason, PeerIdentity, SessionEvent};
 use super::keys::random_bytes;
+use super::login::Unjudged;
 use super::negotiation::{KeySource, Stage};
 use super::push;
 use super::state::{Phase, Session};
+use std::sync::Arc;
+
 use crate::random::Random;
 use crate::time::Now;
 use crate::wire::{ClientKeyMessage, ControlMessage, PeerInfo, ServerKeyMessage, options_compress};
 
 /// A client that waits to be admitted.
 pub(super) struct Candidate {
+    /// What it is told while it waits, once it listens.
+    pub(super) meanwhile: Vec<String>,
     agreement: Agreement,
     source: KeySource,
     capabilities: Capabilities,
     asked: bool,
+}
+
+impl Candidate {
+    /// Whether it takes the time that `AUTH_PENDING` can name.
+    pub(super) fn knows_pending(&self) -> bool {
+        self.capabilities.proto.auth_pending_keyword()
+    }
 }
 
 /// What a client is told as soon as it listens.
@@ -48,6 +61,7 @@ impl Session {
             source,
             capabilities,
             asked,
+            ..
         } = *candidate;
         if agreement.derivation == Derivation::Exporter && !self.can_export() {
             agreement.derivation = Derivation::Prf;
@@ -100,7 +114,7 @@ impl Session {
         self.tell_verdict(format!("{AUTH_FAILED},{reason}"), leave);
     }
 
-    fn tell_verdict(&mut self, message: String, leave: LeaveReason) {
+    pub(super) fn tell_verdict(&mut self, message: String, leave: LeaveReason) {
         let verdict = Verdict::Refused(leave);
         self.phase = Phase::Answering(Answer {
             messages: vec![message],
@@ -135,9 +149,13 @@ impl Session {
         message: &[u8],
     ) -> Result<(), LeaveReason> {
         let client = ClientKeyMessage::parse(message).map_err(LeaveReason::KeyMessage)?;
-        let identity = self.identity()?;
+        let credentials = self.credentials_of(&client);
+        let identity = self.identity(credentials.as_ref())?;
         if let Phase::Connected(agreement) = &self.phase {
             identity.must_be(&agreement.identity)?;
+            if self.lacks_credentials(credentials.as_ref()) {
+                return Err(LeaveReason::NoCredentials);
+            }
         }
         let (random1, random2) = (random_bytes(random), random_bytes(random));
         let options = self.settings.options_string.clone();
@@ -155,15 +173,30 @@ impl Session {
             client: Box::new(client),
             server,
         };
+        self.logins += 1;
         if let Phase::Connected(agreement) = &self.phase {
             let agreement = agreement.clone();
-            return self.derive_keys(&agreement, &source);
+            if self.settings.login.is_none() {
+                return self.derive_keys(&agreement, &source);
+            }
+            self.unjudged = Some(Unjudged::Waiting(self.make_keys(&agreement, &source)?));
+            let admission = self.admission(identity, &source.client, credentials);
+            self.emit(SessionEvent::LoginAgain(Box::new(admission)));
+            return Ok(());
         }
-        self.first_exchange(identity, source);
+        self.first_exchange(identity, source, credentials);
         Ok(())
     }
 
-    fn first_exchange(&mut self, identity: PeerIdentity, source: KeySource) {
+    fn first_exchange(
+        &mut self,
+        identity: PeerIdentity,
+        source: KeySource,
+        credentials: Option<Credentials>,
+    ) {
+        if self.lacks_credentials(credentials.as_ref()) {
+            return self.tell_verdict(AUTH_FAILED.to_owned(), LeaveReason::NoCredentials);
+        }
         let peer_info = PeerInfo::parse(&source.client.peer_info);
         let cipher = match choose_cipher(&self.settings.ciphers, &peer_info, &source.client.options)
         {
@@ -190,7 +223,7 @@ impl Session {
             epoch_keys: proto.data_epoch() && proto.data_v2() && cipher.digest().is_none(),
             push_update: proto.push_update(),
         };
-        let framed = options_compress(&source.client.options);
+        let admission = self.admission(identity, &source.client, credentials);
         let capabilities = Capabilities {
             proto,
             negotiates_cipher: peer_info.ciphers().take_push(),
@@ -198,16 +231,33 @@ impl Session {
         };
         let asked = proto.request_push();
         self.phase = Phase::Admitting(Box::new(Candidate {
+            meanwhile: Vec::new(),
             agreement,
             source,
             capabilities,
             asked,
         }));
-        self.emit(SessionEvent::Authenticated(Box::new(Admission {
+        self.emit(SessionEvent::Authenticated(Box::new(admission)));
+    }
+
+    /// What the owner of the session hears of a login.
+    fn admission(
+        &self,
+        identity: PeerIdentity,
+        client: &ClientKeyMessage,
+        credentials: Option<Credentials>,
+    ) -> Admission {
+        let certificates = self.current.tls.peer();
+        Admission {
             identity,
-            peer_info,
-            framed,
-        })));
+            peer_info: PeerInfo::parse(&client.peer_info),
+            framed: options_compress(&client.options),
+            certificates: certificates
+                .map(|it| Arc::clone(&it.facts))
+                .unwrap_or_default(),
+            credentials,
+            login: self.logins,
+        }
     }
 
     /// A text message of the client.
@@ -226,6 +276,10 @@ impl Session {
 
     /// Tells the client the verdict on it, once it listens and asks.
     pub(super) fn answer(&mut self, now: Now, random: &mut dyn Random) -> Result<(), LeaveReason> {
+        if let Phase::Admitting(candidate) = &mut self.phase {
+            let meanwhile = std::mem::take(&mut candidate.meanwhile);
+            return self.say_meanwhile(meanwhile);
+        }
         if !matches!(&self.phase, Phase::Answering(answer) if answer.asked) {
             return Ok(());
         }
@@ -251,18 +305,26 @@ impl Session {
 
 impl Session {
     /// Who the peer of the current TLS connection is.
-    pub(super) fn identity(&self) -> Result<PeerIdentity, LeaveReason> {
-        // TLS is established only with a verified certificate.
-        let certificate = self.current.tls.peer().ok_or(LeaveReason::Keys)?;
+    pub(super) fn identity(
+        &self,
+        credentials: Option<&Credentials>,
+    ) -> Result<PeerIdentity, LeaveReason> {
+        // TLS is established only with a verified certificate, unless clients may come without one.
+        let certificate = self.current.tls.peer();
+        if certificate.is_none() && self.settings.login.is_none() {
+            return Err(LeaveReason::Keys);
+        }
         Ok(PeerIdentity {
-            common_name: certificate.common_name.clone(),
-            fingerprint: certificate.fingerprint,
+            common_name: certificate.map(|it| it.common_name.clone()),
+            fingerprint: certificate.map(|it| it.fingerprint),
+            username: credentials.map(|it| it.username.clone()),
         })
     }
 
     pub(super) fn report_secured(&mut self) {
         let (certificate, negotiated) = (self.current.tls.peer(), self.current.tls.negotiated());
-        if let (Some(certificate), Some(negotiated)) = (certificate.cloned(), negotiated) {
+        let certificate = certificate.cloned();
+        if let Some(negotiated) = negotiated {
             self.emit(SessionEvent::Secured {
                 certificate,
                 negotiated,
@@ -272,20 +334,27 @@ impl Session {
 }
 
 impl PeerIdentity {
-    /// Wire: name and certificate are locked for the session (wire.md section 5).
+    /// Wire: name, certificate and user are locked for the session (wire.md section 5).
     pub(super) fn must_be(&self, before: &Self) -> Result<(), LeaveReason> {
+        let name = |name: &Option<String>| name.clone().unwrap_or_else(|| "UNDEF".to_owned());
         if self == before {
             return Ok(());
         }
+        if self.fingerprint == before.fingerprint && self.common_name == before.common_name {
+            return Err(LeaveReason::UsernameChanged {
+                before: name(&before.username),
+                after: name(&self.username),
+            });
+        }
         Err(LeaveReason::IdentityChanged {
-            before: before.common_name.clone(),
-            after: self.common_name.clone(),
+            before: name(&before.common_name),
+            after: name(&self.common_name),
         })
     }
 }
 
 /// How a client is told that it may not come in.
-const AUTH_FAILED: &str = "AUTH_FAILED";
+pub(super) const AUTH_FAILED: &str = "AUTH_FAILED";
 
 /// Seconds after which a client that found no place may try again.
 const REFUSED_BACKOFF: u32 = 10;

@@ -34,6 +34,15 @@ pub struct SessionSettings {
     pub replay_window: ReplayWindow,
     /// The clocks.
     pub timing: Timing,
+    /// Server: how clients log in, where somebody judges that.
+    pub login: Option<LoginRules>,
+}
+
+/// What a server asks of the logins of clients, which its owner judges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoginRules {
+    /// Whether a client may come without user name and password.
+    pub optional: bool,
 }
 
 /// What a server of tls-crypt-v2 clients goes by. Wire: wire.md section 2.5.

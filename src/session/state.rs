@@ -9,6 +9,7 @@ use super::client;
 use super::credentials::{Credentials, PullFilter};
 use super::event::{ControlDrop, ExitChannel, Farewell, LeaveReason, SessionEvent};
 use super::keys::random_bytes;
+use super::login::Unjudged;
 use super::negotiation::{self, Negotiation, Stage};
 use super::reliable::Received;
 use super::server::{Answer, Candidate};
@@ -36,6 +37,10 @@ pub struct Session {
     pub(super) previous: Option<Negotiation>,
     /// A generation that was given up when both key messages were exchanged: the peer may have it.
     pub(super) undecided: Option<Negotiation>,
+    /// Server: what waits until the login of the current generation, a later one, is judged.
+    pub(super) unjudged: Option<Unjudged>,
+    /// Server: how many logins there were.
+    pub(super) logins: u64,
     /// The generation that the newest one replaces, while it still opens packets.
     pub(super) lame_duck: Option<KeyId>,
     /// The lame duck before, which goes when the renegotiation that runs is decided: until then
@@ -195,6 +200,8 @@ impl Session {
             current: negotiation,
             previous: None,
             undecided: None,
+            unjudged: None,
+            logins: 0,
             lame_duck: None,
             outgoing: None,
             phase: Phase::Meeting,
@@ -591,11 +598,11 @@ impl Session {
         match timer {
             Timer::HandWindow => self.fail(now, LeaveReason::HandWindow),
             Timer::Renegotiate => {
-                if self.is_connected() && self.previous.is_none() {
+                if self.is_connected() && self.previous.is_none() && self.unjudged.is_none() {
                     self.renegotiate(now, random);
                 }
             }
-            Timer::Promote => self.emit(SessionEvent::Promoted(self.current.key_id)),
+            Timer::Promote => self.promote_judged(),
             Timer::LameDuck => self.lame_duck_expired(now),
             Timer::Ping => self.ping_timer(now, activity.sent),
             Timer::PingRestart => self.ping_restart_timer(now, activity.received),
@@ -637,6 +644,7 @@ impl Session {
         self.phase = Phase::Leaving;
         self.previous = None;
         self.undecided = None;
+        self.unjudged = None;
         self.timers.stop_all();
         self.timers.set(Timer::Farewell, now.monotonic + FAREWELL);
         self.emit(SessionEvent::Left(reason));
@@ -655,6 +663,7 @@ impl Session {
         self.phase = Phase::Finished;
         self.previous = None;
         self.undecided = None;
+        self.unjudged = None;
         self.timers.stop_all();
         self.emit(SessionEvent::Finished);
     }

@@ -652,6 +652,7 @@ fn settings(role: Role, choice: u8, peer_info: &str) -> SessionSettings {
             ping: None,
             ping_restart: None,
         },
+        login: None,
     }
 }
 

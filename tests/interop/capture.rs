@@ -262,6 +262,7 @@ fn settings(site: &Site, scene: &Scene, role: Role) -> (Tape, SessionSettings) {
         ),
         replay_window: ReplayWindow::default(),
         timing: timing(scene),
+        login: None,
     };
     (tape, settings)
 }

@@ -68,6 +68,7 @@ mod inner_networks;
 mod lifecycle;
 mod lifetime;
 mod locked;
+mod logins;
 mod logs;
 mod machine;
 mod matrix;

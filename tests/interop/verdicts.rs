@@ -172,7 +172,6 @@ const STARTED: &[&str] = &[
     "route-delay 5",
     // Of 2.7.
     "route-table 100",
-    "tmp-dir @/absent",
 ];
 
 /// What stock starts and ringway refuses for good, by a sentence that says what to write.
@@ -183,6 +182,8 @@ const REFUSED: &[&str] = &[
     // Its clients' packets would not be understood.
     "push \"comp-lzo no\"",
     "remote-cert-tls server",
+    // Stock would refuse each login, since it may start no script.
+    "auth-user-pass-verify /bin/true via-env",
     // Stock comes to know it when it has become a server, and ends.
     "user nobody-of-that-name",
     "port 99999",
@@ -462,6 +463,9 @@ up @/absent
 client-connect /bin/true
 learn-address /bin/true
 auth-user-pass-verify /bin/true via-env
+auth-user-pass-verify /bin/true
+auth-user-pass-verify /bin/true via-nothing
+auth-user-pass-verify @/absent via-file
 plugin /absent.so
 management 127.0.0.1 7505
 management-hold

@@ -312,6 +312,7 @@ pub(crate) fn settings(
             ping: None,
             ping_restart: None,
         },
+        login: None,
     }
 }
 

@@ -429,6 +429,7 @@ pub(crate) fn name(event: &SessionEvent) -> &'static str {
     match event {
         SessionEvent::Secured { .. } => "Secured",
         SessionEvent::Authenticated(_) => "Authenticated",
+        SessionEvent::LoginAgain(_) => "LoginAgain",
         SessionEvent::Keys { .. } => "Keys",
         SessionEvent::Promoted(_) => "Promoted",
         SessionEvent::Retired(_) => "Retired",

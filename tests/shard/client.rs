@@ -281,6 +281,7 @@ fn settings(tls: Arc<dyn TlsEngine>) -> SessionSettings {
             ping: None,
             ping_restart: None,
         },
+        login: None,
     }
 }
 

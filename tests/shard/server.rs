@@ -268,6 +268,7 @@ fn settings(authority: &CertifiedIssuer<'static, KeyPair>, status: PathBuf) -> S
         duplicate_cn: false,
         leases: None,
         client_files: None,
+        auth: None,
         routes: Vec::new(),
         route_table: None,
         client_to_client: false,

@@ -561,6 +561,7 @@ fn settings(role: Role, engine: Engine, plan: &Plan) -> SessionSettings {
             ping,
             ping_restart: ping.map(|ping| ping * 12),
         },
+        login: None,
     }
 }
 

@@ -278,6 +278,7 @@ impl Core {
             SessionEvent::Secured { .. }
             | SessionEvent::Renegotiating
             | SessionEvent::Authenticated(_)
+            | SessionEvent::LoginAgain(_)
             | SessionEvent::Pushed(_)
             | SessionEvent::Updated(_)
             | SessionEvent::Informed(_)

@@ -2,6 +2,7 @@
 
 use ipnet::Ipv4Net;
 
+use super::passwords;
 use super::values::{YEAR, ipv4, number, optional, seconds};
 use crate::config::directive::{Directive, MANY, Refusal};
 use crate::config::draft::{Draft, Written};
@@ -11,34 +12,34 @@ use crate::limits::{HOSTS_REMEMBERED, INNER_PREFIXES_MAX};
 pub(super) const ROWS: &[Directive] = &[
     Directive::served(
         "verify-client-cert",
-        "require",
+        "none|optional|require",
         (0, 1),
-        "whether clients need a certificate: each does",
-        verify_client_cert,
+        "whether clients need a certificate",
+        passwords::verify_client_cert,
     )
     .of_servers(),
-    Directive::later(
+    Directive::served(
         "auth-user-pass-verify",
         "COMMAND METHOD",
         (1, MANY),
         "check passwords by a command",
-        PASSWORDS,
+        passwords::verify,
     )
     .of_servers(),
-    Directive::later(
+    Directive::served(
         "auth-user-pass-optional",
         "",
         (0, 0),
         "clients may come without a password",
-        PASSWORDS,
+        passwords::optional,
     )
     .of_servers(),
-    Directive::later(
+    Directive::served(
         "username-as-common-name",
         "",
         (0, 0),
         "name clients by their user name",
-        PASSWORDS,
+        passwords::username_as_common_name,
     )
     .of_servers(),
     Directive::later(
@@ -141,18 +142,6 @@ pub(super) const ROWS: &[Directive] = &[
     )
     .of_servers(),
 ];
-
-fn verify_client_cert(_: &mut Draft, line: &Line) -> Result<(), Refusal> {
-    match line.argument(0) {
-        None | Some("require") => Ok(()),
-        Some(word @ ("none" | "optional")) => Err(Refusal::because(format!(
-            "`{word}` is not supported yet: clients are known by their certificates"
-        ))
-        .instead("write `verify-client-cert require`")),
-        Some(word) => Err(Refusal::because(format!("`{word}` is no choice"))
-            .instead("write `verify-client-cert require`")),
-    }
-}
 
 fn client_config_dir(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
     let directory = line.argument(0).unwrap_or_default().to_owned();

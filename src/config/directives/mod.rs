@@ -9,6 +9,7 @@ mod control;
 mod logging;
 mod management;
 mod network;
+mod passwords;
 mod process;
 mod push;
 mod removed;

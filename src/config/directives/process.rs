@@ -3,6 +3,7 @@
 use nix::unistd::{Group, User};
 
 use super::logging::file;
+use super::passwords;
 use super::values::number;
 use crate::config::directive::{Directive, MANY, Refusal, Support};
 use crate::config::draft::{Draft, Written};
@@ -83,12 +84,12 @@ pub(super) const ROWS: &[Directive] = &[
         "defaults of an older version",
         "there is one set of defaults",
     ),
-    Directive::ignored(
+    Directive::served(
         "tmp-dir",
         "DIRECTORY",
         (1, 1),
         "files for scripts",
-        "no script is started",
+        passwords::temporary,
     )
     .on_client(Support::Ignored("no script is given a file")),
     Directive::served(
@@ -306,14 +307,7 @@ fn ignore_unknown_option(draft: &mut Draft, line: &Line) -> Result<(), Refusal> 
 }
 
 fn script_security(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
-    let level = number(line, 0, 0..=3)?;
-    draft.process.script_security = level;
-    if level > 1 && draft.role == Role::Server {
-        draft.note(
-            line,
-            "no script is started yet, so the level has nothing to allow",
-        );
-    }
+    draft.process.script_security = number(line, 0, 0..=3)?;
     Ok(())
 }
 

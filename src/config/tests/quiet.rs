@@ -1,8 +1,10 @@
 //! Lines that leave something out, or are so in any case.
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::{Files, LEAST};
+use crate::node::settings::{ClientCertificate, HandOver};
 
 #[test]
 fn certificates_are_required() {
@@ -10,10 +12,68 @@ fn certificates_are_required() {
     for line in ["verify-client-cert", "verify-client-cert require"] {
         files.with(&format!("{line}\n"));
     }
-    for word in ["none", "optional"] {
-        let said = files.first_remark(&format!("verify-client-cert {word}\n"));
-        let why = format!("`{word}` is not supported yet: clients are known by their certificates");
-        assert!(said.contains(&why), "{said}");
+    for line in [
+        "verify-client-cert none",
+        "verify-client-cert optional",
+        "auth-user-pass-optional",
+        "username-as-common-name",
+    ] {
+        let said = files.first_remark(&format!("{line}\n"));
+        let why = "nothing looks at user names and passwords; add an `auth-user-pass-verify` line";
+        assert!(said.contains(why), "{said}");
+    }
+    let said = files.first_remark("verify-client-cert perhaps\n");
+    assert!(said.contains("`perhaps` is no choice"), "{said}");
+}
+
+#[test]
+fn a_script_judges_passwords() {
+    let files = Files::new();
+    let judge = "script-security 3\nauth-user-pass-verify '/bin/echo one \"two three\"' via-env\n";
+    let auth = files.with(judge).auth.unwrap();
+    let script = auth.script.unwrap();
+    assert_eq!(script.command.program, Path::new("/bin/echo"));
+    assert_eq!(script.command.arguments, ["one", "two three"]);
+    assert_eq!(script.by, HandOver::Environment);
+    assert!(script.password_in_environment);
+    assert_eq!(auth.certificate, ClientCertificate::Required);
+    assert!(!auth.optional && !auth.username_as_common_name);
+    let place = files.0.path().display();
+    let lines = format!(
+        "script-security 2\nauth-user-pass-verify /bin/true via-file\nverify-client-cert none\n\
+         auth-user-pass-optional\nusername-as-common-name\ntmp-dir {place}\n"
+    );
+    let auth = files.with(&lines).auth.unwrap();
+    assert_eq!(auth.script.map(|it| it.by), Some(HandOver::File));
+    assert_eq!(auth.certificate, ClientCertificate::None);
+    assert!(auth.optional && auth.username_as_common_name);
+    assert_eq!(auth.temporary, files.0.path());
+    for (lines, why) in [
+        (
+            "auth-user-pass-verify /bin/true via-file",
+            "add `script-security 2`",
+        ),
+        ("auth-user-pass-verify /bin/true", "no method"),
+        (
+            "auth-user-pass-verify /bin/true by-post",
+            "`by-post` is no method",
+        ),
+        (
+            "auth-user-pass-verify /bin/echo one via-file",
+            "a command is one word",
+        ),
+        (
+            "auth-user-pass-verify /absent via-file",
+            "script fails with '/absent'",
+        ),
+        ("tmp-dir /absent", "is not a directory"),
+        (
+            "script-security 2\nauth-user-pass-verify /bin/true via-env",
+            "the script is not told the password",
+        ),
+    ] {
+        let said = files.first_remark(&format!("{lines}\n"));
+        assert!(said.contains(why), "{said}");
     }
 }
 

@@ -4,6 +4,7 @@
 //! [`stand_in`] a deterministic replacement for simulations, which has no secrets at all.
 
 mod authority;
+mod facts;
 mod fingerprint;
 mod records;
 mod revocation;
@@ -15,6 +16,7 @@ mod usage;
 mod username;
 mod verify;
 
+pub use facts::CertificateFacts;
 pub use fingerprint::IssuerHashes;
 pub use revocation::{RevocationList, Revocations, SharedRevocations};
 pub use suite_b::check_suite_b;
@@ -22,6 +24,8 @@ pub use suites::{is_suite_of_openssl, suite_by_name, suites};
 pub use usage::{ExtendedUsage, UsageRules};
 pub use username::{UnknownField, UsernameFields};
 pub use verify::{CertificateRefused, NameRule, PeerPolicy, PeerPurpose, RefusalReason};
+
+use std::sync::Arc;
 
 use crate::random::Random;
 use crate::time::Now;
@@ -88,6 +92,8 @@ pub struct PeerCertificate {
     pub subjects: Vec<String>,
     /// SHA-256 over the leaf's DER.
     pub fingerprint: [u8; 32],
+    /// The certificates of the chain, the leaf first.
+    pub facts: Arc<[CertificateFacts]>,
     /// The leaf's key as a log names it, such as `256 bits ECprime256v1`.
     pub key: String,
 }

@@ -37,6 +37,7 @@ pub struct RustlsEngine {
     policy: Arc<PeerPolicy>,
     /// Whether a server chooses among suites by its own order.
     own_order: bool,
+    asked: Asked,
     clock: Arc<SessionClock>,
 }
 
@@ -110,6 +111,7 @@ impl RustlsEngine {
             versions,
             policy: Arc::new(policy),
             own_order: false,
+            asked: Asked::default(),
             clock: Arc::default(),
         })
     }
@@ -126,6 +128,13 @@ impl RustlsEngine {
     /// The same engine with a provider that was changed.
     pub(super) fn with_provider(mut self, change: impl FnOnce(&mut CryptoProvider)) -> Self {
         change(Arc::make_mut(&mut self.provider));
+        self
+    }
+
+    /// `verify-client-cert`: whether clients show a certificate.
+    #[must_use]
+    pub fn with_clients(mut self, asked: Asked) -> Self {
+        self.asked = asked;
         self
     }
 
@@ -181,6 +190,7 @@ impl TlsEngine for RustlsEngine {
         let verifier = Arc::new(Verifier {
             policy: Arc::clone(&self.policy),
             provider: Arc::clone(&self.provider),
+            asked: self.asked,
             outcome: OnceLock::new(),
         });
         let connection = match &self.end {
@@ -195,6 +205,18 @@ impl TlsEngine for RustlsEngine {
             place: RecordPlace::default(),
         }))))
     }
+}
+
+/// Whether a server's clients are asked for a certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Asked {
+    /// Who has none is refused.
+    #[default]
+    Always,
+    /// Who has one must have a good one.
+    Optional,
+    /// They are not.
+    Never,
 }
 
 /// One connection.
@@ -435,6 +457,7 @@ const RECORD_HEADER: usize = 5;
 struct Verifier {
     policy: Arc<PeerPolicy>,
     provider: Arc<CryptoProvider>,
+    asked: Asked,
     outcome: OnceLock<Result<PeerCertificate, CertificateRefused>>,
 }
 
@@ -483,6 +506,14 @@ impl Verifier {
 }
 
 impl ClientCertVerifier for Verifier {
+    fn offer_client_auth(&self) -> bool {
+        self.asked != Asked::Never
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        self.asked == Asked::Always
+    }
+
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         // Hints help a browser choose; a VPN client has one certificate.
         &[]

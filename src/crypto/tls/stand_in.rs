@@ -3,6 +3,8 @@
 //! Thousands of simulated sessions run in seconds with it, and the same seed gives the same bytes.
 //! Each side's hello carries 32 random bytes; exported material is a hash over both.
 
+use std::sync::Arc;
+
 use aws_lc_rs::digest;
 use zeroize::Zeroizing;
 
@@ -144,6 +146,7 @@ impl StandIn {
                 self.peer = Some(PeerCertificate {
                     subjects: vec![format!("CN={common_name}")],
                     fingerprint: sha256(&[common_name.as_bytes()]),
+                    facts: Arc::new([]),
                     key: "stand-in".to_owned(),
                     common_name,
                 });

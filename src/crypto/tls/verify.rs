@@ -16,7 +16,9 @@ use x509_parser::public_key::PublicKey;
 
 use super::authority::{Authority, check_validity};
 use super::fingerprint::{Fingerprint, fingerprint_of};
-use super::{IssuerHashes, PeerCertificate, SharedRevocations, UsageRules, UsernameFields};
+use super::{
+    CertificateFacts, IssuerHashes, PeerCertificate, SharedRevocations, UsageRules, UsernameFields,
+};
 use crate::limits::{CHAIN_DEPTH_MAX, CLIENT_NAME_MAX};
 
 /// The rules that a peer's chain is held to.
@@ -279,10 +281,12 @@ impl PeerPolicy {
         let mut subjects = vec![subject];
         subjects.extend(path.subjects());
         subjects.dedup();
+        let facts = chain.iter().filter_map(|it| CertificateFacts::read(it));
         Ok(PeerCertificate {
             common_name,
             subjects,
             fingerprint,
+            facts: facts.collect(),
             key: key_kind(&parsed),
         })
     }
@@ -515,7 +519,7 @@ fn serial_of(certificate: &CertificateDer<'_>) -> String {
 }
 
 /// What a stranger wrote into a certificate reaches logs and files: controls become `_`.
-fn printable(text: &str, max: usize) -> String {
+pub(super) fn printable(text: &str, max: usize) -> String {
     let mut clean = String::new();
     for character in text.chars() {
         let character = if character.is_control() {

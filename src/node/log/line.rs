@@ -5,6 +5,7 @@
 
 mod data;
 mod files;
+mod login;
 mod profile;
 mod transport;
 mod tunnel;
@@ -249,6 +250,10 @@ impl<'a> Page<'a> {
                     Printable(theirs)
                 ),
             ),
+            E::LoginAccepted { username, renamed } => {
+                self.login_accepted(username.as_ref(), *renamed);
+            }
+            E::LoginRefused { why } => self.login_refused(why),
             E::AuthFailed { reason } => self.say(
                 TLS_ERROR,
                 format_args!("TLS Auth Error: {}", Printable(reason)),

@@ -52,8 +52,10 @@ pub enum NoticeContent {
 /// What a session that wants to be admitted tells of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdmissionRequest {
-    /// Its common name.
+    /// Its common name, empty if nothing names it: then it has nobody's place, and nobody its.
     pub name: Text,
+    /// The number that it is known by already, if it is.
+    pub client_id: Option<u64>,
     /// When it had authenticated. Of two sessions of one name the later one wins, whichever notice
     /// arrives first.
     pub since: Monotonic,

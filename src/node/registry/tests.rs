@@ -88,6 +88,7 @@ impl Table {
 fn request(name: &str, second: u64) -> AdmissionRequest {
     AdmissionRequest {
         name: name.into(),
+        client_id: None,
         since: START + std::time::Duration::from_secs(second),
         path: PATH,
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::connections::{Admitting, Client, Connection, Key, Standing, Tunnel};
 use super::dialed::DialedEvent;
 use super::lifetime::{sum_bytes, sum_packets};
+use super::logins::username_of;
 use super::registration::RegistryBusy;
 use super::{Congestion, Edges, Shard, narrate};
 use crate::node::event::{
@@ -25,12 +26,15 @@ impl<E: Edges> Shard<E> {
                 certificate,
                 negotiated,
             } => {
-                for told in narrate::secured(&certificate, negotiated) {
+                for told in narrate::secured(certificate.as_ref(), negotiated) {
                     self.tell(key, told);
                 }
-                self.meet_server(key, &certificate);
+                if let Some(certificate) = certificate {
+                    self.meet_server(key, &certificate);
+                }
             }
-            SessionEvent::Authenticated(admission) => self.ask_admission(key, *admission, now),
+            SessionEvent::Authenticated(admission) => self.authenticated(key, *admission, now),
+            SessionEvent::LoginAgain(admission) => self.logs_in_again(key, &admission, now),
             SessionEvent::Keys { key_id, keys } => {
                 if let Some(peer) = self.peer_of(key).and_then(|peer| self.peers.peer_mut(peer)) {
                     peer.keys.install(key_id, *keys);
@@ -88,14 +92,31 @@ impl<E: Edges> Shard<E> {
         }
     }
 
-    /// The client is known; the registry says whether it may come in.
-    pub(super) fn ask_admission(&mut self, key: Key, admission: Admission, now: Now) {
+    /// The client is known; the registry says whether it may come in. It may have a number already.
+    pub(super) fn ask_admission(
+        &mut self,
+        key: Key,
+        admission: Admission,
+        client_id: Option<u64>,
+        now: Now,
+    ) {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
-        let name: Text = admission.identity.common_name.as_str().into();
-        let nameless = connection.tag.clone();
-        connection.tag = ClientTag::named(nameless.address, name.clone());
+        connection.username = admission.credentials.as_ref().map(username_of);
+        let by_user = self.network.logins.username_as_common_name;
+        let user = connection.username.clone().filter(|_| by_user);
+        let own = admission.identity.common_name.as_deref();
+        let name = user.or_else(|| own.map(Text::from));
+        let nameless = ClientTag {
+            common_name: None,
+            address: connection.tag.address,
+        };
+        connection.tag = ClientTag {
+            common_name: name.clone(),
+            address: nameless.address,
+        };
+        let name = name.unwrap_or_else(|| "".into());
         let peer_id = admission.peer_info.proto().data_v2();
         let numbering = match (connection.path.is_stream(), peer_id) {
             (true, peer_id) => Numbering::Stream { peer_id },
@@ -106,6 +127,7 @@ impl<E: Edges> Shard<E> {
         let (framing, option) = compression.of_client(admission.framed, &admission.peer_info);
         let request = AdmissionRequest {
             name,
+            client_id,
             since: now.monotonic,
             path: ClientPath {
                 path: connection.path,
@@ -215,7 +237,7 @@ impl<E: Edges> Shard<E> {
     }
 
     /// Tells a client that it can't come in. The registry knows nothing of it, or knows it gone.
-    fn turn_away(&mut self, key: Key, refusal: AdmissionRefusal, now: Now) {
+    pub(super) fn turn_away(&mut self, key: Key, refusal: AdmissionRefusal, now: Now) {
         self.tell(key, ClientEvent::AdmissionRefused(refusal));
         self.connections.stand(key, Standing::Leaving);
         if let Some(connection) = self.connections.get_mut(key) {
@@ -311,6 +333,10 @@ impl<E: Edges> Shard<E> {
             return;
         };
         let dialed = connection.dialed;
+        self.end_login(key);
+        let Some(connection) = self.connections.get(key) else {
+            return;
+        };
         let events = narrate::left(reason, &standing, connection.session.settings());
         let allowed = match &standing {
             Standing::Meeting if !events.is_empty() => {
@@ -338,12 +364,17 @@ impl<E: Edges> Shard<E> {
             | Standing::Client(Client { session, .. }) => {
                 self.registration.left(*session, now.monotonic);
             }
-            Standing::Meeting | Standing::Dialing | Standing::Dialed(_) | Standing::Leaving => {}
+            Standing::Meeting
+            | Standing::Judging(_)
+            | Standing::Dialing
+            | Standing::Dialed(_)
+            | Standing::Leaving => {}
         }
     }
 
     /// Removes a session, whatever it was.
     pub(super) fn forget(&mut self, key: Key, now: Now) {
+        self.end_login(key);
         if let Some(connection) = self.connections.remove(key) {
             self.give_up_place(&connection.standing, now);
             if connection.path.is_stream() {

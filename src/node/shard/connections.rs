@@ -13,7 +13,7 @@ use crate::node::event::{ClientTag, Text};
 use crate::node::leases::Addresses;
 use crate::node::settings::SessionTimes;
 use crate::packet::{Numbering, Path, PeerIndex, Traffic};
-use crate::session::{Class, OpenVpn2, Session};
+use crate::session::{Admission, Class, OpenVpn2, Session};
 use crate::time::{Monotonic, Now};
 use crate::wire::{Framing, SessionId};
 
@@ -51,6 +51,8 @@ pub(super) struct Connection {
     pub(super) tag: ClientTag,
     /// [`Connections::stand`] changes it.
     pub(super) standing: Standing,
+    /// The user that it has logged in as.
+    pub(super) username: Option<Text>,
     /// How it is filed among the half-open ones, while it is one of them.
     half_open: Option<Filed>,
     /// When it began, in Unix seconds.
@@ -64,6 +66,8 @@ pub(super) struct Connection {
 pub(super) enum Standing {
     /// A stranger whose key exchange runs.
     Meeting,
+    /// Its login is being judged.
+    Judging(Box<Admission>),
     /// The registry decides.
     Admitting(Admitting),
     /// A client with its place in the data path.
@@ -165,7 +169,11 @@ impl Standing {
         match self {
             Self::Client(client) => Some(&client.tunnel),
             Self::Dialed(tunnel) => Some(tunnel),
-            Self::Meeting | Self::Admitting(_) | Self::Dialing | Self::Leaving => None,
+            Self::Meeting
+            | Self::Judging(_)
+            | Self::Admitting(_)
+            | Self::Dialing
+            | Self::Leaving => None,
         }
     }
 
@@ -174,7 +182,11 @@ impl Standing {
         match self {
             Self::Client(client) => Some(&mut client.tunnel),
             Self::Dialed(tunnel) => Some(tunnel),
-            Self::Meeting | Self::Admitting(_) | Self::Dialing | Self::Leaving => None,
+            Self::Meeting
+            | Self::Judging(_)
+            | Self::Admitting(_)
+            | Self::Dialing
+            | Self::Leaving => None,
         }
     }
 }
@@ -232,6 +244,7 @@ impl Connections {
             dialed: None,
             tag: ClientTag::nameless(path.remote),
             standing: Standing::Meeting,
+            username: None,
             half_open: Some(filed),
             since: now.unix,
             alarm: Alarm::default(),
@@ -263,6 +276,7 @@ impl Connections {
             dialed: Some(dialed),
             tag: ClientTag::nameless(path.remote),
             standing: Standing::Dialing,
+            username: None,
             half_open: None,
             since: now.unix,
             alarm: Alarm::default(),
@@ -318,7 +332,8 @@ impl Connections {
         let progress = match standing {
             Standing::Meeting => Some(Progress::Met),
             Standing::Leaving => Some(Progress::Left),
-            Standing::Admitting { .. }
+            Standing::Judging(_)
+            | Standing::Admitting { .. }
             | Standing::Client(_)
             | Standing::Dialing
             | Standing::Dialed(_) => None,

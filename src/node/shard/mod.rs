@@ -18,6 +18,7 @@ mod half_open;
 mod inactivity;
 mod io;
 mod lifetime;
+mod logins;
 mod narrate;
 pub mod registration;
 mod renewed;
@@ -35,6 +36,7 @@ use self::connections::{Connections, Key};
 pub use self::dialed::{Dial, DialedEvent, DialedSocket, HangUp};
 pub use self::edges::{Congestion, Done, Dropped, Edges, Outgoing};
 pub(in crate::node) use self::io::Io;
+use self::logins::Logins;
 use self::registration::Registration;
 pub use self::renewed::Terms;
 use self::streams::StreamStrangers;
@@ -105,6 +107,17 @@ pub struct Network {
     pub hosts_remembered: Duration,
     /// What a key may carry before there is another one.
     pub key_volume: KeyVolume,
+    /// Who judges logins, and what clients are called then.
+    pub logins: LoginTerms,
+}
+
+/// How a shard treats the logins of clients.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LoginTerms {
+    /// Whether somebody judges them, beyond the certificates.
+    pub judged: bool,
+    /// Whether a client is called by its user's name.
+    pub username_as_common_name: bool,
 }
 
 impl Network {
@@ -139,6 +152,7 @@ pub struct Shard<E> {
     connections: Connections,
     peers: PeerTable,
     registration: Registration<Key>,
+    logins: Logins,
     surroundings: Surroundings,
     inbound: InboundBatch,
     outbound: OutboundBatch,
@@ -197,6 +211,7 @@ impl<E: Edges> Shard<E> {
             connections: Connections::new(shards),
             peers,
             registration: Registration::new(parts.number, clients_max as usize),
+            logins: Logins::default(),
             surroundings,
             network: parts.network,
             inbound,
@@ -249,6 +264,7 @@ impl<E: Edges> Shard<E> {
             } => self.admit(session, client_id, &place, now),
             Instruction::Refuse { session, refusal } => self.refuse(session, refusal, now),
             Instruction::Release { session, cause } => self.release(session, cause, now),
+            Instruction::Judge(judged) => self.judged(judged, now),
             Instruction::Forget { session } => self.registration.forget(session),
             Instruction::Follow(terms) => self.follow_terms(*terms, now),
             Instruction::Dial(dial) => self.dial(*dial, now),
@@ -417,7 +433,7 @@ impl<E: Edges> Shard<E> {
         while self.unreported.is_empty()
             && let Some(notice) = self.registration.poll_notice(now)
         {
-            self.report(Report::Registry(notice));
+            self.report(Report::Registry(Box::new(notice)));
         }
     }
 

@@ -14,8 +14,12 @@ use crate::session::{Agreement, ControlDrop, Derivation, LeaveReason, SessionSet
 use crate::wire::{Malformed, PeerInfo};
 
 /// A finished TLS handshake: the chain from the authority down, then the channel.
-pub(super) fn secured(certificate: &PeerCertificate, negotiated: Negotiated) -> Vec<ClientEvent> {
-    let chain = certificate.subjects.iter().enumerate().rev();
+pub(super) fn secured(
+    certificate: Option<&PeerCertificate>,
+    negotiated: Negotiated,
+) -> Vec<ClientEvent> {
+    let chain = certificate.map(|it| it.subjects.iter().enumerate().rev());
+    let chain = chain.into_iter().flatten();
     let mut events: Vec<_> = chain
         .map(|(depth, subject)| ClientEvent::CertificateAccepted {
             depth: depth as u8,
@@ -25,7 +29,7 @@ pub(super) fn secured(certificate: &PeerCertificate, negotiated: Negotiated) -> 
     events.push(ClientEvent::ControlChannel(ControlChannel {
         version: negotiated.version,
         cipher_suite: negotiated.suite.into(),
-        certificate_key: certificate.key.as_str().into(),
+        certificate_key: certificate.map_or("", |it| it.key.as_str()).into(),
         group: negotiated.group.map(Text::from),
     }));
     events
@@ -123,6 +127,8 @@ pub(super) fn failed(reason: &LeaveReason, settings: &SessionSettings) -> Vec<Cl
         | LeaveReason::IdentityChanged { .. }
         | LeaveReason::Push(_)
         | LeaveReason::Keys
+        | LeaveReason::NoCredentials
+        | LeaveReason::UsernameChanged { .. }
         | LeaveReason::KeyExpired => {
             let reason = reason.to_string().into();
             vec![ClientEvent::HandshakeFailed(HandshakeFailure::KeyMethod {

@@ -282,6 +282,7 @@ mod tests {
     fn request(name: &str) -> AdmissionRequest {
         AdmissionRequest {
             name: name.into(),
+            client_id: None,
             since: START,
             path: crate::node::registry::tests::PATH,
         }

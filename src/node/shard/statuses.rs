@@ -69,7 +69,7 @@ impl<E: Edges> Shard<E> {
             bytes_received: 0,
             bytes_sent: 0,
             connected_since: connection.since,
-            username: None,
+            username: connection.username.clone(),
             client_id: 0,
             peer_id: PeerId::NONE,
             cipher: "".into(),

@@ -89,6 +89,7 @@ impl Starting {
         let client = Client::start(rules, tunnel, &reporter, &mut SystemRandom, now);
         Ok(Assembled {
             registry: nobody(),
+            authentication: None,
             profiles: None,
             leases: None,
             revocations,

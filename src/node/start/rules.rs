@@ -15,11 +15,11 @@ use crate::node::settings::{
     ClientSettings, Compression, ExplicitExit, Keepalive, ListenerTransport, NodeSettings,
     SessionTimes, Settings,
 };
-use crate::node::shard::Network;
+use crate::node::shard::{LoginTerms, Network};
 use crate::node::start::StartError;
 use crate::node::worker::StreamRules;
 use crate::reactor::ReactorConfig;
-use crate::session::{ContactLimits, Farewell, SessionSettings, Timing};
+use crate::session::{ContactLimits, Farewell, LoginRules, SessionSettings, Timing};
 use crate::wire::{Framing, OptionsString, Role};
 
 /// The rules of a server's sessions.
@@ -35,8 +35,12 @@ pub(in crate::node) fn session_settings(
         settings.keepalive,
         framed,
     );
+    let login = settings.auth.as_ref().map(|auth| LoginRules {
+        optional: auth.optional,
+    });
     Ok(SessionSettings {
         push: settings.push.clone(),
+        login,
         ..common
     })
 }
@@ -131,6 +135,7 @@ fn in_common(
             ping: keepalive.ping,
             ping_restart: keepalive.ping_restart,
         },
+        login: None,
     }
 }
 
@@ -208,6 +213,7 @@ pub(super) fn client_network(settings: &ClientSettings) -> Network {
         },
         hosts_remembered: HOSTS_REMEMBERED,
         key_volume: settings.node.key_volume,
+        logins: LoginTerms::default(),
     }
 }
 
@@ -238,6 +244,13 @@ pub(in crate::node) fn network(settings: &Settings) -> Network {
         times: settings.times(),
         hosts_remembered: settings.hosts_remembered,
         key_volume: settings.node.key_volume,
+        logins: settings
+            .auth
+            .as_ref()
+            .map_or_else(LoginTerms::default, |auth| LoginTerms {
+                judged: true,
+                username_as_common_name: auth.username_as_common_name,
+            }),
     }
 }
 

@@ -111,7 +111,7 @@ impl NodeThread {
                             let shard = notice.shard;
                             self.granted.remove(&SessionAt { shard, session });
                         }
-                        self.registry.hear(notice, now);
+                        self.registry.hear(*notice, now);
                         self.carry_out(now, &mut ordered);
                     }
                     Some((_, report)) => heard(shard, report),

@@ -11,7 +11,7 @@ use ringway::crypto::{
 use ringway::limits::REPLAY_WINDOW_MAX;
 use ringway::node::leases::AddressPool;
 use ringway::node::settings::{Compression, KeyVolume, Offloads, SessionTimes, V4Layout};
-use ringway::node::shard::{Network, ShardParts};
+use ringway::node::shard::{LoginTerms, Network, ShardParts};
 use ringway::packet::Mssfix;
 use ringway::random::{Random, SeededRandom};
 use ringway::session::{
@@ -53,6 +53,7 @@ pub(crate) fn shards(
         times: SessionTimes::default(),
         hosts_remembered: Duration::from_secs(60),
         key_volume: KeyVolume::default(),
+        logins: LoginTerms::default(),
     };
     (0..plan.shards)
         .map(|number| ShardParts {
@@ -166,6 +167,7 @@ fn settings(plan: &Plan, role: Role, name: &str, proto: u32) -> SessionSettings 
             ping,
             ping_restart: ping.map(|_| PING_RESTART),
         },
+        login: None,
     }
 }
 

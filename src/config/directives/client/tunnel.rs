@@ -97,13 +97,18 @@ pub(in crate::config::directives) fn script(draft: &mut Draft, line: &Line) -> R
     Ok(())
 }
 
-fn command(draft: &Draft, text: &str) -> Result<ScriptCommand, Refusal> {
+/// A program with arguments, as one word says it. Wire: with `chroot` it is looked for inside.
+pub(in crate::config::directives) fn command(
+    draft: &Draft,
+    text: &str,
+) -> Result<ScriptCommand, Refusal> {
     let words = words(text).map_err(|fault| Refusal::because(fault.to_string()))?;
     let mut words = words.into_iter();
     let name = words
         .next()
         .ok_or_else(|| Refusal::because("the command is empty"))?;
-    let program = executable(draft.path(&name))
+    let (now, program) = draft.path_when_running(&name);
+    executable(now)
         .map_err(|why| Refusal::because(format!("script fails with '{name}': {why}")))?;
     Ok(ScriptCommand {
         program,
@@ -111,10 +116,10 @@ fn command(draft: &Draft, text: &str) -> Result<ScriptCommand, Refusal> {
     })
 }
 
-fn executable(path: PathBuf) -> Result<PathBuf, String> {
+fn executable(path: PathBuf) -> Result<(), String> {
     access(&path, AccessFlags::X_OK).map_err(|error| error.desc().to_owned())?;
     match path.is_file() {
-        true => Ok(path),
+        true => Ok(()),
         false => Err("not a file".to_owned()),
     }
 }

@@ -130,6 +130,7 @@ impl World {
         let (key, since) = (self.clients.len(), self.now);
         let request = AdmissionRequest {
             name: name.into(),
+            client_id: None,
             since,
             path: numbered(),
         };

@@ -1,0 +1,97 @@
+//! Who judges logins: whether the lines about that fit together.
+
+use std::path::PathBuf;
+
+use super::{Draft, Severity};
+use crate::config::SCRIPT_HELPER;
+use crate::node::settings::{AuthSettings, HandOver, ScriptCommand, VerifyScript};
+
+/// The judges, `None` if there are none; what can't be is remarked.
+pub(super) fn login(draft: &mut Draft) -> Option<AuthSettings> {
+    let script = draft.login.script.take();
+    if script.is_none() {
+        remark_unjudged(draft);
+        return None;
+    }
+    let configuration = script.as_ref().map(|it| it.at.file.to_string());
+    let configuration = configuration.unwrap_or_default();
+    let script = script.map(|written| {
+        let (command, by) = written.value;
+        let security = draft.process.script_security;
+        if security < 2 {
+            let why = "programs are started with `script-security 2` alone";
+            let instead = Some("add `script-security 2`".to_owned());
+            draft.remark_at(
+                Severity::Error,
+                "script-security",
+                &written.at,
+                why,
+                instead,
+            );
+        } else if security < 3 && by == HandOver::Environment {
+            let why = "the script is not told the password: it may stand in an environment with \
+                       `script-security 3` alone";
+            let instead = Some("write `via-file`, or `script-security 3`".to_owned());
+            draft.remark_at(
+                Severity::Warning,
+                "script-security",
+                &written.at,
+                why,
+                instead,
+            );
+        }
+        VerifyScript {
+            command,
+            by,
+            password_in_environment: security >= 3,
+        }
+    });
+    // Wire: 2.6 takes TMPDIR, else /tmp.
+    let from_system = || std::env::var_os("TMPDIR").map_or_else(|| "/tmp".into(), PathBuf::from);
+    let temporary = draft.login.temporary.take();
+    Some(AuthSettings {
+        script,
+        optional: draft.login.optional.is_some(),
+        certificate: draft
+            .login
+            .certificate
+            .take()
+            .map(|it| it.value)
+            .unwrap_or_default(),
+        username_as_common_name: draft.login.named_by_user.is_some(),
+        temporary: temporary.unwrap_or_else(from_system),
+        helper: ScriptCommand {
+            program: std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into()),
+            arguments: vec![SCRIPT_HELPER.to_owned()],
+        },
+        configuration,
+    })
+}
+
+/// Wire: 2.6 refuses these too, where nobody looks at passwords.
+fn remark_unjudged(draft: &mut Draft) {
+    if draft.diagnostics.mentions("auth-user-pass-verify") || draft.diagnostics.mentions("plugin") {
+        return;
+    }
+    let lines = [
+        (
+            "verify-client-cert",
+            draft.login.certificate.as_ref().map(|it| it.at.clone()),
+        ),
+        (
+            "auth-user-pass-optional",
+            draft.login.optional.as_ref().map(|it| it.at.clone()),
+        ),
+        (
+            "username-as-common-name",
+            draft.login.named_by_user.as_ref().map(|it| it.at.clone()),
+        ),
+    ];
+    for (name, at) in lines {
+        if let Some(at) = at {
+            let why = "nothing looks at user names and passwords";
+            let instead = Some("add an `auth-user-pass-verify` line".to_owned());
+            draft.remark_at(Severity::Error, name, &at, why, instead);
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! The chain: which link has which login, without a thread or a clock.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::environment::{self, ServerFacts};
+use super::login::{Judged, Link, LinkAnswer, Login, LoginAt, Verdict};
+use crate::node::message::Report;
+
+/// Links in their order, and the logins that they look at.
+pub(super) struct Chain {
+    links: Vec<Box<dyn Link>>,
+    facts: ServerFacts,
+    waiting: HashMap<LoginAt, Waiting>,
+    verdicts: VecDeque<Judged>,
+}
+
+struct Waiting {
+    login: Arc<Login>,
+    /// Who has it now.
+    link: usize,
+}
+
+impl Chain {
+    pub(super) fn new(links: Vec<Box<dyn Link>>, facts: ServerFacts) -> Self {
+        Self {
+            links,
+            facts,
+            waiting: HashMap::new(),
+            verdicts: VecDeque::new(),
+        }
+    }
+
+    /// Gives a login to the first link.
+    pub(super) fn begin(&mut self, mut login: Login) {
+        login.environment = environment::of(&login, &self.facts);
+        let at = login.at;
+        let login = Arc::new(login);
+        self.waiting.insert(at, Waiting { login, link: 0 });
+        self.ask(at);
+    }
+
+    /// Nobody waits for a login any more.
+    pub(super) fn forget(&mut self, at: LoginAt) {
+        if let Some(waiting) = self.waiting.remove(&at)
+            && let Some(link) = self.links.get_mut(waiting.link)
+        {
+            link.forget(at);
+        }
+    }
+
+    /// What a link makes of a login. One that is not its own to judge changes nothing.
+    pub(super) fn answered(&mut self, link: usize, at: LoginAt, login: u64, answer: LinkAnswer) {
+        let waiting = self.waiting.get_mut(&at);
+        let Some(waiting) = waiting.filter(|it| it.link == link && it.login.login == login) else {
+            return;
+        };
+        match answer {
+            LinkAnswer::Accepted => {
+                waiting.link += 1;
+                self.ask(at);
+            }
+            LinkAnswer::Refused { reason, why } => {
+                self.decide(at, Verdict::Refused { reason, why });
+            }
+            LinkAnswer::Pending { timeout, extra } => {
+                let judged = judged(&waiting.login, Verdict::Pending { timeout, extra });
+                self.verdicts.push_back(judged);
+            }
+        }
+    }
+
+    /// A link has asked for it.
+    pub(super) fn wake(&mut self) {
+        let now = Instant::now();
+        for link in &mut self.links {
+            link.handle_timeout(now);
+        }
+    }
+
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        self.links.iter().filter_map(|it| it.next_timeout()).min()
+    }
+
+    /// Lets the links do what is due.
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        for link in &mut self.links {
+            if link.next_timeout().is_some_and(|at| at <= now) {
+                link.handle_timeout(now);
+            }
+        }
+    }
+
+    /// The next thing to tell.
+    pub(super) fn poll(&mut self) -> Option<Report> {
+        self.verdicts.pop_front().map(Report::Judged)
+    }
+
+    fn ask(&mut self, at: LoginAt) {
+        let Some(Waiting { login, link }) = self.waiting.get(&at) else {
+            return;
+        };
+        match self.links.get_mut(*link) {
+            Some(link) => link.judge(&Arc::clone(login)),
+            None => self.decide(at, Verdict::Accepted),
+        }
+    }
+
+    fn decide(&mut self, at: LoginAt, verdict: Verdict) {
+        if let Some(waiting) = self.waiting.remove(&at) {
+            self.verdicts.push_back(judged(&waiting.login, verdict));
+        }
+    }
+}
+
+fn judged(login: &Login, verdict: Verdict) -> Judged {
+    Judged {
+        at: login.at,
+        login: login.login,
+        client_id: login.client_id,
+        verdict,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::node::auth::LoginKind;
+    use crate::node::event::ClientTag;
+    use crate::wire::PeerInfo;
+
+    /// A judge that says what it hears.
+    struct Scribe(&'static str, mpsc::Sender<String>);
+
+    impl Link for Scribe {
+        fn judge(&mut self, login: &Arc<Login>) {
+            self.1
+                .send(format!("{} judges {}", self.0, login.at.number))
+                .unwrap();
+        }
+
+        fn forget(&mut self, at: LoginAt) {
+            self.1
+                .send(format!("{} forgets {}", self.0, at.number))
+                .unwrap();
+        }
+    }
+
+    fn at(number: u64) -> LoginAt {
+        LoginAt { shard: 0, number }
+    }
+
+    fn login(number: u64) -> Login {
+        Login {
+            at: at(number),
+            login: 1,
+            client_id: number,
+            kind: LoginKind::Connect,
+            client: ClientTag::named(([192, 0, 2, 1], 7).into(), "anna".into()),
+            credentials: None,
+            peer_info: PeerInfo::default(),
+            certificates: Arc::new([]),
+            clients: 0,
+            environment: Vec::new(),
+        }
+    }
+
+    fn refused() -> LinkAnswer {
+        LinkAnswer::Refused {
+            reason: "no".to_owned(),
+            why: "because".into(),
+        }
+    }
+
+    fn verdicts(chain: &mut Chain) -> Vec<(u64, Verdict)> {
+        std::iter::from_fn(|| chain.poll())
+            .map(|report| match report {
+                Report::Judged(judged) => (judged.at.number, judged.verdict),
+                other => panic!("{other:?}"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn all_links_must_accept_and_the_first_refusal_is_the_verdict() {
+        let (say, said) = mpsc::channel();
+        let links: Vec<Box<dyn Link>> = vec![
+            Box::new(Scribe("first", say.clone())),
+            Box::new(Scribe("second", say)),
+        ];
+        let mut chain = Chain::new(links, ServerFacts::default());
+        let said = || said.try_iter().collect::<Vec<_>>();
+        for number in 1..=4 {
+            chain.begin(login(number));
+        }
+        assert_eq!(said().len(), 4);
+        chain.answered(1, at(1), 1, LinkAnswer::Accepted);
+        chain.answered(0, at(1), 2, LinkAnswer::Accepted);
+        assert_eq!(said(), [] as [&str; 0], "not its login to judge");
+        chain.answered(0, at(1), 1, LinkAnswer::Accepted);
+        chain.answered(0, at(2), 1, refused());
+        assert_eq!(said(), ["second judges 1"]);
+        let timeout = Duration::from_secs(9);
+        let extra = "CR_TEXT:R:code".to_owned();
+        let pending = (timeout, extra.clone());
+        let (timeout, extra) = pending.clone();
+        chain.answered(1, at(1), 1, LinkAnswer::Pending { timeout, extra });
+        chain.answered(1, at(1), 1, LinkAnswer::Accepted);
+        chain.answered(1, at(1), 1, refused());
+        chain.forget(at(3));
+        chain.answered(0, at(3), 1, LinkAnswer::Accepted);
+        assert_eq!(said(), ["first forgets 3"]);
+        let (timeout, extra) = pending;
+        let no = Verdict::Refused {
+            reason: "no".to_owned(),
+            why: "because".into(),
+        };
+        assert_eq!(
+            verdicts(&mut chain),
+            [
+                (2, no),
+                (1, Verdict::Pending { timeout, extra }),
+                (1, Verdict::Accepted),
+            ]
+        );
+        assert_eq!(chain.waiting.len(), 1, "the fourth still waits");
+    }
+}

@@ -1,0 +1,115 @@
+//! What judges are told of a login, by the names and in the order of stock. Wire: wire.md section 17.2.
+
+use std::net::IpAddr;
+
+use super::login::Login;
+
+/// What is the same for all logins of a node: its own variables, in stock's order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServerFacts {
+    /// Names and values.
+    pub variables: Vec<(String, String)>,
+}
+
+/// The variables of a login, but for those that not every judge may have.
+pub(super) fn of(login: &Login, server: &ServerFacts) -> Vec<(String, String)> {
+    let mut variables = Vec::new();
+    let mut set = |name: &str, value: &str| variables.push((name.to_owned(), value.to_owned()));
+    let address = login.client.address;
+    let ip = address.ip().to_canonical();
+    set("untrusted_port", &address.port().to_string());
+    let name = match ip {
+        IpAddr::V4(_) => "untrusted_ip",
+        IpAddr::V6(_) => "untrusted_ip6",
+    };
+    set(name, &ip.to_string());
+    set(
+        "common_name",
+        login.client.common_name.as_deref().unwrap_or_default(),
+    );
+    let said: Vec<_> = login.peer_info.iter().collect();
+    for (key, value) in said.into_iter().rev() {
+        // A client may tell of itself what it likes, by these names alone.
+        if key.starts_with("IV_") || key.starts_with("UV_") {
+            set(key, value);
+        }
+    }
+    for (depth, certificate) in login.certificates.iter().enumerate() {
+        set(&format!("tls_serial_hex_{depth}"), &certificate.serial_hex);
+        set(&format!("tls_serial_{depth}"), &certificate.serial);
+        set(&format!("tls_digest_sha256_{depth}"), &certificate.sha256);
+        set(&format!("tls_digest_{depth}"), &certificate.sha1);
+        set(&format!("tls_id_{depth}"), &certificate.subject);
+        for (field, value) in certificate.fields.iter().rev() {
+            set(&format!("X509_{depth}_{field}"), value);
+        }
+    }
+    variables.extend(server.variables.iter().cloned());
+    variables
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::crypto::tls::CertificateFacts;
+    use crate::node::auth::{LoginAt, LoginKind};
+    use crate::node::event::ClientTag;
+    use crate::wire::PeerInfo;
+
+    #[test]
+    fn a_login_is_told_as_stock_tells_it() {
+        let certificate = CertificateFacts {
+            subject: "O=here, CN=anna".to_owned(),
+            fields: vec![
+                ("O".to_owned(), "here".to_owned()),
+                ("CN".to_owned(), "anna".to_owned()),
+            ],
+            serial: "2".to_owned(),
+            serial_hex: "02".to_owned(),
+            sha1: "aa:bb".to_owned(),
+            sha256: "cc:dd".to_owned(),
+        };
+        let login = Login {
+            at: LoginAt {
+                shard: 0,
+                number: 1,
+            },
+            login: 1,
+            client_id: 0,
+            kind: LoginKind::Connect,
+            client: ClientTag::named("[::ffff:10.77.0.2]:36222".parse().unwrap(), "anna".into()),
+            credentials: None,
+            peer_info: PeerInfo::parse("IV_VER=2.6.14\nIV_PLAT=linux\nLD_PRELOAD=x\n"),
+            certificates: Arc::new([certificate]),
+            clients: 0,
+            environment: Vec::new(),
+        };
+        let server = ServerFacts {
+            variables: vec![("dev".to_owned(), "tun0".to_owned())],
+        };
+        let told: Vec<_> = of(&login, &server)
+            .into_iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "untrusted_port=36222",
+                "untrusted_ip=10.77.0.2",
+                "common_name=anna",
+                "IV_PLAT=linux",
+                "IV_VER=2.6.14",
+                "tls_serial_hex_0=02",
+                "tls_serial_0=2",
+                "tls_digest_sha256_0=cc:dd",
+                "tls_digest_0=aa:bb",
+                "tls_id_0=O=here, CN=anna",
+                "X509_0_CN=anna",
+                "X509_0_O=here",
+                "dev=tun0",
+            ]
+        );
+    }
+}

@@ -1,0 +1,154 @@
+//! A login, and what can become of it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::Answers;
+use crate::crypto::tls::CertificateFacts;
+use crate::node::event::{ClientTag, Text};
+use crate::session::Credentials;
+use crate::wire::PeerInfo;
+
+/// A client that wants to come in, or to stay with a new key.
+pub struct Login {
+    /// Where it waits.
+    pub at: LoginAt,
+    /// Which of the session's logins it is, from 1: the KID of the management interface.
+    pub login: u64,
+    /// The client's number, which it keeps for the session: the CID of the management interface.
+    pub client_id: u64,
+    /// Whether it is in already.
+    pub kind: LoginKind,
+    /// Its address, and the common name of its certificate if it has one.
+    pub client: ClientTag,
+    /// Its user name and password, if it sent some; `client` and this are all that names it.
+    pub credentials: Option<Credentials>,
+    /// What it says of itself.
+    pub peer_info: PeerInfo,
+    /// Its certificate and those that vouch for it, its own first.
+    pub certificates: Arc<[CertificateFacts]>,
+    /// Clients that are in at this moment.
+    pub clients: usize,
+    /// What judges are told, in the order of stock's management interface, without `n_clients`,
+    /// `password` and `username`. Empty until the chain has the login.
+    pub environment: Vec<(String, String)>,
+}
+
+/// A session that waits for the verdict on its login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LoginAt {
+    /// The shard that has the session.
+    pub shard: u16,
+    /// What the shard calls it; it never calls two logins the same.
+    pub number: u64,
+}
+
+/// Whether a login is a session's first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoginKind {
+    /// It wants to come in.
+    Connect,
+    /// It is in, and has a new key.
+    Reauth,
+}
+
+/// What a link makes of a login.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LinkAnswer {
+    /// Nothing against it.
+    Accepted,
+    /// It is not to come in.
+    Refused {
+        /// What the client is told, may be empty; one of the forms of wire.md section 10.3 is sent as
+        /// it is.
+        reason: String,
+        /// What the log says.
+        why: Text,
+    },
+    /// It takes longer, and the client should know. Another answer follows.
+    Pending {
+        /// So long.
+        timeout: Duration,
+        /// What follows `INFO_PRE,`, such as `WEB_AUTH::https://...`; may be empty.
+        extra: String,
+    },
+}
+
+/// What the chain says of a login.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// All links have accepted it.
+    Accepted,
+    /// One has not.
+    Refused {
+        /// What the client is told, may be empty.
+        reason: String,
+        /// What the log says.
+        why: Text,
+    },
+    /// It takes longer; another verdict follows.
+    Pending {
+        /// So long.
+        timeout: Duration,
+        /// For the client.
+        extra: String,
+    },
+}
+
+/// A verdict, on its way to the shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judged {
+    /// Whose.
+    pub at: LoginAt,
+    /// Which login of it.
+    pub login: u64,
+    /// The number that the client was known by.
+    pub client_id: u64,
+    /// What it is.
+    pub verdict: Verdict,
+}
+
+/// A judge.
+pub trait Link: Send {
+    /// Begins to judge a login. The answer comes by the [`Answers`] that the link was made with, before
+    /// this returns or later, from any thread. Must not wait for anything.
+    fn judge(&mut self, login: &Arc<Login>);
+
+    /// Nobody waits for that login any more: the client has gone, or another link refused it.
+    fn forget(&mut self, at: LoginAt);
+
+    /// When [`Link::handle_timeout`] has something to do.
+    fn next_timeout(&self) -> Option<Instant> {
+        None
+    }
+
+    /// Does what is due.
+    fn handle_timeout(&mut self, _now: Instant) {}
+}
+
+/// How a link is made.
+pub(in crate::node) type MakeLink = Box<dyn FnOnce(Answers) -> Box<dyn Link> + Send>;
+
+impl Login {
+    /// The user's name, if there is one.
+    pub fn username(&self) -> Option<&str> {
+        let credentials = self.credentials.as_ref();
+        credentials.map(|credentials| credentials.username.as_str())
+    }
+}
+
+impl fmt::Debug for Login {
+    /// Without the secret.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Login")
+            .field("at", &self.at)
+            .field("login", &self.login)
+            .field("client_id", &self.client_id)
+            .field("kind", &self.kind)
+            .field("client", &self.client)
+            .field("credentials", &self.credentials)
+            .finish_non_exhaustive()
+    }
+}

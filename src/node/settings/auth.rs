@@ -1,0 +1,57 @@
+//! How a server finds out who its clients are, beyond their certificates.
+
+use std::path::PathBuf;
+
+use super::ScriptCommand;
+
+/// What is asked of logins, and who judges them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthSettings {
+    /// The script that judges user names and passwords (`auth-user-pass-verify`).
+    pub script: Option<VerifyScript>,
+    /// Whether clients may come without user name and password (`auth-user-pass-optional`).
+    pub optional: bool,
+    /// Whether clients need a certificate (`verify-client-cert`).
+    pub certificate: ClientCertificate,
+    /// Whether a client is called by its user's name (`username-as-common-name`).
+    pub username_as_common_name: bool,
+    /// Where files for scripts are made (`tmp-dir`).
+    pub temporary: PathBuf,
+    /// The program that starts scripts, with its arguments: this one (see
+    /// [`helper::serve`](crate::node::auth::helper::serve)).
+    pub helper: ScriptCommand,
+    /// The configuration's file, as scripts are told it (`config`).
+    pub configuration: String,
+}
+
+/// A script that judges user names and passwords.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifyScript {
+    /// The script.
+    pub command: ScriptCommand,
+    /// How it is told name and password.
+    pub by: HandOver,
+    /// Whether passwords may stand in an environment (`script-security 3`).
+    pub password_in_environment: bool,
+}
+
+/// How a script is told a name and a password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HandOver {
+    /// `via-env`.
+    Environment,
+    /// `via-file`.
+    File,
+}
+
+/// Whether a server's clients show a certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClientCertificate {
+    /// Who has none is refused.
+    #[default]
+    Required,
+    /// Who has one must have a good one.
+    Optional,
+    /// Nobody is asked for one.
+    None,
+}

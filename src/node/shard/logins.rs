@@ -1,0 +1,185 @@
+//! Logins that somebody else judges: a session waits, and the shard goes on.
+
+use std::collections::HashMap;
+
+use super::connections::{Key, Standing};
+use super::{Edges, Shard};
+use crate::limits::LOGINS_WAITING;
+use crate::node::auth::{Judged, Login, LoginAt, LoginKind, Verdict};
+use crate::node::event::{AdmissionRefusal, ClientEvent, ClientTag, Text};
+use crate::node::message::Report;
+use crate::session::{Admission, Credentials};
+use crate::time::Now;
+
+/// The logins of a shard that are not judged.
+#[derive(Debug, Default)]
+pub(super) struct Logins {
+    waiting: HashMap<u64, Key>,
+    /// The newest login of a session.
+    of: HashMap<Key, u64>,
+    last: u64,
+}
+
+impl Logins {
+    /// A login that waits from now on, in place of an earlier one of that session; `None` if too many
+    /// wait.
+    fn begin(&mut self, key: Key) -> Option<u64> {
+        if self.waiting.len() >= LOGINS_WAITING {
+            return None;
+        }
+        self.last += 1;
+        self.waiting.insert(self.last, key);
+        self.of.insert(key, self.last);
+        Some(self.last)
+    }
+
+    /// The session whose newest login that is.
+    fn session(&self, number: u64) -> Option<Key> {
+        self.waiting.get(&number).copied()
+    }
+
+    /// A session waits no longer; which login it waited with.
+    fn end(&mut self, key: Key) -> Option<u64> {
+        let number = self.of.remove(&key)?;
+        self.waiting.remove(&number);
+        Some(number)
+    }
+}
+
+impl<E: Edges> Shard<E> {
+    /// A client is known as far as it can be by TLS: it comes in unless somebody is to judge that.
+    pub(super) fn authenticated(&mut self, key: Key, admission: Admission, now: Now) {
+        if !self.network.logins.judged {
+            return self.ask_admission(key, admission, None, now);
+        }
+        if let Some(connection) = self.connections.get_mut(key) {
+            let address = connection.tag.address;
+            let name = admission.identity.common_name.as_deref().map(Text::from);
+            connection.tag = ClientTag {
+                address,
+                common_name: name,
+            };
+        }
+        let Some(login) = self.login(key, &admission, LoginKind::Connect) else {
+            return self.turn_away(key, AdmissionRefusal::RegistryBusy, now);
+        };
+        self.connections
+            .stand(key, Standing::Judging(Box::new(admission)));
+        self.report(Report::Login(Box::new(login)));
+    }
+
+    /// A client that is in logs in with a new key.
+    pub(super) fn logs_in_again(&mut self, key: Key, admission: &Admission, now: Now) {
+        self.end_login(key);
+        match self.login(key, admission, LoginKind::Reauth) {
+            Some(login) => self.report(Report::Login(Box::new(login))),
+            None => {
+                if let Some(connection) = self.connections.get_mut(key) {
+                    let number = admission.login;
+                    connection
+                        .session
+                        .login_refused(now, &mut *self.random, number, "");
+                }
+            }
+        }
+    }
+
+    fn login(&mut self, key: Key, admission: &Admission, kind: LoginKind) -> Option<Login> {
+        let number = self.logins.begin(key)?;
+        let connection = self.connections.get(key)?;
+        let client_id = match &connection.standing {
+            Standing::Client(client) => client.client_id,
+            _ => 0,
+        };
+        Some(Login {
+            at: LoginAt {
+                shard: self.surroundings.own,
+                number,
+            },
+            login: admission.login,
+            client_id,
+            kind,
+            client: connection.tag.clone(),
+            credentials: admission.credentials.clone(),
+            peer_info: admission.peer_info.clone(),
+            certificates: admission.certificates.clone(),
+            clients: 0,
+            environment: Vec::new(),
+        })
+    }
+
+    /// What became of a login.
+    pub(super) fn judged(&mut self, judged: Judged, now: Now) {
+        let Judged {
+            at,
+            login,
+            client_id,
+            verdict,
+        } = judged;
+        let Some(key) = self.logins.session(at.number) else {
+            return;
+        };
+        if let Verdict::Pending { timeout, extra } = verdict {
+            if let Some(connection) = self.connections.get_mut(key) {
+                let random = &mut *self.random;
+                connection
+                    .session
+                    .login_pending(now, random, login, timeout, &extra);
+            }
+            return self.service(key, now);
+        }
+        self.logins.end(key);
+        match verdict {
+            Verdict::Accepted => self.login_accepted(key, login, client_id, now),
+            Verdict::Refused { reason, why } => {
+                self.tell(key, ClientEvent::LoginRefused { why });
+                let standing = self.connections.get(key).map(|it| &it.standing);
+                if matches!(standing, Some(Standing::Judging(_))) {
+                    self.connections.stand(key, Standing::Leaving);
+                }
+                if let Some(connection) = self.connections.get_mut(key) {
+                    let random = &mut *self.random;
+                    connection
+                        .session
+                        .login_refused(now, random, login, &reason);
+                }
+            }
+            Verdict::Pending { .. } => {}
+        }
+        self.service(key, now);
+    }
+
+    fn login_accepted(&mut self, key: Key, login: u64, client_id: u64, now: Now) {
+        let renamed = self.network.logins.username_as_common_name;
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        if !matches!(connection.standing, Standing::Judging(_)) {
+            let username = connection.username.clone();
+            connection
+                .session
+                .login_accepted(now, &mut *self.random, login);
+            return self.tell(key, ClientEvent::LoginAccepted { username, renamed });
+        }
+        let Some(Standing::Judging(admission)) = self.connections.stand(key, Standing::Leaving)
+        else {
+            return;
+        };
+        let username = admission.credentials.as_ref().map(username_of);
+        self.tell(key, ClientEvent::LoginAccepted { username, renamed });
+        self.ask_admission(key, *admission, Some(client_id), now);
+    }
+
+    /// A session is gone, and waits for no verdict.
+    pub(super) fn end_login(&mut self, key: Key) {
+        if let Some(number) = self.logins.end(key) {
+            let shard = self.surroundings.own;
+            self.report(Report::LoginGone(LoginAt { shard, number }));
+        }
+    }
+}
+
+/// The user's name, for logs and the status file.
+pub(super) fn username_of(credentials: &Credentials) -> Text {
+    credentials.username.as_str().into()
+}
