@@ -584,6 +584,15 @@ pub const DROP_REPORT_INTERVAL: Duration = Duration::from_secs(10);
 /// How long a stopping server waits for its clients to acknowledge.
 pub const STOP_GRACE: Duration = Duration::from_secs(2);
 
+// --- Plug-ins -------------------------------------------------------------------------------
+
+/// Calls of plug-ins that wait for the one that is under way: as many clients at the door as a
+/// server lets wait.
+pub const PLUGIN_CALLS_WAITING: usize = 4096;
+
+/// How long plug-ins may take to be opened.
+pub const PLUGIN_OPENING: Duration = Duration::from_secs(60);
+
 // --- The node thread ------------------------------------------------------------------------
 
 /// How long a start waits for an address or a device that is in use.

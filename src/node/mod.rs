@@ -16,6 +16,7 @@ pub mod log;
 mod machine;
 mod memory;
 pub mod message;
+pub mod plugins;
 mod porter;
 mod priority;
 mod privileges;
