@@ -584,6 +584,11 @@ pub const DROP_REPORT_INTERVAL: Duration = Duration::from_secs(10);
 /// How long a stopping server waits for its clients to acknowledge.
 pub const STOP_GRACE: Duration = Duration::from_secs(2);
 
+// --- Logins ---------------------------------------------------------------------------------
+
+/// Sources and names whose failed logins are remembered, in all.
+pub const LOGIN_FAILURES: usize = 65_536;
+
 // --- Plug-ins -------------------------------------------------------------------------------
 
 /// Calls of plug-ins that wait for the one that is under way: as many clients at the door as a

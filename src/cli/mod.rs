@@ -11,6 +11,7 @@ mod daemon;
 pub mod directory;
 pub mod genkey;
 mod login;
+mod passwd;
 pub mod pki;
 pub mod quickstart;
 mod run;
@@ -60,6 +61,10 @@ pub fn main() -> ExitCode {
                 Err(error) => run::fail(&error.to_string()),
             },
             Command::Genkey(options) => make_key(Ok(options)),
+            Command::Passwd(options) => match passwd::run(&options) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => run::fail(&error.to_string()),
+            },
             Command::Client(command) => match client::run(&command) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => run::fail(&error.to_string()),
@@ -117,6 +122,8 @@ enum Command {
     Quickstart(quickstart::QuickstartOptions),
     /// Make a key of the control channel, or for tokens; `--genkey` makes it too, with OpenVPN's words.
     Genkey(genkey::GenkeyOptions),
+    /// Set or remove the password of a user in a file of passwords.
+    Passwd(passwd::PasswdOptions),
     /// Manage the clients of a directory that quickstart made.
     #[command(subcommand)]
     Client(client::ClientCommand),

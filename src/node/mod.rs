@@ -13,6 +13,7 @@ mod lease_file;
 pub mod leases;
 pub mod local_time;
 pub mod log;
+pub mod logins;
 mod machine;
 mod memory;
 pub mod message;

@@ -1,0 +1,12 @@
+//! What the node itself knows of logins, without a script or a plug-in: passwords in a file, codes of
+//! a second factor, and who has failed too often.
+//!
+//! Everything here is asked off the shards, by the thread that judges logins.
+
+mod backoff;
+mod password_file;
+mod totp;
+
+pub use backoff::{Backoff, Source};
+pub use password_file::{PasswordFile, PasswordFileError, hash, removed, with};
+pub use totp::{Secret, SecretError};
