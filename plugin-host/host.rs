@@ -6,8 +6,9 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 
+use ringway::node::confine;
 use ringway::node::plugins::{
-    Call, FromHost, Hook, Level, MESSAGE_MAX, Opening, Outcome, ToHost, confine, decode,
+    Call, FromHost, Hook, Level, MESSAGE_MAX, Opening, Outcome, ToHost, decode,
 };
 use rustix::net::{RecvFlags, recv};
 use zeroize::{Zeroize, Zeroizing};

@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use ringway::node::logins::PasswordFile;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 use crate::client::{Client, ClientConfig};
@@ -401,4 +402,61 @@ fn quickstart_without_capability() {
     let refused = outcome(&site, "setpriv", &words);
     assert_eq!(refused.code, Some(1), "{}", refused.text);
     assert!(refused.text.contains("CAP_NET_ADMIN"), "{}", refused.text);
+}
+
+#[test]
+fn a_file_of_passwords_is_written_for_its_owner_alone() {
+    let site = Site::new(1);
+    let file = site.topology.directory().join("passwords");
+    let passwd = |password: &str, arguments: &[&str]| {
+        let script = format!("printf '%s\\n' '{password}' | \"$@\"");
+        let words = [&["-c", &script, "sh", RINGWAY, "passwd"], arguments].concat();
+        outcome(&site, "sh", &words)
+    };
+    let path = display(&file);
+    for password in ["sesame", "open"] {
+        let set = passwd(password, &[&path, "anna"]);
+        assert_eq!(set.code, Some(0), "{}", set.text);
+    }
+    let bert = passwd("bear", &[&path, "bert"]);
+    assert_eq!(bert.code, Some(0), "{}", bert.text);
+    let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let read = || PasswordFile::parse(&std::fs::read_to_string(&file).unwrap()).unwrap();
+    assert!(read().verify("anna", "open"));
+    assert!(!read().verify("anna", "sesame"), "it was changed");
+    assert!(read().verify("bert", "bear"));
+
+    assert_eq!(passwd("", &["--remove", &path, "anna"]).code, Some(0));
+    assert_eq!(read().len(), 1);
+    for (arguments, words) in [
+        (
+            ["--remove", &path, "anna"].as_slice(),
+            "there is no 'anna' in",
+        ),
+        (&[&path, "a:b"], "the name 'a:b' can't be used"),
+        (&[&path, "anna"], "a password has between 1 and"),
+        (&["/absent/file", "anna"], "can't be written"),
+    ] {
+        let password = if words.contains("written") {
+            "word"
+        } else {
+            ""
+        };
+        let refused = passwd(password, arguments);
+        assert_eq!(refused.code, Some(1), "{}", refused.text);
+        assert!(refused.text.contains(words), "{}", refused.text);
+    }
+    std::fs::write(&file, "anna sesame\n").unwrap();
+    let refused = passwd("word", &[&path, "bert"]);
+    assert!(
+        refused.text.contains("line 1: there is no colon"),
+        "{}",
+        refused.text
+    );
+    assert_eq!(
+        std::fs::read_to_string(&file).unwrap(),
+        "anna sesame\n",
+        "as it was"
+    );
 }

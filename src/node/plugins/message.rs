@@ -34,7 +34,7 @@ pub struct Opening {
     pub plugins: Vec<Plugin>,
     /// `name=value`, what is known before there is a client.
     pub environment: Vec<String>,
-    /// What the host becomes as soon as they are open, as words of [`confine`](super::confine); none if
+    /// What the host becomes as soon as they are open, as words of [`confine`](crate::node::confine); none if
     /// it stays what it is.
     pub confinement: Vec<String>,
 }

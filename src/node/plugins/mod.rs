@@ -6,8 +6,6 @@
 mod host;
 mod message;
 
-pub use super::privileges::confine;
-pub use host::{Answer, NoAnswer, Notice, PluginError, PluginHost, Question};
 pub use message::{
     Call, FromHost, Hook, Level, MESSAGE_MAX, MessageError, Opening, Outcome, Plugin, ToHost,
     decode, encode,
