@@ -109,7 +109,7 @@ impl Host {
             "PLUGIN_INIT: POST {name} '{arguments}' intercepted={} ",
             in_words(opened.hooks())
         );
-        let _server_is_gone = self.say(Level::Note, line);
+        let _server_is_gone = self.say(Level::Step, line);
         Ok(opened)
     }
 

@@ -25,6 +25,7 @@ use crate::crypto::tls::{IssuerHashes, NameRule, UsageRules, UsernameFields};
 use crate::crypto::{DataCipher, Digest, KeyDirection};
 use crate::limits;
 use crate::node::log::{LogTarget, Stamp};
+use crate::node::plugins::Plugin;
 use crate::node::settings::{ClientCertificate, HandOver, ScriptCommand};
 use crate::node::status::StatusFormat;
 use crate::packet::{FragmentLimit, Mssfix};
@@ -76,6 +77,7 @@ pub(super) struct Draft {
 #[derive(Debug, Default)]
 pub(super) struct LoginDraft {
     pub(super) script: Option<Written<(ScriptCommand, HandOver)>>,
+    pub(super) plugins: Vec<Written<Plugin>>,
     pub(super) optional: Option<Written<()>>,
     pub(super) certificate: Option<Written<ClientCertificate>>,
     pub(super) named_by_user: Option<Written<()>>,

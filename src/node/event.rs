@@ -13,6 +13,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::counters::NodeReport;
+use super::plugins::Notice;
 use super::reload::ReloadReport;
 use super::settings::{ListenerTransport, OffloadsInUse};
 use crate::crypto::tls::CertificateRefused;
@@ -49,6 +50,8 @@ pub enum NodeEvent {
         /// Who brings them there.
         by: SteeredBy,
     },
+    /// Something about plug-ins.
+    Plugins(Notice),
     /// A tun device was given an address.
     TunAddressed {
         /// The interface's name.

@@ -51,6 +51,8 @@ pub enum Report {
     Login(Box<Login>),
     /// Nobody waits for the verdict on that login any more.
     LoginGone(LoginAt),
+    /// The session of a client is gone whose login was accepted: the number that it was judged by.
+    ClientGone(u64),
     /// What became of a login.
     Judged(Judged),
     /// What a client's file says.

@@ -229,6 +229,11 @@ impl Node {
                     authentication.forget(at);
                 }
             }
+            Report::ClientGone(client_id) => {
+                if let Some(authentication) = &self.authentication {
+                    authentication.left(client_id);
+                }
+            }
             Report::Judged(judged) => self.judged(judged),
             Report::Profile(answer) => self.profile_read(*answer),
             Report::AddressesNamed(named) => {

@@ -23,7 +23,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use auth::{AuthSettings, ClientCertificate, HandOver, VerifyScript};
+pub use auth::{AuthSettings, ClientCertificate, HandOver, PluginSettings, VerifyScript};
 pub use client::{
     AddressFamily, AfterRefusal, ClientSettings, FilterAction, Login, PullFilter, PullRules,
     RemoteSettings, RetryPause, ScriptCommand, ScriptSettings,

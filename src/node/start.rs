@@ -31,6 +31,7 @@ use super::leases::AddressPool;
 use super::log::{Log, LogOptions, LogTarget};
 use super::memory::{self, MemoryError};
 use super::message::Report;
+use super::plugins::PluginError;
 use super::porter::{Porter, PorterParts};
 use super::priority::{self, PriorityError};
 use super::privileges::{Confinement, PrivilegesError, allow_locked_memory};
@@ -123,6 +124,20 @@ pub enum StartError {
     /// The memory can't be kept out of swap.
     #[error(transparent)]
     Memory(#[from] MemoryError),
+    /// Plug-ins can't be used.
+    #[error(transparent)]
+    Plugins(#[from] PluginError),
+    /// A plug-in wants to be called for more than it would be.
+    #[error(
+        "plugin {plugin}: it asks for {hooks}, for which ringway does not call plug-ins yet: only for \
+         PLUGIN_AUTH_USER_PASS_VERIFY"
+    )]
+    UncalledHooks {
+        /// The plug-in.
+        plugin: String,
+        /// What it asks for.
+        hooks: String,
+    },
     /// A thread or a wake-up can't be had.
     #[error("a thread can't be started: {0}")]
     Thread(io::Error),
@@ -250,9 +265,11 @@ impl Starting {
         let locked = locked_memory(settings.node.shards.cores.len(), ring.locked_memory());
         allow_locked_memory(locked);
         let judges = settings.auth.as_ref();
-        let judges =
-            judges.map(|auth| login::Judges::prepare(auth, settings, device, confinement.as_ref()));
-        let judges = judges.transpose().map_err(StartError::Thread)?;
+        let judges = judges.map(|auth| {
+            let mut tell = |notice| self.publish(NodeEvent::Plugins(notice));
+            login::Judges::prepare(auth, settings, device, confinement.as_ref(), &mut tell)
+        });
+        let judges = judges.transpose()?;
         if let Some(confinement) = confinement {
             confinement.enter()?;
             self.publish(confinement.event(false));

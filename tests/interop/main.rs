@@ -79,6 +79,7 @@ mod options;
 mod outgoing;
 mod outgoing_streams;
 mod own_directives;
+mod plugins;
 mod port_share;
 mod proxy_protocol;
 mod reconnects;

@@ -84,8 +84,13 @@ fn start(plugins: &[Plugin]) -> (Result<PluginHost, PluginError>, Receiver<Notic
         confinement: Vec::new(),
     };
     let program = Path::new(env!("CARGO_BIN_EXE_ringway-plugin-host"));
-    let host = PluginHost::start(program, opening, move |notice| {
+    let mut tell = move |notice| {
         let _test_is_over = sender.send(notice);
+    };
+    let host = PluginHost::start(program, opening, &mut tell);
+    let host = host.map(|mut host| {
+        host.listen(tell).unwrap();
+        host
     });
     (host, notices)
 }

@@ -8,8 +8,10 @@
 
 #include <openvpn-plugin.h>
 
+#ifndef ALL
 #define ALL (OPENVPN_PLUGIN_MASK(OPENVPN_PLUGIN_AUTH_USER_PASS_VERIFY) \
              | OPENVPN_PLUGIN_MASK(OPENVPN_PLUGIN_CLIENT_CONNECT_V2))
+#endif
 
 static const char **opened_with;
 static int clients;

@@ -4,16 +4,19 @@ use std::path::PathBuf;
 
 use super::{Draft, Severity};
 use crate::config::SCRIPT_HELPER;
-use crate::node::settings::{AuthSettings, HandOver, ScriptCommand, VerifyScript};
+use crate::node::settings::{AuthSettings, HandOver, PluginSettings, ScriptCommand, VerifyScript};
 
 /// The judges, `None` if there are none; what can't be is remarked.
 pub(super) fn login(draft: &mut Draft) -> Option<AuthSettings> {
     let script = draft.login.script.take();
-    if script.is_none() {
+    let plugins = std::mem::take(&mut draft.login.plugins);
+    if script.is_none() && plugins.is_empty() {
         remark_unjudged(draft);
         return None;
     }
-    let configuration = script.as_ref().map(|it| it.at.file.to_string());
+    let places = script.as_ref().map(|it| &it.at);
+    let mut places = places.into_iter().chain(plugins.iter().map(|it| &it.at));
+    let configuration = places.next().map(|at| at.file.to_string());
     let configuration = configuration.unwrap_or_default();
     let script = script.map(|written| {
         let (command, by) = written.value;
@@ -49,8 +52,14 @@ pub(super) fn login(draft: &mut Draft) -> Option<AuthSettings> {
     // Wire: 2.6 takes TMPDIR, else /tmp.
     let from_system = || std::env::var_os("TMPDIR").map_or_else(|| "/tmp".into(), PathBuf::from);
     let temporary = draft.login.temporary.take();
+    let own = std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into());
+    let plugins = (!plugins.is_empty()).then(|| PluginSettings {
+        host: own.with_file_name(PLUGIN_HOST),
+        plugins: plugins.into_iter().map(|it| it.value).collect(),
+    });
     Some(AuthSettings {
         script,
+        plugins,
         optional: draft.login.optional.is_some(),
         certificate: draft
             .login
@@ -61,7 +70,7 @@ pub(super) fn login(draft: &mut Draft) -> Option<AuthSettings> {
         username_as_common_name: draft.login.named_by_user.is_some(),
         temporary: temporary.unwrap_or_else(from_system),
         helper: ScriptCommand {
-            program: std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into()),
+            program: own,
             arguments: vec![SCRIPT_HELPER.to_owned()],
         },
         configuration,
@@ -70,7 +79,8 @@ pub(super) fn login(draft: &mut Draft) -> Option<AuthSettings> {
 
 /// Wire: 2.6 refuses these too, where nobody looks at passwords.
 fn remark_unjudged(draft: &mut Draft) {
-    if draft.diagnostics.mentions("auth-user-pass-verify") || draft.diagnostics.mentions("plugin") {
+    let judges = ["auth-user-pass-verify", "plugin"];
+    if judges.iter().any(|name| draft.diagnostics.mentions(name)) {
         return;
     }
     let lines = [
@@ -95,3 +105,6 @@ fn remark_unjudged(draft: &mut Draft) {
         }
     }
 }
+
+/// The program of plug-ins, which stands beside this one.
+const PLUGIN_HOST: &str = "ringway-plugin-host";

@@ -1,9 +1,13 @@
 //! Lines about user names and passwords.
 
+use std::path::Path;
+
 use super::client::command;
 use crate::config::directive::Refusal;
 use crate::config::draft::{Draft, Written};
-use crate::config::lexer::Line;
+use crate::config::lexer::{Line, words};
+use crate::config::pki::reason;
+use crate::node::plugins::Plugin;
 use crate::node::settings::{ClientCertificate, HandOver};
 
 /// Wire: as in 2.6 `none` and `optional` need something else that knows the clients.
@@ -55,6 +59,52 @@ pub(super) fn username_as_common_name(draft: &mut Draft, line: &Line) -> Result<
     draft.login.named_by_user = Written::new((), line);
     Ok(())
 }
+
+/// Wire: a name without a directory in front is one of those that came with OpenVPN, and the arguments may be
+/// words of their own or one text.
+pub(super) fn plugin(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    let (name, rest) = line.arguments.split_first().unwrap_or((&line.name, &[]));
+    let path = if name.starts_with('/') || name.starts_with('.') {
+        draft.path(name)
+    } else {
+        let debian = format!(
+            "/usr/lib/{}-linux-gnu/openvpn/plugins",
+            std::env::consts::ARCH
+        );
+        let debian = Path::new(&debian).join(name);
+        let others = PLUGIN_DIRECTORIES.map(|directory| Path::new(directory).join(name));
+        let mut others = others.into_iter().filter(|path| path.exists());
+        let found = others.next().filter(|_| !debian.exists());
+        found.unwrap_or(debian)
+    };
+    if let Err(error) = std::fs::File::open(&path) {
+        return Err(Refusal::because(format!(
+            "'{}' can't be read: {}",
+            path.display(),
+            reason(&error)
+        ))
+        .instead("name the shared object of a plug-in"));
+    }
+    let arguments = match rest {
+        [text] => words(text).map_err(|fault| Refusal::because(fault.to_string()))?,
+        words => words.to_vec(),
+    };
+    let name = name.clone();
+    let plugin = Plugin {
+        path,
+        name,
+        arguments,
+    };
+    draft.login.plugins.extend(Written::new(plugin, line));
+    Ok(())
+}
+
+/// Where OpenVPN's own plug-ins are beside Debian's place: in Fedora, and where it was built by hand.
+const PLUGIN_DIRECTORIES: [&str; 3] = [
+    "/usr/lib64/openvpn/plugins",
+    "/usr/lib/openvpn/plugins",
+    "/usr/local/lib/openvpn/plugins",
+];
 
 pub(super) fn temporary(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
     let directory = line.argument(0).unwrap_or_default();

@@ -1,6 +1,6 @@
 //! Programs and plug-ins that OpenVPN starts.
 
-use super::client;
+use super::{client, passwords};
 use crate::config::directive::{Directive, MANY, Support};
 
 pub(super) const ROWS: &[Directive] = &[
@@ -111,13 +111,14 @@ pub(super) const ROWS: &[Directive] = &[
         "certificates as files for scripts",
         "remove the line",
     ),
-    Directive::later(
+    Directive::served(
         "plugin",
-        "FILE [ARGUMENT...]",
+        "FILE [ARGUMENTS]",
         (1, MANY),
-        "load a plug-in",
-        "remove the line; if it checks passwords, keep OpenVPN until they are supported",
-    ),
+        "a plug-in that judges logins, in a program of its own",
+        passwords::plugin,
+    )
+    .of_servers(),
     Directive::later(
         "dns-updown",
         "COMMAND",

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::environment::{self, ServerFacts};
-use super::login::{Judged, Link, LinkAnswer, Login, LoginAt, Verdict};
+use super::login::{Judged, Link, LinkAnswer, Login, LoginAt, LoginKind, Verdict};
 use crate::node::message::Report;
 
 /// Links in their order, and the logins that they look at.
@@ -47,6 +47,16 @@ impl Chain {
             && let Some(link) = self.links.get_mut(waiting.link)
         {
             link.forget(at);
+            if waiting.login.kind == LoginKind::Connect {
+                self.left(waiting.login.client_id);
+            }
+        }
+    }
+
+    /// A client is gone.
+    pub(super) fn left(&mut self, client_id: u64) {
+        for link in &mut self.links {
+            link.left(client_id);
         }
     }
 
@@ -109,6 +119,10 @@ impl Chain {
 
     fn decide(&mut self, at: LoginAt, verdict: Verdict) {
         if let Some(waiting) = self.waiting.remove(&at) {
+            let refused = matches!(verdict, Verdict::Refused { .. });
+            if refused && waiting.login.kind == LoginKind::Connect {
+                self.left(waiting.login.client_id);
+            }
             self.verdicts.push_back(judged(&waiting.login, verdict));
         }
     }
@@ -129,7 +143,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::node::auth::LoginKind;
     use crate::node::event::ClientTag;
     use crate::wire::PeerInfo;
 

@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use zeroize::Zeroizing;
+
 use super::Answers;
 use crate::crypto::tls::CertificateFacts;
 use crate::node::event::{ClientTag, Text};
@@ -118,6 +120,10 @@ pub trait Link: Send {
     /// Nobody waits for that login any more: the client has gone, or another link refused it.
     fn forget(&mut self, at: LoginAt);
 
+    /// A client is gone whose login was looked at: by its number, [`Login::client_id`]. It may have been
+    /// told before.
+    fn left(&mut self, _client_id: u64) {}
+
     /// When [`Link::handle_timeout`] has something to do.
     fn next_timeout(&self) -> Option<Instant> {
         None
@@ -135,6 +141,13 @@ impl Login {
     pub fn username(&self) -> Option<&str> {
         let credentials = self.credentials.as_ref();
         credentials.map(|credentials| credentials.username.as_str())
+    }
+
+    /// The password, or nothing.
+    pub(super) fn password(&self) -> Zeroizing<String> {
+        let credentials = self.credentials.as_ref();
+        let password = credentials.map(|credentials| credentials.password.clone());
+        password.unwrap_or_default()
     }
 }
 

@@ -9,10 +9,13 @@
 //! but for its own files.
 
 mod chain;
+mod deferral;
 mod environment;
 mod files;
 pub mod helper;
 mod login;
+mod outside;
+mod plugin;
 mod runner;
 mod script;
 
@@ -26,8 +29,10 @@ use self::chain::Chain;
 pub use self::environment::ServerFacts;
 pub(in crate::node) use self::login::MakeLink;
 pub use self::login::{Judged, Link, LinkAnswer, Login, LoginAt, LoginKind, Verdict};
+pub(in crate::node) use self::outside::OutsideLink;
+pub(in crate::node) use self::plugin::Plugins;
 pub(in crate::node) use self::runner::Runner;
-pub(in crate::node) use self::script::ScriptLink;
+pub(in crate::node) use self::script::Script;
 use super::message::Report;
 use crate::limits::LOGINS_WAITING;
 
@@ -49,6 +54,8 @@ pub struct Answers {
 enum Message {
     Begin(Box<Login>),
     Forget(LoginAt),
+    /// A client is gone.
+    Left(u64),
     Answered {
         link: usize,
         at: LoginAt,
@@ -122,6 +129,11 @@ impl Authentication {
     pub(in crate::node) fn forget(&self, at: LoginAt) {
         let _ended = self.messages.send(Message::Forget(at));
     }
+
+    /// A client is gone whose login was accepted.
+    pub(in crate::node) fn left(&self, client_id: u64) {
+        let _ended = self.messages.send(Message::Left(client_id));
+    }
 }
 
 fn serve(mut chain: Chain, heard: &Receiver<Message>, reports: &Sender<Report>) {
@@ -133,6 +145,7 @@ fn serve(mut chain: Chain, heard: &Receiver<Message>, reports: &Sender<Report>) 
         match message {
             Ok(Message::Begin(login)) => chain.begin(*login),
             Ok(Message::Forget(at)) => chain.forget(at),
+            Ok(Message::Left(client_id)) => chain.left(client_id),
             Ok(Message::Answered {
                 link,
                 at,

@@ -107,6 +107,7 @@ impl<'a> Page<'a> {
                 address,
                 peer,
             } => self.tun_addressed(name, *address, *peer),
+            NodeEvent::Plugins(notice) => self.plugins(notice),
             NodeEvent::OffloadsSettled(offloads) => {
                 self.say(INFO, format_args!("Offloads: {offloads}"));
             }
@@ -739,6 +740,8 @@ const PUSH: Level = level(3, 7, Severity::Info);
 const POOL: Level = level(3, 8, Severity::Info);
 const LEAVE: Level = level(3, 10, Severity::Info);
 const DROPPED: Level = level(4, 11, Severity::Debug);
+const PLUGIN: Level = level(3, 39, Severity::Info);
+const PLUGIN_DEBUG: Level = level(7, 70, Severity::Debug);
 
 #[cfg(test)]
 mod tests;

@@ -13,9 +13,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crossbeam::channel::{self, Sender};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, recv, send, shutdown,
     socketpair, sockopt,
@@ -33,6 +33,7 @@ use crate::limits::{PLUGIN_CALLS_WAITING, PLUGIN_OPENING};
 pub struct PluginHost {
     desk: Arc<Desk>,
     process: Child,
+    opening: Opening,
     reader: Option<JoinHandle<()>>,
     hooks: Vec<u32>,
 }
@@ -121,15 +122,15 @@ pub enum PluginError {
 }
 
 impl PluginHost {
-    /// Starts the program and waits until its plug-ins are open. `notice` hears what there is to tell
-    /// from then on, and lines of the plug-ins before; it must not wait.
+    /// Starts the program and waits until its plug-ins are open; `notice` hears their lines. No thread is
+    /// started: privileges may go behind this.
     ///
     /// # Errors
     /// The program can't be started, or a plug-in can't be opened.
     pub fn start(
         program: &Path,
         opening: Opening,
-        notice: impl FnMut(Notice) + Send + 'static,
+        notice: &mut dyn FnMut(Notice),
     ) -> Result<Self, PluginError> {
         let failed = |error| PluginError::Start {
             program: program.to_owned(),
@@ -142,24 +143,61 @@ impl PluginHost {
             socket,
             state: Mutex::new(State::default()),
         });
-        let (first, opened) = channel::bounded(1);
-        let reader = Reader {
-            desk: Arc::clone(&desk),
-            opening,
-            notice,
-            first: Some(first),
-        };
-        let thread = thread::Builder::new().name("plug-ins".to_owned());
-        let reader = thread.spawn(move || reader.run()).map_err(failed)?;
         let mut host = Self {
             desk,
             process,
-            reader: Some(reader),
+            opening,
+            reader: None,
             hooks: Vec::new(),
         };
-        let opened = opened.recv_timeout(PLUGIN_OPENING);
-        host.hooks = opened.map_err(|_| PluginError::Late(PLUGIN_OPENING))??;
+        host.hooks = host.open(notice)?;
         Ok(host)
+    }
+
+    /// Hears the host until the plug-ins are open.
+    fn open(&self, notice: &mut dyn FnMut(Notice)) -> Result<Vec<u32>, PluginError> {
+        let end = Instant::now() + PLUGIN_OPENING;
+        let mut buffer = Zeroizing::new(vec![0; MESSAGE_MAX]);
+        loop {
+            if !self.desk.is_readable_until(end) {
+                return Err(PluginError::Late(PLUGIN_OPENING));
+            }
+            let gone = || PluginError::Died("it is not there any more".to_owned());
+            match self.desk.receive(&mut buffer).ok_or_else(gone)? {
+                FromHost::Started => self
+                    .desk
+                    .send(&ToHost::Open(self.opening.clone()))
+                    .map_err(|why| PluginError::Died(why.to_string()))?,
+                FromHost::Opened { hooks } => {
+                    self.desk.state().open = true;
+                    return Ok(hooks);
+                }
+                FromHost::Refused { reason } => return Err(PluginError::Refused(reason)),
+                FromHost::Died { reason, .. } => return Err(PluginError::Died(reason)),
+                FromHost::Said { level, text } => notice(Notice::Said { level, text }),
+                FromHost::Answered { .. } => {}
+            }
+        }
+    }
+
+    /// Starts the thread that hears answers. `notice` is told everything else on it, and must not wait.
+    ///
+    /// # Errors
+    /// There is no thread to be had.
+    pub fn listen(&mut self, notice: impl FnMut(Notice) + Send + 'static) -> io::Result<()> {
+        let reader = Reader {
+            desk: Arc::clone(&self.desk),
+            opening: self.opening.clone(),
+            notice,
+        };
+        let thread = thread::Builder::new().name("plug-ins".to_owned());
+        self.reader = Some(thread.spawn(move || reader.run())?);
+        Ok(())
+    }
+
+    /// The hooks that each plug-in has asked for, as a mask of [`Hook::bit`].
+    pub fn hooks(&self) -> &[u32] {
+        &self.hooks
     }
 
     /// Whether a plug-in has asked for this hook.
@@ -280,6 +318,38 @@ impl std::fmt::Debug for Waiting {
 }
 
 impl Desk {
+    /// Whether there is something to read before `end`.
+    fn is_readable_until(&self, end: Instant) -> bool {
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let left = Timespec::try_from(left).unwrap_or_default();
+            let mut ready = [PollFd::new(&self.socket, PollFlags::IN)];
+            match poll(&mut ready, Some(&left)) {
+                Ok(0) => return false,
+                Err(rustix::io::Errno::INTR) => {}
+                Ok(_) | Err(_) => return true,
+            }
+        }
+    }
+
+    /// The next message; `None` if the host is gone.
+    fn receive(&self, buffer: &mut [u8]) -> Option<FromHost> {
+        loop {
+            let length = match recv(&self.socket, &mut *buffer, RecvFlags::empty()) {
+                Ok((_, 0)) => return None,
+                Ok((_, length)) => length,
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(_) => return None,
+            };
+            // The host is a program of ours with strangers in it: what is no message is passed over.
+            let message = decode(&buffer[..length]);
+            buffer[..length].zeroize();
+            if let Ok(message) = message {
+                return Some(message);
+            }
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -313,29 +383,15 @@ struct Reader<N> {
     desk: Arc<Desk>,
     opening: Opening,
     notice: N,
-    /// Who waits for the first time that they are open.
-    first: Option<Sender<Result<Vec<u32>, PluginError>>>,
 }
 
 impl<N: FnMut(Notice)> Reader<N> {
     fn run(mut self) {
         let mut buffer = Zeroizing::new(vec![0; MESSAGE_MAX]);
-        loop {
-            let received = recv(&self.desk.socket, buffer.as_mut_slice(), RecvFlags::empty());
-            let length = match received {
-                Ok((_, 0)) => break,
-                Ok((_, length)) => length,
-                Err(rustix::io::Errno::INTR) => continue,
-                Err(_) => break,
-            };
-            // The host is a program of ours with strangers in it: what is no message is passed over.
-            let message = decode(&buffer[..length]);
-            buffer[..length].zeroize();
-            if let Ok(message) = message {
-                self.heard(message);
-            }
+        while let Some(message) = self.desk.receive(&mut buffer) {
+            self.heard(message);
         }
-        self.give_up("it is not there any more");
+        self.give_up();
         if !self.desk.state().closing {
             (self.notice)(Notice::Gone);
         }
@@ -347,19 +403,13 @@ impl<N: FnMut(Notice)> Reader<N> {
                 // Should it fail, the host is gone, and the watch says so.
                 let _gone = self.desk.send(&ToHost::Open(self.opening.clone()));
             }
-            FromHost::Opened { hooks } => {
+            FromHost::Opened { .. } => {
                 self.desk.state().open = true;
-                match self.first.take() {
-                    Some(first) => drop(first.send(Ok(hooks))),
-                    None => (self.notice)(Notice::Back),
-                }
+                (self.notice)(Notice::Back);
             }
-            FromHost::Refused { reason } => match self.first.take() {
-                Some(first) => drop(first.send(Err(PluginError::Refused(reason)))),
-                None => (self.notice)(Notice::Refused { reason }),
-            },
+            FromHost::Refused { reason } => (self.notice)(Notice::Refused { reason }),
             FromHost::Died { reason, pause } => {
-                self.give_up(&reason);
+                self.give_up();
                 (self.notice)(Notice::Died { reason, pause });
             }
             FromHost::Said { level, text } => (self.notice)(Notice::Said { level, text }),
@@ -383,7 +433,7 @@ impl<N: FnMut(Notice)> Reader<N> {
     }
 
     /// Nobody answers any more what was asked.
-    fn give_up(&mut self, reason: &str) {
+    fn give_up(&self) {
         let mut state = self.desk.state();
         state.open = false;
         let under_way = state.under_way.take().map(|(_, Reply(reply))| reply);
@@ -392,9 +442,6 @@ impl<N: FnMut(Notice)> Reader<N> {
         let waiting = waiting.into_iter().map(|it| it.reply);
         for reply in under_way.into_iter().chain(waiting) {
             reply(Err(NoAnswer::Down));
-        }
-        if let Some(first) = self.first.take() {
-            let _too_late = first.send(Err(PluginError::Died(reason.to_owned())));
         }
     }
 }

@@ -195,6 +195,8 @@ pub enum Level {
     Error,
     Warning,
     Note,
+    /// What is done with plug-ins.
+    Step,
     Debug,
 }
 

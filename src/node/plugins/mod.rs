@@ -10,3 +10,5 @@ pub use message::{
     Call, FromHost, Hook, Level, MESSAGE_MAX, MessageError, Opening, Outcome, Plugin, ToHost,
     decode, encode,
 };
+
+pub use host::{Answer, NoAnswer, Notice, PluginError, PluginHost, Question};

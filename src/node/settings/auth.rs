@@ -3,12 +3,15 @@
 use std::path::PathBuf;
 
 use super::ScriptCommand;
+use crate::node::plugins::Plugin;
 
 /// What is asked of logins, and who judges them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthSettings {
     /// The script that judges user names and passwords (`auth-user-pass-verify`).
     pub script: Option<VerifyScript>,
+    /// Plug-ins that judge them too, before the script (`plugin`).
+    pub plugins: Option<PluginSettings>,
     /// Whether clients may come without user name and password (`auth-user-pass-optional`).
     pub optional: bool,
     /// Whether clients need a certificate (`verify-client-cert`).
@@ -33,6 +36,15 @@ pub struct VerifyScript {
     pub by: HandOver,
     /// Whether passwords may stand in an environment (`script-security 3`).
     pub password_in_environment: bool,
+}
+
+/// Plug-ins, and the program that they run in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PluginSettings {
+    /// The program.
+    pub host: PathBuf,
+    /// In the order of the configuration; at least one.
+    pub plugins: Vec<Plugin>,
 }
 
 /// How a script is told a name and a password.

@@ -13,6 +13,7 @@ use crate::node::event::{
     AdmissionRefusal, ClientEvent, ClientTag, DataChannel, KeyAge, NodeEvent, ReleaseCause, Text,
 };
 use crate::node::leases::Addresses;
+use crate::node::message::Report;
 use crate::node::registry::{AdmissionRequest, Place};
 use crate::packet::{ClientPath, InnerAddresses, NewPeer, Numbering, Path, PeerIndex};
 use crate::session::{Admission, Farewell, LeaveReason, SessionEvent};
@@ -377,6 +378,9 @@ impl<E: Edges> Shard<E> {
         self.end_login(key);
         if let Some(connection) = self.connections.remove(key) {
             self.give_up_place(&connection.standing, now);
+            if let Some(client_id) = connection.judged_as {
+                self.report(Report::ClientGone(client_id));
+            }
             if connection.path.is_stream() {
                 self.close_stream(connection.path.socket);
             } else if connection.dialed.is_some() {

@@ -53,6 +53,8 @@ pub(super) struct Connection {
     pub(super) standing: Standing,
     /// The user that it has logged in as.
     pub(super) username: Option<Text>,
+    /// The number by which its login was accepted.
+    pub(super) judged_as: Option<u64>,
     /// How it is filed among the half-open ones, while it is one of them.
     half_open: Option<Filed>,
     /// When it began, in Unix seconds.
@@ -245,6 +247,7 @@ impl Connections {
             tag: ClientTag::nameless(path.remote),
             standing: Standing::Meeting,
             username: None,
+            judged_as: None,
             half_open: Some(filed),
             since: now.unix,
             alarm: Alarm::default(),
@@ -277,6 +280,7 @@ impl Connections {
             tag: ClientTag::nameless(path.remote),
             standing: Standing::Dialing,
             username: None,
+            judged_as: None,
             half_open: None,
             since: now.unix,
             alarm: Alarm::default(),

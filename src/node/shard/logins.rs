@@ -117,6 +117,10 @@ impl<E: Edges> Shard<E> {
             verdict,
         } = judged;
         let Some(key) = self.logins.session(at.number) else {
+            // It left while the verdict was on its way.
+            if verdict == Verdict::Accepted {
+                self.report(Report::ClientGone(client_id));
+            }
             return;
         };
         if let Verdict::Pending { timeout, extra } = verdict {
@@ -165,6 +169,9 @@ impl<E: Edges> Shard<E> {
         else {
             return;
         };
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.judged_as = Some(client_id);
+        }
         let username = admission.credentials.as_ref().map(username_of);
         self.tell(key, ClientEvent::LoginAccepted { username, renamed });
         self.ask_admission(key, *admission, Some(client_id), now);

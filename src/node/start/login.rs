@@ -5,11 +5,18 @@ use std::sync::Arc;
 
 use crossbeam::channel::Sender;
 
+use super::StartError;
 use crate::limits::SCRIPT_PATIENCE;
-use crate::node::auth::{Answers, Authentication, MakeLink, Runner, ScriptLink, ServerFacts};
+use crate::node::auth::{
+    Answers, Authentication, MakeLink, OutsideLink, Plugins, Runner, Script, ServerFacts,
+};
+use crate::node::event::NodeEvent;
 use crate::node::message::Report;
+use crate::node::plugins::{Hook, Notice, Opening, PluginHost};
 use crate::node::privileges::Confinement;
-use crate::node::settings::{AuthSettings, Bind, ListenerTransport, Settings, V4Layout};
+use crate::node::settings::{
+    AuthSettings, Bind, ListenerTransport, PluginSettings, Settings, V4Layout,
+};
 use crate::time::Now;
 
 /// The judges of a node, and what they are told of it.
@@ -17,26 +24,34 @@ pub(super) struct Judges {
     auth: AuthSettings,
     facts: ServerFacts,
     runner: Option<Arc<Runner>>,
+    plugins: Option<PluginHost>,
 }
 
 impl Judges {
-    /// Starts the process that starts scripts, if there is one to be started, to be confined as this one.
+    /// Starts the processes that start scripts and run plug-ins, if there are any, to be confined as this
+    /// one. `tell` hears what there is to tell of plug-ins.
     ///
     /// # Errors
-    /// It can't be started.
+    /// They can't be started, or a plug-in can't be used.
     pub(super) fn prepare(
         auth: &AuthSettings,
         settings: &Settings,
         device: &str,
         confinement: Option<&Confinement>,
-    ) -> io::Result<Self> {
+        tell: &mut dyn FnMut(Notice),
+    ) -> Result<Self, StartError> {
         let words = confinement.map(Confinement::words).unwrap_or_default();
         let runner = auth.script.as_ref();
         let runner = runner.map(|_| Runner::start(&auth.helper, &words).map(Arc::new));
+        let runner = runner.transpose().map_err(StartError::Thread)?;
+        let facts = facts(auth, settings, device);
+        let plugins = auth.plugins.as_ref();
+        let plugins = plugins.map(|plugins| open(plugins, &facts, words, tell));
         Ok(Self {
             auth: auth.clone(),
-            facts: facts(auth, settings, device),
-            runner: runner.transpose()?,
+            facts,
+            runner,
+            plugins: plugins.transpose()?,
         })
     }
 
@@ -46,19 +61,63 @@ impl Judges {
     /// There is no thread to be had.
     pub(super) fn start(self, reports: Sender<Report>) -> io::Result<Authentication> {
         let mut links: Vec<MakeLink> = Vec::new();
+        let directory = self.auth.temporary;
+        // Wire: as with 2.6 plug-ins are asked before the script.
+        if let Some(mut host) = self.plugins {
+            let events = reports.clone();
+            host.listen(move |notice| {
+                // A node that is behind with its reports has more important ones.
+                let _full = events.try_send(Report::Event(NodeEvent::Plugins(notice)));
+            })?;
+            let plugins = Plugins::new(Arc::new(host), SCRIPT_PATIENCE);
+            let directory = directory.clone();
+            links.push(Box::new(move |answers: Answers| {
+                Box::new(OutsideLink::new(plugins, directory, answers))
+            }));
+        }
         if let (Some(script), Some(runner)) = (self.auth.script, self.runner) {
             runner.listen()?;
-            let directory = self.auth.temporary;
+            let script = Script::new(script, directory.clone(), SCRIPT_PATIENCE, runner);
             links.push(Box::new(move |answers: Answers| {
-                let patience = SCRIPT_PATIENCE;
-                Box::new(ScriptLink::new(
-                    script, directory, patience, runner, answers,
-                ))
+                Box::new(OutsideLink::new(script, directory, answers))
             }));
         }
         Authentication::start(links, self.facts, reports)
     }
 }
+
+/// Starts the program that runs plug-ins, and has it open them.
+fn open(
+    plugins: &PluginSettings,
+    facts: &ServerFacts,
+    confinement: Vec<String>,
+    tell: &mut dyn FnMut(Notice),
+) -> Result<PluginHost, StartError> {
+    let variables = facts.variables.iter();
+    let opening = Opening {
+        plugins: plugins.plugins.clone(),
+        environment: variables
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect(),
+        confinement,
+    };
+    let host = PluginHost::start(&plugins.host, opening, tell)?;
+    for (plugin, hooks) in plugins.plugins.iter().zip(host.hooks()) {
+        let asked = Hook::ALL.iter().filter(|hook| hooks & hook.bit() != 0);
+        let others = asked.filter(|hook| !CALLED.contains(hook));
+        let others: Vec<&str> = others.map(|hook| hook.name()).collect();
+        if !others.is_empty() {
+            return Err(StartError::UncalledHooks {
+                plugin: plugin.name.clone(),
+                hooks: others.join(", "),
+            });
+        }
+    }
+    Ok(host)
+}
+
+/// The hooks that are called.
+const CALLED: [Hook; 1] = [Hook::AuthUserPassVerify];
 
 /// What scripts are told of the server, in stock's order.
 fn facts(auth: &AuthSettings, settings: &Settings, device: &str) -> ServerFacts {

@@ -1,0 +1,160 @@
+//! Plug-ins as judges of logins: the one for PAM that comes with OpenVPN, and one that crashes or never answers.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::client::{Client, ClientConfig};
+use crate::network::LAN_V4;
+use crate::server::{Implementation, READY, Server, Site};
+use crate::traffic::PingStream;
+
+/// A service of PAM for one test: it knows anna, whose password is sesame.
+struct Service {
+    name: String,
+    file: PathBuf,
+}
+
+impl Service {
+    fn new(site: &Site) -> Self {
+        let directory = site.topology.directory();
+        fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).unwrap();
+        let script = site.topology.write(
+            "password",
+            "#!/bin/sh\nread password\n[ \"$PAM_USER $password\" = 'anna sesame' ]\n",
+        );
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+        let unique = directory.file_name().unwrap().to_string_lossy();
+        let name = format!("ringway-{}-{}", std::process::id(), unique.replace('.', ""));
+        let file = Path::new("/etc/pam.d").join(&name);
+        let text = format!(
+            "auth required pam_exec.so expose_authtok quiet {}\naccount required pam_permit.so\n",
+            script.display()
+        );
+        fs::write(&file, text).unwrap();
+        Self { name, file }
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _gone_already = fs::remove_file(&self.file);
+    }
+}
+
+fn client(site: &Site, index: usize, user: &str, password: &str) -> ClientConfig {
+    let name = format!("login-{index}-{user}-{password}");
+    let login = site.topology.write(&name, format!("{user}\n{password}\n"));
+    fs::set_permissions(&login, fs::Permissions::from_mode(0o600)).unwrap();
+    ClientConfig::new(site, index, "alice").line(format!("auth-user-pass {}", login.display()))
+}
+
+fn refused(site: &Site, index: usize, user: &str, password: &str) {
+    let mut client = Client::spawn(site, &client(site, index, user, password));
+    client.process.wait_for("AUTH_FAILED");
+    assert!(!client.process.wait_exit().success());
+    assert_eq!(client.process.count(READY), 0);
+}
+
+fn users_of_the_system(further: &str) {
+    let site = Site::new(2);
+    let service = Service::new(&site);
+    let config = site
+        .server_config()
+        .line("script-security 2")
+        .line("verify-client-cert none")
+        .line("username-as-common-name")
+        .line("user nobody")
+        .line("group nogroup")
+        .line(further)
+        .line(format!(
+            "plugin openvpn-plugin-auth-pam.so \"{} login USERNAME password PASSWORD\"",
+            service.name
+        ));
+    let server = Server::start(&site, &config);
+    server
+        .process
+        .wait_for("intercepted=PLUGIN_AUTH_USER_PASS_VERIFY");
+    let anna = Client::connect(&site, &client(&site, 0, "anna", "sesame"));
+    anna.assert_reaches_all(&site);
+    server
+        .process
+        .wait_for("authentication succeeded for username 'anna'");
+    refused(&site, 1, "anna", "wrong");
+    refused(&site, 1, "bert", "sesame");
+    server
+        .process
+        .wait_for("TLS Auth Error: Auth Username/Password verification failed for peer");
+    anna.assert_reaches_all(&site);
+}
+
+#[test]
+fn users_of_the_system_log_in() {
+    users_of_the_system("verb 4");
+}
+
+/// As many installations have it: the plug-in answers later, in a file.
+#[test]
+fn users_of_the_system_log_in_later() {
+    users_of_the_system("setenv deferred_auth_pam 1");
+}
+
+/// A plug-in that takes the server's place down with it, or never comes back, harms nobody who is in.
+#[test]
+fn a_plug_in_that_crashes_harms_nobody() {
+    if !Implementation::is_ringway("a_plug_in_that_crashes_harms_nobody") {
+        return;
+    }
+    let site = Site::new(2);
+    let plugin = probe(&site);
+    let config = site
+        .server_config()
+        .line("duplicate-cn")
+        .line(format!("plugin {} nothing", plugin.display()));
+    let server = Server::start(&site, &config);
+    let stays = Client::connect(&site, &client(&site, 0, "anna", "sesame"));
+    let stream = PingStream::start(stays.namespace(&site), LAN_V4);
+    refused(&site, 1, "anna", "crash");
+    server
+        .process
+        .wait_for("the plug-in host is gone: it was ended by signal 6");
+    server.process.wait_for("The plug-in host is back");
+    refused(&site, 1, "anna", "wrong");
+    Client::connect(&site, &client(&site, 1, "anna", "sesame")).assert_reaches_all(&site);
+    stream.stop_and_assert_all_received();
+}
+
+/// A plug-in that wants more than it would get is told so at once.
+#[test]
+fn a_plug_in_with_other_hooks_is_refused() {
+    if !Implementation::is_ringway("a_plug_in_with_other_hooks_is_refused") {
+        return;
+    }
+    let site = Site::new(1);
+    let config = site
+        .server_config()
+        .line("plugin openvpn-plugin-down-root.so /bin/true");
+    let mut server = Server::spawn(&site, &config);
+    server
+        .process
+        .wait_for("it asks for PLUGIN_UP, PLUGIN_DOWN");
+    assert!(!server.process.wait_exit().success());
+}
+
+/// The plug-in of `tests/plugins/`, which does what the password says, for logins alone.
+fn probe(site: &Site) -> PathBuf {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plugins");
+    let plugin = site.topology.directory().join("probe.so");
+    let status = Command::new("cc")
+        .args(["-shared", "-fPIC", "-DINTERFACE=3", "-DNEEDED=3"])
+        .arg("-DALL=OPENVPN_PLUGIN_MASK(OPENVPN_PLUGIN_AUTH_USER_PASS_VERIFY)")
+        .args(["-I/usr/include/openvpn", "-I"])
+        .arg(sources.join("include"))
+        .arg("-o")
+        .arg(&plugin)
+        .arg(sources.join("probe.c"))
+        .status();
+    assert!(status.unwrap().success());
+    plugin
+}
