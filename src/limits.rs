@@ -701,5 +701,37 @@ pub const CONTROL_REQUEST_MAX: usize = 256;
 /// Bytes of an answer on the control socket.
 pub const CONTROL_REPORT_MAX: u64 = 16 * 1024 * 1024;
 
+/// Bytes of a line on the management interface.
+pub const MANAGEMENT_LINE_MAX: usize = 8192;
+
+/// Bytes that wait for who is connected to the management interface, beyond which it is asked nothing
+/// more. One answer stands above it.
+pub const MANAGEMENT_BACKLOG: usize = 64 * 1024;
+
+/// Bytes that wait for who wants to be told what happens, beyond which it is dropped.
+pub const MANAGEMENT_REALTIME_BACKLOG: usize = 32 * 1024 * 1024;
+
+/// How long who is connected to the management interface may read nothing of what waits for it.
+pub const MANAGEMENT_WRITE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Lines behind `client-auth`.
+pub const MANAGEMENT_EXTRA_LINES: usize = 1024;
+
+/// Lines that `test` makes.
+pub const MANAGEMENT_TEST_LINES: u64 = 10_000;
+
+/// States and echoes that are remembered.
+pub const MANAGEMENT_HISTORY: usize = 100;
+
+/// Log lines that are remembered unless `management-log-cache` says otherwise, and the most that
+/// it may say.
+pub const MANAGEMENT_LOG_LINES: usize = 250;
+
+/// See [`MANAGEMENT_LOG_LINES`].
+pub const MANAGEMENT_LOG_LINES_MAX: u32 = 100_000;
+
+/// Connections to a unix socket of the management interface at a time; over TCP there is one.
+pub const MANAGEMENT_CONNECTIONS: usize = 32;
+
 /// Connections to the control socket that wait for their turn.
 pub const CONTROL_BACKLOG_CONNECTIONS: i32 = 128;

@@ -5,6 +5,7 @@ mod client;
 mod clients;
 mod compression;
 mod login;
+mod management;
 mod network;
 mod shards;
 mod wrapping;
@@ -96,6 +97,7 @@ fn server(draft: &mut Draft) -> Option<Settings> {
         port_share,
         explicit_exit: draft.network.explicit_exit,
         status: status(draft),
+        management: management::management(draft),
         network,
     })
 }

@@ -18,7 +18,8 @@ use super::diagnostics::Diagnostics;
 use super::lexer::{Line, Location};
 use super::settings::{
     Account, Compression, ContactLimits, ExplicitExit, Inactivity, KeyVolume, ListenerTransport,
-    Offloads, PathMtu, ReplayWindow, RestartSignal, RouteLine, Routing, SteeringChoice, Topology,
+    ManagementSocket, Offloads, PathMtu, ReplayWindow, RestartSignal, RouteLine, Routing,
+    SteeringChoice, Topology,
 };
 use crate::crypto::tls::rustls::TlsVersion;
 use crate::crypto::tls::{IssuerHashes, NameRule, UsageRules, UsernameFields};
@@ -299,6 +300,18 @@ pub(super) struct ControlDraft {
     pub(super) compression: Option<Written<Compression>>,
 }
 
+/// The `management` lines.
+#[derive(Debug, Default)]
+pub(super) struct ManagementDraft {
+    /// Where it listens, and the file of its password.
+    pub(super) socket: Option<Written<(ManagementSocket, Option<String>)>>,
+    pub(super) client_user: Option<Written<u32>>,
+    pub(super) client_group: Option<Written<u32>>,
+    pub(super) hold: Option<Written<()>>,
+    pub(super) log_lines: Option<Written<usize>>,
+    pub(super) signal: Option<Written<()>>,
+}
+
 /// Log, status, daemon.
 #[derive(Debug)]
 pub(super) struct ProcessDraft {
@@ -313,6 +326,7 @@ pub(super) struct ProcessDraft {
     pub(super) status_format: StatusFormat,
     pub(super) pid_file: Option<String>,
     pub(super) control_socket: Option<PathBuf>,
+    pub(super) management: ManagementDraft,
     pub(super) user: Option<Account>,
     pub(super) group: Option<Account>,
     pub(super) chroot: Option<Written<PathBuf>>,
@@ -484,6 +498,7 @@ impl Default for ProcessDraft {
             status_format: StatusFormat::V1,
             pid_file: None,
             control_socket: None,
+            management: ManagementDraft::default(),
             user: None,
             group: None,
             chroot: None,

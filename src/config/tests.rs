@@ -637,7 +637,7 @@ fn unknown_lines_may_be_passed_over() {
         "banana\nignore-unknown-option banana\n",
         "setenv opt banana\nbanana\n",
         "setenv opt crl-verify crl.pem\n",
-        "ignore-unknown-option management\nmanagement 127.0.0.1 7505\n",
+        "ignore-unknown-option client-connect\nclient-connect absent\n",
         "setenv FORWARD_COMPATIBLE 1\nclient-nat snat 10.0.0.0 255.0.0.0 1.2.3.0\n",
     ] {
         assert!(

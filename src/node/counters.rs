@@ -72,6 +72,15 @@ impl Counters {
         Some(value.1)
     }
 
+    /// The groups with their numbers.
+    pub fn groups(
+        &self,
+    ) -> impl Iterator<Item = (&'static str, impl Iterator<Item = (&'static str, u64)> + '_)> + '_
+    {
+        let groups = self.groups.iter();
+        groups.map(|group| (group.name, group.values.iter().copied()))
+    }
+
     fn write(&self, who: &str, lines: &mut Vec<String>) {
         for Group { name, values } in &self.groups {
             let mut line = format!("{who}: {name}:");

@@ -125,6 +125,11 @@ pub enum NodeEvent {
         /// The sentence.
         text: Text,
     },
+    /// Something about the management interface.
+    Management {
+        /// The line.
+        text: Text,
+    },
     /// The configuration was read again.
     Reloaded(Arc<ReloadReport>),
     /// The node did not start; the text is a whole sentence.
@@ -559,6 +564,8 @@ pub enum LeaveReason {
     SessionTimeout,
     /// Its connection over TCP has ended.
     ConnectionReset,
+    /// An administrator ended it.
+    Killed,
     /// The node ends.
     ServerStopped,
 }

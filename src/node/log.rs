@@ -119,6 +119,16 @@ impl Renewal {
         })
     }
 
+    /// Another amount, in the same place.
+    pub(super) fn amount(options: &LogOptions) -> Self {
+        Self {
+            sink: None,
+            verb: options.verb,
+            mute: Some(Mute::new(options.mute)),
+            remark: None,
+        }
+    }
+
     /// What there is to remark.
     pub(super) fn remark(&self) -> Option<&str> {
         self.remark.as_deref()

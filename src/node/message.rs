@@ -8,6 +8,7 @@ use super::client::{Resolved, TunnelReport};
 use super::client_files::ProfileAnswer;
 use super::control_socket::Asker;
 use super::event::{AdmissionRefusal, NodeEvent, ReleaseCause};
+use super::management::{Killed, ManagementOrder};
 use super::registry::{Announcement, Notice, Order, Place};
 use super::rounds::Answer;
 use super::running::{ReloadWanted, Reread};
@@ -36,6 +37,8 @@ pub enum Report {
         /// Who waits for the answer.
         asker: Asker,
     },
+    /// What somebody on the management interface wants.
+    Managed(ManagementOrder),
     /// What happens to a tunnel that was dialed.
     Dialed {
         /// Which one.
@@ -100,6 +103,13 @@ pub enum Instruction {
     },
     /// What became of a login of the shard.
     Judge(Judged),
+    /// End the session: an administrator wants it.
+    Kill {
+        /// Which one.
+        session: u64,
+        /// How.
+        how: Killed,
+    },
     /// The registry has heard that the session is gone.
     Forget {
         /// Which one.

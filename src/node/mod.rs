@@ -15,6 +15,7 @@ pub mod local_time;
 pub mod log;
 pub mod logins;
 mod machine;
+pub mod management;
 mod memory;
 pub mod message;
 pub mod plugins;

@@ -240,6 +240,15 @@ impl Registry {
         release.into_iter().chain(announcement).min()
     }
 
+    /// The session of a client that is let in.
+    pub fn session_of(&self, client_id: u64) -> Option<SessionAt> {
+        let mut sessions = self.sessions.iter();
+        sessions.find_map(|(at, session)| match &session.state {
+            Admission::Granted(granted) if granted.client_id == client_id => Some(*at),
+            _ => None,
+        })
+    }
+
     /// The next order, to be carried out before those that follow.
     pub fn poll_order(&mut self) -> Option<Order> {
         self.orders.pop_front()

@@ -104,6 +104,7 @@ impl Comparison {
             routes,
             route_table,
             status,
+            management,
         } = new;
         self.node(&mut current.node, node);
         self.identity(&mut current.identity, identity);
@@ -140,6 +141,7 @@ impl Comparison {
         self.keep("auth-user-pass-verify", &mut current.auth, auth);
         self.keep("route", &mut current.routes, routes);
         self.keep("route-table", &mut current.route_table, route_table);
+        self.keep("management", &mut current.management, management);
         self.take("status", &mut current.status, status);
     }
 

@@ -4,6 +4,7 @@
 mod reloading;
 
 use std::collections::VecDeque;
+use std::num::NonZeroU32;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,7 @@ use super::counters::Counters;
 use super::event::{NodeEvent, StopSignal, TunnelEvent};
 use super::lease_file::LeaseWriter;
 use super::log::Log;
+use super::management::{ManagementOrder, ManagementThread};
 use super::message::{Instruction, Report};
 use super::porter::Porter;
 use super::registry::{Order, Registry, Steered};
@@ -55,6 +57,7 @@ pub struct Node {
     /// For a server that shares its port with a web server.
     _porter: Option<Porter>,
     reporting: Reporting,
+    management: Option<ManagementThread>,
     /// For a node that dials.
     client: Option<Client>,
     /// For a server.
@@ -85,6 +88,7 @@ pub(super) struct Assembled {
     pub(super) reports: Receiver<Report>,
     pub(super) reporter: Sender<Report>,
     pub(super) reporting: Reporting,
+    pub(super) management: Option<ManagementThread>,
     pub(super) client: Option<Client>,
 }
 
@@ -120,6 +124,7 @@ impl Node {
             reports,
             reporter,
             reporting,
+            management,
             client,
         } = assembled;
         let state = State::Serving;
@@ -137,6 +142,7 @@ impl Node {
             reports,
             reporter,
             reporting,
+            management,
             client,
             reloading: None,
             signals: None,
@@ -260,6 +266,7 @@ impl Node {
                     client.tunnel_reported(&report, Now::read().monotonic);
                 }
             }
+            Report::Managed(order) => self.manage(order),
             Report::Signal(signal) => self.signalled(signal),
             // Counted by `run` and by the start.
             Report::Ready | Report::Ended { .. } => {}
@@ -400,6 +407,35 @@ impl Node {
         }
     }
 
+    /// What somebody on the management interface wants.
+    fn manage(&mut self, order: ManagementOrder) {
+        match order {
+            ManagementOrder::Kill {
+                clients,
+                how,
+                asker,
+            } => {
+                let mut killed = 0;
+                for client in clients {
+                    let Some(at) = self.registry.session_of(client) else {
+                        continue;
+                    };
+                    if let Some(shard) = self.shards.get_mut(usize::from(at.shard)) {
+                        let (session, how) = (at.session, how.clone());
+                        shard.tell(Instruction::Kill { session, how });
+                        killed += 1;
+                    }
+                }
+                // Who asked may have given up.
+                let _gone = asker.try_send(killed);
+            }
+            ManagementOrder::Verb(verb) => self.change_log(|log| log.verb = verb),
+            ManagementOrder::Mute(lines) => {
+                self.change_log(|log| log.mute = NonZeroU32::new(lines));
+            }
+        }
+    }
+
     fn signalled(&mut self, signal: i32) {
         let signal = match signal {
             libc::SIGUSR1 if self.restart_signal() == RestartSignal::Terminate => {
@@ -506,6 +542,7 @@ impl Node {
             },
         };
         drop(self.client);
+        drop(self.management);
         drop(self.bus);
         self.log.finish();
         result

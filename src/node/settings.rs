@@ -10,6 +10,7 @@
 mod auth;
 mod client;
 mod compression;
+mod management;
 mod node;
 mod offloads;
 mod profile;
@@ -30,6 +31,7 @@ pub use client::{
 };
 pub use compression::Compression;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+pub use management::{ManagementSettings, ManagementSocket};
 pub use node::{
     Account, DeviceName, DeviceSettings, HandshakeSettings, KeyVolume, NodeSettings,
     ProcessSettings, ReplayWindow, RestartSignal, RevocationSettings, RevocationSource,
@@ -110,9 +112,16 @@ pub struct Settings {
     pub route_table: Option<u32>,
     /// The status file, if one is asked for.
     pub status: Option<StatusSettings>,
+    /// The management interface, if there is to be one.
+    pub management: Option<ManagementSettings>,
 }
 
 impl Settings {
+    /// Whether it waits at its start until the management interface lets it go on.
+    pub fn holds(&self) -> bool {
+        self.management.as_ref().is_some_and(|it| it.hold)
+    }
+
     /// Whether a listener speaks this.
     pub fn listens_on(&self, transport: ListenerTransport) -> bool {
         let mut listeners = self.listeners.iter();

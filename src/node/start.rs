@@ -29,6 +29,7 @@ use super::event::{Direction, NodeEvent, SteeredBy, Text};
 use super::lease_file::{LeaseFile, Remembered};
 use super::leases::AddressPool;
 use super::log::{Log, LogOptions, LogTarget};
+use super::management::{Held, ManagementError, ManagementListener, ManagementThread, Starter};
 use super::memory::{self, MemoryError};
 use super::message::Report;
 use super::plugins::PluginError;
@@ -104,6 +105,12 @@ pub enum StartError {
     /// The control socket can't be had.
     #[error(transparent)]
     Control(#[from] ControlSocketError),
+    /// The management interface can't be had.
+    #[error(transparent)]
+    Management(#[from] ManagementError),
+    /// Somebody on the management interface has ended a server that waited for it.
+    #[error("ended by the management interface while the server waited for its release")]
+    Held,
     /// The client can't go on: a word that is in the log.
     #[error("the client has ended: {0}")]
     Client(String),
@@ -226,7 +233,14 @@ impl Starting {
     }
 
     fn assemble(&mut self, settings: &Settings) -> Result<Assembled, StartError> {
+        let (reporter, reports) = channel::bounded(NODE_REPORTS);
+        let management = self.open_management(settings, &reporter)?;
         self.publish(NodeEvent::Started);
+        if let Some(management) = management.as_ref().filter(|_| settings.holds())
+            && management.wait() == Held::Stopped
+        {
+            return Err(StartError::Held);
+        }
         let cores = settings.node.shards.cores.as_slice().into();
         self.publish(NodeEvent::ShardsPlaced { cores });
         let confinement = Confinement::of(&settings.node.process)?;
@@ -275,7 +289,6 @@ impl Starting {
             self.publish(confinement.event(false));
         }
         // Threads from here on: they have what is left.
-        let (reporter, reports) = channel::bounded(NODE_REPORTS);
         let porter = porter.map(|parts| parts.start(reporter.clone()));
         let porter = porter.transpose().map_err(StartError::Thread)?;
         let common = shards::Common {
@@ -321,8 +334,28 @@ impl Starting {
             reports,
             reporter,
             reporting: reporting.map_err(StartError::Thread)?,
+            management,
             client: None,
         })
+    }
+
+    /// The management interface, if there is to be one. It hears of everything from the beginning.
+    fn open_management(
+        &mut self,
+        settings: &Settings,
+        reports: &Sender<Report>,
+    ) -> Result<Option<ManagementThread>, StartError> {
+        let Some(management) = &settings.management else {
+            return Ok(None);
+        };
+        let starter = Starter {
+            listener: ManagementListener::bind(management)?,
+            events: self.bus.subscribe(EVENTS_PER_SUBSCRIBER),
+            reports: reports.clone(),
+            log: settings.node.log.clone(),
+            restart: settings.node.process.restart,
+        };
+        starter.start().map(Some).map_err(StartError::Thread)
     }
 
     /// Keeps memory out of swap, if that is wanted.

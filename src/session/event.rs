@@ -229,6 +229,12 @@ pub enum LeaveReason {
     /// The stream that it came by has ended.
     #[error("connection-reset")]
     ConnectionReset,
+    /// An administrator ended it.
+    #[error("killed")]
+    Killed,
+    /// An administrator had the peer told to go.
+    #[error("dismissed")]
+    Dismissed,
     /// The owner ended it.
     #[error("closed")]
     Closed,

@@ -445,6 +445,18 @@ impl Session {
                 None
             }
         };
+        self.leave_saying(now, message, reason);
+    }
+
+    /// Takes leave of the peer with a message of its owner's.
+    pub fn dismiss(&mut self, now: Now, text: &str) {
+        if !matches!(self.phase, Phase::Leaving | Phase::Finished) {
+            let message = ControlMessage::Unknown(text);
+            self.leave_saying(now, Some(message), LeaveReason::Dismissed);
+        }
+    }
+
+    fn leave_saying(&mut self, now: Now, message: Option<ControlMessage<'_>>, reason: LeaveReason) {
         match message {
             Some(message) if self.current.is_established() => {
                 // A connection that can't take it any more is left without a word.

@@ -71,6 +71,7 @@ mod locked;
 mod logins;
 mod logs;
 mod machine;
+mod management;
 mod matrix;
 mod moved;
 mod old_installation;

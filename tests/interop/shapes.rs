@@ -1,6 +1,6 @@
 //! Configurations in the shapes that other people's have: of installers, containers, gateways and firewall
 //! distributions. Each is written from such a file, line for line but for its paths, addresses and the names of
-//! users, and without the lines that are refused by name so far (`management`, plug-ins, scripts). A
+//! users, and without the lines that are refused by name so far (plug-ins, scripts). A
 //! stock client that fits connects, and packets pass.
 
 use std::fs::Permissions;
@@ -109,7 +109,7 @@ fn an_installers_with_tls_crypt_v2() {
         tls-groups X25519:prime256v1:secp384r1:secp521r1\ntls-crypt-v2 @/v2.key\ncrl-verify @/crl.pem\nca @/ca.crt\n\
         cert @/server.crt\nkey @/server.key\nauth SHA256\ncipher AES-128-GCM\nignore-unknown-option data-ciphers\n\
         data-ciphers AES-128-GCM\nncp-ciphers AES-128-GCM\ntls-server\ntls-version-min 1.2\nremote-cert-tls client\n\
-        tls-cipher TLS-ECDHE-ECDSA-WITH-AES-128-GCM-SHA256\nclient-config-dir @/ccd\nstatus @/status.log\nverb 3\n\
+        tls-cipher TLS-ECDHE-ECDSA-WITH-AES-128-GCM-SHA256\nclient-config-dir @/ccd\nstatus @/status.log\nverb 3\nmanagement @/server.sock unix\n\
         tls-ciphersuites TLS_AES_256_GCM_SHA384:TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256\n";
     let client = [
         "tls-crypt-v2",
@@ -134,7 +134,7 @@ fn one_with_ipv6() {
         tls-groups X25519:prime256v1\ntls-crypt @/ta.key\ncrl-verify @/crl.pem\nca @/ca.crt\ncert @/server.crt\n\
         key @/server.key\nauth SHA256\ncipher AES-128-GCM\nignore-unknown-option data-ciphers\n\
         data-ciphers AES-128-GCM\nncp-ciphers AES-128-GCM\ntls-server\ntls-version-min 1.2\nremote-cert-tls client\n\
-        client-config-dir @/ccd\nstatus @/status.log\nverb 3\n";
+        client-config-dir @/ccd\nstatus @/status.log\nverb 3\nmanagement @/server.sock unix\n";
     let place = Place::new();
     let served = place.serve(shape, &["tls-crypt", "auth SHA256"], "fd42:42:42:42::1");
     drop(served);
@@ -151,7 +151,7 @@ fn one_over_tcp() {
         ignore-unknown-option data-ciphers\ndata-ciphers AES-128-GCM\nncp-ciphers AES-128-GCM\ntls-server\n\
         tls-version-min 1.2\nremote-cert-tls client\ntls-cipher TLS-ECDHE-ECDSA-WITH-AES-128-GCM-SHA256\n\
         tls-ciphersuites TLS_AES_256_GCM_SHA384:TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256\n\
-        client-config-dir @/ccd\nstatus @/status.log\nverb 3\n";
+        client-config-dir @/ccd\nstatus @/status.log\nverb 3\nmanagement @/server.sock unix\n";
     let client = ["tcp", "tls-auth", "auth SHA256", "cipher AES-128-GCM"];
     let place = Place::new();
     let (_server, client) = place.serve(shape, &client, "10.8.0.1");
@@ -271,7 +271,7 @@ fn a_small_computers() {
 /// A firewall distribution's: authorities and revoked serials in directories, a device by its own name.
 #[test]
 fn a_firewall_distributions() {
-    let shape = "dev ovpns1\ndisable-dco\nverb 1\nverb 3\ndev-type tun\nscript-security 3\nkeepalive 10 60\nping-timer-rem\n\
+    let shape = "dev ovpns1\nmanagement @/sock unix\ndisable-dco\nverb 1\nverb 3\ndev-type tun\nscript-security 3\nkeepalive 10 60\nping-timer-rem\n\
         persist-tun\npersist-key\nproto udp4\nauth SHA256\nlocal LOCAL\ntls-server\nserver 10.20.0.0 255.255.255.0\n\
         server-ipv6 fd20::/64\nclient-config-dir @/ccd\nlport 1194\nmax-clients 50\n\
         push \"route 192.168.1.0 255.255.255.0\"\npush \"dhcp-option DOMAIN corp.example\"\npush \"block-outside-dns\"\n\

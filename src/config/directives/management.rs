@@ -1,16 +1,27 @@
 //! The management interface.
 
-use crate::config::directive::{Directive, MANY, Support};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
+use std::os::unix::ffi::OsStrExt as _;
+
+use nix::unistd::{Group, User};
+
+use super::ringway::SOCKET_PATH_MAX;
+use super::values::number;
+use crate::config::directive::{Directive, MANY, Refusal, Support};
+use crate::config::draft::{Draft, Written};
+use crate::config::lexer::Line;
+use crate::config::settings::ManagementSocket;
+use crate::limits::MANAGEMENT_LOG_LINES_MAX;
 
 pub(super) const ROWS: &[Directive] = &[
-    Directive::later(
+    Directive::served(
         "management",
         "ADDRESS PORT [PASSWORD-FILE]",
         (2, 3),
-        "answer commands on a socket",
-        REMOVE,
+        "answer commands on a socket; `PATH unix` for a unix socket",
+        management,
     )
-    .on_client(Support::Later("remove the line")),
+    .on_client(Support::Later(REMOVE)),
     Directive::later(
         "management-client",
         "",
@@ -26,48 +37,54 @@ pub(super) const ROWS: &[Directive] = &[
         "without it more clients would be let in, so ringway does not start",
     )
     .of_servers(),
-    Directive::later(
+    Directive::served(
         "management-client-user",
         "NAME",
         (1, 1),
-        "who may connect to the socket",
-        REMOVE,
-    ),
-    Directive::later(
+        "who may connect to the unix socket",
+        client_user,
+    )
+    .on_client(Support::Later(REMOVE)),
+    Directive::served(
         "management-client-group",
         "NAME",
         (1, 1),
-        "who may connect to the socket",
-        REMOVE,
-    ),
-    Directive::later(
+        "who may connect to the unix socket",
+        client_group,
+    )
+    .on_client(Support::Later(REMOVE)),
+    Directive::served(
         "management-hold",
         "",
         (0, 0),
         "wait for the manager at the start",
-        REMOVE,
-    ),
-    Directive::later(
+        hold,
+    )
+    .on_client(Support::Later(REMOVE)),
+    Directive::served(
         "management-log-cache",
         "N",
         (1, 1),
-        "log lines kept for the manager",
-        REMOVE,
-    ),
-    Directive::later(
+        "log lines kept for the manager, 250 if not written",
+        log_cache,
+    )
+    .on_client(Support::Later(REMOVE)),
+    Directive::served(
         "management-signal",
         "",
         (0, 0),
-        "restart when the manager goes",
-        REMOVE,
-    ),
-    Directive::later(
+        "SIGUSR1 when the manager goes",
+        signal,
+    )
+    .on_client(Support::Later(REMOVE)),
+    Directive::ignored(
         "management-forget-disconnect",
         "",
         (0, 0),
         "forget passwords when the manager goes",
-        REMOVE,
-    ),
+        "a server keeps no passwords that could be forgotten",
+    )
+    .on_client(Support::Later(REMOVE)),
     Directive::later(
         "management-up-down",
         "",
@@ -75,13 +92,14 @@ pub(super) const ROWS: &[Directive] = &[
         "tell the manager about the device",
         REMOVE,
     ),
-    Directive::later(
+    Directive::ignored(
         "management-query-passwords",
         "",
         (0, 0),
         "ask the manager for passwords",
-        REMOVE,
-    ),
+        "a server asks nobody for passwords: write `askpass`",
+    )
+    .on_client(Support::Later(REMOVE)),
     Directive::later(
         "management-external-key",
         "[ALGORITHM...]",
@@ -111,5 +129,87 @@ pub(super) const ROWS: &[Directive] = &[
         "it belongs to a client's configuration; remove the line",
     ),
 ];
+
+fn management(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    let [address, port] = [0, 1].map(|index| line.argument(index).unwrap_or_default());
+    let file = line.argument(2).map(str::to_owned);
+    let socket = match port {
+        "unix" => {
+            let path = draft.path(address);
+            let length = path.as_os_str().as_bytes().len();
+            if address.is_empty() || length > SOCKET_PATH_MAX {
+                return Err(Refusal::because(format!(
+                    "the path has {length} bytes, and that of a socket has 1 to {SOCKET_PATH_MAX}"
+                )));
+            }
+            ManagementSocket::Unix(path)
+        }
+        _ if address == "tunnel" => {
+            return Err(
+                Refusal::because("it does not listen on the address of the tunnel")
+                    .instead("write `management 127.0.0.1 PORT` or `management PATH unix`"),
+            );
+        }
+        _ => {
+            let port: u16 = number(line, 1, 1..=u16::MAX)?;
+            let found = match address.parse::<IpAddr>() {
+                Ok(address) => Some(SocketAddr::new(address, port)),
+                Err(_) => (address, port)
+                    .to_socket_addrs()
+                    .ok()
+                    .and_then(|mut found| found.next()),
+            };
+            let found = found.ok_or_else(|| {
+                Refusal::because(format!("`{address}` is no address of this machine"))
+                    .instead("write `management 127.0.0.1 PORT` or `management PATH unix`")
+            })?;
+            ManagementSocket::Tcp(found)
+        }
+    };
+    if file.is_none()
+        && let ManagementSocket::Tcp(address) = socket
+        && !address.ip().is_loopback()
+    {
+        let why = "whoever reaches this address can end the server: write a file with a password behind it";
+        draft.warn(line, why);
+    }
+    draft.process.management.socket = Written::new((socket, file), line);
+    Ok(())
+}
+
+fn client_user(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    let name = line.argument(0).unwrap_or_default();
+    let user = User::from_name(name).ok().flatten();
+    // Wire: 2.6's words.
+    let user =
+        user.ok_or_else(|| Refusal::because(format!("failed to find UID for user {name}")))?;
+    draft.process.management.client_user = Written::new(user.uid.as_raw(), line);
+    Ok(())
+}
+
+fn client_group(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    let name = line.argument(0).unwrap_or_default();
+    let group = Group::from_name(name).ok().flatten();
+    let group =
+        group.ok_or_else(|| Refusal::because(format!("failed to find GID for group {name}")))?;
+    draft.process.management.client_group = Written::new(group.gid.as_raw(), line);
+    Ok(())
+}
+
+fn hold(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    draft.process.management.hold = Written::new((), line);
+    Ok(())
+}
+
+fn log_cache(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    let lines: u32 = number(line, 0, 1..=MANAGEMENT_LOG_LINES_MAX)?;
+    draft.process.management.log_lines = Written::new(lines as usize, line);
+    Ok(())
+}
+
+fn signal(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    draft.process.management.signal = Written::new((), line);
+    Ok(())
+}
 
 const REMOVE: &str = "remove the line; `status` says who is connected";

@@ -194,7 +194,7 @@ fn range_of(part: &str) -> Option<std::ops::RangeInclusive<usize>> {
 }
 
 /// What `sun_path` of unix(7) holds beside its NUL.
-const SOCKET_PATH_MAX: usize = 107;
+pub(super) const SOCKET_PATH_MAX: usize = 107;
 
 #[cfg(test)]
 mod tests {

@@ -87,6 +87,7 @@ impl<'a> Page<'a> {
     fn node(&mut self, event: &'a NodeEvent) {
         match event {
             NodeEvent::Started => self.say(INFO, format_args!("{}", title())),
+            NodeEvent::Management { text } => self.say(MANAGEMENT, format_args!("{text}")),
             NodeEvent::MemoryLocked => self.say(INFO, format_args!("mlockall call succeeded")),
             NodeEvent::TunOpened { name, mtu } => {
                 self.say(INFO, format_args!("TUN/TAP device {name} opened"));
@@ -666,6 +667,7 @@ impl<'a> Page<'a> {
         let (signal, cause, what) = match reason {
             LeaveReason::RemoteExit => ("SIGTERM", "remote-exit", "exiting"),
             LeaveReason::DelayedExit => ("SIGTERM", "delayed-exit", "exiting"),
+            LeaveReason::Killed => ("SIGTERM", "", "exiting"),
             LeaveReason::Replaced => ("SIGTERM", "replaced", "exiting"),
             LeaveReason::Inactive => ("SIGTERM", "inactive", "exiting"),
             LeaveReason::SessionTimeout => ("SIGTERM", "session-timeout", "exiting"),
@@ -738,6 +740,7 @@ const TLS_STATE: Level = level(3, 5, Severity::Info);
 const LEARN: Level = level(3, 6, Severity::Info);
 const PUSH: Level = level(3, 7, Severity::Info);
 const POOL: Level = level(3, 8, Severity::Info);
+const MANAGEMENT: Level = level(3, 12, Severity::Debug);
 const LEAVE: Level = level(3, 10, Severity::Info);
 const DROPPED: Level = level(4, 11, Severity::Debug);
 const PLUGIN: Level = level(3, 39, Severity::Info);

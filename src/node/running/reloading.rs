@@ -121,6 +121,15 @@ impl Reloading {
 }
 
 impl Node {
+    /// Has more or less logged, until the configuration is read again.
+    pub(super) fn change_log(&mut self, change: impl FnOnce(&mut LogOptions)) {
+        if let Some(reloading) = &mut self.reloading {
+            let log = &mut reloading.settings.node.log;
+            change(log);
+            self.log.renew(Renewal::amount(log));
+        }
+    }
+
     /// Has the configuration read again.
     pub(super) fn reload(&mut self, wanted: ReloadWanted) {
         if !matches!(self.state, State::Serving) {

@@ -10,9 +10,11 @@ use super::logins::username_of;
 use super::registration::RegistryBusy;
 use super::{Congestion, Edges, Shard, narrate};
 use crate::node::event::{
-    AdmissionRefusal, ClientEvent, ClientTag, DataChannel, KeyAge, NodeEvent, ReleaseCause, Text,
+    AdmissionRefusal, ClientEvent, ClientTag, DataChannel, KeyAge, NodeEvent, Printable,
+    ReleaseCause, Text,
 };
 use crate::node::leases::Addresses;
+use crate::node::management::Killed;
 use crate::node::message::Report;
 use crate::node::registry::{AdmissionRequest, Place};
 use crate::packet::{ClientPath, InnerAddresses, NewPeer, Numbering, Path, PeerIndex};
@@ -269,6 +271,30 @@ impl<E: Edges> Shard<E> {
             self.tell(key, ClientEvent::Replacing(cause));
             self.service(key, now);
         }
+    }
+
+    /// An administrator wants a session to end. Wire: stock drops a client without a word on `kill`, and
+    /// lets it go some seconds after the message of `client-kill`.
+    pub(super) fn kill(&mut self, session: u64, how: &Killed, now: Now) {
+        let Some(key) = self.registration.released(session, now.monotonic) else {
+            return;
+        };
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        match how {
+            Killed::Silently => {
+                let silent = Farewell::Silent;
+                connection.session.close(now, silent, LeaveReason::Killed);
+            }
+            Killed::Told(text) => {
+                let text = Printable(text).to_string();
+                connection.session.dismiss(now, &text);
+                let message = text.as_str().into();
+                self.tell(key, ClientEvent::ControlSent { message });
+            }
+        }
+        self.service(key, now);
     }
 
     /// A new key is being agreed on: what the present one did.

@@ -86,6 +86,8 @@ pub(super) fn left(
             LeaveReason::Inactive => Left::Inactive,
             LeaveReason::SessionTimeout => Left::SessionTimeout,
             LeaveReason::ConnectionReset => Left::ConnectionReset,
+            LeaveReason::Killed => Left::Killed,
+            LeaveReason::Dismissed => Left::DelayedExit,
             LeaveReason::Closed => Left::ServerStopped,
             _ => Left::TlsError,
         }));

@@ -99,6 +99,7 @@ impl Starting {
             reports,
             reporter,
             reporting: reporting.map_err(StartError::Thread)?,
+            management: None,
             client: Some(client.map_err(|error| StartError::ClientNeeds {
                 what: "thread",
                 error,

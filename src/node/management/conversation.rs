@@ -1,0 +1,220 @@
+//! One who is connected: bytes in, bytes out. Sockets and clock are elsewhere.
+
+use std::io::Write as _;
+
+use subtle::ConstantTimeEq as _;
+use zeroize::Zeroizing;
+
+use super::desk::{Backend, Desk};
+use super::lines::{Lines, TooLong};
+use crate::limits::{MANAGEMENT_BACKLOG, MANAGEMENT_EXTRA_LINES, MANAGEMENT_REALTIME_BACKLOG};
+use crate::node::event::Printable;
+use crate::wire::words;
+
+/// A connection.
+pub(super) struct Conversation {
+    lines: Lines,
+    output: Vec<u8>,
+    stage: Stage,
+    /// What is told as it happens.
+    pub(super) log: bool,
+    pub(super) state: bool,
+    pub(super) echo: bool,
+    /// Every so many seconds who has moved how many bytes; 0 for never.
+    pub(super) bytecount: u32,
+    closing: bool,
+}
+
+enum Stage {
+    /// Until the password has come; with the wrong ones so far.
+    Password {
+        wanted: Zeroizing<String>,
+        wrong: u32,
+    },
+    Commands,
+    /// The lines behind a command, until `END`; no more are kept than may be.
+    Extra {
+        lines: usize,
+    },
+}
+
+/// What happens, for those who want to know at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Notice {
+    /// A line of log.
+    Log(String),
+    /// Another state of the server.
+    State(String),
+    /// For everybody.
+    All(String),
+}
+
+impl Conversation {
+    /// Begins, with the greeting or the question for the password.
+    pub(super) fn new(password: Option<Zeroizing<String>>, desk: &Desk) -> Self {
+        let mut conversation = Self {
+            lines: Lines::default(),
+            output: Vec::new(),
+            stage: Stage::Commands,
+            log: false,
+            state: false,
+            echo: false,
+            bytecount: 0,
+            closing: false,
+        };
+        match password {
+            Some(wanted) => {
+                conversation.stage = Stage::Password { wanted, wrong: 0 };
+                conversation.output.extend_from_slice(PROMPT);
+            }
+            None => conversation.welcome(desk),
+        }
+        conversation
+    }
+
+    fn welcome(&mut self, desk: &Desk) {
+        self.say(GREETING);
+        if desk.held {
+            self.say(HELD);
+        }
+    }
+
+    /// Takes what came, and answers as long as what is answered is read.
+    pub(super) fn receive(&mut self, bytes: &[u8], desk: &mut Desk, backend: &mut dyn Backend) {
+        self.lines.push(bytes);
+        self.go_on(desk, backend);
+    }
+
+    /// Answers what waits.
+    pub(super) fn go_on(&mut self, desk: &mut Desk, backend: &mut dyn Backend) {
+        while !self.closing && self.output.len() < MANAGEMENT_BACKLOG {
+            match self.lines.next() {
+                Ok(Some(line)) => self.line(&line, desk, backend),
+                Ok(None) => return,
+                Err(TooLong) => self.closing = true,
+            }
+        }
+    }
+
+    /// Whether there is room for more to come.
+    pub(super) fn listens(&self) -> bool {
+        !self.closing
+            && self.output.len() < MANAGEMENT_BACKLOG
+            && self.lines.len() < MANAGEMENT_BACKLOG
+    }
+
+    /// Whether it ends once all is sent.
+    pub(super) const fn is_closing(&self) -> bool {
+        self.closing
+    }
+
+    /// Whether it may know what happens.
+    pub(super) const fn is_welcome(&self) -> bool {
+        !matches!(self.stage, Stage::Password { .. })
+    }
+
+    /// What is to be sent.
+    pub(super) fn output(&self) -> &[u8] {
+        &self.output
+    }
+
+    /// So many bytes were sent.
+    pub(super) fn sent(&mut self, bytes: usize) {
+        self.output.drain(..bytes.min(self.output.len()));
+    }
+
+    /// Tells what happens, if it is wanted. False: too much waits already, and nobody reads it.
+    pub(super) fn notice(&mut self, notice: &Notice) -> bool {
+        if !self.is_welcome() {
+            return true;
+        }
+        match notice {
+            Notice::Log(entry) if self.log => self.say(format_args!(">LOG:{entry}")),
+            Notice::State(entry) if self.state => self.say(format_args!(">STATE:{entry}")),
+            Notice::All(line) => self.say(line),
+            Notice::Log(_) | Notice::State(_) => {}
+        }
+        self.output.len() < MANAGEMENT_REALTIME_BACKLOG
+    }
+
+    /// A line out.
+    pub(super) fn say(&mut self, line: impl std::fmt::Display) {
+        // Writing to a Vec cannot fail.
+        let _infallible = write!(self.output, "{line}\r\n");
+    }
+
+    /// Lines out that are ended by LF.
+    pub(super) fn say_lines(&mut self, text: &str) {
+        text.lines().for_each(|line| self.say(line));
+    }
+
+    /// Ends once all is sent.
+    pub(super) const fn close(&mut self) {
+        self.closing = true;
+    }
+
+    /// Lines follow, until `END`.
+    pub(super) fn expect_lines(&mut self) {
+        self.stage = Stage::Extra { lines: 0 };
+    }
+
+    fn line(&mut self, line: &str, desk: &mut Desk, backend: &mut dyn Backend) {
+        match &mut self.stage {
+            Stage::Password { wanted, wrong } => {
+                if bool::from(wanted.as_bytes().ct_eq(line.as_bytes())) {
+                    self.stage = Stage::Commands;
+                    self.say("SUCCESS: password is correct");
+                    self.welcome(desk);
+                    return;
+                }
+                *wrong += 1;
+                self.closing = *wrong >= PASSWORD_TRIES;
+                self.say("ERROR: bad password");
+                match self.closing {
+                    true => backend.note(REJECTED),
+                    false => self.output.extend_from_slice(PROMPT),
+                }
+            }
+            Stage::Extra { .. } if line == "END" => {
+                self.stage = Stage::Commands;
+                self.say("ERROR: client-auth command failed");
+            }
+            Stage::Extra { lines } => {
+                *lines += 1;
+                self.closing = *lines > MANAGEMENT_EXTRA_LINES;
+            }
+            Stage::Commands => self.command(line, desk, backend),
+        }
+    }
+
+    fn command(&mut self, line: &str, desk: &mut Desk, backend: &mut dyn Backend) {
+        let words = match words(line) {
+            Ok(words) => words,
+            Err(fault) => return self.say(format_args!("ERROR: {fault}")),
+        };
+        let Some(name) = words.first() else {
+            return;
+        };
+        let shown = match name.as_str() {
+            "password" => "password [...]",
+            _ => line,
+        };
+        if name != "load-stats" && desk.verb >= COMMANDS_VERB {
+            let text = format!("MANAGEMENT: CMD '{}'", Printable(shown));
+            let entry = format!("{},D,{text}", backend.unix());
+            self.notice(&Notice::Log(entry.clone()));
+            desk.log.push(entry);
+            backend.note(&text);
+        }
+        super::commands::answer(self, &words, desk, backend);
+    }
+}
+
+pub(super) const GREETING: &str =
+    ">INFO:OpenVPN Management Interface Version 5 -- type 'help' for more info";
+pub(super) const HELD: &str = ">HOLD:Waiting for hold release:0";
+const PROMPT: &[u8] = b"ENTER PASSWORD:";
+const PASSWORD_TRIES: u32 = 3;
+const REJECTED: &str = "MAN: client connection rejected after 3 failed password attempts";
+/// The verbosity from which commands are logged.
+const COMMANDS_VERB: u8 = 3;

@@ -1,0 +1,59 @@
+//! What all who are connected share: histories, hold, verbosity; and whom commands are about.
+
+use std::sync::Arc;
+
+use super::history::History;
+use super::order::Killed;
+use crate::limits::MANAGEMENT_HISTORY;
+use crate::node::counters::NodeReport;
+
+/// What is the same for all connections.
+#[derive(Debug)]
+pub(super) struct Desk {
+    pub(super) log: History,
+    pub(super) state: History,
+    pub(super) echo: History,
+    /// Whether the server is to wait at its next start.
+    pub(super) hold: bool,
+    /// Whether it waits now.
+    pub(super) held: bool,
+    pub(super) verb: u8,
+    pub(super) mute: u32,
+    /// What SIGUSR1 is taken for.
+    pub(super) restart: &'static str,
+}
+
+impl Desk {
+    pub(super) fn new(log_lines: usize) -> Self {
+        Self {
+            log: History::new(log_lines),
+            state: History::new(MANAGEMENT_HISTORY),
+            echo: History::new(MANAGEMENT_HISTORY),
+            hold: false,
+            held: false,
+            verb: 1,
+            mute: 0,
+            restart: "SIGUSR1",
+        }
+    }
+}
+
+/// The node, as commands need it.
+pub(super) trait Backend {
+    /// Unix seconds.
+    fn unix(&self) -> u64;
+    /// The node as it is; `None` if it does not answer in time.
+    fn report(&mut self) -> Option<Arc<NodeReport>>;
+    /// Ends clients: how many of them there were.
+    fn kill(&mut self, clients: Vec<u64>, how: Killed) -> usize;
+    /// How much is logged from now on.
+    fn set_verb(&mut self, verb: u8);
+    /// How many lines of a kind are logged from now on.
+    fn set_mute(&mut self, lines: u32);
+    /// Sends the process a signal.
+    fn signal(&mut self, signal: i32);
+    /// Ends the wait at the start.
+    fn release(&mut self);
+    /// A line of the server's log about this interface.
+    fn note(&mut self, text: &str);
+}

@@ -1,0 +1,352 @@
+//! The management interface of a running server, over both sockets and to clients of the real openvpn.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::client::{Client, ClientConfig};
+use crate::process::{LIMIT, eventually, run};
+use crate::server::{Implementation, Server, ServerConfig, Site};
+
+/// Somebody who is connected to a unix socket.
+struct Manager {
+    stream: UnixStream,
+    heard: String,
+}
+
+impl Manager {
+    /// Connects as soon as somebody listens, and hears the greeting.
+    fn connect(path: &Path) -> Self {
+        let stream = eventually("the management socket", || UnixStream::connect(path).ok());
+        let tick = Duration::from_millis(20);
+        stream.set_read_timeout(Some(tick)).unwrap();
+        let heard = String::new();
+        let mut manager = Self { stream, heard };
+        manager.hear("type 'help' for more info\r\n");
+        manager
+    }
+
+    fn say(&mut self, line: &str) {
+        self.stream
+            .write_all(format!("{line}\n").as_bytes())
+            .unwrap();
+    }
+
+    /// Everything up to these words, which go with it.
+    fn hear(&mut self, words: &str) -> String {
+        eventually(words, || {
+            if let Some(at) = self.heard.find(words) {
+                let rest = self.heard.split_off(at + words.len());
+                return Some(std::mem::replace(&mut self.heard, rest));
+            }
+            let mut bytes = [0; 65536];
+            if let Ok(length @ 1..) = self.stream.read(&mut bytes) {
+                self.heard
+                    .push_str(std::str::from_utf8(&bytes[..length]).unwrap());
+            }
+            None
+        })
+    }
+
+    /// The one line that answers a command.
+    fn ask(&mut self, command: &str) -> String {
+        self.say(command);
+        self.hear("\r\n").trim_end().to_owned()
+    }
+
+    /// The lines that answer a command, with their `END`.
+    fn ask_lines(&mut self, command: &str) -> String {
+        self.say(command);
+        let rest = self.hear("END\r\n");
+        assert!(rest.ends_with("\r\nEND\r\n") || rest == "END\r\n", "{rest}");
+        rest
+    }
+
+    /// Whether the other end has hung up.
+    fn hears_the_end(&mut self) {
+        eventually("the end of the connection", || {
+            let mut bytes = [0; 4096];
+            matches!(self.stream.read(&mut bytes), Ok(0)).then_some(())
+        });
+    }
+}
+
+fn socket(site: &Site) -> PathBuf {
+    site.topology.directory().join("management")
+}
+
+fn config(site: &Site) -> ServerConfig {
+    let line = format!("management {} unix", socket(site).display());
+    site.server_config().line(line)
+}
+
+#[test]
+fn states_numbers_and_lists_are_told_and_clients_made_to_go() {
+    let site = Site::new(2);
+    let mut server = Server::start(&site, &config(&site));
+    let alice = Client::connect(&site, &ClientConfig::new(&site, 0, "alice"));
+    let mut manager = Manager::connect(&socket(&site));
+    let id = server.process.id();
+    assert_eq!(manager.ask("pid"), format!("SUCCESS: pid={id}"));
+    let states = manager.ask_lines("state all");
+    assert!(states.contains(",CONNECTING,,,,,,\r\n"), "{states}");
+    let connected = ",CONNECTED,SUCCESS,10.8.0.1,,,,,fd08::1\r\nEND\r\n";
+    assert!(states.ends_with(connected), "{states}");
+    assert!(
+        manager
+            .ask("load-stats")
+            .starts_with("SUCCESS: nclients=1,bytesin=")
+    );
+    let status = manager.ask_lines("status 2");
+    let row = status
+        .lines()
+        .find(|line| line.starts_with("CLIENT_LIST,alice,"));
+    let cells: Vec<&str> = row.unwrap().split(',').collect();
+    assert_eq!(cells.len(), 13, "{status}");
+    let (real, client_id) = (cells[2], cells[10]);
+
+    // A client that is told goes, and comes again if the message allows it.
+    let told = manager.ask(&format!(
+        "client-kill {client_id} \"RESTART,[N]come again\""
+    ));
+    assert_eq!(told, "SUCCESS: client-kill command succeeded");
+    alice.process.wait_for("RESTART,[N]come again");
+    let again = eventually("another session", || {
+        let status = manager.ask_lines("status 2");
+        let mut rows = status.lines();
+        let row = rows.find(|line| line.starts_with("CLIENT_LIST,alice,"))?;
+        let id = row.split(',').nth(10)?.to_owned();
+        (id != client_id).then_some(id)
+    });
+    assert_ne!(again, client_id);
+    // One that is dropped hears nothing, by its name or its address.
+    let gone = manager.ask(&format!("kill {real}"));
+    assert!(
+        gone.contains(" client(s) at address ") || gone.ends_with(" not found"),
+        "{gone}"
+    );
+    let mut killed = manager.ask("kill alice");
+    if killed.ends_with("not found") {
+        alice
+            .process
+            .wait_for_count("Initialization Sequence Completed", 2);
+        killed = manager.ask("kill alice");
+    }
+    assert_eq!(
+        killed,
+        "SUCCESS: common name 'alice' found, 1 client(s) killed"
+    );
+    server.process.wait_for("received, client-instance exiting");
+    assert_eq!(
+        manager.ask("kill nobody"),
+        "ERROR: common name 'nobody' not found"
+    );
+    assert_eq!(
+        manager.ask("client-kill 99"),
+        "ERROR: client-kill command failed"
+    );
+    assert_eq!(
+        manager.ask("signal SIGTERM"),
+        "SUCCESS: signal SIGTERM thrown"
+    );
+    manager.hears_the_end();
+    server.process.wait_exit();
+}
+
+#[test]
+fn a_halted_client_ends_and_what_happens_is_told_at_once() {
+    let site = Site::new(1);
+    let server = Server::start(&site, &config(&site));
+    let mut manager = Manager::connect(&socket(&site));
+    assert_eq!(
+        manager.ask("bytecount 1"),
+        "SUCCESS: bytecount interval changed"
+    );
+    assert_eq!(
+        manager.ask("log on"),
+        "SUCCESS: real-time log notification set to ON"
+    );
+    let mut alice = Client::connect(&site, &ClientConfig::new(&site, 0, "alice"));
+    manager.hear(">LOG:");
+    manager.hear("Peer Connection Initiated with [AF_INET");
+    manager.hear(">BYTECOUNT_CLI:0,");
+    manager.say("client-kill 0 HALT");
+    manager.hear("SUCCESS: client-kill command succeeded\r\n");
+    alice.process.wait_for("HALT");
+    alice.process.wait_exit();
+    drop(server);
+}
+
+#[test]
+fn clients_and_their_numbers_survive_a_reload() {
+    if !Implementation::is_ringway("clients that survive SIGHUP") {
+        return;
+    }
+    let site = Site::new(1);
+    let server = Server::start(&site, &config(&site));
+    let _alice = Client::connect(&site, &ClientConfig::new(&site, 0, "alice"));
+    let mut manager = Manager::connect(&socket(&site));
+    let number = |manager: &mut Manager| {
+        let status = manager.ask_lines("status 2");
+        let row = status
+            .lines()
+            .find(|line| line.starts_with("CLIENT_LIST,alice,"));
+        row.unwrap().split(',').nth(10).unwrap().to_owned()
+    };
+    let before = number(&mut manager);
+    server.process.signal(Signal::HUP);
+    server.process.wait_for("onfiguration");
+    assert_eq!(number(&mut manager), before);
+    // More than one may be connected over a unix socket, and both are told the same.
+    let mut other = Manager::connect(&socket(&site));
+    assert_eq!(number(&mut other), before);
+    for (command, name) in [
+        ("sessions", "\"common_name\":\"alice\""),
+        ("shards", "\"answered\":true"),
+    ] {
+        let lines = other.ask_lines(command);
+        assert!(lines.contains(name), "{lines}");
+    }
+    assert!(other.ask_lines("drops").ends_with("END\r\n"));
+}
+
+#[test]
+fn a_server_with_management_hold_opens_nothing_before_its_release() {
+    let site = Site::new(1);
+    let config = config(&site).line("management-hold");
+    let path = site.topology.write("server.conf", config.text());
+    let mut server = Server::spawn(&site, &["--config", &path.display().to_string()]);
+    let mut manager = Manager::connect(&socket(&site));
+    manager.hear(">HOLD:Waiting for hold release:0\r\n");
+    assert!(!site.topology.server.ip(&["link"]).contains("tun"));
+    assert_eq!(manager.ask("hold"), "SUCCESS: hold=1");
+    assert_eq!(
+        manager.ask("hold release"),
+        "SUCCESS: hold release succeeded"
+    );
+    server.process.wait_for("Initialization Sequence Completed");
+    let _alice = Client::connect(&site, &ClientConfig::new(&site, 0, "alice"));
+    server.stop();
+}
+
+/// Over TCP, with a password, from inside the server's namespace.
+#[test]
+fn over_tcp_a_password_is_asked_for() {
+    let site = Site::new(0);
+    let password = site.topology.write("password", "open sesame\n");
+    let line = format!("management 127.0.0.1 7505 {}", password.display());
+    let _server = Server::start(&site, &site.server_config().line(line));
+    let script = "import socket\n\
+        def ask(first):\n\
+        \x20s = socket.create_connection(('127.0.0.1', 7505), 20)\n\
+        \x20s.settimeout(20)\n\
+        \x20s.sendall((first + '\\nquit\\n').encode())\n\
+        \x20text = b''\n\
+        \x20while True:\n\
+        \x20 try: more = s.recv(4096)\n\
+        \x20 except ConnectionError: break\n\
+        \x20 if not more: break\n\
+        \x20 text += more\n\
+        \x20return text\n\
+        print(ask('open sesame'))\n\
+        print(ask('wrong\\nwrong\\nwrong'))\n";
+    let said = site.topology.server.run("python3", &["-c", script]);
+    let welcome = "b\"ENTER PASSWORD:SUCCESS: password is correct\\r\\n>INFO:OpenVPN Management Interface Version 5";
+    assert!(said.contains(welcome), "{said}");
+    assert_eq!(said.matches("ERROR: bad password").count(), 3, "{said}");
+}
+
+#[test]
+fn only_the_named_user_may_use_the_unix_socket() {
+    let site = Site::new(0);
+    let config = config(&site).line("management-client-user nobody");
+    let server = Server::start(&site, &config);
+    let mut stream = UnixStream::connect(socket(&site)).unwrap();
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    let mut text = Vec::new();
+    // The end, or a reset.
+    let _reset = stream.read_to_end(&mut text);
+    assert_eq!(text, b"");
+    server.process.wait_for("doesn't match required value");
+}
+
+/// Unmodified programs from the Python package index, as people run them.
+#[test]
+fn other_peoples_programs_find_what_they_look_for() {
+    let site = Site::new(3);
+    let status = site.topology.directory().join("status");
+    let config = config(&site).line(format!("status {} 1", status.display()));
+    let _server = Server::start(&site, &config);
+    let names = ["alice", "bob", "carol"];
+    let _clients: Vec<Client> = names
+        .iter()
+        .enumerate()
+        .map(|(index, name)| Client::connect(&site, &ClientConfig::new(&site, index, name)))
+        .collect();
+    eventually("a status file with all clients", || {
+        let text = std::fs::read_to_string(&status).ok()?;
+        (names.iter().all(|name| text.contains(name)) && text.ends_with("END\n")).then_some(())
+    });
+    let script = site
+        .topology
+        .write("clients.py", include_str!("management.py"));
+    for (program, package, found) in PROGRAMS {
+        let output = Command::new(python(package))
+            .arg(&script)
+            .arg(program)
+            .arg(socket(&site))
+            .arg(&status)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{program}: {said}{errors}");
+        assert_eq!(said, found, "{program}: {errors}");
+    }
+}
+
+/// The interpreter of an environment with a program, made once. Each has its own: what they need does
+/// not go together.
+fn python(package: &str) -> PathBuf {
+    let name = format!("management-{}", package.replace("==", "-"));
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let python = directory.join("bin/python3");
+    let done = directory.join("done");
+    if !done.exists() {
+        run("python3", &["-m", "venv", &directory.display().to_string()]);
+        let install = [
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            package,
+        ];
+        run(&python.display().to_string(), &install);
+        std::fs::write(done, "").unwrap();
+    }
+    python
+}
+
+/// By name, as they are installed, and what they say of a server with three clients.
+const PROGRAMS: [(&str, &str, &str); 3] = [
+    (
+        "monitor",
+        "openvpn-monitor==2.0.4",
+        "monitor: alice bob carol\n",
+    ),
+    (
+        "reader",
+        "openvpn-status-reader==0.3.1",
+        "reader: alice bob carol\n",
+    ),
+    (
+        "api",
+        "openvpn-management-api==0.4.0",
+        "api: 3 CONNECTED 10.8.0.1\napi: killed\n",
+    ),
+];
