@@ -201,17 +201,24 @@ impl Node {
         let mut starting = Starting {
             bus,
             steered: Vec::new(),
+            management: None,
         };
         let assembled = assemble(&mut starting);
-        let Starting { mut bus, .. } = starting;
+        let Starting {
+            mut bus,
+            management,
+            ..
+        } = starting;
         match assembled {
             Ok(assembled) => Ok(Self::new(bus, log, assembled)),
             Err(error) => {
-                if options.target != LogTarget::Stdout {
+                // Who is connected to the management interface hears it as an event.
+                if options.target != LogTarget::Stdout || management.is_some() {
                     let reason = error.to_string().as_str().into();
                     bus.publish(Now::read().unix, NodeEvent::StartFailed { reason });
                 }
                 // The log ends with the bus, and has all that was said until then.
+                drop(management);
                 drop(bus);
                 log.finish();
                 Err(error)
@@ -225,6 +232,8 @@ struct Starting {
     bus: Bus,
     /// Who brings packets to their shards.
     steered: Vec<(Direction, SteeredBy)>,
+    /// It hears of a start that fails.
+    management: Option<ManagementThread>,
 }
 
 impl Starting {
@@ -234,13 +243,9 @@ impl Starting {
 
     fn assemble(&mut self, settings: &Settings) -> Result<Assembled, StartError> {
         let (reporter, reports) = channel::bounded(NODE_REPORTS);
-        let management = self.open_management(settings, &reporter)?;
+        self.open_management(settings, &reporter)?;
         self.publish(NodeEvent::Started);
-        if let Some(management) = management.as_ref().filter(|_| settings.holds())
-            && management.wait() == Held::Stopped
-        {
-            return Err(StartError::Held);
-        }
+        self.hold(settings)?;
         let cores = settings.node.shards.cores.as_slice().into();
         self.publish(NodeEvent::ShardsPlaced { cores });
         let confinement = Confinement::of(&settings.node.process)?;
@@ -315,7 +320,11 @@ impl Starting {
         for (name, slot) in remembered.into_iter().flatten() {
             registry.remember(name, slot, fixed);
         }
-        shards::wait_until_ready(&reports, shards.len(), |event| self.publish(event))?;
+        let early = shards::wait_until_ready(&reports, shards.len(), |event| self.publish(event))?;
+        for report in early {
+            // There is room: nobody else has much to say yet.
+            let _full = reporter.try_send(report);
+        }
         let steered = std::mem::take(&mut self.steered);
         let reporting = reporting.start(shards.len(), steered, &reporter);
         let profiles = settings.client_files.clone();
@@ -334,7 +343,7 @@ impl Starting {
             reports,
             reporter,
             reporting: reporting.map_err(StartError::Thread)?,
-            management,
+            management: self.management.take(),
             client: None,
         })
     }
@@ -344,9 +353,9 @@ impl Starting {
         &mut self,
         settings: &Settings,
         reports: &Sender<Report>,
-    ) -> Result<Option<ManagementThread>, StartError> {
+    ) -> Result<(), StartError> {
         let Some(management) = &settings.management else {
-            return Ok(None);
+            return Ok(());
         };
         let starter = Starter {
             listener: ManagementListener::bind(management)?,
@@ -355,7 +364,18 @@ impl Starting {
             log: settings.node.log.clone(),
             restart: settings.node.process.restart,
         };
-        starter.start().map(Some).map_err(StartError::Thread)
+        self.management = Some(starter.start().map_err(StartError::Thread)?);
+        Ok(())
+    }
+
+    /// Waits for the management interface, if that is wanted.
+    fn hold(&self, settings: &Settings) -> Result<(), StartError> {
+        match &self.management {
+            Some(management) if settings.holds() && management.wait() == Held::Stopped => {
+                Err(StartError::Held)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Keeps memory out of swap, if that is wanted.

@@ -168,7 +168,7 @@ fn survived(run: impl FnOnce() -> Option<String>) -> Option<String> {
 }
 
 /// Waits until so many shards serve. What the first of them have to tell meanwhile goes to `publish`;
-/// what they say to the registry is said again.
+/// what they say to the registry is said again. Comes back: what the management interface wanted meanwhile.
 ///
 /// # Errors
 /// One of them ended instead.
@@ -176,8 +176,8 @@ pub(super) fn wait_until_ready(
     reports: &channel::Receiver<Report>,
     shards: usize,
     mut publish: impl FnMut(NodeEvent),
-) -> Result<(), StartError> {
-    let mut ready = 0;
+) -> Result<Vec<Report>, StartError> {
+    let (mut ready, mut early) = (0, Vec::new());
     while ready < shards {
         match reports.recv() {
             Ok(Report::Ready) => ready += 1,
@@ -186,11 +186,14 @@ pub(super) fn wait_until_ready(
                 ..
             }) => return Err(StartError::Shard(failure)),
             Ok(Report::Event(event)) => publish(event),
+            Ok(report @ (Report::Asked { .. } | Report::Managed(_) | Report::Signal(_))) => {
+                early.push(report);
+            }
             Ok(_) => {}
             Err(_) => return Err(StartError::Shard("a shard ended at its start".to_owned())),
         }
     }
-    Ok(())
+    Ok(early)
 }
 
 #[cfg(test)]
