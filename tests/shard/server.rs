@@ -281,6 +281,7 @@ fn settings(authority: &CertifiedIssuer<'static, KeyPair>, status: PathBuf) -> S
         stream_queue: 64,
         port_share: None,
         explicit_exit: ExplicitExit::Restart,
+        management: None,
         status: Some(StatusSettings {
             path: status,
             interval: Duration::from_millis(200),
