@@ -84,8 +84,7 @@ fn each_trap_has_its_tests_and_each_of_these_its_trap() {
             .split('`')
             .filter(|span| span.starts_with("trap_"))
             .collect();
-        let later = rest.contains("management interface");
-        assert_eq!(tests.is_empty(), later, "trap {number}");
+        assert!(!tests.is_empty(), "trap {number}");
         for test in tests {
             assert!(test.starts_with(&format!("trap_{number:02}_")), "{test}");
             let is_there = code.contains(&format!("fn {test}()"));

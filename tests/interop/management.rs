@@ -114,7 +114,9 @@ fn states_numbers_and_lists_are_told_and_clients_made_to_go() {
         "client-kill {client_id} \"RESTART,[N]come again\""
     ));
     assert_eq!(told, "SUCCESS: client-kill command succeeded");
-    alice.process.wait_for("command was pushed by server ('[N]come again')");
+    alice
+        .process
+        .wait_for("command was pushed by server ('[N]come again')");
     let again = eventually("another session", || {
         let status = manager.ask_lines("status 2");
         let mut rows = status.lines();
