@@ -283,12 +283,7 @@ impl Starting {
         let ring = rules::ring(settings);
         let locked = locked_memory(settings.node.shards.cores.len(), ring.locked_memory());
         allow_locked_memory(locked);
-        let judges = settings.auth.as_ref();
-        let judges = judges.map(|auth| {
-            let mut tell = |notice| self.publish(NodeEvent::Plugins(notice));
-            login::Judges::prepare(auth, settings, device, confinement.as_ref(), &mut tell)
-        });
-        let judges = judges.transpose()?;
+        let judges = self.judges(settings, device, confinement.as_ref())?;
         if let Some(confinement) = confinement {
             confinement.enter()?;
             self.publish(confinement.event(false));
@@ -346,6 +341,20 @@ impl Starting {
             management: self.management.take(),
             client: None,
         })
+    }
+
+    /// Who judges logins, if somebody does.
+    fn judges(
+        &mut self,
+        settings: &Settings,
+        device: &str,
+        confinement: Option<&Confinement>,
+    ) -> Result<Option<login::Judges>, StartError> {
+        let mut tell = |notice| self.publish(NodeEvent::Plugins(notice));
+        let judges = settings.auth.as_ref();
+        let judges = judges
+            .map(|auth| login::Judges::prepare(auth, settings, device, confinement, &mut tell));
+        judges.transpose()
     }
 
     /// The management interface, if there is to be one. It hears of everything from the beginning.
