@@ -170,7 +170,11 @@ fn configuration_errors_name_file_and_line() {
         ("port", "port", true),
         ("push one two", "push", true),
         ("tls-version-min 7.0", "tls-version-min", false),
-        ("link-mtu 1400", "link-mtu", false),
+        (
+            "client-nat snat 10.0.0.0 255.0.0.0 1.2.3.0",
+            "client-nat",
+            false,
+        ),
         ("secret static.key", "secret", false),
         ("data-ciphers AES-256-CBX", "AES-256-CBX", false),
         ("keepalive ten 60", "keepalive", false),

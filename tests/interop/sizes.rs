@@ -256,36 +256,3 @@ fn link_mtu_makes_the_mtu_that_it_makes_with_stock() {
         assert_eq!(ours, [server.clone(), server], "{lines:?}");
     }
 }
-
-/// The stock client's own measurement, which takes it more than three minutes: it has an answer to all of it.
-#[test]
-#[ignore = "full tier"]
-fn a_client_measures_what_the_way_carries() {
-    let site = Site::new(1);
-    let _server = Server::start(&site, &site.server_config());
-    let config = ClientConfig::new(&site, 0, "alice").line("mtu-test");
-    let client = Client::connect(&site, &config);
-    client
-        .process
-        .wait_for("NOTE: Beginning empirical MTU test");
-    let told = "NOTE: Empirical MTU test completed [Tried,Actual] ";
-    let failed = "NOTE: failed to empirically measure MTU";
-    for _ in 0..20 {
-        if client.process.count(told) + client.process.count(failed) > 0 {
-            break;
-        }
-        // The tunnel is of use meanwhile.
-        ping(client.namespace(&site), LAN_V4, 300).assert_all_received();
-    }
-    let line = client.process.wait_for(told);
-    let sizes = line.split_once(told).unwrap().1;
-    let numbers: Vec<u32> = sizes
-        .split(|it: char| !it.is_ascii_digit())
-        .filter_map(|it| it.parse().ok())
-        .collect();
-    let [there, arrived, back, returned] = numbers[..] else {
-        panic!("{line}");
-    };
-    assert_eq!((there, back), (arrived, returned), "{line}");
-    assert!(there > 1500 && back > 1500, "{line}");
-}
