@@ -157,12 +157,13 @@ const ABSENT: [&str; 9] = [
 ];
 
 /// Refusals that are no gap, and are in docs/configurations.md.
-const DECIDED: [&str; 4] = [
+const DECIDED: [&str; 5] = [
     "two equal peers",
     "tap",
     "packets need a device",
     // 2.6 says so too, once what it misses first is there.
     "port-share: only works in TCP server mode",
+    "fragment: can only be used with `proto udp`",
 ];
 
 /// What stock refuses and ringway starts: the line has no effect on what is served.

@@ -26,6 +26,58 @@ fn certificates_are_required() {
     assert!(said.contains("`perhaps` is no choice"), "{said}");
 }
 
+/// Who names a judge that can't be had hears of that alone.
+#[test]
+fn a_judge_that_is_refused_is_the_only_fault() {
+    let files = Files::new();
+    let lines = "management-client-auth\nverify-client-cert none\nusername-as-common-name\n";
+    let loaded = files.load_text(&format!("{LEAST}{lines}"));
+    let said: Vec<String> = loaded.diagnostics.iter().map(ToString::to_string).collect();
+    let [only] = said.as_slice() else {
+        panic!("{said:?}");
+    };
+    assert!(
+        only.contains("management-client-auth: not supported yet"),
+        "{only}"
+    );
+}
+
+#[test]
+fn plug_ins_judge_passwords() {
+    let files = Files::new();
+    let object = files.0.path().join("judge.so");
+    std::fs::write(&object, "").unwrap();
+    let object = object.display();
+    for arguments in [
+        "login USERNAME 'pass word'",
+        "\"login USERNAME 'pass word'\"",
+    ] {
+        let auth = files
+            .with(&format!("plugin {object} {arguments}\n"))
+            .auth
+            .unwrap();
+        let plugins = auth.plugins.unwrap();
+        assert!(plugins.host.ends_with("ringway-plugin-host"));
+        let [plugin] = plugins.plugins.as_slice() else {
+            panic!("{:?}", plugins.plugins);
+        };
+        assert_eq!(plugin.path.display().to_string(), object.to_string());
+        assert_eq!(plugin.arguments, ["login", "USERNAME", "pass word"]);
+    }
+    let beside = files.with("plugin ./judge.so\nplugin ./judge.so again\n");
+    assert_eq!(beside.auth.unwrap().plugins.unwrap().plugins.len(), 2);
+    for (line, why) in [
+        ("plugin /absent.so", "'/absent.so' can't be read"),
+        (
+            "plugin absent.so",
+            "/openvpn/plugins/absent.so' can't be read",
+        ),
+    ] {
+        let said = files.first_remark(&format!("{line}\n"));
+        assert!(said.contains(why), "{said}");
+    }
+}
+
 #[test]
 fn a_script_judges_passwords() {
     let files = Files::new();
