@@ -314,7 +314,8 @@ fn listen(path: &Path) -> io::Result<ControlSocket> {
     })
 }
 
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
+/// Device and inode of a socket's file, by which its owner knows it again.
+pub(super) fn identity(path: &Path) -> io::Result<(u64, u64)> {
     let found = fs::symlink_metadata(path)?;
     Ok((found.dev(), found.ino()))
 }

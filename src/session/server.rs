@@ -1,6 +1,8 @@
 //! What only the server's side of a session does: judge the client, wait for its admission, tell
 //! it its configuration.
 
+use std::sync::Arc;
+
 use super::agreement::{Agreement, Capabilities, Derivation, choose_cipher};
 use super::credentials::Credentials;
 use super::event::{Admission, ExitChannel, Grant, LeaveReason, PeerIdentity, SessionEvent};
@@ -9,8 +11,6 @@ use super::login::Unjudged;
 use super::negotiation::{KeySource, Stage};
 use super::push;
 use super::state::{Phase, Session};
-use std::sync::Arc;
-
 use crate::random::Random;
 use crate::time::Now;
 use crate::wire::{ClientKeyMessage, ControlMessage, PeerInfo, ServerKeyMessage, options_compress};

@@ -295,3 +295,24 @@ fn users_in_place_of_certificates() {
     }
     script.assert_no_files();
 }
+
+/// A name that is the client's in files and logs has the bound of a common name, as in stock.
+#[test]
+fn a_user_that_is_too_long_for_a_common_name_is_refused() {
+    let site = Site::new(1);
+    let script = Script::new(&site);
+    let config = script
+        .config(&site, "via-file")
+        .line("verify-client-cert none")
+        .line("username-as-common-name");
+    let server = Server::start(&site, &config);
+    let mut refused = Client::spawn(&site, &client(&site, 0, &"u".repeat(65), "right"));
+    refused.process.wait_for("AUTH_FAILED");
+    refused.process.wait_exit();
+    server.process.wait_for(
+        "username is longer than the maximum permitted Common Name length of 64 characters",
+    );
+    let longest = "u".repeat(64);
+    let longest = client(&site, 0, &longest, "right");
+    Client::connect(&site, &longest).assert_reaches_all(&site);
+}

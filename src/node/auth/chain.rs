@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::environment::{self, ServerFacts};
-use super::login::{Judged, Link, LinkAnswer, Login, LoginAt, LoginKind, Verdict};
+use super::login::{Judged, Link, Login, LoginAt, LoginKind, Verdict};
 use crate::node::message::Report;
 
 /// Links in their order, and the logins that they look at.
@@ -61,21 +61,19 @@ impl Chain {
     }
 
     /// What a link makes of a login. One that is not its own to judge changes nothing.
-    pub(super) fn answered(&mut self, link: usize, at: LoginAt, login: u64, answer: LinkAnswer) {
+    pub(super) fn answered(&mut self, link: usize, at: LoginAt, login: u64, answer: Verdict) {
         let waiting = self.waiting.get_mut(&at);
         let Some(waiting) = waiting.filter(|it| it.link == link && it.login.login == login) else {
             return;
         };
         match answer {
-            LinkAnswer::Accepted => {
+            Verdict::Accepted => {
                 waiting.link += 1;
                 self.ask(at);
             }
-            LinkAnswer::Refused { reason, why } => {
-                self.decide(at, Verdict::Refused { reason, why });
-            }
-            LinkAnswer::Pending { timeout, extra } => {
-                let judged = judged(&waiting.login, Verdict::Pending { timeout, extra });
+            refused @ Verdict::Refused { .. } => self.decide(at, refused),
+            pending @ Verdict::Pending { .. } => {
+                let judged = judged(&waiting.login, pending);
                 self.verdicts.push_back(judged);
             }
         }
@@ -182,8 +180,8 @@ mod tests {
         }
     }
 
-    fn refused() -> LinkAnswer {
-        LinkAnswer::Refused {
+    fn refused() -> Verdict {
+        Verdict::Refused {
             reason: "no".to_owned(),
             why: "because".into(),
         }
@@ -211,21 +209,21 @@ mod tests {
             chain.begin(login(number));
         }
         assert_eq!(said().len(), 4);
-        chain.answered(1, at(1), 1, LinkAnswer::Accepted);
-        chain.answered(0, at(1), 2, LinkAnswer::Accepted);
+        chain.answered(1, at(1), 1, Verdict::Accepted);
+        chain.answered(0, at(1), 2, Verdict::Accepted);
         assert_eq!(said(), [] as [&str; 0], "not its login to judge");
-        chain.answered(0, at(1), 1, LinkAnswer::Accepted);
+        chain.answered(0, at(1), 1, Verdict::Accepted);
         chain.answered(0, at(2), 1, refused());
         assert_eq!(said(), ["second judges 1"]);
         let timeout = Duration::from_secs(9);
         let extra = "CR_TEXT:R:code".to_owned();
         let pending = (timeout, extra.clone());
         let (timeout, extra) = pending.clone();
-        chain.answered(1, at(1), 1, LinkAnswer::Pending { timeout, extra });
-        chain.answered(1, at(1), 1, LinkAnswer::Accepted);
+        chain.answered(1, at(1), 1, Verdict::Pending { timeout, extra });
+        chain.answered(1, at(1), 1, Verdict::Accepted);
         chain.answered(1, at(1), 1, refused());
         chain.forget(at(3));
-        chain.answered(0, at(3), 1, LinkAnswer::Accepted);
+        chain.answered(0, at(3), 1, Verdict::Accepted);
         assert_eq!(said(), ["first forgets 3"]);
         let (timeout, extra) = pending;
         let no = Verdict::Refused {

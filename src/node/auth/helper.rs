@@ -4,7 +4,6 @@
 //!
 //! It talks over a socket: requests in, an end for each out. It ends with the socket.
 
-use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -59,7 +58,8 @@ struct Running {
 /// # Errors
 /// The socket fails otherwise.
 pub fn serve(mut socket: UnixStream) -> io::Result<()> {
-    let mut received = Zeroizing::new(Vec::new());
+    // It never grows: what is moved stays behind, and passwords are in it.
+    let mut received = Zeroizing::new(Vec::with_capacity(2 * SCRIPT_REQUEST_MAX));
     let mut running: Vec<Running> = Vec::new();
     let ended = loop {
         let patience = (!running.is_empty()).then_some(SCRIPT_POLL);
@@ -174,22 +174,24 @@ fn finish(script: &mut Running) {
 
 /// A request as bytes: the length of what follows, number, milliseconds, words, variables.
 pub(super) fn encode(request: &Request) -> Zeroizing<Vec<u8>> {
-    let mut body = Zeroizing::new(Vec::new());
+    let strings = || {
+        let variables = request.environment.iter();
+        let variables = variables.flat_map(|(name, value)| [name.as_str(), value]);
+        request.words.iter().map(String::as_str).chain(variables)
+    };
+    let size = REQUEST_HEAD + strings().map(|it| LENGTH + it.len()).sum::<usize>();
+    // It never grows: what is moved stays behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(LENGTH + size));
     let patience = u64::try_from(request.patience.as_millis()).unwrap_or(u64::MAX);
-    body.extend_from_slice(&request.number.to_be_bytes());
-    body.extend_from_slice(&patience.to_be_bytes());
-    let mut strings: VecDeque<&str> = request.words.iter().map(String::as_str).collect();
-    body.extend_from_slice(&length(strings.len()));
-    body.extend_from_slice(&length(request.environment.len()));
-    for (name, value) in request.environment.iter() {
-        strings.extend([name.as_str(), value]);
+    bytes.extend_from_slice(&length(size));
+    bytes.extend_from_slice(&request.number.to_be_bytes());
+    bytes.extend_from_slice(&patience.to_be_bytes());
+    bytes.extend_from_slice(&length(request.words.len()));
+    bytes.extend_from_slice(&length(request.environment.len()));
+    for string in strings() {
+        bytes.extend_from_slice(&length(string.len()));
+        bytes.extend_from_slice(string.as_bytes());
     }
-    for string in strings {
-        body.extend_from_slice(&length(string.len()));
-        body.extend_from_slice(string.as_bytes());
-    }
-    let mut bytes = Zeroizing::new(length(body.len()).to_vec());
-    bytes.extend_from_slice(&body);
     bytes
 }
 
@@ -291,7 +293,11 @@ impl Reader<'_> {
     }
 }
 
-fn length(of: usize) -> [u8; 4] {
+/// Bytes of a length, and of what a request has before its strings.
+const LENGTH: usize = 4;
+const REQUEST_HEAD: usize = 8 + 8 + 2 * LENGTH;
+
+fn length(of: usize) -> [u8; LENGTH] {
     u32::try_from(of).unwrap_or(u32::MAX).to_be_bytes()
 }
 

@@ -55,9 +55,9 @@ pub enum LoginKind {
     Reauth,
 }
 
-/// What a link makes of a login.
+/// What a link makes of a login, and the chain of its links.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LinkAnswer {
+pub enum Verdict {
     /// Nothing against it.
     Accepted,
     /// It is not to come in.
@@ -68,32 +68,11 @@ pub enum LinkAnswer {
         /// What the log says.
         why: Text,
     },
-    /// It takes longer, and the client should know. Another answer follows.
+    /// It takes longer, and the client should know. Another verdict follows.
     Pending {
         /// So long.
         timeout: Duration,
         /// What follows `INFO_PRE,`, such as `WEB_AUTH::https://...`; may be empty.
-        extra: String,
-    },
-}
-
-/// What the chain says of a login.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// All links have accepted it.
-    Accepted,
-    /// One has not.
-    Refused {
-        /// What the client is told, may be empty.
-        reason: String,
-        /// What the log says.
-        why: Text,
-    },
-    /// It takes longer; another verdict follows.
-    Pending {
-        /// So long.
-        timeout: Duration,
-        /// For the client.
         extra: String,
     },
 }

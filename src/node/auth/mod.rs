@@ -28,7 +28,7 @@ use crossbeam::channel::{self, Receiver, RecvTimeoutError, Sender};
 use self::chain::Chain;
 pub use self::environment::ServerFacts;
 pub(in crate::node) use self::login::MakeLink;
-pub use self::login::{Judged, Link, LinkAnswer, Login, LoginAt, LoginKind, Verdict};
+pub use self::login::{Judged, Link, Login, LoginAt, LoginKind, Verdict};
 pub(in crate::node) use self::outside::OutsideLink;
 pub(in crate::node) use self::plugin::Plugins;
 pub(in crate::node) use self::runner::Runner;
@@ -60,7 +60,7 @@ enum Message {
         link: usize,
         at: LoginAt,
         login: u64,
-        answer: LinkAnswer,
+        answer: Verdict,
     },
     /// A link wants to be looked at again.
     Wake,
@@ -73,7 +73,7 @@ pub(in crate::node) struct Busy;
 impl Answers {
     /// Tells what a link makes of a login. An answer to one that nobody waits for any more changes
     /// nothing, nor does a second one.
-    pub fn answer(&self, at: LoginAt, login: u64, answer: LinkAnswer) {
+    pub fn answer(&self, at: LoginAt, login: u64, answer: Verdict) {
         let link = self.link;
         // The chain's thread has ended with the node.
         let _nobody_listens = self.messages.send(Message::Answered {

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use super::Answers;
 use super::deferral::{Deferral, Seen};
-use super::login::{Link, LinkAnswer, Login, LoginAt};
+use super::login::{Link, Login, LoginAt, Verdict};
 use crate::limits::DEFERRED_POLL;
 
 /// Who is asked.
@@ -135,7 +135,7 @@ impl<O: Outside> OutsideLink<O> {
             Seen::Refused => self.refuse(at, None, self.outside.refused_later()),
             Seen::Unusable { reason, why } => self.refuse(at, reason, &why),
             Seen::Pending { timeout, extra } => {
-                let pending = LinkAnswer::Pending { timeout, extra };
+                let pending = Verdict::Pending { timeout, extra };
                 self.answers.answer(at, asked.login.login, pending);
             }
         }
@@ -144,7 +144,7 @@ impl<O: Outside> OutsideLink<O> {
     fn accept(&mut self, at: LoginAt) {
         if let Some(asked) = self.logins.remove(&at) {
             let login = asked.login.login;
-            self.answers.answer(at, login, LinkAnswer::Accepted);
+            self.answers.answer(at, login, Verdict::Accepted);
         }
     }
 
@@ -153,7 +153,7 @@ impl<O: Outside> OutsideLink<O> {
         if let Some(asked) = self.logins.remove(&at) {
             let reason = reason.unwrap_or_else(|| asked.files.reason());
             let (login, why) = (asked.login.login, why.into());
-            let refused = LinkAnswer::Refused { reason, why };
+            let refused = Verdict::Refused { reason, why };
             self.answers.answer(at, login, refused);
         }
     }
@@ -167,7 +167,7 @@ impl<O: Outside> Link for OutsideLink<O> {
             self.answers.answer(
                 login.at,
                 login.login,
-                LinkAnswer::Refused {
+                Verdict::Refused {
                     reason: String::new(),
                     why: why.as_str().into(),
                 },

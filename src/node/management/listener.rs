@@ -4,13 +4,14 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::os::unix::fs::FileTypeExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::limits::MANAGEMENT_CONNECTIONS;
+use crate::node::control_socket::identity;
 use crate::node::event::FamilyAddress;
 use crate::node::settings::{ManagementSettings, ManagementSocket};
 
@@ -213,11 +214,6 @@ fn listen(socket: &ManagementSocket) -> io::Result<Listening> {
             })
         }
     }
-}
-
-fn identity(path: &PathBuf) -> io::Result<(u64, u64)> {
-    let found = fs::symlink_metadata(path)?;
-    Ok((found.dev(), found.ino()))
 }
 
 const BACKLOG: i32 = 16;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::connections::{Key, Standing};
 use super::{Edges, Shard};
-use crate::limits::LOGINS_WAITING;
+use crate::limits::{COMMON_NAME_MAX, LOGINS_WAITING};
 use crate::node::auth::{Judged, Login, LoginAt, LoginKind, Verdict};
 use crate::node::event::{AdmissionRefusal, ClientEvent, ClientTag, Text};
 use crate::node::message::Report;
@@ -59,6 +59,12 @@ impl<E: Edges> Shard<E> {
                 address,
                 common_name: name,
             };
+        }
+        // Wire: the name would be the client's in files and logs, so 2.6 has the same bound for both.
+        let by_user = self.network.logins.username_as_common_name;
+        let user = admission.credentials.as_ref().filter(|_| by_user);
+        if user.is_some_and(|user| user.username.len() > COMMON_NAME_MAX) {
+            return self.refuse_login(key, admission.login, "", USERNAME_TOO_LONG.into(), now);
         }
         let Some(login) = self.login(key, &admission, LoginKind::Connect) else {
             return self.turn_away(key, AdmissionRefusal::RegistryBusy, now);
@@ -123,34 +129,38 @@ impl<E: Edges> Shard<E> {
             }
             return;
         };
-        if let Verdict::Pending { timeout, extra } = verdict {
-            if let Some(connection) = self.connections.get_mut(key) {
-                let random = &mut *self.random;
-                connection
-                    .session
-                    .login_pending(now, random, login, timeout, &extra);
-            }
-            return self.service(key, now);
-        }
-        self.logins.end(key);
         match verdict {
-            Verdict::Accepted => self.login_accepted(key, login, client_id, now),
-            Verdict::Refused { reason, why } => {
-                self.tell(key, ClientEvent::LoginRefused { why });
-                let standing = self.connections.get(key).map(|it| &it.standing);
-                if matches!(standing, Some(Standing::Judging(_))) {
-                    self.connections.stand(key, Standing::Leaving);
-                }
+            Verdict::Pending { timeout, extra } => {
                 if let Some(connection) = self.connections.get_mut(key) {
                     let random = &mut *self.random;
                     connection
                         .session
-                        .login_refused(now, random, login, &reason);
+                        .login_pending(now, random, login, timeout, &extra);
                 }
             }
-            Verdict::Pending { .. } => {}
+            Verdict::Accepted => {
+                self.logins.end(key);
+                self.login_accepted(key, login, client_id, now);
+            }
+            Verdict::Refused { reason, why } => {
+                self.logins.end(key);
+                self.refuse_login(key, login, &reason, why, now);
+            }
         }
         self.service(key, now);
+    }
+
+    /// Tells a client that its login is refused; one that is not in does not come in.
+    fn refuse_login(&mut self, key: Key, login: u64, reason: &str, why: Text, now: Now) {
+        self.tell(key, ClientEvent::LoginRefused { why });
+        let standing = self.connections.get(key).map(|it| &it.standing);
+        if matches!(standing, Some(Standing::Meeting | Standing::Judging(_))) {
+            self.connections.stand(key, Standing::Leaving);
+        }
+        if let Some(connection) = self.connections.get_mut(key) {
+            let random = &mut *self.random;
+            connection.session.login_refused(now, random, login, reason);
+        }
     }
 
     fn login_accepted(&mut self, key: Key, login: u64, client_id: u64, now: Now) {
@@ -185,6 +195,10 @@ impl<E: Edges> Shard<E> {
         }
     }
 }
+
+/// Wire: 2.6's words, with the bound of [`COMMON_NAME_MAX`].
+const USERNAME_TOO_LONG: &str = "--username-as-common name specified and username is longer than the maximum \
+                                 permitted Common Name length of 64 characters";
 
 /// The user's name, for logs and the status file.
 pub(super) fn username_of(credentials: &Credentials) -> Text {
