@@ -632,6 +632,12 @@ pub const SCRIPT_PATIENCE: Duration = Duration::from_secs(60);
 /// Scripts of a server that run at once.
 pub const SCRIPTS_RUNNING: usize = 64;
 
+/// Calls of scripts and plug-ins for clients that come and go, at once. Logins have room beside them.
+pub const ERRANDS_AT_ONCE: usize = SCRIPTS_RUNNING / 2;
+
+/// How long a server that ends waits for what is done for clients that go.
+pub const LAST_ERRANDS: Duration = Duration::from_secs(20);
+
 /// Scripts of a server that wait to be run.
 pub const SCRIPTS_WAITING: usize = LOGINS_WAITING;
 

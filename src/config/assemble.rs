@@ -72,6 +72,8 @@ fn server(draft: &mut Draft) -> Option<Settings> {
         inactivity: draft.network.inactivity,
         session_timeout: draft.control.session_timeout,
     };
+    // Who is asked when a client connects gives it lines of that kind.
+    let files = files.or_else(|| auth.as_ref().map(|_| clients::no_files_directory(draft)));
     let client_files = files.map(|files| clients::files(draft, files, &network, &push, times));
     Some(Settings {
         node: node?,

@@ -14,23 +14,31 @@ use super::directive::Refusal;
 use super::directives;
 use super::lexer::{Line, words};
 use super::settings::{
-    Access, ClientProfile, Compression, Destination, ProfileBasis, ProfileRead, RouteLine,
-    RouteTarget, TunnelOption, V4Layout, V6Address,
+    Access, ClientProfile, Compression, Destination, ProfileBasis, ProfileLines, ProfileRead,
+    RouteLine, RouteTarget, TunnelOption, V4Layout, V6Address,
 };
 use crate::limits;
 use crate::wire::{Framing, PushReply};
 
-/// Reads the file of a client for a node that serves.
-pub(super) fn read(path: &Path, basis: &ProfileBasis) -> ProfileRead {
-    let (profile, diagnostics) = inspect(path, basis);
+/// Reads the file of a client for a node that serves, and lines that it is given besides.
+pub(super) fn read(
+    path: Option<&Path>,
+    lines: &[ProfileLines],
+    basis: &ProfileBasis,
+) -> ProfileRead {
+    let (profile, diagnostics) = inspect(path, lines, basis);
     ProfileRead {
         faults: diagnostics.iter().map(Diagnostic::log_line).collect(),
         ..profile
     }
 }
 
-/// Reads the file of a client, and says what is wrong with which line.
-pub(crate) fn inspect(path: &Path, basis: &ProfileBasis) -> (ProfileRead, Vec<Diagnostic>) {
+/// Reads the file of a client and lines that it is given besides, and says what is wrong with which line.
+pub(crate) fn inspect(
+    path: Option<&Path>,
+    lines: &[ProfileLines],
+    basis: &ProfileBasis,
+) -> (ProfileRead, Vec<Diagnostic>) {
     let mut file = ClientFile {
         basis,
         profile: ClientProfile::usual(basis.routes_max),
@@ -39,7 +47,12 @@ pub(crate) fn inspect(path: &Path, basis: &ProfileBasis) -> (ProfileRead, Vec<Di
         told_to_frame: Vec::new(),
         diagnostics: Vec::new(),
     };
-    for line in command_line::include(path, &basis.directory) {
+    let directory = &basis.directory;
+    let own = path.map(|path| command_line::include(path, directory));
+    let given = lines
+        .iter()
+        .map(|given| command_line::include_text(&given.source, &given.text, directory));
+    for line in own.into_iter().chain(given).flatten() {
         match line {
             Ok(line) => file.take(&line),
             Err(diagnostic) => file.diagnostics.push(diagnostic),

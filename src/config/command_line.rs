@@ -48,6 +48,20 @@ pub(super) fn include(file: &Path, directory: &Path) -> Vec<Result<Line, Diagnos
     reader.read
 }
 
+/// Reads a text of that name and all that it includes, as [`include`] does.
+pub(super) fn include_text(
+    name: &str,
+    text: &str,
+    directory: &Path,
+) -> Vec<Result<Line, Diagnostic>> {
+    let mut reader = Reader {
+        directory: directory.to_owned(),
+        read: Vec::new(),
+    };
+    reader.take_text(name, text, 0);
+    reader.read
+}
+
 struct Reader {
     directory: PathBuf,
     read: Vec<Result<Line, Diagnostic>>,
@@ -78,7 +92,11 @@ impl Reader {
                 return self.read.push(Err(error(line.at.clone(), "config", why)));
             }
         };
-        let (mut lines, mut faults) = lex(file, &text);
+        self.take_text(file, &text, level);
+    }
+
+    fn take_text(&mut self, name: &str, text: &str, level: usize) {
+        let (mut lines, mut faults) = lex(name, text);
         // Both are in the order of the file; merge them into it.
         while let Some(at) = [
             lines.first().map(|l| l.at.line),

@@ -79,6 +79,9 @@ pub(super) struct Draft {
 pub(super) struct LoginDraft {
     pub(super) script: Option<Written<(ScriptCommand, HandOver)>>,
     pub(super) plugins: Vec<Written<Plugin>>,
+    pub(super) connect: Option<Written<ScriptCommand>>,
+    pub(super) disconnect: Option<Written<ScriptCommand>>,
+    pub(super) learn: Option<Written<ScriptCommand>>,
     pub(super) optional: Option<Written<()>>,
     pub(super) certificate: Option<Written<ClientCertificate>>,
     pub(super) named_by_user: Option<Written<()>>,

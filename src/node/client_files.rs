@@ -17,7 +17,7 @@ use crossbeam::channel::{self, Receiver, Sender};
 use super::event::{AdmissionRefusal, ClientEvent, ClientTag};
 use super::message::Report;
 use super::registry::SessionAt;
-use super::settings::{ClientFiles, ClientProfile};
+use super::settings::{ClientFiles, ClientProfile, ProfileLines};
 use crate::limits::{ADDRESS_SLOTS_MAX, PROFILES_WAITING};
 
 /// The way to the thread that reads the files.
@@ -31,6 +31,8 @@ pub(super) struct Profiles {
 struct Question {
     of: SessionAt,
     client: ClientTag,
+    /// What it is given besides.
+    lines: Arc<[ProfileLines]>,
 }
 
 /// What came of a client's file.
@@ -71,9 +73,11 @@ impl Profiles {
         })
     }
 
-    /// Asks for a client's file, unless that has been asked and not answered, or too many wait.
-    pub(super) fn ask(&mut self, of: SessionAt, client: ClientTag) {
-        if !self.asked.contains(&of) && self.questions.try_send(Question { of, client }).is_ok() {
+    /// Asks for a client's file with lines that it is given besides, unless that has been asked and not
+    /// answered, or too many wait.
+    pub(super) fn ask(&mut self, of: SessionAt, client: ClientTag, lines: Arc<[ProfileLines]>) {
+        let question = Question { of, client, lines };
+        if !self.asked.contains(&of) && self.questions.try_send(question).is_ok() {
             self.asked.insert(of);
         }
     }
@@ -85,10 +89,10 @@ impl Profiles {
 }
 
 fn serve(files: &ClientFiles, asked: &Receiver<Question>, reports: &Sender<Report>) {
-    for Question { of, client } in asked {
+    for Question { of, client, lines } in asked {
         let name = client.common_name.as_deref().unwrap_or_default();
         let mut told = Vec::new();
-        let profile = read(files, name, &mut told).map(Arc::new);
+        let profile = read(files, name, &lines, &mut told).map(Arc::new);
         let answer = Box::new(ProfileAnswer {
             of,
             client,
@@ -103,14 +107,15 @@ fn serve(files: &ClientFiles, asked: &Receiver<Question>, reports: &Sender<Repor
 
 /// The addresses that clients' files name, so that nobody else is given one of them meanwhile.
 fn addresses_named(files: &ClientFiles) -> Vec<IpAddr> {
-    let Ok(entries) = std::fs::read_dir(&files.directory) else {
+    let entries = files.directory.as_ref().map(std::fs::read_dir);
+    let Some(Ok(entries)) = entries else {
         return Vec::new();
     };
     let mut named = Vec::new();
     for entry in entries.filter_map(Result::ok) {
         let is_file = entry.path().is_file();
         if is_file && entry.file_name() != DEFAULT && named.len() < ADDRESS_SLOTS_MAX as usize {
-            let profile = (files.reader)(&entry.path(), &files.basis).profile;
+            let profile = (files.reader)(Some(&entry.path()), &[], &files.basis).profile;
             named.extend(profile.v4.map(|(address, _)| IpAddr::from(address)));
             named.extend(profile.v6.map(|v6| IpAddr::from(v6.address.addr())));
         }
@@ -118,15 +123,21 @@ fn addresses_named(files: &ClientFiles) -> Vec<IpAddr> {
     named
 }
 
-/// A client's profile: what its own file says, or that of all who have none.
+/// A client's profile: what its own file says, or that of all who have none, and the lines that it is given
+/// besides.
 fn read(
     files: &ClientFiles,
     name: &str,
+    lines: &[ProfileLines],
     told: &mut Vec<ClientEvent>,
 ) -> Result<ClientProfile, AdmissionRefusal> {
-    let own = own_file(&files.directory, name).filter(|path| is_there(path, told));
+    let named = files
+        .directory
+        .as_ref()
+        .and_then(|directory| own_file(directory, name));
+    let own = named.clone().filter(|path| is_there(path, told));
     if own.is_none() && files.exclusive {
-        let file = own_file(&files.directory, name);
+        let file = named;
         let file = file.map_or_else(|| "UNDEF".to_owned(), |path| path.display().to_string());
         let reason = format!(
             "--client-config-dir authentication failed for common name '{name}' file='{file}'"
@@ -135,13 +146,21 @@ fn read(
         told.push(ClientEvent::AuthFailed { reason });
         return Err(AdmissionRefusal::NoFile);
     }
-    let default = || Some(files.directory.join(DEFAULT)).filter(|path| is_there(path, told));
-    let Some(path) = own.or_else(default) else {
+    let default = files
+        .directory
+        .as_ref()
+        .map(|directory| directory.join(DEFAULT));
+    let path = own.or_else(|| default.filter(|path| is_there(path, told)));
+    if path.is_none() && lines.is_empty() {
         return Ok(ClientProfile::usual(files.basis.routes_max));
-    };
-    let read = (files.reader)(&path, &files.basis);
-    let file = path.display().to_string().into();
-    told.push(ClientEvent::ProfileRead { file });
+    }
+    let read = (files.reader)(path.as_deref(), lines, &files.basis);
+    let path = path.map(|path| path.display().to_string());
+    let given = lines.iter().map(|given| given.source.clone());
+    for file in path.into_iter().chain(given) {
+        let file = file.into();
+        told.push(ClientEvent::ProfileRead { file });
+    }
     let text = |line: String| line.as_str().into();
     let removed = read.removed.into_iter().map(text);
     told.extend(removed.map(|option| ClientEvent::PushRemoved { option }));
@@ -193,8 +212,9 @@ mod tests {
     use crate::node::settings::{NetworkSettings, ProfileBasis, ProfileRead, SessionTimes};
 
     /// Says how long the file is, in place of what it says.
-    fn length(path: &Path, _: &ProfileBasis) -> ProfileRead {
-        let text = std::fs::read_to_string(path).unwrap_or_default();
+    fn length(path: Option<&Path>, _: &[ProfileLines], _: &ProfileBasis) -> ProfileRead {
+        let text = path.map(|path| std::fs::read_to_string(path).unwrap_or_default());
+        let text = text.unwrap_or_default();
         ProfileRead {
             profile: ClientProfile {
                 v4: Some(([10, 8, 0, text.len() as u8].into(), [255; 4].into())),
@@ -207,16 +227,20 @@ mod tests {
     }
 
     /// A disk that takes its time.
-    fn when_the_gate_opens(path: &Path, basis: &ProfileBasis) -> ProfileRead {
+    fn when_the_gate_opens(
+        path: Option<&Path>,
+        lines: &[ProfileLines],
+        basis: &ProfileBasis,
+    ) -> ProfileRead {
         let _open = GATE.lock().unwrap();
-        length(path, basis)
+        length(path, lines, basis)
     }
 
     static GATE: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
     fn files(directory: &Path, exclusive: bool) -> ClientFiles {
         ClientFiles {
-            directory: directory.to_owned(),
+            directory: Some(directory.to_owned()),
             exclusive,
             basis: ProfileBasis {
                 push: [].into(),
@@ -231,7 +255,7 @@ mod tests {
     }
 
     fn lengths(files: &ClientFiles, names: &[&str]) -> Vec<Result<u32, AdmissionRefusal>> {
-        let read = |name: &&str| read(files, name, &mut Vec::new()).map(|it| it.routes_max);
+        let read = |name: &&str| read(files, name, &[], &mut Vec::new()).map(|it| it.routes_max);
         names.iter().map(read).collect()
     }
 
@@ -265,8 +289,8 @@ mod tests {
         std::fs::write(directory.path().join("alice"), "").unwrap();
         let exclusive = files(directory.path(), true);
         let (mut alice, mut bob) = (Vec::new(), Vec::new());
-        assert!(read(&exclusive, "alice", &mut alice).is_ok());
-        assert!(read(&exclusive, "bob", &mut bob).is_err());
+        assert!(read(&exclusive, "alice", &[], &mut alice).is_ok());
+        assert!(read(&exclusive, "bob", &[], &mut bob).is_err());
         let at = |name| directory.path().join(name).display().to_string();
         let file = at("alice").as_str().into();
         let line = "a fault".into();
@@ -314,8 +338,8 @@ mod tests {
         let at = |session| SessionAt { shard: 0, session };
         let client = |name: &str| ClientTag::named(([192, 0, 2, 1], 7).into(), name.into());
         for _ in 0..3 {
-            profiles.ask(at(1), client("alice"));
-            profiles.ask(at(2), client("bob"));
+            profiles.ask(at(1), client("alice"), Arc::new([]));
+            profiles.ask(at(2), client("bob"), Arc::new([]));
         }
         assert_eq!(profiles.asked.len(), 2);
         let patience = Duration::from_secs(60);
@@ -335,7 +359,7 @@ mod tests {
                 .all(|report| matches!(report, Report::AddressesNamed(_)))
         );
         profiles.answered(at(1));
-        profiles.ask(at(1), client("bob"));
+        profiles.ask(at(1), client("bob"), Arc::new([]));
         let again = heard.iter().find(|it| matches!(it, Report::Profile(_)));
         assert!(again.is_some());
     }

@@ -293,6 +293,11 @@ pub enum ClientEvent {
         /// What it is, as a line of log.
         line: Text,
     },
+    /// A script or a plug-in that is run when a client comes or goes has failed.
+    HookFailed {
+        /// What it is, as a line of log.
+        line: Text,
+    },
     /// Options are not sent to the client because its file has a `push-remove` line.
     PushRemoved {
         /// What the line says.
@@ -475,6 +480,8 @@ pub enum AdmissionRefusal {
     Disabled,
     /// It has no file of its own, and needs one (`ccd-exclusive`).
     NoFile,
+    /// Somebody who is asked when a client connects has refused it (`client-connect`).
+    Hook,
     /// Neither its file nor a pool has an address for it.
     NoAddress,
 }

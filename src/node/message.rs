@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::auth::{Judged, Login, LoginAt};
+use super::auth::{Connected, Departure, Judged, Learned, Login, LoginAt};
 use super::client::{Resolved, TunnelReport};
 use super::client_files::ProfileAnswer;
 use super::control_socket::Asker;
@@ -54,8 +54,12 @@ pub enum Report {
     Login(Box<Login>),
     /// Nobody waits for the verdict on that login any more.
     LoginGone(LoginAt),
-    /// The session of a client is gone whose login was accepted: the number that it was judged by.
-    ClientGone(u64),
+    /// The session of a client is gone whose login was accepted.
+    ClientGone(Departure),
+    /// Whether a client may come in that has a place.
+    Connected(Box<Connected>),
+    /// Where a client's addresses lead.
+    Learned(Learned),
     /// What became of a login.
     Judged(Judged),
     /// What a client's file says.
@@ -134,7 +138,10 @@ impl Instruction {
     /// not for a shard.
     pub fn of(order: Order) -> Option<(u16, Self)> {
         let (to, instruction) = match order {
-            Order::Steer { .. } | Order::ReadProfile { .. } => return None,
+            Order::Steer { .. }
+            | Order::ReadProfile { .. }
+            | Order::Connect(_)
+            | Order::Learn { .. } => return None,
             Order::Announce { to, announcement } => {
                 return Some((to, Self::Announce(announcement)));
             }

@@ -18,6 +18,7 @@
 //!   that gives an address away: a shard that is busy delays the newcomer, no more.
 
 mod announcements;
+mod entry;
 mod holdings;
 mod notice;
 mod order;
@@ -32,6 +33,7 @@ use ipnet::IpNet;
 
 use self::announcements::Announcements;
 pub use self::announcements::{Announcement, Tenant};
+use self::entry::Entry;
 use self::holdings::{Holding, Holdings};
 pub use self::notice::{AdmissionRequest, Notice, NoticeContent, SessionAt};
 pub use self::order::{Order, Steered};
@@ -77,6 +79,8 @@ pub struct RegistryRules {
     pub duplicate_cn: bool,
     /// Clients have files of their own.
     pub client_files: bool,
+    /// Somebody is asked and told when clients come.
+    pub hooks: bool,
     /// How many shards there are.
     pub shards: u16,
 }
@@ -102,6 +106,8 @@ struct Granted {
     holding: Holding,
     /// Whether it has been told to go.
     order: HolderOrder,
+    /// Whether it is in.
+    entry: Entry,
 }
 
 /// The session that has a name.
@@ -297,9 +303,12 @@ impl Registry {
         profile: Result<Arc<ClientProfile>, AdmissionRefusal>,
         now: Monotonic,
     ) {
-        let asked = self.sessions.get(&session);
-        if !asked.is_some_and(|asked| matches!(asked.state, Admission::Reading)) {
-            return;
+        match self.sessions.get(&session).map(|asked| &asked.state) {
+            Some(Admission::Reading) => {}
+            Some(Admission::Granted(_)) => {
+                return self.connected(session, profile.map(Some), now);
+            }
+            Some(Admission::Waiting(_)) | None => return,
         }
         match profile {
             Err(refusal) => self.refuse(session, refusal),
@@ -390,6 +399,10 @@ impl Registry {
             Admission::Waiting(_) => return,
             Admission::Granted(granted) => match granted.order {
                 HolderOrder::Go { cause, .. } => Order::Release { to, cause },
+                HolderOrder::Stay if granted.entry == Entry::Connecting => {
+                    return self.ask_to_connect(session);
+                }
+                HolderOrder::Stay if granted.entry != Entry::In => return,
                 HolderOrder::Stay => Order::Grant {
                     to,
                     client_id: granted.client_id,
@@ -435,6 +448,8 @@ impl Registry {
         for claimant in self.claims.remove(&session).unwrap_or_default() {
             if let Some((heir, asked, profile)) = self.take_waiting(claimant) {
                 self.decide(heir, asked, profile, now);
+            } else {
+                self.claim_again(claimant, now);
             }
         }
         if let Some(seat) = self.handed_down.take() {
@@ -442,11 +457,7 @@ impl Registry {
             self.announcements.change(seat, None);
             self.announce(now);
         }
-        for what in self.holdings.steered(&holding) {
-            if self.holdings.is_free(what) {
-                self.orders.push_back(Order::Steer { what, shard: None });
-            }
-        }
+        self.steer_nowhere(&holding);
         for (what, other) in shared {
             if !self.holdings.is_free(what) {
                 let shard = Some(other.shard);
@@ -478,7 +489,7 @@ impl Registry {
         profile: Arc<ClientProfile>,
         now: Monotonic,
     ) {
-        if let Some(holder) = self.holdings.holder_of(&profile) {
+        if let Some(holder) = self.holdings.holder_of(&profile, None) {
             self.tell_to_go(holder, ReleaseCause::Address, now);
             self.holdings.reserve_named(&profile);
             self.claims.entry(holder).or_default().push(session);
@@ -500,25 +511,14 @@ impl Registry {
             let holder = NameHolder { session, successor };
             self.names.insert(request.name.clone(), holder);
         }
-        for what in self.holdings.steered(&holding) {
-            let shard = Some(session.shard);
-            self.orders.push_back(Order::Steer { what, shard });
-        }
-        let place = Arc::clone(&holding.place);
-        let tenant = tenant(session, client_id, &request, &place);
-        self.announcements.change(holding.seat, Some(tenant));
         let state = Admission::Granted(Granted {
             client_id,
             holding,
             order: HolderOrder::Stay,
+            entry: Entry::Connecting,
         });
         self.sessions.insert(session, Session { request, state });
-        self.announce(now);
-        self.orders.push_back(Order::Grant {
-            to: session,
-            client_id,
-            place,
-        });
+        self.enter(session, now);
     }
 
     /// A client's packets are told apart by their path, which every shard has to know. Announced as
@@ -591,6 +591,9 @@ impl Registry {
         };
         let place = Arc::make_mut(&mut granted.holding.place);
         place.networks.retain(|own| *own != network);
+        if granted.entry != Entry::In {
+            return;
+        }
         let tenant = tenant(session, granted.client_id, request, place);
         self.announcements
             .change(granted.holding.seat, Some(tenant));
@@ -619,12 +622,16 @@ impl Registry {
 }
 
 fn read_profile(of: SessionAt, request: &AdmissionRequest) -> Order {
+    let client = tag(request);
+    Order::ReadProfile { of, client }
+}
+
+fn tag(request: &AdmissionRequest) -> ClientTag {
     let name = Some(request.name.clone()).filter(|name| !name.is_empty());
-    let client = ClientTag {
+    ClientTag {
         address: request.path.path.remote,
         common_name: name,
-    };
-    Order::ReadProfile { of, client }
+    }
 }
 
 fn tenant(at: SessionAt, client_id: u64, request: &AdmissionRequest, place: &Place) -> Arc<Tenant> {
@@ -633,7 +640,7 @@ fn tenant(at: SessionAt, client_id: u64, request: &AdmissionRequest, place: &Pla
         session: at.session,
         client_id,
         path: request.path,
-        addresses: place.addresses,
+        addresses: place.leading(),
         networks: place.networks.clone(),
     })
 }

@@ -325,7 +325,8 @@ fn has_grown(current: &NetworkSettings, new: &NetworkSettings) -> bool {
 /// What a client's file is found and understood by, as far as no other directive says it.
 fn of_files(files: &Option<ClientFiles>) -> Option<(&std::path::Path, bool, u32)> {
     let files = files.as_ref()?;
-    Some((&files.directory, files.exclusive, files.basis.routes_max))
+    let directory = files.directory.as_deref()?;
+    Some((directory, files.exclusive, files.basis.routes_max))
 }
 
 /// Where revoked certificates are told, and which.

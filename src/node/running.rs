@@ -5,6 +5,7 @@ mod reloading;
 
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -13,12 +14,12 @@ use signal_hook::iterator::Signals as Caught;
 
 use self::reloading::Reloading;
 pub use self::reloading::{ReloadWanted, Reread, Restart};
-use super::auth::{Authentication, Judged, Login, LoginKind, Verdict};
+use super::auth::{Authentication, Connected, Judged, Login, LoginKind, Verdict};
 use super::bus::Bus;
 use super::client::{Client, Ending, Errand};
 use super::client_files::{ProfileAnswer, Profiles};
 use super::counters::Counters;
-use super::event::{NodeEvent, StopSignal, TunnelEvent};
+use super::event::{AdmissionRefusal, NodeEvent, StopSignal, TunnelEvent};
 use super::lease_file::LeaseWriter;
 use super::log::Log;
 use super::management::{ManagementOrder, ManagementThread};
@@ -235,10 +236,16 @@ impl Node {
                     authentication.forget(at);
                 }
             }
-            Report::ClientGone(client_id) => {
+            Report::ClientGone(departure) => {
                 if let Some(authentication) = &self.authentication {
-                    authentication.left(client_id);
+                    authentication.departed(departure);
                 }
+            }
+            Report::Connected(connected) => self.connected(*connected),
+            Report::Learned(learned) => {
+                let now = Now::read().monotonic;
+                self.registry.learned(learned.of, &learned.refused, now);
+                self.carry_out_orders();
             }
             Report::Judged(judged) => self.judged(judged),
             Report::Profile(answer) => self.profile_read(*answer),
@@ -317,7 +324,17 @@ impl Node {
                 Order::Steer { what, shard } => self.steer(what, shard),
                 Order::ReadProfile { of, client } => {
                     if let Some(profiles) = &mut self.profiles {
-                        profiles.ask(of, client);
+                        profiles.ask(of, client, Arc::new([]));
+                    }
+                }
+                Order::Connect(arrival) => {
+                    if let Some(authentication) = &self.authentication {
+                        authentication.arrived(arrival);
+                    }
+                }
+                Order::Learn { client_id, place } => {
+                    if let Some(authentication) = &self.authentication {
+                        authentication.placed(client_id, place);
                     }
                 }
                 order => {
@@ -356,6 +373,21 @@ impl Node {
         if let Some(shard) = self.shards.get_mut(usize::from(judged.at.shard)) {
             shard.tell(Instruction::Judge(judged));
         }
+    }
+
+    /// Whoever is asked when a client connects has said what they have to say.
+    fn connected(&mut self, connected: Connected) {
+        let Connected { arrival, lines } = connected;
+        let answer = match (lines, &mut self.profiles) {
+            (None, _) => Err(AdmissionRefusal::Hook),
+            (Some(lines), Some(profiles)) if !lines.is_empty() => {
+                return profiles.ask(arrival.of, arrival.client, lines);
+            }
+            (Some(_), _) => Ok(None),
+        };
+        let now = Now::read().monotonic;
+        self.registry.connected(arrival.of, answer, now);
+        self.carry_out_orders();
     }
 
     /// A client's file has been read.
@@ -519,6 +551,7 @@ impl Node {
     /// The last of a node: threads, files, log.
     fn end(mut self) -> Result<Ended, StartError> {
         self.shards.clear();
+        self.say_who_left();
         self.reporting.finish();
         if let Some(file) = self.leases.take() {
             file.finish(self.registry.leases().names());
@@ -546,6 +579,19 @@ impl Node {
         drop(self.bus);
         self.log.finish();
         result
+    }
+
+    /// Lets those who are told of clients that go hear of the last ones.
+    fn say_who_left(&mut self) {
+        let Some(authentication) = self.authentication.take() else {
+            return;
+        };
+        while let Ok(report) = self.reports.try_recv() {
+            if let Report::ClientGone(departure) = report {
+                authentication.departed(departure);
+            }
+        }
+        authentication.finish(|| while self.reports.try_recv().is_ok() {});
     }
 
     /// The end of a client that nobody told to end.

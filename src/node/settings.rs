@@ -24,7 +24,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use auth::{AuthSettings, ClientCertificate, HandOver, PluginSettings, VerifyScript};
+pub use auth::{
+    AuthSettings, ClientCertificate, HandOver, HookScripts, PluginSettings, VerifyScript,
+};
 pub use client::{
     AddressFamily, AfterRefusal, ClientSettings, FilterAction, Login, PullFilter, PullRules,
     RemoteSettings, RetryPause, ScriptCommand, ScriptSettings,
@@ -39,7 +41,8 @@ pub use node::{
 };
 pub use offloads::{OffloadName, Offloads, OffloadsInUse};
 pub use profile::{
-    Access, ClientFiles, ClientProfile, ProfileBasis, ProfileRead, ProfileReader, Withheld,
+    Access, ClientFiles, ClientProfile, ProfileBasis, ProfileLines, ProfileRead, ProfileReader,
+    Withheld,
 };
 pub use shards::{CoreList, ShardSettings, SteeringChoice, usable_cores};
 pub use times::{Inactivity, SessionTimes};

@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::{self, Sender};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use self::login::Judges;
 use super::bus::Bus;
 use super::client_files::Profiles;
 use super::control_socket::{ControlSocket, ControlSocketError};
@@ -36,7 +37,7 @@ use super::plugins::PluginError;
 use super::porter::{Porter, PorterParts};
 use super::priority::{self, PriorityError};
 use super::privileges::{Confinement, PrivilegesError, allow_locked_memory};
-use super::registry::Registry;
+use super::registry::{Registry, RegistryRules};
 use super::reporting::Unstarted;
 use super::revocations::RevocationWatch;
 use super::running::{Assembled, Node, Restart};
@@ -227,6 +228,15 @@ impl Node {
     }
 }
 
+/// A registry that keeps the addresses of those who had some before; if they are `fixed`, for ever.
+fn registry_with(rules: RegistryRules, remembered: Vec<(Text, u32)>, fixed: bool) -> Registry {
+    let mut registry = Registry::new(rules);
+    for (name, slot) in remembered {
+        registry.remember(name, slot, fixed);
+    }
+    registry
+}
+
 /// A node on its way: what it has to say goes to the bus from the beginning.
 struct Starting {
     bus: Bus,
@@ -255,8 +265,7 @@ impl Starting {
         let porter = settings.port_share.as_ref().map(PorterParts::open);
         let porter = porter.transpose().map_err(StartError::PortShare)?;
         let lease_file = self.open_leases(settings.leases.as_ref())?;
-        let session = Arc::new(rules::session_settings(settings)?);
-        let stream_session = rules::over_streams(settings, &session);
+        let mut session = rules::session_settings(settings)?;
         let steering = Steering::new(shards(&settings.node), &mut SystemRandom);
         let wanted = offloads::wanted(&settings.node);
         let sockets = self.bind(settings, wanted)?;
@@ -284,6 +293,10 @@ impl Starting {
         let locked = locked_memory(settings.node.shards.cores.len(), ring.locked_memory());
         allow_locked_memory(locked);
         let judges = self.judges(settings, device, confinement.as_ref())?;
+        let asks = judges.as_ref().is_some_and(Judges::ask_credentials);
+        session.login = session.login.filter(|_| asks);
+        let session = Arc::new(session);
+        let stream_session = rules::over_streams(settings, &session);
         if let Some(confinement) = confinement {
             confinement.enter()?;
             self.publish(confinement.event(false));
@@ -310,11 +323,9 @@ impl Starting {
             &common,
             sockets::share_out(sockets, streams, queues, &settings.node.shards.cores),
         )?;
-        let mut registry = Registry::new(registry_rules(settings, shards.len() as u16));
         let fixed = lease_file.as_ref().is_some_and(LeaseFile::is_fixed);
-        for (name, slot) in remembered.into_iter().flatten() {
-            registry.remember(name, slot, fixed);
-        }
+        let rules = registry_rules(settings, shards.len() as u16);
+        let registry = registry_with(rules, remembered.unwrap_or_default(), fixed);
         let early = shards::wait_until_ready(&reports, shards.len(), |event| self.publish(event))?;
         for report in early {
             // There is room: nobody else has much to say yet.
@@ -325,7 +336,8 @@ impl Starting {
         let profiles = settings.client_files.clone();
         let profiles = profiles.map(|files| Profiles::start(files, reporter.clone()));
         let leases = lease_file.map(|file| file.start(pool)).transpose();
-        let authentication = judges.map(|judges| judges.start(reporter.clone()));
+        let authentication: Option<io::Result<_>> =
+            judges.map(|judges| judges.start(reporter.clone()));
         Ok(Assembled {
             registry,
             authentication: authentication.transpose().map_err(StartError::Thread)?,

@@ -103,3 +103,4 @@ mod tampering;
 mod traps;
 mod verdicts;
 mod versions;
+mod visits;

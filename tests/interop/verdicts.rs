@@ -185,6 +185,9 @@ const REFUSED: &[&str] = &[
     "remote-cert-tls server",
     // Stock would refuse each login, since it may start no script.
     "auth-user-pass-verify /bin/true via-env",
+    "client-connect /bin/true",
+    // Stock would learn no address.
+    "learn-address /bin/true",
     // Stock comes to know it when it has become a server, and ends.
     "user nobody-of-that-name",
     "port 99999",

@@ -20,8 +20,11 @@ pub(super) fn files(configuration: &Configuration) -> String {
     let Some(files) = &settings.client_files else {
         return String::new();
     };
+    let Some(directory) = &files.directory else {
+        return String::new();
+    };
     let root = settings.node.process.chroot.as_deref();
-    let (here, basis) = (outside(root, &files.directory), {
+    let (here, basis) = (outside(root, directory), {
         let mut basis = files.basis.clone();
         basis.directory = outside(root, &basis.directory);
         basis
@@ -29,7 +32,7 @@ pub(super) fn files(configuration: &Configuration) -> String {
     let found: Vec<File> = names(&here)
         .into_iter()
         .map(|name| {
-            let (read, remarks) = inspect(&here.join(&name), &basis);
+            let (read, remarks) = inspect(Some(&here.join(&name)), &[], &basis);
             File {
                 name,
                 profile: read.profile,

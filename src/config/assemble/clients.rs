@@ -18,7 +18,7 @@ use crate::config::settings::{
 
 /// Where clients' files are, as the process will see it.
 pub(super) struct FilesDirectory {
-    directory: PathBuf,
+    directory: Option<PathBuf>,
     /// Where relative names in them start.
     start: PathBuf,
 }
@@ -51,7 +51,15 @@ pub(super) fn files_directory(draft: &mut Draft) -> Option<FilesDirectory> {
         draft.remark_at(Severity::Error, directive, &written.at, &why, None);
         return None;
     }
+    let directory = Some(directory);
     Some(FilesDirectory { directory, start })
+}
+
+/// None of one's own: clients have the lines that they are given when they connect.
+pub(super) fn no_files_directory(draft: &Draft) -> FilesDirectory {
+    let directory = None;
+    let start = draft.directory.clone();
+    FilesDirectory { directory, start }
 }
 
 /// The files in it.

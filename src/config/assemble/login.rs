@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use super::{Draft, Severity};
 use crate::config::SCRIPT_HELPER;
-use crate::node::settings::{AuthSettings, HandOver, PluginSettings, ScriptCommand, VerifyScript};
+use crate::node::settings::{
+    AuthSettings, HandOver, HookScripts, PluginSettings, ScriptCommand, VerifyScript,
+};
 
 /// The judges, `None` if there are none; what can't be is remarked.
 pub(super) fn login(draft: &mut Draft) -> Option<AuthSettings> {
@@ -12,26 +14,32 @@ pub(super) fn login(draft: &mut Draft) -> Option<AuthSettings> {
     let plugins = std::mem::take(&mut draft.login.plugins);
     if script.is_none() && plugins.is_empty() {
         remark_unjudged(draft);
-        return None;
     }
+    let hooks = [
+        draft.login.connect.take(),
+        draft.login.disconnect.take(),
+        draft.login.learn.take(),
+    ];
     let places = script.as_ref().map(|it| &it.at);
-    let mut places = places.into_iter().chain(plugins.iter().map(|it| &it.at));
+    let places = places.into_iter().chain(plugins.iter().map(|it| &it.at));
+    let mut places = places
+        .chain(hooks.iter().flatten().map(|it| &it.at))
+        .peekable();
+    places.peek()?;
     let configuration = places.next().map(|at| at.file.to_string());
     let configuration = configuration.unwrap_or_default();
+    let security = draft.process.script_security;
+    let first = script.as_ref().map(|it| &it.at);
+    let first = first.or(hooks.iter().flatten().map(|it| &it.at).next());
+    if let Some(at) = first.filter(|_| security < 2).cloned() {
+        let why = "programs are started with `script-security 2` alone";
+        let instead = Some("add `script-security 2`".to_owned());
+        draft.remark_at(Severity::Error, "script-security", &at, why, instead);
+    }
+    let [connect, disconnect, learn] = hooks.map(|it| it.map(|it| it.value));
     let script = script.map(|written| {
         let (command, by) = written.value;
-        let security = draft.process.script_security;
-        if security < 2 {
-            let why = "programs are started with `script-security 2` alone";
-            let instead = Some("add `script-security 2`".to_owned());
-            draft.remark_at(
-                Severity::Error,
-                "script-security",
-                &written.at,
-                why,
-                instead,
-            );
-        } else if security < 3 && by == HandOver::Environment {
+        if security == 2 && by == HandOver::Environment {
             let why = "the script is not told the password: it may stand in an environment with \
                        `script-security 3` alone";
             let instead = Some("write `via-file`, or `script-security 3`".to_owned());
@@ -60,6 +68,11 @@ pub(super) fn login(draft: &mut Draft) -> Option<AuthSettings> {
     Some(AuthSettings {
         script,
         plugins,
+        hooks: HookScripts {
+            connect,
+            disconnect,
+            learn,
+        },
         optional: draft.login.optional.is_some(),
         certificate: draft
             .login

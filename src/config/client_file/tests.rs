@@ -50,7 +50,7 @@ fn read_text(text: &str) -> ProfileRead {
     .unwrap();
     let path = directory.path().join("alice");
     std::fs::write(&path, text).unwrap();
-    let mut read = read(&path, &basis(directory.path()));
+    let mut read = read(Some(&path), &[], &basis(directory.path()));
     let place = format!("{}/", directory.path().display());
     for fault in &mut read.faults {
         *fault = fault.replace(&place, "");
@@ -274,7 +274,7 @@ fn addresses_of_a_family_that_the_tunnel_has_not_are_refused() {
     std::fs::write(&path, text).unwrap();
     let mut basis = basis(directory.path());
     basis.network = NetworkSettings { v4: None, v6: None };
-    let read = read(&path, &basis);
+    let read = read(Some(&path), &[], &basis);
     assert_eq!((read.profile.v4, read.profile.v6), (None, None));
     let families = [
         "the tunnel has no IPv4 network",
@@ -343,7 +343,7 @@ fn under_net30_and_p2p_the_second_word_is_the_other_end() {
             },
             ..basis.clone()
         };
-        let (read, remarks) = inspect(&path, &basis);
+        let (read, remarks) = inspect(Some(&path), &[], &basis);
         let remarks: Vec<String> = remarks.iter().map(ToString::to_string).collect();
         let expected = words.split_once(' ').filter(|_| taken);
         let own = read.profile.v4.map(|(a, b)| (a.to_string(), b.to_string()));
@@ -367,7 +367,7 @@ fn an_address_outside_of_its_constraint_is_told_and_given() {
     };
     for (address, told) in [("10.9.3.2", false), ("10.8.0.7", true)] {
         std::fs::write(&path, format!("ifconfig-push {address} 255.255.0.0\n")).unwrap();
-        let (read, remarks) = inspect(&path, &basis);
+        let (read, remarks) = inspect(Some(&path), &[], &basis);
         assert!(read.profile.v4.is_some(), "{address}");
         let said: Vec<String> = remarks.iter().map(ToString::to_string).collect();
         let why = "violates tunnel network/netmask constraint (10.9.0.0/255.255.0.0)";
@@ -447,7 +447,7 @@ fn a_client_has_times_of_its_own() {
     };
     let path = directory.path().join("alice");
     std::fs::write(&path, "session-timeout 0\nping-restart 10\n").unwrap();
-    let own = super::read(&path, &basis).profile.times.unwrap();
+    let own = super::read(Some(&path), &[], &basis).profile.times.unwrap();
     let expected = SessionTimes {
         session_timeout: None,
         exit_when_silent: false,

@@ -6,6 +6,7 @@ mod addresses;
 mod client;
 mod compression;
 mod control;
+mod hooks;
 mod logging;
 mod management;
 mod network;

@@ -1,6 +1,6 @@
 //! Programs and plug-ins that OpenVPN starts.
 
-use super::{client, passwords};
+use super::{client, hooks, passwords};
 use crate::config::directive::{Directive, MANY, Support};
 
 pub(super) const ROWS: &[Directive] = &[
@@ -62,20 +62,20 @@ pub(super) const ROWS: &[Directive] = &[
         "run when the peer's address changes",
         "remove the line",
     ),
-    Directive::later(
+    Directive::served(
         "client-connect",
         "COMMAND",
         (1, MANY),
         "run when a client comes",
-        "remove the line",
+        hooks::client_connect,
     )
     .of_servers(),
-    Directive::later(
+    Directive::served(
         "client-disconnect",
         "COMMAND",
         (1, MANY),
         "run when a client goes",
-        "remove the line",
+        hooks::client_disconnect,
     )
     .of_servers(),
     Directive::later(
@@ -86,12 +86,12 @@ pub(super) const ROWS: &[Directive] = &[
         "remove the line",
     )
     .of_servers(),
-    Directive::later(
+    Directive::served(
         "learn-address",
         "COMMAND",
         (1, MANY),
         "run when an address is learnt",
-        "remove the line",
+        hooks::learn_address,
     )
     .of_servers(),
     Directive::later(

@@ -4,16 +4,19 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
+use ipnet::IpNet;
+
 use super::environment::{self, ServerFacts};
 use super::login::{Judged, Link, Login, LoginAt, LoginKind, Verdict};
-use crate::node::message::Report;
+use super::visits::Known;
 
 /// Links in their order, and the logins that they look at.
 pub(super) struct Chain {
     links: Vec<Box<dyn Link>>,
     facts: ServerFacts,
     waiting: HashMap<LoginAt, Waiting>,
-    verdicts: VecDeque<Judged>,
+    /// With the logins that are accepted for the first time.
+    verdicts: VecDeque<(Judged, Option<Arc<Login>>)>,
 }
 
 struct Waiting {
@@ -53,8 +56,7 @@ impl Chain {
         }
     }
 
-    /// A client is gone.
-    pub(super) fn left(&mut self, client_id: u64) {
+    fn left(&mut self, client_id: u64) {
         for link in &mut self.links {
             link.left(client_id);
         }
@@ -74,9 +76,31 @@ impl Chain {
             refused @ Verdict::Refused { .. } => self.decide(at, refused),
             pending @ Verdict::Pending { .. } => {
                 let judged = judged(&waiting.login, pending);
-                self.verdicts.push_back(judged);
+                self.verdicts.push_back((judged, None));
             }
         }
+    }
+
+    /// An address or a network leads to a client.
+    pub(super) fn address(&mut self, client_id: u64, network: IpNet) {
+        for link in &mut self.links {
+            link.address(client_id, network);
+        }
+    }
+
+    /// A client is in.
+    pub(super) fn established(&mut self, client: &Arc<Known>) {
+        for link in &mut self.links {
+            link.established(client);
+        }
+    }
+
+    /// A client that was let in is gone, and all that is done for that.
+    pub(super) fn departed(&mut self, client: &Arc<Known>) {
+        for link in &mut self.links {
+            link.departed(client);
+        }
+        self.left(client.client_id);
     }
 
     /// A link has asked for it.
@@ -100,9 +124,9 @@ impl Chain {
         }
     }
 
-    /// The next thing to tell.
-    pub(super) fn poll(&mut self) -> Option<Report> {
-        self.verdicts.pop_front().map(Report::Judged)
+    /// The next verdict; with the login if a client comes in by it.
+    pub(super) fn poll(&mut self) -> Option<(Judged, Option<Arc<Login>>)> {
+        self.verdicts.pop_front()
     }
 
     fn ask(&mut self, at: LoginAt) {
@@ -117,11 +141,14 @@ impl Chain {
 
     fn decide(&mut self, at: LoginAt, verdict: Verdict) {
         if let Some(waiting) = self.waiting.remove(&at) {
+            let comes = waiting.login.kind == LoginKind::Connect;
             let refused = matches!(verdict, Verdict::Refused { .. });
-            if refused && waiting.login.kind == LoginKind::Connect {
+            if refused && comes {
                 self.left(waiting.login.client_id);
             }
-            self.verdicts.push_back(judged(&waiting.login, verdict));
+            let judged = judged(&waiting.login, verdict);
+            let accepted = (comes && !refused).then_some(waiting.login);
+            self.verdicts.push_back((judged, accepted));
         }
     }
 }
@@ -176,6 +203,7 @@ mod tests {
             peer_info: PeerInfo::default(),
             certificates: Arc::new([]),
             clients: 0,
+            since: 0,
             environment: Vec::new(),
         }
     }
@@ -189,10 +217,7 @@ mod tests {
 
     fn verdicts(chain: &mut Chain) -> Vec<(u64, Verdict)> {
         std::iter::from_fn(|| chain.poll())
-            .map(|report| match report {
-                Report::Judged(judged) => (judged.at.number, judged.verdict),
-                other => panic!("{other:?}"),
-            })
+            .map(|(judged, _)| (judged.at.number, judged.verdict))
             .collect()
     }
 

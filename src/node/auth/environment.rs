@@ -3,6 +3,10 @@
 use std::net::IpAddr;
 
 use super::login::Login;
+use super::visits::{Arrival, Departure};
+use crate::node::local_time::{local_time, system_zone};
+use crate::node::registry::Place;
+use crate::node::settings::{NetworkSettings, V4Layout};
 
 /// What is the same for all logins of a node: its own variables, in stock's order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,6 +52,83 @@ pub(super) fn of(login: &Login, server: &ServerFacts) -> Vec<(String, String)> {
     variables
 }
 
+/// The variables of a client that has a place, but for those of its place: see [`set_addresses`].
+pub(super) fn of_visit(login: &Login, arrival: &Arrival) -> Vec<(String, String)> {
+    let mut variables = Vec::new();
+    let mut set = |name: &str, value: &str| variables.push((name.to_owned(), value.to_owned()));
+    set("time_unix", &login.since.to_string());
+    set("time_ascii", &local_time(login.since, &system_zone()));
+    let client = &arrival.client;
+    let ip = client.address.ip().to_canonical();
+    set("trusted_port", &client.address.port().to_string());
+    let name = match ip {
+        IpAddr::V4(_) => "trusted_ip",
+        IpAddr::V6(_) => "trusted_ip6",
+    };
+    set(name, &ip.to_string());
+    let common_name = client.common_name.as_deref().unwrap_or_default();
+    set("common_name", common_name);
+    let known = login
+        .environment
+        .iter()
+        .filter(|(name, _)| name != "common_name");
+    for (name, value) in known {
+        set(name, value);
+        if let Some(username) = login
+            .username()
+            .filter(|_| name.starts_with("untrusted_ip"))
+        {
+            set("username", username);
+        }
+    }
+    variables
+}
+
+/// Tells the addresses of a client's place, in place of those that were told before.
+pub(super) fn set_addresses(
+    variables: &mut Vec<(String, String)>,
+    place: &Place,
+    network: &NetworkSettings,
+) {
+    variables.retain(|(name, _)| !name.starts_with("ifconfig_pool_"));
+    let mut pool = Vec::new();
+    let mut set = |name: &str, value: String| pool.push((name.to_owned(), value));
+    let Place { addresses, own, .. } = place;
+    let usual = network.v6.map(|v6| (v6.network.prefix_len(), v6.server));
+    let own_v6 = own.v6.map(|v6| (v6.address.prefix_len(), v6.gateway));
+    if let (Some(address), Some((length, server))) = (addresses.v6, own_v6.or(usual)) {
+        set("ifconfig_pool_ip6_netbits", length.to_string());
+        set("ifconfig_pool_local_ip6", server.to_string());
+        set("ifconfig_pool_remote_ip6", address.to_string());
+    }
+    if let (Some(address), Some(v4)) = (addresses.v4, network.v4) {
+        let second = own.v4_second.unwrap_or_else(|| v4.layout.second(address));
+        let name = match v4.layout {
+            V4Layout::Subnet { .. } => "ifconfig_pool_netmask",
+            V4Layout::Net30 { .. } | V4Layout::PointToPoint { .. } => "ifconfig_pool_local_ip",
+        };
+        set(name, second.to_string());
+        set("ifconfig_pool_remote_ip", address.to_string());
+    }
+    // Wire: behind the time.
+    let behind = variables
+        .iter()
+        .take_while(|(name, _)| name.starts_with("time_"));
+    let behind = behind.count();
+    variables.splice(behind..behind, pool);
+}
+
+/// Tells what a client that has gone has come to.
+pub(super) fn set_departure(variables: &mut Vec<(String, String)>, departure: &Departure) {
+    let told = [
+        ("time_duration", departure.lasted.as_secs()),
+        ("bytes_sent", departure.sent),
+        ("bytes_received", departure.received),
+    ];
+    let told = told.map(|(name, value)| (name.to_owned(), value.to_string()));
+    variables.splice(0..0, told);
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -84,6 +165,7 @@ mod tests {
             peer_info: PeerInfo::parse("IV_VER=2.6.14\nIV_PLAT=linux\nLD_PRELOAD=x\n"),
             certificates: Arc::new([certificate]),
             clients: 0,
+            since: 0,
             environment: Vec::new(),
         };
         let server = ServerFacts {

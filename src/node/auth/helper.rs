@@ -21,6 +21,8 @@ pub(super) struct Request {
     pub(super) number: u64,
     /// How long it may take.
     pub(super) patience: Duration,
+    /// Whether what it has started goes on when it has ended well.
+    pub(super) leaves: bool,
     /// The program and its arguments.
     pub(super) words: Vec<String>,
     /// Its whole environment.
@@ -49,6 +51,8 @@ struct Running {
     child: Child,
     group: Option<Pid>,
     until: Instant,
+    /// What it starts goes on when it has ended well.
+    leaves: bool,
     /// It has ended, and what it left behind has not.
     lingers: bool,
 }
@@ -113,6 +117,7 @@ fn start(request: Request) -> io::Result<Running> {
         child,
         group,
         until: Instant::now() + request.patience,
+        leaves: request.leaves,
         lingers: false,
     })
 }
@@ -135,6 +140,11 @@ fn look_after(running: &mut Vec<Running>, now: Instant, ends: &mut Vec<(u64, Scr
                 ends.push((script.number, ScriptEnd::Exited(DEFERRED)));
                 script.lingers = true;
                 true
+            }
+            Some(ScriptEnd::Exited(0)) if script.leaves => {
+                ends.push((script.number, ScriptEnd::Exited(0)));
+                let _status: io::Result<ExitStatus> = script.child.wait();
+                false
             }
             Some(end) => {
                 ends.push((script.number, end));
@@ -172,7 +182,7 @@ fn finish(script: &mut Running) {
     let _status: io::Result<ExitStatus> = script.child.wait();
 }
 
-/// A request as bytes: the length of what follows, number, milliseconds, words, variables.
+/// A request as bytes: the length of what follows, number, milliseconds, whether what it starts goes on, words, variables.
 pub(super) fn encode(request: &Request) -> Zeroizing<Vec<u8>> {
     let strings = || {
         let variables = request.environment.iter();
@@ -186,6 +196,7 @@ pub(super) fn encode(request: &Request) -> Zeroizing<Vec<u8>> {
     bytes.extend_from_slice(&length(size));
     bytes.extend_from_slice(&request.number.to_be_bytes());
     bytes.extend_from_slice(&patience.to_be_bytes());
+    bytes.push(request.leaves.into());
     bytes.extend_from_slice(&length(request.words.len()));
     bytes.extend_from_slice(&length(request.environment.len()));
     for string in strings() {
@@ -210,6 +221,7 @@ fn take_request(received: &mut Zeroizing<Vec<u8>>) -> io::Result<Option<Request>
     let mut reader = Reader(body);
     let number = reader.number()?;
     let patience = Duration::from_millis(reader.number()?);
+    let leaves = reader.flag()?;
     let (words, variables) = (reader.length()?, reader.length()?);
     let words = (0..words).map(|_| reader.string());
     let words = words.collect::<io::Result<Vec<_>>>()?;
@@ -221,6 +233,7 @@ fn take_request(received: &mut Zeroizing<Vec<u8>>) -> io::Result<Option<Request>
     Ok(Some(Request {
         number,
         patience,
+        leaves,
         words,
         environment,
     }))
@@ -281,6 +294,10 @@ impl Reader<'_> {
         Ok(u64::from_be_bytes(self.take()?))
     }
 
+    fn flag(&mut self) -> io::Result<bool> {
+        Ok(self.take::<1>()? != [0])
+    }
+
     fn length(&mut self) -> io::Result<usize> {
         Ok(u32::from_be_bytes(self.take()?) as usize)
     }
@@ -295,7 +312,7 @@ impl Reader<'_> {
 
 /// Bytes of a length, and of what a request has before its strings.
 const LENGTH: usize = 4;
-const REQUEST_HEAD: usize = 8 + 8 + 2 * LENGTH;
+const REQUEST_HEAD: usize = 8 + 8 + 1 + 2 * LENGTH;
 
 fn length(of: usize) -> [u8; LENGTH] {
     u32::try_from(of).unwrap_or(u32::MAX).to_be_bytes()

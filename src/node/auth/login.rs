@@ -4,9 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
 use zeroize::Zeroizing;
 
 use super::Answers;
+use super::visits::Known;
 use crate::crypto::tls::CertificateFacts;
 use crate::node::event::{ClientTag, Text};
 use crate::session::Credentials;
@@ -32,6 +34,8 @@ pub struct Login {
     pub certificates: Arc<[CertificateFacts]>,
     /// Clients that are in at this moment.
     pub clients: usize,
+    /// When its session began, in Unix seconds.
+    pub since: u64,
     /// What judges are told, in the order of stock's management interface, without `n_clients`,
     /// `password` and `username`. Empty until the chain has the login.
     pub environment: Vec<(String, String)>,
@@ -99,9 +103,19 @@ pub trait Link: Send {
     /// Nobody waits for that login any more: the client has gone, or another link refused it.
     fn forget(&mut self, at: LoginAt);
 
-    /// A client is gone whose login was looked at: by its number, [`Login::client_id`]. It may have been
-    /// told before.
+    /// A client is gone whose login was looked at, or its login is refused: by its number,
+    /// [`Login::client_id`]. It may have been told before.
     fn left(&mut self, _client_id: u64) {}
+
+    /// An address or a network leads to a client, which comes in now.
+    fn address(&mut self, _client_id: u64, _address: IpNet) {}
+
+    /// A client is in.
+    fn established(&mut self, _client: &Arc<Known>) {}
+
+    /// A client that had been on its way in or in is gone, and all that is done for that. [`Link::left`] comes
+    /// behind it.
+    fn departed(&mut self, _client: &Arc<Known>) {}
 
     /// When [`Link::handle_timeout`] has something to do.
     fn next_timeout(&self) -> Option<Instant> {

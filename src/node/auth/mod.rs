@@ -18,10 +18,12 @@ mod outside;
 mod plugin;
 mod runner;
 mod script;
+mod visits;
 
 use std::io;
-use std::thread;
-use std::time::Instant;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use crossbeam::channel::{self, Receiver, RecvTimeoutError, Sender};
 
@@ -33,13 +35,19 @@ pub(in crate::node) use self::outside::OutsideLink;
 pub(in crate::node) use self::plugin::Plugins;
 pub(in crate::node) use self::runner::Runner;
 pub(in crate::node) use self::script::Script;
+pub(in crate::node) use self::visits::Hooks;
+pub use self::visits::{Arrival, Connected, Departure, Known, Learned};
+use self::visits::{Said, Visits};
 use super::message::Report;
-use crate::limits::LOGINS_WAITING;
+use super::registry::Place;
+use crate::limits::{LAST_ERRANDS, LOGINS_WAITING};
 
 /// The way to the chain's thread. It ends by itself when this is gone.
 #[derive(Debug)]
 pub(in crate::node) struct Authentication {
     messages: Sender<Message>,
+    asks_credentials: bool,
+    thread: JoinHandle<()>,
 }
 
 /// The way of a link's answer back to its chain; good on any thread, and at any time.
@@ -54,8 +62,14 @@ pub struct Answers {
 enum Message {
     Begin(Box<Login>),
     Forget(LoginAt),
-    /// A client is gone.
-    Left(u64),
+    /// A client has a place.
+    Arrived(Arrival),
+    /// It has the place that it keeps.
+    Placed(u64, Arc<Place>),
+    /// A client is gone whose login was accepted.
+    Departed(Departure),
+    /// Nothing more will be said: what is begun is to be ended.
+    Finish,
     Answered {
         link: usize,
         at: LoginAt,
@@ -91,13 +105,16 @@ impl Answers {
 }
 
 impl Authentication {
-    /// Starts the thread. Each link is made with the way of its answers.
+    /// Starts the thread. Each link is made with the way of its answers. `asks_credentials` if one of them
+    /// looks at user names and passwords.
     ///
     /// # Errors
     /// There is no thread to be had.
     pub(in crate::node) fn start(
         links: Vec<MakeLink>,
+        asks_credentials: bool,
         facts: ServerFacts,
+        hooks: Hooks,
         reports: Sender<Report>,
     ) -> io::Result<Self> {
         let (messages, heard) = channel::unbounded();
@@ -108,10 +125,27 @@ impl Authentication {
         let links = links.into_iter().enumerate();
         let links = links.map(|(number, make)| make(way(number))).collect();
         let chain = Chain::new(links, facts);
-        thread::Builder::new()
+        let waker = messages.clone();
+        let wake = move || {
+            let _nobody_listens = waker.send(Message::Wake);
+        };
+        let desk = Desk {
+            chain,
+            visits: Visits::new(hooks, Arc::new(wake)),
+        };
+        let thread = thread::Builder::new()
             .name("logins".to_owned())
-            .spawn(move || serve(chain, &heard, &reports))?;
-        Ok(Self { messages })
+            .spawn(move || serve(desk, &heard, &reports))?;
+        Ok(Self {
+            messages,
+            asks_credentials,
+            thread,
+        })
+    }
+
+    /// Whether somebody looks at user names and passwords.
+    pub(in crate::node) const fn asks_credentials(&self) -> bool {
+        self.asks_credentials
     }
 
     /// Has a login judged; the verdict comes as [`Report::Judged`].
@@ -130,37 +164,124 @@ impl Authentication {
         let _ended = self.messages.send(Message::Forget(at));
     }
 
+    /// A client whose login was accepted has a place: asks whether it may come in. The answer comes as
+    /// [`Report::Connected`], unless it is gone.
+    pub(in crate::node) fn arrived(&self, arrival: Arrival) {
+        let _ended = self.messages.send(Message::Arrived(arrival));
+    }
+
+    /// It has the place that it keeps: has told where that leads. The answer comes as [`Report::Learned`],
+    /// unless it is gone.
+    pub(in crate::node) fn placed(&self, client_id: u64, place: Arc<Place>) {
+        let _ended = self.messages.send(Message::Placed(client_id, place));
+    }
+
     /// A client is gone whose login was accepted.
-    pub(in crate::node) fn left(&self, client_id: u64) {
-        let _ended = self.messages.send(Message::Left(client_id));
+    pub(in crate::node) fn departed(&self, departure: Departure) {
+        let _ended = self.messages.send(Message::Departed(departure));
+    }
+
+    /// Ends the thread. What is to be done for clients that went is done, if it can be done in time. Meanwhile
+    /// `drain` takes its reports out of the way.
+    pub(in crate::node) fn finish(self, mut drain: impl FnMut()) {
+        let Self {
+            messages, thread, ..
+        } = self;
+        let _ended = messages.send(Message::Finish);
+        while !thread.is_finished() {
+            drain();
+            thread::sleep(FINISH_POLL);
+        }
+        // A panic has been reported by the panic hook.
+        let _panicked = thread.join();
     }
 }
 
-fn serve(mut chain: Chain, heard: &Receiver<Message>, reports: &Sender<Report>) {
-    loop {
-        let message = match chain.next_timeout() {
-            Some(at) => heard.recv_deadline(at),
-            None => heard.recv().map_err(|_| RecvTimeoutError::Disconnected),
-        };
+const FINISH_POLL: Duration = Duration::from_millis(5);
+
+/// What the thread has.
+struct Desk {
+    chain: Chain,
+    visits: Visits,
+}
+
+impl Desk {
+    fn take(&mut self, message: Message) {
         match message {
-            Ok(Message::Begin(login)) => chain.begin(*login),
-            Ok(Message::Forget(at)) => chain.forget(at),
-            Ok(Message::Left(client_id)) => chain.left(client_id),
-            Ok(Message::Answered {
+            Message::Begin(login) => self.chain.begin(*login),
+            Message::Forget(at) => self.chain.forget(at),
+            Message::Arrived(arrival) => self.visits.arrived(arrival),
+            Message::Placed(client_id, place) => self.visits.placed(client_id, &place),
+            Message::Departed(departure) => self.visits.departed(&departure),
+            Message::Answered {
                 link,
                 at,
                 login,
                 answer,
-            }) => chain.answered(link, at, login, answer),
-            Ok(Message::Wake) => chain.wake(),
+            } => self.chain.answered(link, at, login, answer),
+            Message::Wake => {
+                self.chain.wake();
+                self.visits.handle_timeout(Instant::now());
+            }
+            Message::Finish => {}
+        }
+    }
+
+    fn next_timeout(&self) -> Option<Instant> {
+        let chain = self.chain.next_timeout();
+        chain.into_iter().chain(self.visits.next_timeout()).min()
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.chain.handle_timeout(now);
+        if self.visits.next_timeout().is_some_and(|at| at <= now) {
+            self.visits.handle_timeout(now);
+        }
+    }
+
+    /// The next thing to tell the node.
+    fn poll(&mut self) -> Option<Report> {
+        while let Some(said) = self.visits.poll() {
+            match said {
+                Said::Report(report) => return Some(report),
+                Said::Address(client_id, network) => self.chain.address(client_id, network),
+                Said::Established(client) => self.chain.established(&client),
+                Said::Departed(client) => self.chain.departed(&client),
+            }
+        }
+        let (judged, accepted) = self.chain.poll()?;
+        if let Some(login) = accepted {
+            self.visits.accepted(login);
+        }
+        Some(Report::Judged(judged))
+    }
+}
+
+fn serve(mut desk: Desk, heard: &Receiver<Message>, reports: &Sender<Report>) {
+    let mut finishing: Option<Instant> = None;
+    loop {
+        let timeout = desk.next_timeout().into_iter().chain(finishing).min();
+        let message = match timeout {
+            Some(at) => heard.recv_deadline(at),
+            None => heard.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        };
+        match message {
+            Ok(Message::Finish) => finishing = Some(Instant::now() + LAST_ERRANDS),
+            Ok(message) => desk.take(message),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
-        chain.handle_timeout(Instant::now());
-        while let Some(report) = chain.poll() {
-            if reports.send(report).is_err() {
+        let now = Instant::now();
+        desk.handle_timeout(now);
+        while let Some(report) = desk.poll() {
+            // A node that ends takes no reports any more.
+            if finishing.is_none() && reports.send(report).is_err() {
                 return;
             }
+        }
+        let done = heard.is_empty() && desk.visits.is_idle();
+        if finishing.is_some_and(|at| done || at <= now) {
+            return;
         }
     }
 }

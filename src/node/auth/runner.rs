@@ -106,11 +106,36 @@ impl Runner {
         patience: Duration,
         when_ended: WhenEnded,
     ) {
+        let leaves = false;
+        self.ask(words, environment, patience, leaves, when_ended);
+    }
+
+    /// As [`Runner::run`]; what it has started goes on when it has ended well itself.
+    pub(super) fn run_and_leave(
+        &self,
+        words: Vec<String>,
+        environment: Zeroizing<Vec<(String, String)>>,
+        patience: Duration,
+        when_ended: WhenEnded,
+    ) {
+        let leaves = true;
+        self.ask(words, environment, patience, leaves, when_ended);
+    }
+
+    fn ask(
+        &self,
+        words: Vec<String>,
+        environment: Zeroizing<Vec<(String, String)>>,
+        patience: Duration,
+        leaves: bool,
+        when_ended: WhenEnded,
+    ) {
         let mut state = lock(&self.state);
         state.last += 1;
         let request = Request {
             number: state.last,
             patience,
+            leaves,
             words,
             environment,
         };

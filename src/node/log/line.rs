@@ -223,6 +223,7 @@ impl<'a> Page<'a> {
             E::PeerInitiated => self.peer_initiated(client),
             E::ProfileRead { .. }
             | E::ProfileFault { .. }
+            | E::HookFailed { .. }
             | E::PushRemoved { .. }
             | E::OwnRouteOmitted { .. } => self.profile(event),
             E::PoolReturned { v4, v6 } => self.pool_returned(*v4, *v6),
@@ -614,7 +615,8 @@ impl<'a> Page<'a> {
                 format_args!("MULTI: client has been rejected due to 'disable' directive"),
             ),
             // Whoever has looked for the file has said so.
-            AdmissionRefusal::NoFile => {}
+            // Told by whoever has refused it.
+            AdmissionRefusal::NoFile | AdmissionRefusal::Hook => {}
             AdmissionRefusal::NoAddress => self.say(
                 MULTI_ERROR,
                 format_args!("MULTI: no dynamic or static remote --ifconfig address is available"),

@@ -58,6 +58,7 @@ impl Holding {
         };
         let place = Arc::new(Place {
             addresses,
+            astray: Vec::new(),
             networks: Vec::new(),
             own,
             hosts_max: 0,
@@ -133,9 +134,34 @@ impl Holdings {
         }
     }
 
-    /// Who has an address that a client's file names.
-    pub(super) fn holder_of(&self, profile: &ClientProfile) -> Option<SessionAt> {
-        named(profile).find_map(|address| self.addresses.get(&address).copied())
+    /// Who has an address that a client's file names, but for this one.
+    pub(super) fn holder_of(
+        &self,
+        profile: &ClientProfile,
+        but: Option<SessionAt>,
+    ) -> Option<SessionAt> {
+        let mut holders = named(profile).filter_map(|address| self.addresses.get(&address));
+        holders.find(|holder| but != Some(**holder)).copied()
+    }
+
+    /// Has what a client was given not lead to it. The addresses stay its own.
+    pub(super) fn lead_nowhere(
+        &mut self,
+        session: SessionAt,
+        holding: &mut Holding,
+        refused: &[IpNet],
+    ) {
+        let place = Arc::make_mut(&mut holding.place);
+        place.networks.retain(|network| {
+            let leads = !refused.contains(network);
+            if !leads && self.networks.get(network) == Some(&session) {
+                self.networks.remove(network);
+            }
+            leads
+        });
+        let addresses = place.addresses.iter();
+        let astray = addresses.filter(|address| refused.contains(&IpNet::from(*address)));
+        place.astray = astray.collect();
     }
 
     /// Gives a client its addresses, and tells which slots they take. Of the addresses that its file

@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use super::announcements::Announcement;
 use super::notice::SessionAt;
 use super::place::Place;
+use crate::node::auth::Arrival;
 use crate::node::event::{AdmissionRefusal, ClientTag, ReleaseCause};
 
 /// An order of the registry. Orders are carried out in their order.
@@ -30,6 +31,17 @@ pub enum Order {
         of: SessionAt,
         /// Its name, and where it is.
         client: ClientTag,
+    },
+    /// Ask whether a client that has a place may come in, and say what came of it to
+    /// [`Registry::connected`](super::Registry::connected).
+    Connect(Arrival),
+    /// Tell where a client's addresses lead, and say what came of it to
+    /// [`Registry::learned`](super::Registry::learned).
+    Learn {
+        /// Its number.
+        client_id: u64,
+        /// Its place.
+        place: Arc<Place>,
     },
     /// Inner packets to these addresses go to that shard; with `None`, anywhere.
     Steer {

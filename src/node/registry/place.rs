@@ -1,6 +1,6 @@
 //! What a client is given: its addresses, the networks behind it, and what it is told.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -14,6 +14,8 @@ use crate::wire::Framing;
 pub struct Place {
     /// Its addresses: no other client has them.
     pub addresses: Addresses,
+    /// Those of its addresses that lead nowhere: who was told of them has refused that.
+    pub astray: Vec<IpAddr>,
     /// The networks behind it: they lead to no other client.
     pub networks: Vec<IpNet>,
     /// What it is told instead of what every client is told.
@@ -22,6 +24,17 @@ pub struct Place {
     pub hosts_max: usize,
     /// If networks were left out: how many addresses and networks could lead to it.
     pub quota_exceeded: Option<u32>,
+}
+
+impl Place {
+    /// The addresses that lead to it.
+    pub fn leading(&self) -> Addresses {
+        let leads = |address: IpAddr| !self.astray.contains(&address);
+        Addresses {
+            v4: self.addresses.v4.filter(|address| leads((*address).into())),
+            v6: self.addresses.v6.filter(|address| leads((*address).into())),
+        }
+    }
 }
 
 /// What a client is told instead of what every client is told.

@@ -4,11 +4,12 @@ use super::{Admission, Order, Registry, RegistryRules, Steered};
 use crate::node::leases::AddressPool;
 
 impl Registry {
-    /// Follows new rules. The pool may have grown, at its end; the number of shards and
-    /// `duplicate_cn` are as they were. Nobody is turned away who is in.
+    /// Follows new rules. The pool may have grown, at its end; the number of shards,
+    /// `duplicate_cn` and who is asked when clients come are as they were. Nobody is turned away who is in.
     pub fn follow(&mut self, rules: RegistryRules) {
         self.rules = RegistryRules {
             duplicate_cn: self.rules.duplicate_cn,
+            hooks: self.rules.hooks,
             shards: self.rules.shards,
             ..rules
         };

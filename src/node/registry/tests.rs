@@ -29,6 +29,7 @@ fn rules(slots: u32, max_clients: usize) -> RegistryRules {
         max_clients,
         duplicate_cn: false,
         client_files: false,
+        hooks: false,
         shards: 4,
     }
 }
@@ -105,6 +106,7 @@ fn grant(to: SessionAt, client_id: u64, slot: u32) -> Order {
         client_id,
         place: Arc::new(Place {
             addresses,
+            astray: Vec::new(),
             networks: Vec::new(),
             own: OwnTerms::default(),
             hosts_max: 254,

@@ -9,6 +9,7 @@ use crossbeam::channel::Sender;
 use signal_hook::iterator::Signals as Caught;
 
 use super::{Node, SIGNALS, State};
+use crate::node::auth::Authentication;
 use crate::node::client_files::Profiles;
 use crate::node::event::{NodeEvent, StopSignal};
 use crate::node::log::{LogOptions, LogTarget, Renewal};
@@ -219,7 +220,10 @@ impl Node {
             faults.push(format!("{what} stays as it was: {error}"));
         };
         match session_settings(settings) {
-            Ok(session) => {
+            Ok(mut session) => {
+                let asks = self.authentication.as_ref();
+                let asks = asks.is_some_and(Authentication::asks_credentials);
+                session.login = session.login.filter(|_| asks);
                 let session = Arc::new(session);
                 let stream_session = over_streams(settings, &session);
                 for shard in &mut self.shards {

@@ -12,6 +12,8 @@ pub struct AuthSettings {
     pub script: Option<VerifyScript>,
     /// Plug-ins that judge them too, before the script (`plugin`).
     pub plugins: Option<PluginSettings>,
+    /// Scripts that are run when clients come and go.
+    pub hooks: HookScripts,
     /// Whether clients may come without user name and password (`auth-user-pass-optional`).
     pub optional: bool,
     /// Whether clients need a certificate (`verify-client-cert`).
@@ -25,6 +27,32 @@ pub struct AuthSettings {
     pub helper: ScriptCommand,
     /// The configuration's file, as scripts are told it (`config`).
     pub configuration: String,
+}
+
+/// Scripts that are run when clients come and go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HookScripts {
+    /// When one has a place (`client-connect`): it may refuse it, or give it lines of its own.
+    pub connect: Option<ScriptCommand>,
+    /// When one is gone (`client-disconnect`).
+    pub disconnect: Option<ScriptCommand>,
+    /// When an address or a network leads to one, or does not any more (`learn-address`).
+    pub learn: Option<ScriptCommand>,
+}
+
+impl HookScripts {
+    /// Whether there is one.
+    pub const fn is_some(&self) -> bool {
+        self.connect.is_some() || self.disconnect.is_some() || self.learn.is_some()
+    }
+}
+
+impl AuthSettings {
+    /// Whether the configuration may have somebody look at user names and passwords. Which hooks plug-ins
+    /// want is known when they are open.
+    pub const fn may_ask_credentials(&self) -> bool {
+        self.script.is_some() || self.plugins.is_some()
+    }
 }
 
 /// A script that judges user names and passwords.

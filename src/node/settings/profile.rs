@@ -3,6 +3,7 @@
 //! What a file says is a value here. The language that it is written in is a floor above, which
 //! hands down how to read it.
 
+use std::fmt;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,8 +16,9 @@ use crate::wire::Framing;
 /// The files of single clients (`client-config-dir`).
 #[derive(Clone, Debug)]
 pub struct ClientFiles {
-    /// The directory that they are in, as the process sees it when it serves.
-    pub directory: PathBuf,
+    /// The directory that they are in, as the process sees it when it serves; without one clients have the
+    /// lines that they are given when they connect.
+    pub directory: Option<PathBuf>,
     /// Whether a client without a file of its own may not come in (`ccd-exclusive`).
     pub exclusive: bool,
     /// What all of them start from.
@@ -25,8 +27,27 @@ pub struct ClientFiles {
     pub reader: ProfileReader,
 }
 
-/// Reads the file of one client.
-pub type ProfileReader = fn(&Path, &ProfileBasis) -> ProfileRead;
+/// Reads the file of one client, if it has one, and lines that it is given besides.
+pub type ProfileReader = fn(Option<&Path>, &[ProfileLines], &ProfileBasis) -> ProfileRead;
+
+/// Lines for one client, written as those of its file.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ProfileLines {
+    /// Who gave them, for messages.
+    pub source: String,
+    /// The lines.
+    pub text: String,
+}
+
+impl fmt::Debug for ProfileLines {
+    /// Without the lines: there may be secrets in them.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("ProfileLines")
+            .field("source", &self.source)
+            .finish_non_exhaustive()
+    }
+}
 
 /// What a client's file is understood by.
 #[derive(Clone, Debug)]

@@ -9,6 +9,7 @@ use super::lifetime::{sum_bytes, sum_packets};
 use super::logins::username_of;
 use super::registration::RegistryBusy;
 use super::{Congestion, Edges, Shard, narrate};
+use crate::node::auth::Departure;
 use crate::node::event::{
     AdmissionRefusal, ClientEvent, ClientTag, DataChannel, KeyAge, NodeEvent, Printable,
     ReleaseCause, Text,
@@ -175,9 +176,10 @@ impl<E: Edges> Shard<E> {
             return self.turn_away(key, AdmissionRefusal::MaxClients { max }, now);
         };
         let addresses = place.addresses;
+        let leading = place.leading();
         let inner = InnerAddresses {
-            v4: addresses.v4,
-            v6: addresses.v6,
+            v4: leading.v4,
+            v6: leading.v6,
         };
         self.peers.assign(peer, inner);
         // The registry counts all networks of the node against the same bound.
@@ -221,7 +223,7 @@ impl<E: Edges> Shard<E> {
     fn tell_place(&mut self, key: Key, place: &Place) {
         let Addresses { v4, v6 } = place.addresses;
         self.tell(key, ClientEvent::PoolReturned { v4, v6 });
-        for address in place.addresses.iter() {
+        for address in place.leading().iter() {
             self.tell(key, ClientEvent::Learned { address });
         }
         for &network in &place.networks {
@@ -374,6 +376,7 @@ impl<E: Edges> Shard<E> {
         for told in events.into_iter().filter(|_| allowed) {
             self.tell(key, told);
         }
+        self.tell_gone(key, &standing, now);
         self.give_up_place(&standing, now);
         if let Some(dialed) = dialed {
             self.report_dialed(dialed.attempt, DialedEvent::Left(reason.clone()));
@@ -399,14 +402,33 @@ impl<E: Edges> Shard<E> {
         }
     }
 
+    /// Says that a client is gone whose login was accepted, while it is known what it has carried.
+    fn tell_gone(&mut self, key: Key, standing: &Standing, now: Now) {
+        let peer = standing.tunnel().map(|tunnel| tunnel.peer);
+        let peer = peer.and_then(|peer| self.peers.peer(peer));
+        let traffic = peer.map(|peer| peer.traffic).unwrap_or_default();
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        let since = connection.since;
+        if let Some(client_id) = connection.judged_as.take() {
+            self.report(Report::ClientGone(Departure {
+                client_id,
+                received: traffic.received_bytes,
+                sent: traffic.sent_bytes,
+                lasted: Duration::from_secs(now.unix.saturating_sub(since)),
+            }));
+        }
+    }
+
     /// Removes a session, whatever it was.
     pub(super) fn forget(&mut self, key: Key, now: Now) {
         self.end_login(key);
+        if let Some(standing) = self.connections.stand(key, Standing::Leaving) {
+            self.tell_gone(key, &standing, now);
+            self.give_up_place(&standing, now);
+        }
         if let Some(connection) = self.connections.remove(key) {
-            self.give_up_place(&connection.standing, now);
-            if let Some(client_id) = connection.judged_as {
-                self.report(Report::ClientGone(client_id));
-            }
             if connection.path.is_stream() {
                 self.close_stream(connection.path.socket);
             } else if connection.dialed.is_some() {

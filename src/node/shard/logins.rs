@@ -1,11 +1,12 @@
 //! Logins that somebody else judges: a session waits, and the shard goes on.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use super::connections::{Key, Standing};
 use super::{Edges, Shard};
 use crate::limits::{COMMON_NAME_MAX, LOGINS_WAITING};
-use crate::node::auth::{Judged, Login, LoginAt, LoginKind, Verdict};
+use crate::node::auth::{Departure, Judged, Login, LoginAt, LoginKind, Verdict};
 use crate::node::event::{AdmissionRefusal, ClientEvent, ClientTag, Text};
 use crate::node::message::Report;
 use crate::session::{Admission, Credentials};
@@ -110,6 +111,7 @@ impl<E: Edges> Shard<E> {
             peer_info: admission.peer_info.clone(),
             certificates: admission.certificates.clone(),
             clients: 0,
+            since: connection.since,
             environment: Vec::new(),
         })
     }
@@ -125,7 +127,12 @@ impl<E: Edges> Shard<E> {
         let Some(key) = self.logins.session(at.number) else {
             // It left while the verdict was on its way.
             if verdict == Verdict::Accepted {
-                self.report(Report::ClientGone(client_id));
+                self.report(Report::ClientGone(Departure {
+                    client_id,
+                    received: 0,
+                    sent: 0,
+                    lasted: Duration::ZERO,
+                }));
             }
             return;
         };

@@ -164,6 +164,7 @@ pub(super) fn refusal(refusal: AdmissionRefusal) -> &'static str {
         AdmissionRefusal::Replaced => "a newer connection of this client took over",
         AdmissionRefusal::Disabled => "the server's file for this client shuts it out",
         AdmissionRefusal::NoFile => "the server has no file for this client",
+        AdmissionRefusal::Hook => "",
         AdmissionRefusal::NoAddress => "the server has no address for this client",
     }
 }
@@ -172,7 +173,7 @@ pub(super) fn refusal(refusal: AdmissionRefusal) -> &'static str {
 pub(super) const fn is_for_good(refusal: AdmissionRefusal) -> bool {
     matches!(
         refusal,
-        AdmissionRefusal::Disabled | AdmissionRefusal::NoFile
+        AdmissionRefusal::Disabled | AdmissionRefusal::NoFile | AdmissionRefusal::Hook
     )
 }
 

@@ -120,6 +120,7 @@ fn nobody() -> Registry {
         max_clients: 0,
         duplicate_cn: false,
         client_files: false,
+        hooks: false,
         shards: 1,
     })
 }

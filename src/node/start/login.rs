@@ -8,20 +8,21 @@ use crossbeam::channel::Sender;
 use super::StartError;
 use crate::limits::SCRIPT_PATIENCE;
 use crate::node::auth::{
-    Answers, Authentication, MakeLink, OutsideLink, Plugins, Runner, Script, ServerFacts,
+    Answers, Authentication, Hooks, MakeLink, OutsideLink, Plugins, Runner, Script, ServerFacts,
 };
 use crate::node::event::NodeEvent;
 use crate::node::message::Report;
 use crate::node::plugins::{Hook, Notice, Opening, PluginHost};
 use crate::node::privileges::Confinement;
 use crate::node::settings::{
-    AuthSettings, Bind, ListenerTransport, PluginSettings, Settings, V4Layout,
+    AuthSettings, Bind, ListenerTransport, NetworkSettings, PluginSettings, Settings, V4Layout,
 };
 use crate::time::Now;
 
 /// The judges of a node, and what they are told of it.
 pub(super) struct Judges {
     auth: AuthSettings,
+    network: NetworkSettings,
     facts: ServerFacts,
     runner: Option<Arc<Runner>>,
     plugins: Option<PluginHost>,
@@ -41,18 +42,26 @@ impl Judges {
         tell: &mut dyn FnMut(Notice),
     ) -> Result<Self, StartError> {
         let words = confinement.map(Confinement::words).unwrap_or_default();
-        let runner = auth.script.as_ref();
-        let runner = runner.map(|_| Runner::start(&auth.helper, &words).map(Arc::new));
+        let runs = auth.script.is_some() || auth.hooks.is_some();
+        let runner = runs.then(|| Runner::start(&auth.helper, &words).map(Arc::new));
         let runner = runner.transpose().map_err(StartError::Thread)?;
         let facts = facts(auth, settings, device);
         let plugins = auth.plugins.as_ref();
         let plugins = plugins.map(|plugins| open(plugins, &facts, words, tell));
         Ok(Self {
             auth: auth.clone(),
+            network: settings.network.clone(),
             facts,
             runner,
             plugins: plugins.transpose()?,
         })
+    }
+
+    /// Whether somebody looks at user names and passwords.
+    pub(super) fn ask_credentials(&self) -> bool {
+        let plugins = self.plugins.as_ref();
+        self.auth.script.is_some()
+            || plugins.is_some_and(|host| host.wants(Hook::AuthUserPassVerify))
     }
 
     /// Starts the chain. Privileges are gone.
@@ -61,28 +70,44 @@ impl Judges {
     /// There is no thread to be had.
     pub(super) fn start(self, reports: Sender<Report>) -> io::Result<Authentication> {
         let mut links: Vec<MakeLink> = Vec::new();
+        let asks = self.ask_credentials();
         let directory = self.auth.temporary;
+        if let Some(runner) = &self.runner {
+            runner.listen()?;
+        }
         // Wire: as with 2.6 plug-ins are asked before the script.
+        let mut plugins = None;
         if let Some(mut host) = self.plugins {
             let events = reports.clone();
             host.listen(move |notice| {
                 // A node that is behind with its reports has more important ones.
                 let _full = events.try_send(Report::Event(NodeEvent::Plugins(notice)));
             })?;
-            let plugins = Plugins::new(Arc::new(host), SCRIPT_PATIENCE);
+            let host = Arc::new(host);
+            plugins = Some(Arc::clone(&host));
+            // Also if none judges logins: what they keep of a client is freed by this.
+            let judge = Plugins::new(host, SCRIPT_PATIENCE);
             let directory = directory.clone();
             links.push(Box::new(move |answers: Answers| {
-                Box::new(OutsideLink::new(plugins, directory, answers))
+                Box::new(OutsideLink::new(judge, directory, answers))
             }));
         }
-        if let (Some(script), Some(runner)) = (self.auth.script, self.runner) {
-            runner.listen()?;
+        if let (Some(script), Some(runner)) = (self.auth.script, self.runner.clone()) {
+            let directory = directory.clone();
             let script = Script::new(script, directory.clone(), SCRIPT_PATIENCE, runner);
             links.push(Box::new(move |answers: Answers| {
                 Box::new(OutsideLink::new(script, directory, answers))
             }));
         }
-        Authentication::start(links, self.facts, reports)
+        let hooks = Hooks {
+            directory,
+            patience: SCRIPT_PATIENCE,
+            scripts: self.auth.hooks,
+            runner: self.runner,
+            plugins,
+            network: self.network,
+        };
+        Authentication::start(links, asks, self.facts, hooks, reports)
     }
 }
 
@@ -117,7 +142,15 @@ fn open(
 }
 
 /// The hooks that are called.
-const CALLED: [Hook; 1] = [Hook::AuthUserPassVerify];
+const CALLED: [Hook; 7] = [
+    Hook::AuthUserPassVerify,
+    Hook::ClientConnect,
+    Hook::ClientConnectV2,
+    Hook::ClientConnectDefer,
+    Hook::ClientConnectDeferV2,
+    Hook::ClientDisconnect,
+    Hook::LearnAddress,
+];
 
 /// What scripts are told of the server, in stock's order.
 fn facts(auth: &AuthSettings, settings: &Settings, device: &str) -> ServerFacts {

@@ -261,6 +261,7 @@ pub(in crate::node) fn registry_rules(settings: &Settings, shards: u16) -> Regis
         max_clients: settings.max_clients as usize,
         duplicate_cn: settings.duplicate_cn,
         client_files: settings.client_files.is_some(),
+        hooks: settings.auth.is_some(),
         shards,
     }
 }

@@ -37,6 +37,7 @@ impl NodeThread {
             max_clients: plan.max_clients as usize,
             duplicate_cn: false,
             client_files: false,
+            hooks: false,
             shards: plan.shards,
         });
         let shards = usize::from(plan.shards);

@@ -14,7 +14,9 @@ impl Page<'_> {
                     Printable(file)
                 ),
             ),
-            E::ProfileFault { line } => self.say(WARNING, format_args!("{}", Printable(line))),
+            E::ProfileFault { line } | E::HookFailed { line } => {
+                self.say(WARNING, format_args!("{}", Printable(line)))
+            }
             E::PushRemoved { option } => {
                 self.say(PUSH, format_args!("PUSH_REMOVE '{}'", Printable(option)));
             }

@@ -72,6 +72,7 @@ fn play(seed: u64) -> Story {
     let rules = RegistryRules {
         duplicate_cn: random.below(8) == 0,
         client_files: random.below(3) == 0,
+        hooks: random.below(3) == 0,
         ..match random.below(4) {
             0 => rules(1 + random.below(names) as u32, 100),
             1 => rules(100, 1 + random.below(names) as usize),

@@ -88,6 +88,10 @@ enum Message {
     Down(u16, Order),
     /// A client's file has been read.
     Read(SessionAt),
+    /// Who is asked when a client connects has answered.
+    Connected(SessionAt),
+    /// Who is told where addresses lead has heard it.
+    Learned(SessionAt),
 }
 
 impl World {
@@ -316,7 +320,46 @@ impl World {
                     .profile_read(session, Ok(Arc::new(file)), self.now);
                 self.carry_out();
             }
+            Message::Connected(session) => {
+                self.registry
+                    .connected(session, self.answer(session), self.now);
+                self.carry_out();
+            }
+            Message::Learned(session) => {
+                let place = self.registry.granted_to(session);
+                let networks = place.map(|it| it.holding.place.networks.clone());
+                let mut refused = networks.unwrap_or_default();
+                refused.truncate((session.session % 2) as usize);
+                self.registry.learned(session, &refused, self.now);
+                self.carry_out();
+            }
         }
+    }
+
+    /// What a client is told when it connects: always the same, should it ask again.
+    fn answer(&self, session: SessionAt) -> Result<Option<Arc<ClientProfile>>, AdmissionRefusal> {
+        match (session.session + u64::from(session.shard)) % 4 {
+            0 => Err(AdmissionRefusal::Hook),
+            1 => {
+                let mut files: Vec<_> = self.files.values().collect();
+                files.sort_by_key(|file| file.v4);
+                let file = files.get(session.session as usize % files.len().max(1));
+                Ok(file.map(|file| Arc::new((*file).clone())))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Somebody on another thread of the node answers: nothing of that is lost.
+    fn promise(&mut self, message: Message) {
+        let number = self.sent;
+        self.sent += 1;
+        let arrives = self.now + Duration::from_millis(number as u64 % 7 * 40);
+        self.flying.push(Reverse(Flying {
+            arrives,
+            number,
+            message,
+        }));
     }
 
     /// A shard says what is due, unless it is busy.
@@ -359,6 +402,17 @@ impl World {
                     self.send(READER, Message::Read(*of));
                     continue;
                 }
+                Order::Connect(arrival) => {
+                    self.promise(Message::Connected(arrival.of));
+                    continue;
+                }
+                Order::Learn { client_id, .. } => {
+                    // It may have gone since.
+                    if let Some(session) = self.registry.session_of(*client_id) {
+                        self.promise(Message::Learned(session));
+                    }
+                    continue;
+                }
                 Order::Steer { what, shard } => {
                     match shard {
                         Some(shard) => self.steering.insert(*what, *shard),
@@ -389,9 +443,11 @@ impl World {
         match refusal {
             AdmissionRefusal::MaxClients { max } => assert_eq!((granted, max), (max, max_clients)),
             AdmissionRefusal::PoolExhausted => {
-                assert!(self.registry.rules.client_files || granted == pool.slots as usize);
+                let rules = self.registry.rules;
+                assert!(rules.client_files || rules.hooks || granted == pool.slots as usize);
             }
             AdmissionRefusal::Replaced => assert!(!self.registry.rules.duplicate_cn),
+            AdmissionRefusal::Hook => assert!(self.registry.rules.hooks),
             AdmissionRefusal::RegistryBusy
             | AdmissionRefusal::Disabled
             | AdmissionRefusal::NoFile
@@ -432,7 +488,10 @@ impl World {
                     side.follow(change.former.as_deref(), change.present.as_deref());
                 }
             }
-            Order::Steer { .. } | Order::ReadProfile { .. } => {
+            Order::Steer { .. }
+            | Order::ReadProfile { .. }
+            | Order::Connect(_)
+            | Order::Learn { .. } => {
                 unreachable!("no shard is told of it")
             }
         }
@@ -444,14 +503,19 @@ impl World {
         assert!(self.client_ids.insert(client_id), "a number used twice");
         let slot = self.slot_of(place.addresses);
         let own = self.files.get(&self.clients[client].name);
-        let own = own.filter(|_| self.registry.rules.client_files);
+        let hooks = self.registry.rules.hooks;
+        let own = own.filter(|_| self.registry.rules.client_files && !hooks);
         if let Some((v4, _)) = own.and_then(|own| own.v4) {
             assert_eq!(place.addresses.v4, Some(v4), "not what its file says");
         }
         self.clients[client].state = ClientState::Admitted { place, client_id };
         let name = &self.clients[client].name;
         let rules = self.registry.rules;
-        if !rules.duplicate_cn && !rules.client_files && self.names() <= rules.pool.slots as usize {
+        if !rules.duplicate_cn
+            && !rules.client_files
+            && !rules.hooks
+            && self.names() <= rules.pool.slots as usize
+        {
             let kept = *self.slots_of_names.entry(name.clone()).or_insert(slot);
             assert_eq!(slot, kept, "{name} came back to another address");
         }
@@ -512,6 +576,11 @@ impl World {
                 continue;
             };
             granted += 1;
+            addresses += it.holding.place.addresses.iter().count();
+            networks += it.holding.place.networks.len();
+            if it.entry != Entry::In {
+                continue;
+            }
             let holdings = &registry.holdings;
             steered.extend(
                 holdings
@@ -519,20 +588,27 @@ impl World {
                     .into_iter()
                     .map(|it| (it, at.shard)),
             );
-            addresses += it.holding.place.addresses.iter().count();
-            networks += it.holding.place.networks.len();
         }
         assert_eq!(registry.len(), granted);
         let what: HashSet<_> = steered.iter().map(|(what, _)| *what).collect();
-        assert_eq!(self.steering.keys().copied().collect::<HashSet<_>>(), what);
+        let told: HashSet<_> = self.steering.keys().copied().collect();
+        assert!(told.is_superset(&what), "{told:?} {what:?}");
+        // What a client that is not in has from another one may still lead to that one's shard.
+        let entering = |it: &&Session| matches!(&it.state, Admission::Granted(granted) if granted.entry != Entry::In);
+        if !registry.sessions.values().any(|it| entering(&it)) {
+            assert_eq!(told, what);
+        }
         for (what, shard) in &self.steering {
+            if !registry.holdings.is_free(*what) && !steered.iter().any(|it| it.0 == *what) {
+                continue;
+            }
             // Two clients may have an address of a slot each.
             assert!(steered.contains(&(*what, *shard)), "{what:?} to {shard}");
         }
         assert_eq!(registry.holdings.count(), (addresses, networks));
         assert!(granted <= rules.max_clients);
         assert!(
-            rules.client_files || registry.sessions.len() <= 2 * granted,
+            rules.client_files || rules.hooks || registry.sessions.len() <= 2 * granted,
             "who waits for whom?"
         );
         assert!(registry.names.len() == granted || rules.duplicate_cn);
@@ -548,7 +624,8 @@ impl World {
         for what in place.networks.iter().map(network).chain(slot) {
             let steered = self.steering.get(&what);
             // Of two clients with an address of a slot each, one is brought its packets.
-            let shared = self.registry.rules.client_files && steered.is_some();
+            let rules = self.registry.rules;
+            let shared = (rules.client_files || rules.hooks) && steered.is_some();
             assert!(steered == Some(&shard) || shared, "steered too late");
         }
     }
@@ -628,7 +705,7 @@ impl World {
                 ClientState::Released,
                 ClientState::Refused(AdmissionRefusal::Replaced),
             ];
-            let displaced = self.registry.rules.client_files;
+            let displaced = self.registry.rules.client_files || self.registry.rules.hooks;
             let wrong = wrong.contains(&client.state) && !displaced;
             assert!(!wrong, "{client:?} was the last");
         }

@@ -1,0 +1,485 @@
+//! Clients whose login is accepted: what is done when one comes, when addresses lead to it, and when it goes
+//! (`client-connect`, `learn-address`, `client-disconnect`, and the hooks of plug-ins of these names).
+//!
+//! ```text
+//!  accepted          arrived                      placed                 departed
+//!  known ----> client-connect ----> answered ----> learn-address ----> in ----> client-disconnect ----> forgotten
+//! ```
+//!
+//! Of one client one thing is done at a time, and of all so many at once: who goes when everybody goes waits
+//! for a turn, and no script is left out. A client that goes in the middle goes at once; what is under way for
+//! it comes to nothing.
+
+mod errand;
+mod facts;
+mod files;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::Instant;
+
+use ipnet::IpNet;
+
+pub(in crate::node) use self::errand::Hooks;
+use self::errand::{Connect, Done, Ended, Errand};
+pub use self::facts::{Arrival, Connected, Departure, Known, Learned};
+use self::files::{ConnectFiles, LaterAnswer};
+use super::environment;
+use super::login::Login;
+use crate::limits::{DEFERRED_POLL, ERRANDS_AT_ONCE};
+use crate::node::event::{ClientEvent, ClientTag, NodeEvent};
+use crate::node::message::Report;
+use crate::node::registry::Place;
+use crate::node::settings::ProfileLines;
+
+/// All clients that are in, or on their way in with an accepted login.
+pub(super) struct Visits {
+    hooks: Hooks,
+    clients: HashMap<u64, Visit>,
+    /// To whom an address or a network leads, as hooks have been told.
+    learned: HashMap<IpNet, u64>,
+    /// Clients with something to be done.
+    ready: VecDeque<u64>,
+    under_way: usize,
+    /// Calls that have ended, on other threads, with whose they were.
+    tell: Sender<(u64, Ended)>,
+    told: Receiver<(u64, Ended)>,
+    /// Has [`Visits::handle_timeout`] called.
+    wake: Arc<dyn Fn() + Send + Sync>,
+    said: VecDeque<Said>,
+    /// When deferred answers are looked for.
+    next_look: Option<Instant>,
+}
+
+/// What comes of it.
+#[derive(Debug)]
+pub(super) enum Said {
+    /// For the node.
+    Report(Report),
+    /// An address or a network leads to a client.
+    Address(u64, IpNet),
+    /// A client is in.
+    Established(Arc<Known>),
+    /// A client has gone, and nothing more is done for it.
+    Departed(Arc<Known>),
+}
+
+struct Visit {
+    login: Arc<Login>,
+    known: Known,
+    stage: Stage,
+    errands: VecDeque<Errand>,
+    /// One of them is under way, or waits for its turn.
+    busy: bool,
+}
+
+/// How far a client is.
+enum Stage {
+    /// Its login is accepted.
+    Accepted,
+    /// What it is to have besides is being asked.
+    Connecting(Box<Connecting>),
+    /// That is known.
+    Answered {
+        arrival: Arrival,
+        lines: Option<Arc<[ProfileLines]>>,
+    },
+    /// Where its addresses lead is being told.
+    Learning {
+        client: ClientTag,
+        learned: Learned,
+        leads_to_it: Vec<IpNet>,
+    },
+    In,
+    /// It is gone.
+    Departed,
+}
+
+struct Connecting {
+    arrival: Arrival,
+    lines: Vec<ProfileLines>,
+    /// Those of who is being asked.
+    files: Option<ConnectFiles>,
+    /// Whose answer comes later.
+    deferred: Option<Connect>,
+}
+
+impl Visits {
+    pub(super) fn new(hooks: Hooks, wake: Arc<dyn Fn() + Send + Sync>) -> Self {
+        let (tell, told) = mpsc::channel();
+        Self {
+            hooks,
+            clients: HashMap::new(),
+            learned: HashMap::new(),
+            ready: VecDeque::new(),
+            under_way: 0,
+            tell,
+            told,
+            wake,
+            said: VecDeque::new(),
+            next_look: None,
+        }
+    }
+
+    /// The login of a client is accepted.
+    pub(super) fn accepted(&mut self, login: Arc<Login>) {
+        let known = Known {
+            client_id: login.client_id,
+            environment: login.environment.clone(),
+        };
+        let visit = Visit {
+            login,
+            known,
+            stage: Stage::Accepted,
+            errands: VecDeque::new(),
+            busy: false,
+        };
+        self.clients.insert(visit.known.client_id, visit);
+    }
+
+    /// A client has a place, and wants to come in. If that is said again the answer is too; one that is gone
+    /// gets none.
+    pub(super) fn arrived(&mut self, arrival: Arrival) {
+        let client_id = arrival.client_id;
+        let Some(visit) = self.clients.get_mut(&client_id) else {
+            return;
+        };
+        match &visit.stage {
+            Stage::Accepted => {}
+            Stage::Answered { arrival, lines } => {
+                let (arrival, lines) = (arrival.clone(), lines.clone());
+                let connected = Box::new(Connected { arrival, lines });
+                return self.report(Report::Connected(connected));
+            }
+            _ => return,
+        }
+        visit.known.environment = environment::of_visit(&visit.login, &arrival);
+        let Arrival { place, .. } = &arrival;
+        environment::set_addresses(&mut visit.known.environment, place, &self.hooks.network);
+        visit.errands.extend(self.hooks.on_connect());
+        visit.stage = Stage::Connecting(Box::new(Connecting {
+            arrival,
+            lines: Vec::new(),
+            files: None,
+            deferred: None,
+        }));
+        self.go_on(client_id);
+    }
+
+    /// A client has the place that it keeps: what leads to it is learnt.
+    pub(super) fn placed(&mut self, client_id: u64, place: &Place) {
+        let Some(visit) = self.clients.get_mut(&client_id) else {
+            return;
+        };
+        let Stage::Answered { arrival, .. } = &visit.stage else {
+            return;
+        };
+        let Arrival { of, client, .. } = arrival.clone();
+        environment::set_addresses(&mut visit.known.environment, place, &self.hooks.network);
+        let addresses = place.addresses.iter().map(IpNet::from);
+        let leads_to_it: Vec<_> = addresses.chain(place.networks.iter().copied()).collect();
+        for &network in &leads_to_it {
+            let update = self.learned.insert(network, client_id).is_some();
+            visit.errands.extend(self.hooks.on_learn(network, update));
+        }
+        let learned = Learned {
+            of,
+            client_id,
+            refused: Vec::new(),
+        };
+        visit.stage = Stage::Learning {
+            client,
+            learned,
+            leads_to_it,
+        };
+        self.go_on(client_id);
+    }
+
+    /// A client is gone.
+    pub(super) fn departed(&mut self, departure: &Departure) {
+        let client_id = departure.client_id;
+        let Some(visit) = self.clients.get_mut(&client_id) else {
+            return;
+        };
+        visit.errands.clear();
+        let was = std::mem::replace(&mut visit.stage, Stage::Departed);
+        // Wire: as in 2.6 whoever has come as far as `client-connect` goes by `client-disconnect`.
+        if !matches!(was, Stage::Accepted | Stage::Departed) {
+            environment::set_departure(&mut visit.known.environment, departure);
+            visit.errands.extend(self.hooks.on_disconnect());
+        }
+        let learned = self.learned.iter();
+        let own = learned.filter(|(_, owner)| **owner == client_id);
+        let mut own: Vec<IpNet> = own.map(|(network, _)| *network).collect();
+        own.sort_unstable();
+        for network in own {
+            self.learned.remove(&network);
+            visit.errands.extend(self.hooks.on_unlearn(network));
+        }
+        self.go_on(client_id);
+    }
+
+    /// Whether nothing is being done and nothing waits.
+    pub(super) fn is_idle(&self) -> bool {
+        self.under_way == 0 && self.ready.is_empty()
+    }
+
+    /// The next thing that has come of it.
+    pub(super) fn poll(&mut self) -> Option<Said> {
+        self.said.pop_front()
+    }
+
+    pub(super) const fn next_timeout(&self) -> Option<Instant> {
+        self.next_look
+    }
+
+    /// Hears what has ended, and looks for deferred answers when it is time.
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        while let Ok((client_id, ended)) = self.told.try_recv() {
+            self.under_way -= 1;
+            self.ended(client_id, ended, now);
+        }
+        if self.next_look.is_some_and(|at| at <= now) {
+            self.look(now);
+        }
+        self.start();
+    }
+
+    /// Starts what there is room for.
+    fn start(&mut self) {
+        while self.under_way < ERRANDS_AT_ONCE
+            && let Some(client_id) = self.ready.pop_front()
+        {
+            let Some(visit) = self.clients.get_mut(&client_id) else {
+                continue;
+            };
+            let Some(errand) = visit.errands.pop_front() else {
+                visit.busy = false;
+                self.go_on(client_id);
+                continue;
+            };
+            self.under_way += 1;
+            let (tell, wake) = (self.tell.clone(), Arc::clone(&self.wake));
+            let told = move |ended| {
+                // The thread of logins ends with the node.
+                let _nobody_listens = tell.send((client_id, ended));
+                wake();
+            };
+            let files = match (&errand, &mut visit.stage) {
+                (Errand::Connect(who), Stage::Connecting(connecting)) if who.answers_in_files() => {
+                    match connecting.files_in(&self.hooks.directory) {
+                        Ok(files) => Some(files),
+                        Err(error) => {
+                            let directory = self.hooks.directory.display();
+                            let why = format!("could not create a file in {directory}: {error}");
+                            let outcome = Done::No(why);
+                            told(Ended { errand, outcome });
+                            continue;
+                        }
+                    }
+                }
+                _ => None,
+            };
+            self.hooks.start(errand, &visit.known, files, told);
+        }
+    }
+
+    /// Has a client's next errand done, or ends its stage if there is none.
+    fn go_on(&mut self, client_id: u64) {
+        let Some(visit) = self.clients.get_mut(&client_id) else {
+            return;
+        };
+        if visit.busy {
+            return;
+        }
+        if !visit.errands.is_empty() {
+            visit.busy = true;
+            self.ready.push_back(client_id);
+            return self.start();
+        }
+        match std::mem::replace(&mut visit.stage, Stage::In) {
+            Stage::Connecting(connecting) if connecting.deferred.is_none() => {
+                let Connecting { arrival, lines, .. } = *connecting;
+                self.answer(arrival, Some(lines.into()));
+            }
+            Stage::Learning {
+                learned,
+                leads_to_it,
+                ..
+            } => {
+                let known = Arc::new(visit.known.clone());
+                let led = leads_to_it.into_iter();
+                for network in led.filter(|network| !learned.refused.contains(network)) {
+                    self.said.push_back(Said::Address(client_id, network));
+                }
+                self.said.push_back(Said::Established(known));
+                self.report(Report::Learned(learned));
+            }
+            Stage::Departed => {
+                if let Some(visit) = self.clients.remove(&client_id) {
+                    self.said.push_back(Said::Departed(Arc::new(visit.known)));
+                }
+            }
+            stage => visit.stage = stage,
+        }
+    }
+
+    /// Says whether a client may come in.
+    fn answer(&mut self, arrival: Arrival, lines: Option<Arc<[ProfileLines]>>) {
+        if let Some(visit) = self.clients.get_mut(&arrival.client_id) {
+            visit.stage = Stage::Answered {
+                arrival: arrival.clone(),
+                lines: lines.clone(),
+            };
+        }
+        self.report(Report::Connected(Box::new(Connected { arrival, lines })));
+    }
+
+    fn ended(&mut self, client_id: u64, Ended { errand, outcome }: Ended, now: Instant) {
+        let Some(visit) = self.clients.get_mut(&client_id) else {
+            return;
+        };
+        visit.busy = false;
+        match (errand, outcome) {
+            (Errand::Connect(who), outcome) => self.connect_ended(client_id, who, outcome, now),
+            (Errand::Learn { network, .. }, Done::No(why)) => {
+                if let Stage::Learning {
+                    client, learned, ..
+                } = &mut visit.stage
+                {
+                    let client = client.clone();
+                    learned.refused.push(network);
+                    if self.learned.get(&network) == Some(&client_id) {
+                        self.learned.remove(&network);
+                    }
+                    // Nobody else need be told of an address that is not learnt.
+                    let again = |errand: &Errand| matches!(errand, Errand::Learn { network: other, .. } if *other == network);
+                    visit.errands.retain(|errand| !again(errand));
+                    self.complain(client, why);
+                }
+            }
+            (Errand::Unlearn { .. } | Errand::Disconnect(_), Done::No(why)) => {
+                let client = visit.login.client.clone();
+                self.complain(client, why);
+            }
+            (_, Done::Yes(_) | Done::Later) => {}
+        }
+        self.go_on(client_id);
+    }
+
+    fn connect_ended(&mut self, client_id: u64, who: Connect, outcome: Done, now: Instant) {
+        let Some(visit) = self.clients.get_mut(&client_id) else {
+            return;
+        };
+        let Stage::Connecting(connecting) = &mut visit.stage else {
+            return;
+        };
+        let written = connecting.files.as_ref().map(ConnectFiles::answer);
+        let written = written.unwrap_or(LaterAnswer::Nothing);
+        let why = match (outcome, written) {
+            (Done::No(why), _) => why,
+            (Done::Yes(_) | Done::Later, LaterAnswer::No) => {
+                format!("{who} has refused the client")
+            }
+            (Done::Later, _) | (Done::Yes(_), LaterAnswer::Later) => {
+                connecting.deferred = self.hooks.later(who);
+                if connecting.deferred.is_some() {
+                    self.next_look.get_or_insert(now + DEFERRED_POLL);
+                    return;
+                }
+                "A plugin that defers from the OPENVPN_PLUGIN_CLIENT_CONNECT_V2 call must also declare \
+                 support for OPENVPN_PLUGIN_CLIENT_CONNECT_DEFER_V2"
+                    .to_owned()
+            }
+            (Done::Yes(returned), _) => {
+                connecting.deferred = None;
+                return connecting.take(who, returned);
+            }
+        };
+        self.refuse(client_id, why);
+    }
+
+    /// A client may not come in.
+    fn refuse(&mut self, client_id: u64, why: String) {
+        let Some(visit) = self.clients.get_mut(&client_id) else {
+            return;
+        };
+        visit.errands.clear();
+        if let Stage::Connecting(connecting) = std::mem::replace(&mut visit.stage, Stage::Accepted)
+        {
+            let arrival = connecting.arrival;
+            self.complain(arrival.client.clone(), why);
+            self.answer(arrival, None);
+        }
+    }
+
+    /// Looks for the answers that were deferred.
+    fn look(&mut self, now: Instant) {
+        let deferred = self.clients.iter().filter_map(|(client_id, visit)| {
+            let Stage::Connecting(connecting) = &visit.stage else {
+                return None;
+            };
+            let who = connecting.deferred.filter(|_| !visit.busy)?;
+            let written = connecting.files.as_ref().map(ConnectFiles::answer);
+            Some((*client_id, who, written.unwrap_or(LaterAnswer::Nothing)))
+        });
+        let deferred: Vec<_> = deferred.collect();
+        for (client_id, who, written) in deferred {
+            match (who, written) {
+                // The script has ended: its file alone says it.
+                (Connect::Script, LaterAnswer::Nothing | LaterAnswer::Later) => continue,
+                (Connect::Script, LaterAnswer::Yes | LaterAnswer::No) => {
+                    self.connect_ended(client_id, who, Done::Yes(Vec::new()), now);
+                }
+                (who, _) => {
+                    if let Some(visit) = self.clients.get_mut(&client_id) {
+                        visit.errands.push_front(Errand::Connect(who));
+                    }
+                }
+            }
+            self.go_on(client_id);
+        }
+        let left = self.clients.values().any(|visit| {
+            matches!(&visit.stage, Stage::Connecting(connecting) if connecting.deferred.is_some())
+        });
+        self.next_look = left.then(|| now + DEFERRED_POLL);
+    }
+
+    /// What the log says of a client.
+    fn complain(&mut self, client: ClientTag, line: String) {
+        let line = line.as_str().into();
+        let event = NodeEvent::client(client, ClientEvent::HookFailed { line });
+        self.report(Report::Event(event));
+    }
+
+    fn report(&mut self, report: Report) {
+        self.said.push_back(Said::Report(report));
+    }
+}
+
+impl Connecting {
+    /// The files of who is asked now; the same for one who is asked again.
+    fn files_in(&mut self, directory: &std::path::Path) -> std::io::Result<&ConnectFiles> {
+        let files = match (self.files.take(), self.deferred) {
+            (Some(files), Some(_)) => files,
+            _ => ConnectFiles::create(directory)?,
+        };
+        Ok(self.files.insert(files))
+    }
+
+    /// Takes the lines that somebody gave, and lets the files go.
+    fn take(&mut self, who: Connect, returned: Vec<(String, String)>) {
+        let files = self.files.take();
+        let written = files.map(|files| (files.configuration(), files.lines()));
+        let given = returned.into_iter().filter(|(name, _)| name == "config");
+        let given = given.map(|(_, text)| (who.to_string(), text));
+        for (source, text) in written.into_iter().chain(given) {
+            if !text.trim().is_empty() {
+                self.lines.push(ProfileLines { source, text });
+            }
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Scripts and plug-ins that are run when clients come and go: what they are told, what they may say, and that
+//! nobody waits for them who is in.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::process::Signal;
+
+use crate::client::{Client, ClientConfig};
+use crate::network::LAN_V4;
+use crate::process::eventually;
+use crate::server::{READY, Server, Site};
+use crate::traffic::PingStream;
+
+/// A script of the test's directory that writes what it is told into `told`.
+fn script(site: &Site, name: &str, text: &str) -> PathBuf {
+    let directory = site.topology.directory();
+    fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).unwrap();
+    let text = format!("#!/bin/sh\nexec 3>>{}\n{text}", told(site).display());
+    let path = site.topology.write(name, text);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+fn told(site: &Site) -> PathBuf {
+    site.topology.directory().join("told")
+}
+
+/// What scripts have been told, once there are so many lines.
+fn lines(site: &Site, count: usize) -> Vec<String> {
+    eventually("scripts have written what they were told", || {
+        let text = fs::read_to_string(told(site)).unwrap_or_default();
+        let lines: Vec<_> = text.lines().map(str::to_owned).collect();
+        (lines.len() >= count).then_some(lines)
+    })
+}
+
+/// With stock as the server too: the contract is its own.
+#[test]
+fn scripts_hear_of_a_client_from_its_coming_to_its_going() {
+    let site = Site::new(1);
+    let connect = script(
+        &site,
+        "connect",
+        "echo \"$script_type $common_name $ifconfig_pool_remote_ip $ifconfig_pool_netmask \
+         ${trusted_ip:+trusted} ${trusted_port:+port} ${untrusted_ip:+untrusted} ${time_unix:+time} $IV_PLAT $dev \
+         $tls_serial_0 ${X509_0_CN}\" >&3\n\
+         printf 'push \"route 10.77.1.0 255.255.255.0\"\\nifconfig-push 10.8.0.77 255.255.255.0\\niroute 10.78.0.0 \
+         255.255.255.0\\n' >\"$1\"\n",
+    );
+    let learn = script(&site, "learn", "echo \"$script_type $*\" >&3\n");
+    let disconnect = script(
+        &site,
+        "disconnect",
+        "echo \"$script_type $common_name $ifconfig_pool_remote_ip $((bytes_received > 0)) $((bytes_sent > 0)) \
+         ${time_duration:+lasted}\" >&3\n",
+    );
+    let config = site
+        .server_config()
+        .line("script-security 2")
+        .line(format!("client-connect {}", connect.display()))
+        .line(format!("learn-address {}", learn.display()))
+        .line(format!("client-disconnect {}", disconnect.display()));
+    let mut server = Server::start(&site, &config);
+    let mut client = Client::connect(&site, &ClientConfig::new(&site, 0, "alice"));
+    assert_eq!(client.tunnel_v4(&site).to_string(), "10.8.0.77");
+    client.process.wait_for("route 10.77.1.0 255.255.255.0");
+    client.assert_reaches_all(&site);
+    let come = lines(&site, 4);
+    let first: Vec<_> = come[0].split_whitespace().collect();
+    assert_eq!(first[..2], ["client-connect", "alice"]);
+    assert!(
+        first[2].starts_with("10.8.0.") && first[2] != "10.8.0.77",
+        "{first:?}"
+    );
+    let others = "255.255.255.0 trusted port untrusted time linux tun0";
+    assert_eq!(first[3..10].join(" "), others);
+    assert_eq!((first.len(), first[11]), (12, "alice"));
+    let mut learnt = come[1..4].to_vec();
+    learnt.sort();
+    let v6 = client.tunnel_v6(&site);
+    assert_eq!(
+        learnt,
+        [
+            "learn-address add 10.78.0.0/24 alice".to_owned(),
+            "learn-address add 10.8.0.77 alice".to_owned(),
+            format!("learn-address add {v6} alice"),
+        ]
+    );
+    client.process.signal(Signal::TERM);
+    client.process.wait_exit();
+    // Who did not say goodbye goes with the server.
+    server.process.signal(Signal::TERM);
+    server.process.wait_exit();
+    let gone = lines(&site, 5);
+    let expected = "client-disconnect alice 10.8.0.77 1 1 lasted";
+    assert!(gone.contains(&expected.to_owned()), "{gone:?}");
+}
+
+/// Refused at once, refused later, accepted later; one that is in hears nothing of it.
+#[test]
+fn a_script_may_refuse_and_may_take_its_time() {
+    let site = Site::new(2);
+    let connect = script(
+        &site,
+        "connect",
+        "case $common_name in\n\
+         alice) ;;\n\
+         bob) exit 1;;\n\
+         carol) echo 2 >\"$client_connect_deferred_file\"\n\
+         (sleep 2; echo 'push \"route 10.77.2.0 255.255.255.0\"' >\"$1\"; echo 1 >\"$client_connect_deferred_file\") &\n\
+         esac\nexit 0\n",
+    );
+    let config = site
+        .server_config()
+        .line("script-security 2")
+        .line(format!("client-connect {}", connect.display()));
+    let server = Server::start(&site, &config);
+    let alice = Client::connect(&site, &ClientConfig::new(&site, 0, "alice"));
+    let stream = PingStream::start(alice.namespace(&site), LAN_V4);
+    let mut bob = Client::spawn(&site, &ClientConfig::new(&site, 1, "bob"));
+    bob.process
+        .wait_for("AUTH: Received control message: AUTH_FAILED");
+    bob.process.wait_exit();
+    assert_eq!(bob.process.count(READY), 0);
+    let failed =
+        "Failed running command (--client-connect): external program exited with error status: 1";
+    server.process.wait_for(failed);
+    let carol = Client::connect(&site, &ClientConfig::new(&site, 1, "carol"));
+    carol.process.wait_for("route 10.77.2.0 255.255.255.0");
+    carol.assert_reaches_all(&site);
+    stream.stop_and_assert_all_received();
+}
+
+/// A plug-in with the hooks of those that keep accounts or give addresses.
+#[test]
+fn a_plug_in_hears_of_clients_and_gives_them_lines() {
+    let site = Site::new(1);
+    let plugin = site.topology.directory().join("visits.so");
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plugins");
+    let status = Command::new("cc")
+        .args(["-shared", "-fPIC", "-I/usr/include/openvpn", "-I"])
+        .arg(sources.join("include"))
+        .arg("-o")
+        .arg(&plugin)
+        .arg(sources.join("visits.c"))
+        .status();
+    assert!(status.unwrap().success());
+    let config = site.server_config().line(format!(
+        "plugin {} {}",
+        plugin.display(),
+        told(&site).display()
+    ));
+    let mut server = Server::start(&site, &config);
+    // It looks at no passwords: its clients need none.
+    let mut client = Client::connect(&site, &ClientConfig::new(&site, 0, "alice"));
+    client.process.wait_for("route 10.79.1.0 255.255.255.0");
+    client.process.wait_for("route 10.79.2.0 255.255.255.0");
+    client.assert_reaches_all(&site);
+    client.process.signal(Signal::TERM);
+    client.process.wait_exit();
+    // Who did not say goodbye goes with the server.
+    server.process.signal(Signal::TERM);
+    server.process.wait_exit();
+    let said = lines(&site, 5);
+    let v4 = said
+        .iter()
+        .filter(|line| line.starts_with("learn add 10.8.0.") && line.ends_with(" alice"));
+    assert_eq!(v4.count(), 1, "{said:?}");
+    assert_eq!(said[..2], ["connect alice 1", "connect-v2 alice 2"]);
+    assert!(said.contains(&"disconnect alice 3".to_owned()), "{said:?}");
+}
