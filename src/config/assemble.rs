@@ -96,6 +96,7 @@ fn server(draft: &mut Draft) -> Option<Settings> {
         compression,
         contact: draft.network.contact,
         stream_queue: draft.network.stream_queue,
+        device_scripts: client::device_scripts(draft),
         port_share,
         explicit_exit: draft.network.explicit_exit,
         status: status(draft),

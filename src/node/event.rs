@@ -588,6 +588,17 @@ pub enum StopSignal {
     HangUp,
 }
 
+impl StopSignal {
+    /// Wire: what scripts are told of it (`signal`).
+    pub const fn told(self) -> &'static str {
+        match self {
+            Self::Terminate => "sigterm",
+            Self::Interrupt => "sigint",
+            Self::HangUp => "sighup",
+        }
+    }
+}
+
 impl NodeEvent {
     /// An event of one client.
     pub const fn client(client: ClientTag, event: ClientEvent) -> Self {

@@ -28,6 +28,7 @@ mod reporting;
 pub mod revocations;
 pub mod rounds;
 mod running;
+mod scripts;
 pub mod settings;
 pub mod shard;
 mod start;

@@ -96,6 +96,7 @@ impl Comparison {
             compression,
             contact,
             stream_queue,
+            device_scripts,
             port_share,
             explicit_exit,
             leases,
@@ -128,6 +129,8 @@ impl Comparison {
         self.take("connect-freq", &mut current.contact, contact);
         let queue = &mut current.stream_queue;
         self.keep("tcp-queue-limit", queue, stream_queue);
+        // Some have been run, and the others are told what those were.
+        self.keep("up", &mut current.device_scripts, device_scripts);
         self.keep("port-share", &mut current.port_share, port_share);
         let exit = &mut current.explicit_exit;
         self.take("explicit-exit-notify", exit, explicit_exit);

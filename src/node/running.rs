@@ -30,7 +30,7 @@ use super::reload::ConfigurationReader;
 use super::reporting::Reporting;
 use super::revocations::RevocationWatch;
 use super::settings::{RestartSignal, Settings};
-use super::start::StartError;
+use super::start::{DeviceScripts, StartError};
 use crate::limits::INSTRUCTIONS_WAITING;
 use crate::reactor::{self, TunSteering};
 use crate::time::Now;
@@ -44,6 +44,7 @@ pub struct Node {
     authentication: Option<Authentication>,
     /// For a server whose clients have files of their own.
     profiles: Option<Profiles>,
+    device_scripts: Option<DeviceScripts>,
     /// For a server that keeps addresses over a restart.
     leases: Option<LeaseWriter>,
     /// Ends with the node.
@@ -81,6 +82,8 @@ pub(super) struct Assembled {
     pub(super) registry: Registry,
     pub(super) authentication: Option<Authentication>,
     pub(super) profiles: Option<Profiles>,
+    /// Those of a server.
+    pub(super) device_scripts: Option<DeviceScripts>,
     pub(super) leases: Option<LeaseWriter>,
     pub(super) revocations: Vec<RevocationWatch>,
     pub(super) tun_steering: Option<TunSteering>,
@@ -117,6 +120,7 @@ impl Node {
             registry,
             authentication,
             profiles,
+            device_scripts,
             leases,
             revocations,
             tun_steering,
@@ -135,6 +139,7 @@ impl Node {
             registry,
             authentication,
             profiles,
+            device_scripts,
             leases,
             revocations,
             tun_steering,
@@ -484,6 +489,7 @@ impl Node {
             self.state = State::Stopping(signal);
             self.reporting.keep_status();
             self.publish(NodeEvent::Stopping { signal });
+            self.tell_closing(signal);
             match &mut self.client {
                 // It undoes what it did to the machine, and then wants the shards to stop.
                 Some(client) => client.stop(None),
@@ -552,6 +558,7 @@ impl Node {
     fn end(mut self) -> Result<Ended, StartError> {
         self.shards.clear();
         self.say_who_left();
+        self.tell_closed();
         self.reporting.finish();
         if let Some(file) = self.leases.take() {
             file.finish(self.registry.leases().names());
@@ -579,6 +586,32 @@ impl Node {
         drop(self.bus);
         self.log.finish();
         result
+    }
+
+    /// Runs the scripts that are told that the device is to be closed.
+    fn tell_closing(&mut self, signal: StopSignal) {
+        let scripts = self.device_scripts.as_ref();
+        let faults = scripts.map(|scripts| scripts.before_close(signal));
+        self.warn_of(faults.into_iter().flatten());
+    }
+
+    /// Runs the script that is told that the device is closed.
+    fn tell_closed(&mut self) {
+        let signal = match &self.state {
+            State::Stopping(signal) => *signal,
+            State::Restarting(_) => StopSignal::HangUp,
+            State::Serving | State::Failed(_) => StopSignal::Terminate,
+        };
+        let scripts = self.device_scripts.take();
+        let fault = scripts.and_then(|scripts| scripts.after_close(signal));
+        self.warn_of(fault);
+    }
+
+    fn warn_of(&mut self, faults: impl IntoIterator<Item = String>) {
+        for fault in faults {
+            let text = format!("WARNING: {fault}").into();
+            self.publish(NodeEvent::Warned { text });
+        }
     }
 
     /// Lets those who are told of clients that go hear of the last ones.

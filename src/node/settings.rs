@@ -28,8 +28,8 @@ pub use auth::{
     AuthSettings, ClientCertificate, HandOver, HookScripts, PluginSettings, VerifyScript,
 };
 pub use client::{
-    AddressFamily, AfterRefusal, ClientSettings, FilterAction, Login, PullFilter, PullRules,
-    RemoteSettings, RetryPause, ScriptCommand, ScriptSettings,
+    AddressFamily, AfterRefusal, ClientSettings, DeviceScriptSettings, FilterAction, Login,
+    PullFilter, PullRules, RemoteSettings, RetryPause, ScriptCommand, ScriptSettings,
 };
 pub use compression::Compression;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -99,6 +99,8 @@ pub struct Settings {
     pub contact: ContactLimits,
     /// The most data packets that wait for a client over TCP that does not read fast enough.
     pub stream_queue: u32,
+    /// The programs that are told of the device.
+    pub device_scripts: DeviceScriptSettings,
     /// Where connections go that are not OpenVPN's, if anywhere.
     pub port_share: Option<PortShareSettings>,
     /// What clients are told when the server stops, over UDP.
@@ -152,6 +154,8 @@ impl Settings {
 pub struct ListenerSettings {
     /// What clients speak to reach it.
     pub transport: ListenerTransport,
+    /// The protocol as scripts are told it.
+    pub protocol: &'static str,
     /// The local address.
     pub bind: Bind,
     /// The port; 0 lets the kernel choose.

@@ -2,6 +2,8 @@
 //! fails says so before clients can connect.
 
 mod client;
+mod device_scripts;
+mod facts;
 mod login;
 mod offloads;
 mod routes;
@@ -10,6 +12,7 @@ mod shards;
 mod sockets;
 mod steering;
 
+pub(super) use self::device_scripts::DeviceScripts;
 pub use self::rules::client_session_settings;
 pub(super) use self::rules::{network, over_streams, registry_rules, session_settings};
 
@@ -23,6 +26,7 @@ use crossbeam::channel::{self, Sender};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use self::login::Judges;
+use super::auth::Runner;
 use super::bus::Bus;
 use super::client_files::Profiles;
 use super::control_socket::{ControlSocket, ControlSocketError};
@@ -146,6 +150,14 @@ pub enum StartError {
         /// What it asks for.
         hooks: String,
     },
+    /// A script that is run before clients are served has failed.
+    #[error("the script of --{name} has failed: {why}")]
+    Script {
+        /// Its directive.
+        name: &'static str,
+        /// How.
+        why: String,
+    },
     /// A thread or a wake-up can't be had.
     #[error("a thread can't be started: {0}")]
     Thread(io::Error),
@@ -228,6 +240,22 @@ impl Node {
     }
 }
 
+/// The process that starts scripts, to be confined as this one, if some are to be run then.
+fn start_runner(
+    settings: &Settings,
+    confinement: Option<&Confinement>,
+) -> Result<Option<Arc<Runner>>, StartError> {
+    let auth = settings.auth.as_ref();
+    let of_clients = auth.is_some_and(|auth| auth.script.is_some() || auth.hooks.is_some());
+    let of_device = &settings.device_scripts;
+    if !of_clients && !of_device.scripts.has_last() {
+        return Ok(None);
+    }
+    let words = confinement.map(Confinement::words).unwrap_or_default();
+    let runner = Runner::start(&of_device.helper, &words).map_err(StartError::Thread)?;
+    Ok(Some(Arc::new(runner)))
+}
+
 /// A registry that keeps the addresses of those who had some before; if they are `fixed`, for ever.
 fn registry_with(rules: RegistryRules, remembered: Vec<(Text, u32)>, fixed: bool) -> Registry {
     let mut registry = Registry::new(rules);
@@ -277,22 +305,18 @@ impl Starting {
         let queues = self.open_tun(&settings.node, wanted, v4, v6)?;
         let device = queues.first().map_or("", Tun::name).to_owned();
         let device = device.as_str();
-        self.set_routes(&settings.routes, settings.route_table, device);
+        let runner = start_runner(settings, confinement.as_ref())?;
+        let scripts = DeviceScripts::new(settings, device, runner.clone());
+        self.open_way(settings, device, &scripts)?;
         let offloads = self.settle_offloads(wanted, &sockets, &queues);
         let pool = settings.network.pool();
         let tun_steering = self.steer_tun(settings, confinement.is_some(), &queues, pool);
-        self.publish(NodeEvent::PoolOpened {
-            v4: pool.v4.map(|first| (first, pool.slots)),
-            v6: settings
-                .network
-                .v6
-                .map(|v6| (v6.pool_first, pool.slots, v6.network.prefix_len())),
-        });
+        self.tell_pool(settings, &pool);
         let remembered = lease_file.as_ref().map(|file| self.remembered(file, &pool));
         let ring = rules::ring(settings);
         let locked = locked_memory(settings.node.shards.cores.len(), ring.locked_memory());
         allow_locked_memory(locked);
-        let judges = self.judges(settings, device, confinement.as_ref())?;
+        let judges = self.judges(settings, device, runner.clone(), confinement.as_ref())?;
         let asks = judges.as_ref().is_some_and(Judges::ask_credentials);
         session.login = session.login.filter(|_| asks);
         let session = Arc::new(session);
@@ -302,6 +326,8 @@ impl Starting {
             self.publish(confinement.event(false));
         }
         // Threads from here on: they have what is left.
+        let listening = runner.as_ref().map(|runner| runner.listen());
+        listening.transpose().map_err(StartError::Thread)?;
         let porter = porter.map(|parts| parts.start(reporter.clone()));
         let porter = porter.transpose().map_err(StartError::Thread)?;
         let common = shards::Common {
@@ -352,7 +378,33 @@ impl Starting {
             reporting: reporting.map_err(StartError::Thread)?,
             management: self.management.take(),
             client: None,
+            device_scripts: Some(scripts),
         })
+    }
+
+    /// Tells which addresses there are for clients.
+    fn tell_pool(&mut self, settings: &Settings, pool: &AddressPool) {
+        let v6 = settings.network.v6;
+        self.publish(NodeEvent::PoolOpened {
+            v4: pool.v4.map(|first| (first, pool.slots)),
+            v6: v6.map(|v6| (v6.pool_first, pool.slots, v6.network.prefix_len())),
+        });
+    }
+
+    /// The device has its addresses: scripts and routes.
+    fn open_way(
+        &mut self,
+        settings: &Settings,
+        device: &str,
+        scripts: &DeviceScripts,
+    ) -> Result<(), StartError> {
+        scripts.up()?;
+        self.set_routes(&settings.routes, settings.route_table, device);
+        if let Err(why) = scripts.route_up() {
+            let text = format!("WARNING: {why}").into();
+            self.publish(NodeEvent::Warned { text });
+        }
+        Ok(())
     }
 
     /// Who judges logins, if somebody does.
@@ -360,12 +412,14 @@ impl Starting {
         &mut self,
         settings: &Settings,
         device: &str,
+        runner: Option<Arc<Runner>>,
         confinement: Option<&Confinement>,
     ) -> Result<Option<login::Judges>, StartError> {
         let mut tell = |notice| self.publish(NodeEvent::Plugins(notice));
         let judges = settings.auth.as_ref();
-        let judges = judges
-            .map(|auth| login::Judges::prepare(auth, settings, device, confinement, &mut tell));
+        let judges = judges.map(|auth| {
+            login::Judges::prepare(auth, settings, device, runner, confinement, &mut tell)
+        });
         judges.transpose()
     }
 

@@ -36,6 +36,7 @@
 )]
 
 mod client;
+mod device_scripts;
 mod endpoint;
 mod flood;
 mod network;

@@ -186,6 +186,8 @@ const REFUSED: &[&str] = &[
     // Stock would refuse each login, since it may start no script.
     "auth-user-pass-verify /bin/true via-env",
     "client-connect /bin/true",
+    // Stock would end when it comes to it.
+    "up \"/bin/true a b\"",
     // Stock would learn no address.
     "learn-address /bin/true",
     // Stock comes to know it when it has become a server, and ends.

@@ -20,10 +20,10 @@ use ringway::node::bus::{Bus, Delivery, Subscription};
 use ringway::node::event::NodeEvent;
 use ringway::node::log::{LogOptions, LogTarget, Stamp};
 use ringway::node::settings::{
-    Bind, ContactLimits, DeviceName, DeviceSettings, ExplicitExit, HandshakeSettings, Keepalive,
-    KeyVolume, ListenerSettings, ListenerTransport, NetworkSettings, NodeSettings, Offloads,
-    ProcessSettings, ReplayWindow, Routing, Settings, ShardSettings, StatusSettings, TlsSettings,
-    V4Layout, V4Network, V4Pool, WrappingSettings, usable_cores,
+    Bind, ContactLimits, DeviceName, DeviceScriptSettings, DeviceSettings, ExplicitExit,
+    HandshakeSettings, Keepalive, KeyVolume, ListenerSettings, ListenerTransport, NetworkSettings,
+    NodeSettings, Offloads, ProcessSettings, ReplayWindow, Routing, Settings, ShardSettings,
+    StatusSettings, TlsSettings, V4Layout, V4Network, V4Pool, WrappingSettings, usable_cores,
 };
 use ringway::node::status::StatusFormat;
 use ringway::node::{Ended, Node, StartError};
@@ -187,6 +187,18 @@ fn collect(subscription: Subscription, into: Arc<Mutex<Vec<NodeEvent>>>, ready: 
     });
 }
 
+fn listener() -> ListenerSettings {
+    ListenerSettings {
+        transport: ListenerTransport::Udp,
+        protocol: "udp4",
+        bind: Bind::V4(Ipv4Addr::UNSPECIFIED),
+        port: ADDRESS.port(),
+        proxy: None,
+        send_buffer: None,
+        receive_buffer: None,
+    }
+}
+
 fn settings(authority: &CertifiedIssuer<'static, KeyPair>, status: PathBuf) -> Settings {
     let pool = V4Pool::new(Ipv4Addr::new(10, 8, 0, 2), Ipv4Addr::new(10, 8, 3, 250));
     let seconds = Duration::from_secs;
@@ -243,14 +255,7 @@ fn settings(authority: &CertifiedIssuer<'static, KeyPair>, status: PathBuf) -> S
             environment: Vec::new(),
         },
         identity: identity(authority, "server", ExtendedKeyUsagePurpose::ServerAuth),
-        listeners: vec![ListenerSettings {
-            transport: ListenerTransport::Udp,
-            bind: Bind::V4(Ipv4Addr::UNSPECIFIED),
-            port: ADDRESS.port(),
-            proxy: None,
-            send_buffer: None,
-            receive_buffer: None,
-        }],
+        listeners: vec![listener()],
         network: NetworkSettings {
             v4: Some(V4Network {
                 server: INNER,
@@ -279,6 +284,7 @@ fn settings(authority: &CertifiedIssuer<'static, KeyPair>, status: PathBuf) -> S
         hosts_remembered: Duration::from_secs(60),
         contact: ContactLimits::default(),
         stream_queue: 64,
+        device_scripts: DeviceScriptSettings::default(),
         port_share: None,
         explicit_exit: ExplicitExit::Restart,
         management: None,

@@ -7,10 +7,10 @@ use crate::config::diagnostics::Severity;
 use crate::config::draft::{ConnectionDraft, Draft, LoginLine, RemoteLine, Transport, Written};
 use crate::config::pki::Opened;
 use crate::config::settings::{
-    AddressFamily, ClientSettings, Compression, CoreList, Keepalive, ListenerTransport, Login,
-    RemoteSettings, ShardSettings,
+    AddressFamily, ClientSettings, Compression, CoreList, DeviceScriptSettings, Keepalive,
+    ListenerTransport, Login, RemoteSettings, ScriptCommand, ShardSettings,
 };
-use crate::config::{ClientConfiguration, LoginQuestion};
+use crate::config::{ClientConfiguration, LoginQuestion, SCRIPT_HELPER};
 use crate::crypto::tls::rustls::Identity;
 use crate::limits;
 use crate::wire::Framing;
@@ -328,6 +328,23 @@ fn mtu_max(draft: &mut Draft) -> u16 {
 }
 
 /// Wire: 2.6 starts, and fails when the first script is due.
+/// The programs that a server tells of its device.
+pub(super) fn device_scripts(draft: &mut Draft) -> DeviceScriptSettings {
+    remark_scripts(draft);
+    let first = draft.client.first_script.as_ref();
+    let own = std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into());
+    DeviceScriptSettings {
+        scripts: draft.client.scripts.clone(),
+        helper: ScriptCommand {
+            program: own,
+            arguments: vec![SCRIPT_HELPER.to_owned()],
+        },
+        configuration: first
+            .map(|line| line.at.file.to_string())
+            .unwrap_or_default(),
+    }
+}
+
 fn remark_scripts(draft: &mut Draft) {
     let Some(line) = draft.client.first_script.clone() else {
         return;

@@ -17,8 +17,9 @@ pub(super) fn listeners(draft: &mut Draft) -> Option<Vec<ListenerSettings>> {
     let v6_only = draft.network.v6_only;
     let (send_buffer, receive_buffer) = (draft.network.send_buffer, draft.network.receive_buffer);
     let port = draft.network.port;
-    let listener = |transport, bind, port| ListenerSettings {
+    let listener = |transport, family, bind, port| ListenerSettings {
         transport,
+        protocol: protocol(transport, family),
         bind,
         port,
         proxy: None,
@@ -27,7 +28,7 @@ pub(super) fn listeners(draft: &mut Draft) -> Option<Vec<ListenerSettings>> {
     };
     if draft.network.locals.is_empty() {
         let bound = bind(None, usual.1, v6_only);
-        return bound.map(|bind| vec![listener(usual.0, bind, port)]);
+        return bound.map(|bind| vec![listener(usual.0, usual.1, bind, port)]);
     }
     let mut listeners = Vec::new();
     for local in draft.network.locals.clone() {
@@ -38,7 +39,7 @@ pub(super) fn listeners(draft: &mut Draft) -> Option<Vec<ListenerSettings>> {
             draft.remark_at(Severity::Error, "local", &local.at, why, instead);
             continue;
         };
-        let listener = listener(transport, bind, local.port.unwrap_or(port));
+        let listener = listener(transport, family, bind, local.port.unwrap_or(port));
         if listeners.len() >= limits::LISTENERS_MAX {
             let why = format!("there are more than {} listeners", limits::LISTENERS_MAX);
             let instead = Some("write an address that stands for several, such as `*`".into());
@@ -50,6 +51,18 @@ pub(super) fn listeners(draft: &mut Draft) -> Option<Vec<ListenerSettings>> {
         }
     }
     Some(listeners)
+}
+
+/// Wire: as 2.6 calls it.
+const fn protocol(transport: ListenerTransport, family: Family) -> &'static str {
+    match (transport, family) {
+        (ListenerTransport::Udp, Family::Any) => "udp",
+        (ListenerTransport::Udp, Family::V4) => "udp4",
+        (ListenerTransport::Udp, Family::V6) => "udp6",
+        (ListenerTransport::Tcp, Family::Any) => "tcp-server",
+        (ListenerTransport::Tcp, Family::V4) => "tcp4-server",
+        (ListenerTransport::Tcp, Family::V6) => "tcp6-server",
+    }
 }
 
 /// An IPv6 socket takes IPv4 too unless `bind ipv6only` is written, as in OpenVPN.

@@ -4,57 +4,52 @@ use super::{client, hooks, passwords};
 use crate::config::directive::{Directive, MANY, Support};
 
 pub(super) const ROWS: &[Directive] = &[
-    Directive::later(
+    Directive::served(
         "up",
         "COMMAND",
         (1, MANY),
         "run when the device is up",
-        UNIT,
-    )
-    .on_client(Support::Served(client::script)),
-    Directive::later(
+        client::script,
+    ),
+    Directive::served(
         "down",
         "COMMAND",
         (1, MANY),
         "run when the device is closed",
-        UNIT,
-    )
-    .on_client(Support::Served(client::script)),
-    Directive::later(
+        client::script,
+    ),
+    Directive::served(
         "down-pre",
         "",
         (0, 0),
         "run `down` before the device is closed",
-        UNIT,
-    )
-    .on_client(Support::Served(client::down_pre)),
+        client::down_pre,
+    ),
     Directive::later("up-delay", "", (0, 0), "run `up` at the first client", UNIT).on_client(
         Support::Always("`up` runs when the server has given an address"),
     ),
-    Directive::later(
+    Directive::always(
         "up-restart",
         "",
         (0, 0),
         "run `up` and `down` at a restart",
-        UNIT,
+        "a server that reads its configuration again keeps its device, and one that restarts runs both",
     )
     .on_client(Support::Served(client::up_restart)),
-    Directive::later(
+    Directive::served(
         "route-up",
         "COMMAND",
         (1, MANY),
         "run when routes are set",
-        UNIT,
-    )
-    .on_client(Support::Served(client::script)),
-    Directive::later(
+        client::script,
+    ),
+    Directive::served(
         "route-pre-down",
         "COMMAND",
         (1, MANY),
         "run before routes are removed",
-        UNIT,
-    )
-    .on_client(Support::Served(client::script)),
+        client::script,
+    ),
     Directive::later(
         "ipchange",
         "COMMAND",

@@ -329,7 +329,7 @@ fn is_patience(error: &io::Error) -> bool {
 
 impl ScriptEnd {
     /// How an end is told in a log.
-    pub(super) fn told(&self) -> String {
+    pub(in crate::node) fn told(&self) -> String {
         match self {
             Self::Exited(code) => format!("external program exited with error status: {code}"),
             Self::Killed(signal) => {

@@ -29,6 +29,7 @@ use crossbeam::channel::{self, Receiver, RecvTimeoutError, Sender};
 
 use self::chain::Chain;
 pub use self::environment::ServerFacts;
+pub use self::helper::ScriptEnd;
 pub(in crate::node) use self::login::MakeLink;
 pub use self::login::{Judged, Link, Login, LoginAt, LoginKind, Verdict};
 pub(in crate::node) use self::outside::OutsideLink;

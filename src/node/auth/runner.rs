@@ -17,7 +17,7 @@ use crate::limits::{SCRIPTS_RUNNING, SCRIPTS_WAITING};
 use crate::node::settings::ScriptCommand;
 
 /// Who is told of the end of a script, on a thread of the runner.
-pub(super) type WhenEnded = Box<dyn FnOnce(ScriptEnd) + Send>;
+pub(in crate::node) type WhenEnded = Box<dyn FnOnce(ScriptEnd) + Send>;
 
 /// The helper process, and the scripts that it runs or is to run.
 pub(in crate::node) struct Runner {
@@ -111,7 +111,7 @@ impl Runner {
     }
 
     /// As [`Runner::run`]; what it has started goes on when it has ended well itself.
-    pub(super) fn run_and_leave(
+    pub(in crate::node) fn run_and_leave(
         &self,
         words: Vec<String>,
         environment: Zeroizing<Vec<(String, String)>>,

@@ -10,7 +10,6 @@ mod environment;
 mod peer_info;
 mod plan;
 mod resolver;
-mod scripts;
 mod tunnel;
 mod updated;
 

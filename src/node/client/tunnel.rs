@@ -11,12 +11,13 @@ use crossbeam::channel::{self, Receiver, Sender};
 use netlink_packet_route::AddressFamily;
 
 use super::environment::{self, Occasion};
-use super::{plan, scripts};
+use super::plan;
 use crate::limits::TUNNEL_JOBS;
 use crate::node::event::{NodeEvent, Text, TunnelEvent};
 use crate::node::machine::{Change, Netlink, gateway_of};
 use crate::node::message::Report;
 use crate::node::privileges::{keep_for_network, renounce_all_but_network};
+use crate::node::scripts;
 use crate::node::settings::{ClientSettings, ScriptCommand, ScriptSettings, TunnelSettings};
 
 /// The thread that changes the machine. Dropping it takes the tunnel down and waits for that.
@@ -309,7 +310,7 @@ impl Works {
             UP | DOWN => environment::arguments(wanted, &self.device, occasion),
             _ => Vec::new(),
         };
-        let result = scripts::run(command, &arguments, &variables);
+        let result = scripts::run(command, &arguments, variables.iter());
         result.map_err(|error| self.failed(&format!("running the {script} script"), &error))
     }
 

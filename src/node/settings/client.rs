@@ -242,8 +242,26 @@ pub struct ScriptSettings {
     pub route_pre_down: Option<ScriptCommand>,
 }
 
+/// The programs that a server tells of its device.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeviceScriptSettings {
+    /// Which.
+    pub scripts: ScriptSettings,
+    /// The program that starts those that run when privileges are gone, with its arguments: this one.
+    pub helper: ScriptCommand,
+    /// The configuration's file, as scripts are told it (`config`).
+    pub configuration: String,
+}
+
+impl ScriptSettings {
+    /// Whether one is run when the device is to be closed.
+    pub const fn has_last(&self) -> bool {
+        self.down.is_some() || self.route_pre_down.is_some()
+    }
+}
+
 /// A program and what stands first in its command line. It is started without a shell.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ScriptCommand {
     /// The program; absolute.
     pub program: PathBuf,

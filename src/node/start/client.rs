@@ -91,6 +91,7 @@ impl Starting {
             registry: nobody(),
             authentication: None,
             profiles: None,
+            device_scripts: None,
             leases: None,
             revocations,
             tun_steering: None,

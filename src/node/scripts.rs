@@ -1,18 +1,18 @@
-//! The programs of an administrator that are told of a tunnel: each is started without a shell, and
-//! has its time.
+//! The programs of an administrator that are told of the machine's side of a tunnel (`up` and its like): each is started
+//! without a shell, runs to its end while its caller waits, and has its time.
 
+use std::ffi::OsStr;
 use std::io;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::environment::Variables;
 use crate::limits::{SCRIPT_PATIENCE, SCRIPT_POLL};
 use crate::node::settings::ScriptCommand;
 
 /// Why a script did not do its work.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ScriptError {
+pub(in crate::node) enum ScriptError {
     /// It can't be started.
     #[error("could not execute external program ({0})")]
     Start(io::Error),
@@ -28,10 +28,10 @@ pub(super) enum ScriptError {
 ///
 /// # Errors
 /// It did not end well.
-pub(super) fn run(
+pub(in crate::node) fn run(
     command: &ScriptCommand,
     arguments: &[String],
-    variables: &Variables,
+    variables: impl IntoIterator<Item = (impl AsRef<OsStr>, impl AsRef<OsStr>)>,
 ) -> Result<(), ScriptError> {
     run_within(SCRIPT_PATIENCE, command, arguments, variables)
 }
@@ -40,13 +40,13 @@ fn run_within(
     patience: Duration,
     command: &ScriptCommand,
     arguments: &[String],
-    variables: &Variables,
+    variables: impl IntoIterator<Item = (impl AsRef<OsStr>, impl AsRef<OsStr>)>,
 ) -> Result<(), ScriptError> {
     let child = Command::new(&command.program)
         .args(&command.arguments)
         .args(arguments)
         .env_clear()
-        .envs(variables.iter())
+        .envs(variables)
         .stdin(Stdio::null())
         .spawn();
     let mut child = child.map_err(ScriptError::Start)?;
@@ -93,24 +93,23 @@ mod tests {
 
     #[test]
     fn a_script_has_its_arguments_its_variables_and_its_time() {
-        let mut variables = Variables::default();
-        variables.set("dev", "tun7");
+        let variables = [("dev", "tun7")];
         let arguments = ["tun7".to_owned(), "1400".to_owned()];
         let told = "test \"$1 $2 $dev\" = 'tun7 1400 tun7' && test -z \"$HOME$CARGO\"";
-        let run = |script| run(&shell(script), &arguments, &variables);
+        let run = |script| run(&shell(script), &arguments, variables);
         assert!(run(told).is_ok());
         let failed = run("exit 3").unwrap_err().to_string();
         assert_eq!(failed, "external program exited with error status: 3");
         let killed = run("kill -9 $$").unwrap_err().to_string();
         assert!(killed.contains("did not exit normally"), "{killed}");
         let patience = Duration::from_millis(100);
-        let slow = run_within(patience, &shell("exec sleep 1000"), &[], &variables);
+        let slow = run_within(patience, &shell("exec sleep 1000"), &[], variables);
         assert!(matches!(slow, Err(ScriptError::Slow(_))), "{slow:?}");
         let nothing = ScriptCommand {
             program: "/nowhere/at/all".into(),
             arguments: Vec::new(),
         };
-        let absent = super::run(&nothing, &[], &variables);
+        let absent = super::run(&nothing, &[], variables);
         assert!(matches!(absent, Err(ScriptError::Start(_))), "{absent:?}");
     }
 }

@@ -1,0 +1,129 @@
+//! The scripts of a server's device: `up` and `route-up` before clients are served and privileges go, `route-pre-down`
+//! and `down` when the server ends, with what is left of them. Wire: arguments and variables are those of 2.6.
+
+use std::sync::Arc;
+use std::sync::mpsc;
+
+use zeroize::Zeroizing;
+
+use super::StartError;
+use super::facts::facts;
+use crate::limits::SCRIPT_PATIENCE;
+use crate::node::auth::{Runner, ScriptEnd};
+use crate::node::event::StopSignal;
+use crate::node::scripts;
+use crate::node::settings::{ScriptCommand, ScriptSettings, Settings, V4Layout};
+
+/// The scripts, and what they are told.
+pub(in crate::node) struct DeviceScripts {
+    scripts: ScriptSettings,
+    variables: Vec<(String, String)>,
+    /// Behind the words of all but `route-up`.
+    arguments: Vec<String>,
+    runner: Option<Arc<Runner>>,
+}
+
+impl DeviceScripts {
+    /// Those of a server with this device. `runner` runs the last ones.
+    pub(super) fn new(settings: &Settings, device: &str, runner: Option<Arc<Runner>>) -> Self {
+        let of_device = &settings.device_scripts;
+        let v4 = settings.network.v4;
+        let local = v4.map(|v4| v4.server.to_string());
+        let other = v4.map(|v4| match v4.layout {
+            V4Layout::Subnet { netmask } => netmask.to_string(),
+            V4Layout::Net30 { peer } | V4Layout::PointToPoint { peer, .. } => peer.to_string(),
+        });
+        Self {
+            scripts: of_device.scripts.clone(),
+            variables: facts(&of_device.configuration, settings, device).variables,
+            arguments: vec![
+                device.to_owned(),
+                settings.node.device.mtu.to_string(),
+                // Wire: the link MTU, which 2.6 does not tell any more.
+                "0".to_owned(),
+                local.unwrap_or_default(),
+                other.unwrap_or_default(),
+                "init".to_owned(),
+            ],
+            runner,
+        }
+    }
+
+    /// The device has its addresses.
+    ///
+    /// # Errors
+    /// The script has failed. Wire: as with 2.6 there is no server then.
+    pub(super) fn up(&self) -> Result<(), StartError> {
+        let failed = |why: String| StartError::Script { name: "up", why };
+        self.run_now("up", &self.scripts.up, &self.arguments)
+            .map_err(failed)
+    }
+
+    /// The routes are set.
+    ///
+    /// # Errors
+    /// The script has failed: why.
+    pub(super) fn route_up(&self) -> Result<(), String> {
+        self.run_now("route-up", &self.scripts.route_up, &[])
+    }
+
+    /// The server is to end. What comes back is for the log.
+    pub(in crate::node) fn before_close(&self, signal: StopSignal) -> Vec<String> {
+        let pre_down = self.run_last("route-pre-down", &self.scripts.route_pre_down, signal);
+        let down = || self.run_last("down", &self.scripts.down, signal);
+        let down = self.scripts.down_before.then(down);
+        pre_down.into_iter().chain(down.flatten()).collect()
+    }
+
+    /// The device is closed. What comes back is for the log.
+    pub(in crate::node) fn after_close(&self, signal: StopSignal) -> Option<String> {
+        let down = || self.run_last("down", &self.scripts.down, signal);
+        (!self.scripts.down_before).then(down).flatten()
+    }
+
+    fn run_now(
+        &self,
+        name: &str,
+        script: &Option<ScriptCommand>,
+        arguments: &[String],
+    ) -> Result<(), String> {
+        let Some(script) = script else {
+            return Ok(());
+        };
+        let own = self.variables.iter();
+        let own = own.map(|(name, value)| (name.as_str(), value.as_str()));
+        let variables = own.chain([("script_type", name)]);
+        scripts::run(script, arguments, variables).map_err(|error| failed(name, &error.to_string()))
+    }
+
+    fn run_last(
+        &self,
+        name: &str,
+        script: &Option<ScriptCommand>,
+        signal: StopSignal,
+    ) -> Option<String> {
+        let (script, runner) = (script.as_ref()?, self.runner.as_ref()?);
+        let mut words = vec![script.program.display().to_string()];
+        words.extend(script.arguments.iter().cloned());
+        words.extend_from_slice(&self.arguments);
+        let mut variables = Zeroizing::new(self.variables.clone());
+        variables.push(("script_type".to_owned(), name.to_owned()));
+        variables.push(("signal".to_owned(), signal.told().to_owned()));
+        let (tell, ended) = mpsc::channel();
+        let when_ended = move |end| {
+            // It is waited for, below.
+            let _nobody_listens = tell.send(end);
+        };
+        runner.run_and_leave(words, variables, SCRIPT_PATIENCE, Box::new(when_ended));
+        match ended.recv_timeout(2 * SCRIPT_PATIENCE) {
+            Ok(ScriptEnd::Exited(0)) => None,
+            Ok(end) => Some(failed(name, &end.told())),
+            Err(_) => Some(failed(name, "it has not ended")),
+        }
+    }
+}
+
+/// Stock's words.
+fn failed(name: &str, why: &str) -> String {
+    format!("Failed running command (--{name}): {why}")
+}
