@@ -86,6 +86,18 @@ pub(super) struct LoginDraft {
     pub(super) certificate: Option<Written<ClientCertificate>>,
     pub(super) named_by_user: Option<Written<()>>,
     pub(super) temporary: Option<PathBuf>,
+    pub(super) token: Option<Written<TokenLine>>,
+    pub(super) token_secret: Option<Written<Source>>,
+}
+
+/// What `auth-gen-token` says, in seconds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TokenLine {
+    /// 0 is without end.
+    pub(super) lifetime: u32,
+    /// Not written: each renegotiation.
+    pub(super) renewal: Option<u32>,
+    pub(super) external_auth: bool,
 }
 
 /// How many shards, and where.

@@ -23,7 +23,9 @@ use super::draft::{Draft, RevocationLine, Source, Written};
 use super::lexer::Location;
 use super::settings::{RevocationSettings, RevocationSource};
 use crate::crypto::tls::{PeerPolicy, PeerPurpose, Revocations, SharedRevocations};
-use crate::crypto::{KeyFileError, StaticKey, TlsCryptV2ClientKey, TlsCryptV2ServerKey};
+use crate::crypto::{
+    AuthTokenKey, KeyFileError, StaticKey, TlsCryptV2ClientKey, TlsCryptV2ServerKey,
+};
 use crate::limits;
 use crate::node::revocations::{self, RevocationFault, algorithms};
 use crate::wire::Role;
@@ -335,6 +337,12 @@ pub(super) fn tls_crypt_v2_server_key(
 ) -> Option<TlsCryptV2ServerKey> {
     let instead = "make one: ringway genkey tls-crypt-v2-server server.key";
     own_format(draft, opened, TlsCryptV2ServerKey::parse, instead)
+}
+
+/// The key of a server's tokens.
+pub(super) fn auth_token_key(draft: &mut Draft, opened: &Opened) -> Option<AuthTokenKey> {
+    let instead = "make one: ringway genkey auth-token token.key";
+    own_format(draft, opened, AuthTokenKey::parse, instead)
 }
 
 /// A client's key of `tls-crypt-v2`.

@@ -22,7 +22,7 @@ mod wrapping;
 
 pub mod tls;
 
-pub use auth_token::auth_token_key_file;
+pub use auth_token::{AuthTokenKey, SessionToken, TokenFacts, auth_token_key_file};
 pub use cookie::CookieKey;
 pub use data_cipher::DataCipher;
 pub use data_keys::{NULL_CIPHER, OpenError, OpenKey, SealCost, SealError, SealKey};

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::auth::{Connected, Departure, Judged, Learned, Login, LoginAt};
+use super::auth::{Connected, Departure, Judged, Learned, Login, LoginAt, Renewed};
 use super::client::{Resolved, TunnelReport};
 use super::client_files::ProfileAnswer;
 use super::control_socket::Asker;
@@ -62,6 +62,8 @@ pub enum Report {
     Learned(Learned),
     /// What became of a login.
     Judged(Judged),
+    /// A client is to have a new token.
+    Renewed(Renewed),
     /// What a client's file says.
     Profile(Box<ProfileAnswer>),
     /// Addresses that clients' files name.
@@ -107,6 +109,8 @@ pub enum Instruction {
     },
     /// What became of a login of the shard.
     Judge(Judged),
+    /// A client of the shard is to have a new token.
+    Renew(Renewed),
     /// End the session: an administrator wants it.
     Kill {
         /// Which one.

@@ -253,6 +253,11 @@ impl Node {
                 self.carry_out_orders();
             }
             Report::Judged(judged) => self.judged(judged),
+            Report::Renewed(renewed) => {
+                if let Some(shard) = self.shards.get_mut(usize::from(renewed.shard)) {
+                    shard.tell(Instruction::Renew(renewed));
+                }
+            }
             Report::Profile(answer) => self.profile_read(*answer),
             Report::AddressesNamed(named) => {
                 for address in named {
@@ -367,6 +372,7 @@ impl Node {
                 reason: String::new(),
                 why: "too many logins wait".into(),
             },
+            token: None,
         };
         let begun = self.authentication.as_ref().map(|it| it.begin(login));
         if !matches!(begun, Some(Ok(()))) {

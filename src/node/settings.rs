@@ -25,7 +25,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use auth::{
-    AuthSettings, ClientCertificate, HandOver, HookScripts, PluginSettings, VerifyScript,
+    AuthSettings, ClientCertificate, HandOver, HookScripts, PluginSettings, TokenSettings,
+    VerifyScript,
 };
 pub use client::{
     AddressFamily, AfterRefusal, ClientSettings, DeviceScriptSettings, FilterAction, Login,
@@ -99,8 +100,8 @@ pub struct Settings {
     pub contact: ContactLimits,
     /// The most data packets that wait for a client over TCP that does not read fast enough.
     pub stream_queue: u32,
-    /// The programs that are told of the device.
-    pub device_scripts: DeviceScriptSettings,
+    /// The programs that are told of the device, if there are any.
+    pub device_scripts: Option<DeviceScriptSettings>,
     /// Where connections go that are not OpenVPN's, if anywhere.
     pub port_share: Option<PortShareSettings>,
     /// What clients are told when the server stops, over UDP.

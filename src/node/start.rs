@@ -246,13 +246,15 @@ fn start_runner(
     confinement: Option<&Confinement>,
 ) -> Result<Option<Arc<Runner>>, StartError> {
     let auth = settings.auth.as_ref();
-    let of_clients = auth.is_some_and(|auth| auth.script.is_some() || auth.hooks.is_some());
-    let of_device = &settings.device_scripts;
-    if !of_clients && !of_device.scripts.has_last() {
+    let of_clients = auth.filter(|auth| auth.script.is_some() || auth.hooks.is_some());
+    let of_device = settings.device_scripts.as_ref();
+    let of_device = of_device.filter(|it| it.scripts.has_last());
+    let helper = of_clients.map(|auth| &auth.helper);
+    let Some(helper) = helper.or(of_device.map(|it| &it.helper)) else {
         return Ok(None);
-    }
+    };
     let words = confinement.map(Confinement::words).unwrap_or_default();
-    let runner = Runner::start(&of_device.helper, &words).map_err(StartError::Thread)?;
+    let runner = Runner::start(helper, &words).map_err(StartError::Thread)?;
     Ok(Some(Arc::new(runner)))
 }
 
@@ -307,7 +309,7 @@ impl Starting {
         let device = device.as_str();
         let runner = start_runner(settings, confinement.as_ref())?;
         let scripts = DeviceScripts::new(settings, device, runner.clone());
-        self.open_way(settings, device, &scripts)?;
+        self.open_way(settings, device, scripts.as_ref())?;
         let offloads = self.settle_offloads(wanted, &sockets, &queues);
         let pool = settings.network.pool();
         let tun_steering = self.steer_tun(settings, confinement.is_some(), &queues, pool);
@@ -378,7 +380,7 @@ impl Starting {
             reporting: reporting.map_err(StartError::Thread)?,
             management: self.management.take(),
             client: None,
-            device_scripts: Some(scripts),
+            device_scripts: scripts,
         })
     }
 
@@ -396,11 +398,11 @@ impl Starting {
         &mut self,
         settings: &Settings,
         device: &str,
-        scripts: &DeviceScripts,
+        scripts: Option<&DeviceScripts>,
     ) -> Result<(), StartError> {
-        scripts.up()?;
+        scripts.map_or(Ok(()), DeviceScripts::up)?;
         self.set_routes(&settings.routes, settings.route_table, device);
-        if let Err(why) = scripts.route_up() {
+        if let Some(Err(why)) = scripts.map(DeviceScripts::route_up) {
             let text = format!("WARNING: {why}").into();
             self.publish(NodeEvent::Warned { text });
         }

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use super::credentials::Credentials;
 use super::event::{LeaveReason, SessionEvent};
+use super::push;
 use super::server::AUTH_FAILED;
 use super::state::{Phase, Session};
 use super::timer::Timer;
-use crate::crypto::DataKeys;
+use crate::crypto::{DataKeys, SessionToken};
 use crate::limits::AUTH_REASON_MAX;
 use crate::random::Random;
 use crate::time::Now;
@@ -98,6 +99,20 @@ impl Session {
             self.timers.set(Timer::HandWindow, until);
         }
         self.drive(now, random);
+    }
+
+    /// The client is to log in with this from now on: it is told with its configuration, or by itself once
+    /// it has that. Wire: a `PUSH_REPLY` with this option alone (wire.md section 12.1).
+    pub fn give_token(&mut self, now: Now, random: &mut dyn Random, token: SessionToken) {
+        match self.phase {
+            Phase::Connected(_) => {
+                let option = push::auth_token(&token);
+                self.unsaid.push(format!("PUSH_REPLY,{option}"));
+                self.drive(now, random);
+            }
+            Phase::Admitting(_) => self.token = Some(token),
+            _ => {}
+        }
     }
 
     /// Says what a client is to hear while it waits.

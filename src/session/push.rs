@@ -3,6 +3,7 @@
 use super::agreement::{Agreement, Capabilities, Derivation};
 use super::event::Grant;
 use super::settings::SessionSettings;
+use crate::crypto::SessionToken;
 use crate::wire::{PushError, PushReply};
 
 /// The reply for one client, in the order of 2.6: what everybody gets, then its own.
@@ -15,6 +16,7 @@ pub(super) fn reply(
     agreement: &Agreement,
     capabilities: &Capabilities,
     grant: &Grant,
+    token: Option<&SessionToken>,
 ) -> Result<PushReply, PushError> {
     let mut options = match &grant.push {
         Some(own) => own.to_vec(),
@@ -32,6 +34,7 @@ pub(super) fn reply(
     if capabilities.proto.data_v2() {
         options.push(format!("peer-id {}", grant.peer_id.get()));
     }
+    options.extend(token.map(auth_token));
     if capabilities.negotiates_cipher {
         options.push(format!("cipher {}", agreement.cipher.name()));
     }
@@ -47,6 +50,11 @@ pub(super) fn reply(
         reply.push(option)?;
     }
     Ok(reply)
+}
+
+/// The option that has a client log in with a token from now on.
+pub(super) fn auth_token(token: &SessionToken) -> String {
+    format!("auth-token {}", token.as_str())
 }
 
 /// Only what the client announced: others break on it. Wire: wire.md section 10.2.1.

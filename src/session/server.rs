@@ -135,7 +135,14 @@ impl Session {
         if agreement.dynamic_tls_crypt {
             self.use_dynamic_wrapping()?;
         }
-        let reply = push::reply(&self.settings, agreement, capabilities, grant);
+        let reply = push::reply(
+            &self.settings,
+            agreement,
+            capabilities,
+            grant,
+            self.token.as_ref(),
+        );
+        self.token = None;
         reply
             .map(|reply| reply.messages())
             .map_err(|_| LeaveReason::Refused("unusable push option"))

@@ -15,7 +15,7 @@ use super::reliable::Received;
 use super::server::{Answer, Candidate};
 use super::settings::SessionSettings;
 use super::timer::{Timer, Timers};
-use crate::crypto::{ControlWrap, ReplayStamp, Wrapping};
+use crate::crypto::{ControlWrap, ReplayStamp, SessionToken, Wrapping};
 use crate::limits::{ACKS_MAX, CONTROL_DATAGRAM_MAX, FAREWELL};
 use crate::random::Random;
 use crate::time::{Monotonic, Now};
@@ -55,6 +55,8 @@ pub struct Session {
     pub(super) updates: PushAssembler,
     /// Server: updates for a client with which a new key is being agreed on.
     pub(super) unsaid: Vec<String>,
+    /// Server: what the client is to log in with from now on, until it is told with its configuration.
+    pub(super) token: Option<SessionToken>,
     pub(super) keepalive: Keepalive,
     pub(super) timers: Timers,
     events: VecDeque<SessionEvent>,
@@ -209,6 +211,7 @@ impl Session {
             pull_filter: None,
             updates: PushAssembler::new(),
             unsaid: Vec::new(),
+            token: None,
             keepalive: Keepalive {
                 ping: timing.ping,
                 ping_restart: timing.ping_restart,

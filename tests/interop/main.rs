@@ -47,6 +47,7 @@ mod recording;
 mod relay;
 mod report;
 mod server;
+mod tokens;
 mod topologies;
 mod traffic;
 

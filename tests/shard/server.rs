@@ -20,10 +20,10 @@ use ringway::node::bus::{Bus, Delivery, Subscription};
 use ringway::node::event::NodeEvent;
 use ringway::node::log::{LogOptions, LogTarget, Stamp};
 use ringway::node::settings::{
-    Bind, ContactLimits, DeviceName, DeviceScriptSettings, DeviceSettings, ExplicitExit,
-    HandshakeSettings, Keepalive, KeyVolume, ListenerSettings, ListenerTransport, NetworkSettings,
-    NodeSettings, Offloads, ProcessSettings, ReplayWindow, Routing, Settings, ShardSettings,
-    StatusSettings, TlsSettings, V4Layout, V4Network, V4Pool, WrappingSettings, usable_cores,
+    Bind, ContactLimits, DeviceName, DeviceSettings, ExplicitExit, HandshakeSettings, Keepalive,
+    KeyVolume, ListenerSettings, ListenerTransport, NetworkSettings, NodeSettings, Offloads,
+    ProcessSettings, ReplayWindow, Routing, Settings, ShardSettings, StatusSettings, TlsSettings,
+    V4Layout, V4Network, V4Pool, WrappingSettings, usable_cores,
 };
 use ringway::node::status::StatusFormat;
 use ringway::node::{Ended, Node, StartError};
@@ -284,7 +284,7 @@ fn settings(authority: &CertifiedIssuer<'static, KeyPair>, status: PathBuf) -> S
         hosts_remembered: Duration::from_secs(60),
         contact: ContactLimits::default(),
         stream_queue: 64,
-        device_scripts: DeviceScriptSettings::default(),
+        device_scripts: None,
         port_share: None,
         explicit_exit: ExplicitExit::Restart,
         management: None,

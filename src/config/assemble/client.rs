@@ -328,21 +328,19 @@ fn mtu_max(draft: &mut Draft) -> u16 {
 }
 
 /// Wire: 2.6 starts, and fails when the first script is due.
-/// The programs that a server tells of its device.
-pub(super) fn device_scripts(draft: &mut Draft) -> DeviceScriptSettings {
+/// The programs that a server tells of its device, if there are any.
+pub(super) fn device_scripts(draft: &mut Draft) -> Option<DeviceScriptSettings> {
     remark_scripts(draft);
-    let first = draft.client.first_script.as_ref();
+    let first = draft.client.first_script.as_ref()?;
     let own = std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into());
-    DeviceScriptSettings {
+    Some(DeviceScriptSettings {
         scripts: draft.client.scripts.clone(),
         helper: ScriptCommand {
             program: own,
             arguments: vec![SCRIPT_HELPER.to_owned()],
         },
-        configuration: first
-            .map(|line| line.at.file.to_string())
-            .unwrap_or_default(),
-    }
+        configuration: first.at.file.to_string(),
+    })
 }
 
 fn remark_scripts(draft: &mut Draft) {

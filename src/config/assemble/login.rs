@@ -1,18 +1,24 @@
 //! Who judges logins: whether the lines about that fit together.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::{Draft, Severity};
 use crate::config::SCRIPT_HELPER;
+use crate::config::pki::{self, Opened};
+use crate::crypto::AuthTokenKey;
 use crate::node::settings::{
-    AuthSettings, HandOver, HookScripts, PluginSettings, ScriptCommand, VerifyScript,
+    AuthSettings, HandOver, HookScripts, PluginSettings, ScriptCommand, TokenSettings, VerifyScript,
 };
+use crate::random::SystemRandom;
 
 /// The judges, `None` if there are none; what can't be is remarked.
 pub(super) fn login(draft: &mut Draft) -> Option<AuthSettings> {
     let script = draft.login.script.take();
     let plugins = std::mem::take(&mut draft.login.plugins);
-    if script.is_none() && plugins.is_empty() {
+    let unjudged = script.is_none() && plugins.is_empty();
+    let token = token(draft, unjudged);
+    if unjudged {
         remark_unjudged(draft);
     }
     let hooks = [
@@ -73,6 +79,7 @@ pub(super) fn login(draft: &mut Draft) -> Option<AuthSettings> {
             disconnect,
             learn,
         },
+        token,
         optional: draft.login.optional.is_some(),
         certificate: draft
             .login
@@ -87,6 +94,59 @@ pub(super) fn login(draft: &mut Draft) -> Option<AuthSettings> {
             arguments: vec![SCRIPT_HELPER.to_owned()],
         },
         configuration,
+    })
+}
+
+/// Tokens for passwords, if clients are to get some.
+fn token(draft: &mut Draft, unjudged: bool) -> Option<TokenSettings> {
+    let secret = draft.login.token_secret.take();
+    let key = secret.as_ref().map(|line| {
+        let opened = Opened::new(draft, "auth-gen-token-secret", line, true)?;
+        pki::auth_token_key(draft, &opened)
+    });
+    let Some(written) = draft.login.token.take() else {
+        if let Some(line) = secret {
+            let why = "no client gets a token without `auth-gen-token`";
+            let name = "auth-gen-token-secret";
+            draft.remark_at(Severity::Warning, name, &line.at, why, None);
+        }
+        return None;
+    };
+    let (line, at) = (written.value, &written.at);
+    let (latest, _) = draft.control.renegotiate;
+    let hand_window = draft.control.hand_window.as_secs();
+    if latest == 0 {
+        let why = "tokens are renewed when keys are, and `reneg-sec 0` never renews them";
+        let instead = Some("write another `reneg-sec`".to_owned());
+        draft.remark_at(Severity::Error, "auth-gen-token", at, why, instead);
+    }
+    if line
+        .renewal
+        .is_some_and(|it| u64::from(it) < 2 * hand_window)
+    {
+        let why = format!("a token must be good for two times `hand-window` ({hand_window} s)");
+        let instead = Some(format!(
+            "write a renewal time of at least {}",
+            2 * hand_window
+        ));
+        draft.remark_at(Severity::Error, "auth-gen-token", at, why.as_str(), instead);
+    }
+    if unjudged {
+        let why = "no client gets a token: nothing looks at user names and passwords";
+        let instead = Some("add an `auth-user-pass-verify` line".to_owned());
+        draft.remark_at(Severity::Warning, "auth-gen-token", at, why, instead);
+        return None;
+    }
+    let seconds = |it: u32| Duration::from_secs(it.into());
+    Some(TokenSettings {
+        lifetime: (line.lifetime > 0).then(|| seconds(line.lifetime)),
+        renewal: seconds(line.renewal.unwrap_or(latest)),
+        between: line.renewal.filter(|it| *it < latest).map(seconds),
+        external_auth: line.external_auth,
+        key: match key {
+            Some(key) => key?,
+            None => AuthTokenKey::generate(&mut SystemRandom),
+        },
     })
 }
 

@@ -42,20 +42,20 @@ pub(super) const ROWS: &[Directive] = &[
         passwords::username_as_common_name,
     )
     .of_servers(),
-    Directive::later(
+    Directive::served(
         "auth-gen-token",
-        "[LIFETIME [RENEWAL [external-auth]]]",
+        "[LIFETIME [RENEWAL] [external-auth]]",
         (0, MANY),
-        "give clients a token for their password",
-        PASSWORDS,
+        "give clients a token for their password; seconds, a LIFETIME of 0 has no end",
+        passwords::auth_gen_token,
     )
     .of_servers(),
-    Directive::later(
+    Directive::served(
         "auth-gen-token-secret",
         "FILE",
         (1, 1),
-        "key of the tokens",
-        PASSWORDS,
+        "key of the tokens; without it they are good until the server ends",
+        passwords::auth_gen_token_secret,
     )
     .or_block()
     .of_servers(),
@@ -181,5 +181,4 @@ pub(in crate::config) fn routes_per_client(line: &Line) -> Result<u32, Refusal> 
 }
 
 const ROUTES_PER_CLIENT_MAX: u32 = INNER_PREFIXES_MAX as u32;
-const PASSWORDS: &str = "remove the line; clients are known by their certificates";
 const ONE_CLIENT: &str = "it belongs to the file of one client (client-config-dir)";

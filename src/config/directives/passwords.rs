@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use super::client::command;
+use super::values::{YEAR, number, source};
 use crate::config::directive::Refusal;
-use crate::config::draft::{Draft, Written};
+use crate::config::draft::{Draft, TokenLine, Written};
 use crate::config::lexer::{Line, words};
 use crate::config::pki::reason;
 use crate::node::plugins::Plugin;
@@ -52,6 +53,37 @@ pub(super) fn verify(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
 
 pub(super) fn optional(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
     draft.login.optional = Written::new((), line);
+    Ok(())
+}
+
+/// Wire: the words behind the lifetime may be a time and `external-auth`, in this order.
+pub(super) fn auth_gen_token(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    let words = line.arguments.len();
+    let lifetime = match words {
+        0 => 0,
+        _ => number(line, 0, 0..=YEAR)?,
+    };
+    let external_auth = words > 1 && line.argument(words - 1) == Some("external-auth");
+    let times = words - usize::from(external_auth);
+    if times > 2 {
+        let word = line.argument(2).unwrap_or_default();
+        return Err(Refusal::because(format!("`{word}` is no choice"))
+            .instead("write `external-auth` behind the times, or nothing"));
+    }
+    let renewal = (times == 2).then(|| number(line, 1, 1..=YEAR));
+    let token = TokenLine {
+        lifetime,
+        renewal: renewal.transpose()?,
+        external_auth,
+    };
+    draft.login.token = Written::new(token, line);
+    Ok(())
+}
+
+pub(super) fn auth_gen_token_secret(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    if let Some(source) = source(line) {
+        draft.login.token_secret = Written::new(source, line);
+    }
     Ok(())
 }
 

@@ -8,12 +8,16 @@ use ipnet::IpNet;
 
 use super::environment::{self, ServerFacts};
 use super::login::{Judged, Link, Login, LoginAt, LoginKind, Verdict};
+use super::tokens::{Renewed, Tokens};
 use super::visits::Known;
+use crate::crypto::SessionToken;
+use crate::time::Now;
 
 /// Links in their order, and the logins that they look at.
 pub(super) struct Chain {
     links: Vec<Box<dyn Link>>,
     facts: ServerFacts,
+    tokens: Option<Tokens>,
     waiting: HashMap<LoginAt, Waiting>,
     /// With the logins that are accepted for the first time.
     verdicts: VecDeque<(Judged, Option<Arc<Login>>)>,
@@ -30,18 +34,29 @@ impl Chain {
         Self {
             links,
             facts,
+            tokens: None,
             waiting: HashMap::new(),
             verdicts: VecDeque::new(),
         }
     }
 
+    /// The same chain, whose clients get tokens for their passwords.
+    pub(super) fn with_tokens(self, tokens: Option<Tokens>) -> Self {
+        Self { tokens, ..self }
+    }
+
     /// Gives a login to the first link.
     pub(super) fn begin(&mut self, mut login: Login) {
         login.environment = environment::of(&login, &self.facts);
+        let tokens = self.tokens.as_mut();
+        let known = tokens.and_then(|tokens| tokens.look(&mut login, Now::read().unix));
         let at = login.at;
         let login = Arc::new(login);
         self.waiting.insert(at, Waiting { login, link: 0 });
-        self.ask(at);
+        match known {
+            Some(verdict) => self.decide(at, verdict),
+            None => self.ask(at),
+        }
     }
 
     /// Nobody waits for a login any more.
@@ -57,6 +72,9 @@ impl Chain {
     }
 
     fn left(&mut self, client_id: u64) {
+        if let Some(tokens) = &mut self.tokens {
+            tokens.left(client_id);
+        }
         for link in &mut self.links {
             link.left(client_id);
         }
@@ -75,7 +93,7 @@ impl Chain {
             }
             refused @ Verdict::Refused { .. } => self.decide(at, refused),
             pending @ Verdict::Pending { .. } => {
-                let judged = judged(&waiting.login, pending);
+                let judged = judged(&waiting.login, pending, None);
                 self.verdicts.push_back((judged, None));
             }
         }
@@ -112,7 +130,9 @@ impl Chain {
     }
 
     pub(super) fn next_timeout(&self) -> Option<Instant> {
-        self.links.iter().filter_map(|it| it.next_timeout()).min()
+        let links = self.links.iter().filter_map(|it| it.next_timeout());
+        let tokens = self.tokens.as_ref().and_then(Tokens::next_timeout);
+        links.chain(tokens).min()
     }
 
     /// Lets the links do what is due.
@@ -127,6 +147,11 @@ impl Chain {
     /// The next verdict; with the login if a client comes in by it.
     pub(super) fn poll(&mut self) -> Option<(Judged, Option<Arc<Login>>)> {
         self.verdicts.pop_front()
+    }
+
+    /// The next token that is to be made anew by now.
+    pub(super) fn poll_renewed(&mut self, now: Instant) -> Option<Renewed> {
+        self.tokens.as_mut()?.poll(now, Now::read().unix)
     }
 
     fn ask(&mut self, at: LoginAt) {
@@ -146,19 +171,28 @@ impl Chain {
             if refused && comes {
                 self.left(waiting.login.client_id);
             }
-            let judged = judged(&waiting.login, verdict);
+            let token = self.tokens.as_mut().and_then(|tokens| {
+                let login = &waiting.login;
+                if refused {
+                    tokens.left(login.client_id);
+                    return None;
+                }
+                tokens.accepted(login, Now::read().unix, Instant::now())
+            });
+            let judged = judged(&waiting.login, verdict, token);
             let accepted = (comes && !refused).then_some(waiting.login);
             self.verdicts.push_back((judged, accepted));
         }
     }
 }
 
-fn judged(login: &Login, verdict: Verdict) -> Judged {
+fn judged(login: &Login, verdict: Verdict, token: Option<SessionToken>) -> Judged {
     Judged {
         at: login.at,
         login: login.login,
         client_id: login.client_id,
         verdict,
+        token,
     }
 }
 

@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 
 use super::Answers;
 use super::visits::Known;
+use crate::crypto::SessionToken;
 use crate::crypto::tls::CertificateFacts;
 use crate::node::event::{ClientTag, Text};
 use crate::session::Credentials;
@@ -92,6 +93,8 @@ pub struct Judged {
     pub client_id: u64,
     /// What it is.
     pub verdict: Verdict,
+    /// What an accepted client is to log in with from now on, if it gets something.
+    pub token: Option<SessionToken>,
 }
 
 /// A judge.

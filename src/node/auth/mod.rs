@@ -18,6 +18,7 @@ mod outside;
 mod plugin;
 mod runner;
 mod script;
+mod tokens;
 mod visits;
 
 use std::io;
@@ -36,6 +37,8 @@ pub(in crate::node) use self::outside::OutsideLink;
 pub(in crate::node) use self::plugin::Plugins;
 pub(in crate::node) use self::runner::Runner;
 pub(in crate::node) use self::script::Script;
+pub use self::tokens::Renewed;
+pub(in crate::node) use self::tokens::Tokens;
 pub(in crate::node) use self::visits::Hooks;
 pub use self::visits::{Arrival, Connected, Departure, Known, Learned};
 use self::visits::{Said, Visits};
@@ -116,6 +119,7 @@ impl Authentication {
         asks_credentials: bool,
         facts: ServerFacts,
         hooks: Hooks,
+        tokens: Option<Tokens>,
         reports: Sender<Report>,
     ) -> io::Result<Self> {
         let (messages, heard) = channel::unbounded();
@@ -125,7 +129,7 @@ impl Authentication {
         };
         let links = links.into_iter().enumerate();
         let links = links.map(|(number, make)| make(way(number))).collect();
-        let chain = Chain::new(links, facts);
+        let chain = Chain::new(links, facts).with_tokens(tokens);
         let waker = messages.clone();
         let wake = move || {
             let _nobody_listens = waker.send(Message::Wake);
@@ -250,7 +254,10 @@ impl Desk {
                 Said::Departed(client) => self.chain.departed(&client),
             }
         }
-        let (judged, accepted) = self.chain.poll()?;
+        let Some((judged, accepted)) = self.chain.poll() else {
+            let renewed = self.chain.poll_renewed(Instant::now())?;
+            return Some(Report::Renewed(renewed));
+        };
         if let Some(login) = accepted {
             self.visits.accepted(login);
         }

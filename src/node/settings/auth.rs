@@ -1,8 +1,10 @@
 //! How a server finds out who its clients are, beyond their certificates.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::ScriptCommand;
+use crate::crypto::AuthTokenKey;
 use crate::node::plugins::Plugin;
 
 /// What is asked of logins, and who judges them.
@@ -14,6 +16,8 @@ pub struct AuthSettings {
     pub plugins: Option<PluginSettings>,
     /// Scripts that are run when clients come and go.
     pub hooks: HookScripts,
+    /// The tokens that clients get for their passwords, if they get some (`auth-gen-token`).
+    pub token: Option<TokenSettings>,
     /// Whether clients may come without user name and password (`auth-user-pass-optional`).
     pub optional: bool,
     /// Whether clients need a certificate (`verify-client-cert`).
@@ -53,6 +57,21 @@ impl AuthSettings {
     pub const fn may_ask_credentials(&self) -> bool {
         self.script.is_some() || self.plugins.is_some()
     }
+}
+
+/// Tokens in place of passwords.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenSettings {
+    /// How long a token stands for the password that was looked at; without end if it is `None`.
+    pub lifetime: Option<Duration>,
+    /// A token is good for twice as long as this.
+    pub renewal: Duration,
+    /// How often a client gets a new one beside those of its renegotiations, if those are too seldom.
+    pub between: Option<Duration>,
+    /// Whether the judges are asked about tokens, too.
+    pub external_auth: bool,
+    /// What they are signed with.
+    pub key: AuthTokenKey,
 }
 
 /// A script that judges user names and passwords.

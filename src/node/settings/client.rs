@@ -243,7 +243,7 @@ pub struct ScriptSettings {
 }
 
 /// The programs that a server tells of its device.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceScriptSettings {
     /// Which.
     pub scripts: ScriptSettings,
@@ -261,7 +261,7 @@ impl ScriptSettings {
 }
 
 /// A program and what stands first in its command line. It is started without a shell.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScriptCommand {
     /// The program; absolute.
     pub program: PathBuf,

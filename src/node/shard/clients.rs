@@ -60,7 +60,7 @@ impl<E: Edges> Shard<E> {
                     self.tell(
                         key,
                         ClientEvent::ControlSent {
-                            message: message.into(),
+                            message: narrate::without_token(&message).into(),
                         },
                     );
                 }
@@ -412,6 +412,7 @@ impl<E: Edges> Shard<E> {
         };
         let since = connection.since;
         if let Some(client_id) = connection.judged_as.take() {
+            self.end_token(client_id);
             self.report(Report::ClientGone(Departure {
                 client_id,
                 received: traffic.received_bytes,

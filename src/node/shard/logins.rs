@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::connections::{Key, Standing};
 use super::{Edges, Shard};
+use crate::crypto::SessionToken;
 use crate::limits::{COMMON_NAME_MAX, LOGINS_WAITING};
-use crate::node::auth::{Departure, Judged, Login, LoginAt, LoginKind, Verdict};
+use crate::node::auth::{Departure, Judged, Login, LoginAt, LoginKind, Renewed, Verdict};
 use crate::node::event::{AdmissionRefusal, ClientEvent, ClientTag, Text};
 use crate::node::message::Report;
 use crate::session::{Admission, Credentials};
@@ -19,6 +20,8 @@ pub(super) struct Logins {
     /// The newest login of a session.
     of: HashMap<Key, u64>,
     last: u64,
+    /// Clients that have a token, by their numbers.
+    with_token: HashMap<u64, Key>,
 }
 
 impl Logins {
@@ -123,6 +126,7 @@ impl<E: Edges> Shard<E> {
             login,
             client_id,
             verdict,
+            token,
         } = judged;
         let Some(key) = self.logins.session(at.number) else {
             // It left while the verdict was on its way.
@@ -148,6 +152,10 @@ impl<E: Edges> Shard<E> {
             Verdict::Accepted => {
                 self.logins.end(key);
                 self.login_accepted(key, login, client_id, now);
+                if let Some(token) = token {
+                    self.logins.with_token.insert(client_id, key);
+                    self.give_token(key, token, now);
+                }
             }
             Verdict::Refused { reason, why } => {
                 self.logins.end(key);
@@ -192,6 +200,25 @@ impl<E: Edges> Shard<E> {
         let username = admission.credentials.as_ref().map(username_of);
         self.tell(key, ClientEvent::LoginAccepted { username, renamed });
         self.ask_admission(key, *admission, Some(client_id), now);
+    }
+
+    /// A client that has a token gets a new one.
+    pub(super) fn renew_token(&mut self, renewed: Renewed, now: Now) {
+        if let Some(&key) = self.logins.with_token.get(&renewed.client_id) {
+            self.give_token(key, renewed.token, now);
+            self.service(key, now);
+        }
+    }
+
+    fn give_token(&mut self, key: Key, token: SessionToken, now: Now) {
+        if let Some(connection) = self.connections.get_mut(key) {
+            connection.session.give_token(now, &mut *self.random, token);
+        }
+    }
+
+    /// A client is gone, which may have had a token.
+    pub(super) fn end_token(&mut self, client_id: u64) {
+        self.logins.with_token.remove(&client_id);
     }
 
     /// A session is gone, and waits for no verdict.

@@ -265,6 +265,7 @@ impl<E: Edges> Shard<E> {
             Instruction::Refuse { session, refusal } => self.refuse(session, refusal, now),
             Instruction::Release { session, cause } => self.release(session, cause, now),
             Instruction::Judge(judged) => self.judged(judged, now),
+            Instruction::Renew(renewed) => self.renew_token(renewed, now),
             Instruction::Kill { session, how } => self.kill(session, &how, now),
             Instruction::Forget { session } => self.registration.forget(session),
             Instruction::Follow(terms) => self.follow_terms(*terms, now),

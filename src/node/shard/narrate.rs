@@ -227,3 +227,14 @@ pub(super) fn stranger_refusal(refused: ControlDrop) -> Option<StrangerRefusal> 
         _ => return None,
     })
 }
+
+/// A message as the log may have it: a token is as good as a password.
+pub(super) fn without_token(message: &str) -> String {
+    let shown = message
+        .split(',')
+        .map(|option| match option.split_once(' ') {
+            Some(("auth-token", _)) => "auth-token [redacted]",
+            _ => option,
+        });
+    shown.collect::<Vec<_>>().join(",")
+}

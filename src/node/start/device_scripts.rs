@@ -24,16 +24,20 @@ pub(in crate::node) struct DeviceScripts {
 }
 
 impl DeviceScripts {
-    /// Those of a server with this device. `runner` runs the last ones.
-    pub(super) fn new(settings: &Settings, device: &str, runner: Option<Arc<Runner>>) -> Self {
-        let of_device = &settings.device_scripts;
+    /// Those of a server with this device, if there are any. `runner` runs the last ones.
+    pub(super) fn new(
+        settings: &Settings,
+        device: &str,
+        runner: Option<Arc<Runner>>,
+    ) -> Option<Self> {
+        let of_device = settings.device_scripts.as_ref()?;
         let v4 = settings.network.v4;
         let local = v4.map(|v4| v4.server.to_string());
         let other = v4.map(|v4| match v4.layout {
             V4Layout::Subnet { netmask } => netmask.to_string(),
             V4Layout::Net30 { peer } | V4Layout::PointToPoint { peer, .. } => peer.to_string(),
         });
-        Self {
+        Some(Self {
             scripts: of_device.scripts.clone(),
             variables: facts(&of_device.configuration, settings, device).variables,
             arguments: vec![
@@ -46,7 +50,7 @@ impl DeviceScripts {
                 "init".to_owned(),
             ],
             runner,
-        }
+        })
     }
 
     /// The device has its addresses.

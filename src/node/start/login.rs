@@ -10,12 +10,14 @@ use super::facts::facts;
 use crate::limits::SCRIPT_PATIENCE;
 use crate::node::auth::{
     Answers, Authentication, Hooks, MakeLink, OutsideLink, Plugins, Runner, Script, ServerFacts,
+    Tokens,
 };
 use crate::node::event::NodeEvent;
 use crate::node::message::Report;
 use crate::node::plugins::{Hook, Notice, Opening, PluginHost};
 use crate::node::privileges::Confinement;
 use crate::node::settings::{AuthSettings, NetworkSettings, PluginSettings, Settings};
+use crate::random::SystemRandom;
 
 /// The judges of a node, and what they are told of it.
 pub(super) struct Judges {
@@ -100,7 +102,10 @@ impl Judges {
             plugins,
             network: self.network,
         };
-        Authentication::start(links, asks, self.facts, hooks, reports)
+        // Nobody has looked at a password: nothing can stand for it.
+        let tokens = self.auth.token.filter(|_| asks);
+        let tokens = tokens.map(|settings| Tokens::new(settings, Box::new(SystemRandom)));
+        Authentication::start(links, asks, self.facts, hooks, tokens, reports)
     }
 }
 
