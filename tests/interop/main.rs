@@ -20,7 +20,7 @@
 //! The server is the ringway binary of this build. `RINGWAY_INTEROP_SERVER=openvpn` puts the stock
 //! daemon in its place: a test that fails with ringway and passes with openvpn is ringway's fault.
 //! ringway runs on four shards, or on as many as `RINGWAY_INTEROP_SHARDS` says, and does without
-//! the offload that `RINGWAY_INTEROP_OFFLOAD_OFF` names, or without `all`.
+//! the offloads that `RINGWAY_INTEROP_OFFLOAD_OFF` names, or without `all`.
 //!
 //! `RINGWAY_OPENVPN_CLIENTS` names further openvpn programs, with colons between them, which the
 //! tests of [`versions`] run beside the system's own.
