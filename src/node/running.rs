@@ -595,8 +595,8 @@ impl Node {
     }
 
     /// Runs the scripts that are told that the device is to be closed.
-    fn tell_closing(&mut self, signal: StopSignal) {
-        let scripts = self.device_scripts.as_ref();
+    pub(super) fn tell_closing(&mut self, signal: StopSignal) {
+        let scripts = self.device_scripts.as_mut();
         let faults = scripts.map(|scripts| scripts.before_close(signal));
         self.warn_of(faults.into_iter().flatten());
     }
@@ -608,6 +608,8 @@ impl Node {
             State::Restarting(_) => StopSignal::HangUp,
             State::Serving | State::Failed(_) => StopSignal::Terminate,
         };
+        // One that ended for another reason than a signal has not been told yet.
+        self.tell_closing(signal);
         let scripts = self.device_scripts.take();
         let fault = scripts.and_then(|scripts| scripts.after_close(signal));
         self.warn_of(fault);
@@ -630,7 +632,13 @@ impl Node {
                 authentication.departed(departure);
             }
         }
-        authentication.finish(|| while self.reports.try_recv().is_ok() {});
+        let mut last = Vec::new();
+        authentication.finish(|| last.extend(self.reports.try_iter()));
+        for report in last {
+            if let Report::Event(event) = report {
+                self.publish(event);
+            }
+        }
     }
 
     /// The end of a client that nobody told to end.

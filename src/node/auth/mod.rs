@@ -187,7 +187,7 @@ impl Authentication {
     }
 
     /// Ends the thread. What is to be done for clients that went is done, if it can be done in time. Meanwhile
-    /// `drain` takes its reports out of the way.
+    /// and behind that `drain` takes its reports out of the way.
     pub(in crate::node) fn finish(self, mut drain: impl FnMut()) {
         let Self {
             messages, thread, ..
@@ -199,6 +199,7 @@ impl Authentication {
         }
         // A panic has been reported by the panic hook.
         let _panicked = thread.join();
+        drain();
     }
 }
 
@@ -282,8 +283,7 @@ fn serve(mut desk: Desk, heard: &Receiver<Message>, reports: &Sender<Report>) {
         let now = Instant::now();
         desk.handle_timeout(now);
         while let Some(report) = desk.poll() {
-            // A node that ends takes no reports any more.
-            if finishing.is_none() && reports.send(report).is_err() {
+            if reports.send(report).is_err() {
                 return;
             }
         }

@@ -279,6 +279,7 @@ impl Node {
         self.reporting.keep_status();
         let signal = StopSignal::HangUp;
         self.publish(NodeEvent::Stopping { signal });
+        self.tell_closing(signal);
         self.stop_shards();
     }
 }

@@ -21,6 +21,8 @@ pub(in crate::node) struct DeviceScripts {
     /// Behind the words of all but `route-up`.
     arguments: Vec<String>,
     runner: Option<Arc<Runner>>,
+    /// Whether those have run that run before the device is closed.
+    closing: bool,
 }
 
 impl DeviceScripts {
@@ -50,6 +52,7 @@ impl DeviceScripts {
                 "init".to_owned(),
             ],
             runner,
+            closing: false,
         })
     }
 
@@ -71,8 +74,11 @@ impl DeviceScripts {
         self.run_now("route-up", &self.scripts.route_up, &[])
     }
 
-    /// The server is to end. What comes back is for the log.
-    pub(in crate::node) fn before_close(&self, signal: StopSignal) -> Vec<String> {
+    /// The server is to end: once. What comes back is for the log.
+    pub(in crate::node) fn before_close(&mut self, signal: StopSignal) -> Vec<String> {
+        if std::mem::replace(&mut self.closing, true) {
+            return Vec::new();
+        }
         let pre_down = self.run_last("route-pre-down", &self.scripts.route_pre_down, signal);
         let down = || self.run_last("down", &self.scripts.down, signal);
         let down = self.scripts.down_before.then(down);
