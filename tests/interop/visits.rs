@@ -172,3 +172,37 @@ fn a_plug_in_hears_of_clients_and_gives_them_lines() {
     assert_eq!(said[..2], ["connect alice 1", "connect-v2 alice 2"]);
     assert!(said.contains(&"disconnect alice 3".to_owned()), "{said:?}");
 }
+
+/// The script sees the authority's certificate first, then the client's own. Who is refused is not told why, and comes
+/// again by itself.
+#[test]
+fn a_script_looks_at_certificates() {
+    let site = Site::new(2);
+    let verify = script(
+        &site,
+        "verify",
+        "echo \"$script_type $* $X509_0_CN\" >&3\ncase \"$2 $3\" in '0 CN=bob') exit 1;; esac\nexit 0\n",
+    );
+    let config = site
+        .server_config()
+        .line("script-security 2")
+        .line(format!("tls-verify \"{} own\"", verify.display()));
+    let server = Server::start(&site, &config);
+    let alice = Client::connect(&site, &ClientConfig::new(&site, 0, "alice"));
+    alice.assert_reaches_all(&site);
+    let told = lines(&site, 2);
+    assert!(
+        told[0].starts_with("tls-verify own 1 CN=interop CA"),
+        "{told:?}"
+    );
+    assert!(told[1].starts_with("tls-verify own 0 CN=alice"), "{told:?}");
+    let bob = Client::spawn(&site, &ClientConfig::new(&site, 1, "bob"));
+    server
+        .process
+        .wait_for("VERIFY SCRIPT ERROR: depth=0, CN=bob");
+    bob.process.wait_for("SIGUSR1[soft,");
+    lines(&site, 6);
+    assert_eq!(bob.process.count(READY), 0);
+    assert_eq!(bob.process.count("AUTH_FAILED"), 0);
+    alice.assert_reaches_all(&site);
+}

@@ -22,6 +22,7 @@ pub(super) fn login(draft: &mut Draft) -> Option<AuthSettings> {
         remark_unjudged(draft);
     }
     let hooks = [
+        draft.login.verify.take(),
         draft.login.connect.take(),
         draft.login.disconnect.take(),
         draft.login.learn.take(),
@@ -42,7 +43,7 @@ pub(super) fn login(draft: &mut Draft) -> Option<AuthSettings> {
         let instead = Some("add `script-security 2`".to_owned());
         draft.remark_at(Severity::Error, "script-security", &at, why, instead);
     }
-    let [connect, disconnect, learn] = hooks.map(|it| it.map(|it| it.value));
+    let [verify, connect, disconnect, learn] = hooks.map(|it| it.map(|it| it.value));
     let script = script.map(|written| {
         let (command, by) = written.value;
         if security == 2 && by == HandOver::Environment {
@@ -75,6 +76,7 @@ pub(super) fn login(draft: &mut Draft) -> Option<AuthSettings> {
         script,
         plugins,
         hooks: HookScripts {
+            verify,
             connect,
             disconnect,
             learn,

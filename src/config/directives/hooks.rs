@@ -1,10 +1,15 @@
-//! Lines about programs that are run when clients come and go.
+//! Lines about programs that are run when clients come and go, and for their certificates.
 
 use super::client::command;
 use crate::config::directive::Refusal;
 use crate::config::draft::{Draft, Written};
 use crate::config::lexer::Line;
 use crate::node::settings::ScriptCommand;
+
+pub(super) fn tls_verify(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    draft.login.verify = one(draft, line)?;
+    Ok(())
+}
 
 pub(super) fn client_connect(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
     draft.login.connect = one(draft, line)?;

@@ -89,12 +89,12 @@ pub(super) const ROWS: &[Directive] = &[
         hooks::learn_address,
     )
     .of_servers(),
-    Directive::later(
+    Directive::served(
         "tls-verify",
         "COMMAND",
         (1, MANY),
         "run to check a certificate",
-        "without it more clients would be let in, so ringway does not start",
+        hooks::tls_verify,
     )
     .on_client(Support::Later(
         "without it more servers would be trusted, so ringway does not start",

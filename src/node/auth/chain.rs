@@ -91,7 +91,9 @@ impl Chain {
                 waiting.link += 1;
                 self.ask(at);
             }
-            refused @ Verdict::Refused { .. } => self.decide(at, refused),
+            refused @ (Verdict::Refused { .. } | Verdict::Dropped { .. }) => {
+                self.decide(at, refused);
+            }
             pending @ Verdict::Pending { .. } => {
                 let judged = judged(&waiting.login, pending, None);
                 self.verdicts.push_back((judged, None));
@@ -167,7 +169,7 @@ impl Chain {
     fn decide(&mut self, at: LoginAt, verdict: Verdict) {
         if let Some(waiting) = self.waiting.remove(&at) {
             let comes = waiting.login.kind == LoginKind::Connect;
-            let refused = matches!(verdict, Verdict::Refused { .. });
+            let refused = verdict.is_refusal();
             if refused && comes {
                 self.left(waiting.login.client_id);
             }

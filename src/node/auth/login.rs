@@ -73,6 +73,11 @@ pub enum Verdict {
         /// What the log says.
         why: Text,
     },
+    /// It is not to come in, and begins anew: something is wrong with its certificate.
+    Dropped {
+        /// What the log says.
+        why: Text,
+    },
     /// It takes longer, and the client should know. Another verdict follows.
     Pending {
         /// So long.
@@ -80,6 +85,13 @@ pub enum Verdict {
         /// What follows `INFO_PRE,`, such as `WEB_AUTH::https://...`; may be empty.
         extra: String,
     },
+}
+
+impl Verdict {
+    /// Whether the client may not come in, or stay.
+    pub const fn is_refusal(&self) -> bool {
+        matches!(self, Self::Refused { .. } | Self::Dropped { .. })
+    }
 }
 
 /// A verdict, on its way to the shard.

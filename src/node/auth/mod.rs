@@ -8,6 +8,7 @@
 //! Invariant: nothing here is called by a shard, and no link waits for anything on the chain's thread
 //! but for its own files.
 
+mod certificates;
 mod chain;
 mod deferral;
 mod environment;
@@ -28,6 +29,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam::channel::{self, Receiver, RecvTimeoutError, Sender};
 
+pub(in crate::node) use self::certificates::CertificateCheck;
 use self::chain::Chain;
 pub use self::environment::ServerFacts;
 pub use self::helper::ScriptEnd;

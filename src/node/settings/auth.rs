@@ -36,6 +36,8 @@ pub struct AuthSettings {
 /// Scripts that are run when clients come and go.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HookScripts {
+    /// For each certificate of one that comes (`tls-verify`): it may refuse it.
+    pub verify: Option<ScriptCommand>,
     /// When one has a place (`client-connect`): it may refuse it, or give it lines of its own.
     pub connect: Option<ScriptCommand>,
     /// When one is gone (`client-disconnect`).
@@ -47,7 +49,10 @@ pub struct HookScripts {
 impl HookScripts {
     /// Whether there is one.
     pub const fn is_some(&self) -> bool {
-        self.connect.is_some() || self.disconnect.is_some() || self.learn.is_some()
+        self.verify.is_some()
+            || self.connect.is_some()
+            || self.disconnect.is_some()
+            || self.learn.is_some()
     }
 }
 

@@ -10,7 +10,7 @@ use crate::limits::{COMMON_NAME_MAX, LOGINS_WAITING};
 use crate::node::auth::{Departure, Judged, Login, LoginAt, LoginKind, Renewed, Verdict};
 use crate::node::event::{AdmissionRefusal, ClientEvent, ClientTag, Text};
 use crate::node::message::Report;
-use crate::session::{Admission, Credentials};
+use crate::session::{Admission, Credentials, Farewell, LeaveReason};
 use crate::time::Now;
 
 /// The logins of a shard that are not judged.
@@ -161,6 +161,10 @@ impl<E: Edges> Shard<E> {
                 self.logins.end(key);
                 self.refuse_login(key, login, &reason, why, now);
             }
+            Verdict::Dropped { why } => {
+                self.logins.end(key);
+                self.drop_login(key, why, now);
+            }
         }
         self.service(key, now);
     }
@@ -175,6 +179,16 @@ impl<E: Edges> Shard<E> {
         if let Some(connection) = self.connections.get_mut(key) {
             let random = &mut *self.random;
             connection.session.login_refused(now, random, login, reason);
+        }
+    }
+
+    /// Has a client begin anew, as one whose certificate is refused does.
+    fn drop_login(&mut self, key: Key, why: Text, now: Now) {
+        self.tell(key, ClientEvent::HookFailed { line: why });
+        if let Some(connection) = self.connections.get_mut(key) {
+            let farewell = Farewell::Restart { next_remote: false };
+            let reason = LeaveReason::LoginRefused(String::new());
+            connection.session.close(now, farewell, reason);
         }
     }
 

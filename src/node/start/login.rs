@@ -9,8 +9,8 @@ use super::StartError;
 use super::facts::facts;
 use crate::limits::SCRIPT_PATIENCE;
 use crate::node::auth::{
-    Answers, Authentication, Hooks, MakeLink, OutsideLink, Plugins, Runner, Script, ServerFacts,
-    Tokens,
+    Answers, Authentication, CertificateCheck, Hooks, MakeLink, OutsideLink, Plugins, Runner,
+    Script, ServerFacts, Tokens,
 };
 use crate::node::event::NodeEvent;
 use crate::node::message::Report;
@@ -70,6 +70,17 @@ impl Judges {
         let mut links: Vec<MakeLink> = Vec::new();
         let asks = self.ask_credentials();
         let directory = self.auth.temporary;
+        if let (Some(script), Some(runner)) = (self.auth.hooks.verify.clone(), self.runner.clone())
+        {
+            links.push(Box::new(move |answers: Answers| {
+                Box::new(CertificateCheck::new(
+                    script,
+                    SCRIPT_PATIENCE,
+                    runner,
+                    answers,
+                ))
+            }));
+        }
         // Wire: as with 2.6 plug-ins are asked before the script.
         let mut plugins = None;
         if let Some(mut host) = self.plugins {

@@ -40,6 +40,7 @@ impl World {
         let write =
             |name: &str, text: Option<&str>| text.map(|text| script(directory.path(), name, text));
         let scripts = HookScripts {
+            verify: None,
             connect: write("connect", connect),
             disconnect: write("disconnect", disconnect),
             learn: write("learn", learn),
