@@ -1,6 +1,6 @@
 //! The link that has a script look at a client's certificates (`tls-verify`), from the authority's to its own. Wire:
-//! arguments and exit status are those of 2.6, which asks in the middle of the handshake; here the handshake is over, and
-//! a client that is refused is told to begin anew, as it would by itself.
+//! arguments and exit status are those of 2.6, which asks in the middle of the handshake; here the handshake is over. Either
+//! way a client that is refused hears nothing over UDP, and begins anew when its patience is at an end.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -73,7 +73,7 @@ pub enum Verdict {
         /// What the log says.
         why: Text,
     },
-    /// It is not to come in, and begins anew: something is wrong with its certificate.
+    /// It is not to come in, and hears nothing: something is wrong with its certificate.
     Dropped {
         /// What the log says.
         why: Text,

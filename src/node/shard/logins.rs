@@ -182,13 +182,12 @@ impl<E: Edges> Shard<E> {
         }
     }
 
-    /// Has a client begin anew, as one whose certificate is refused does.
+    /// Drops a client without a word. Wire: as 2.6 does with one whose certificate is refused.
     fn drop_login(&mut self, key: Key, why: Text, now: Now) {
         self.tell(key, ClientEvent::HookFailed { line: why });
         if let Some(connection) = self.connections.get_mut(key) {
-            let farewell = Farewell::Restart { next_remote: false };
             let reason = LeaveReason::LoginRefused(String::new());
-            connection.session.close(now, farewell, reason);
+            connection.session.close(now, Farewell::Silent, reason);
         }
     }
 
