@@ -650,6 +650,9 @@ pub const SCRIPT_REQUEST_MAX: usize = 1 << 20;
 /// What is read of a file that a script has written.
 pub const SCRIPT_FILE_MAX: u64 = 16 << 10;
 
+/// Bytes of lines that a client is given when it connects.
+pub const CLIENT_LINES_MAX: u64 = 256 << 10;
+
 /// How often it is looked what a script has written that answers later.
 pub const DEFERRED_POLL: Duration = Duration::from_millis(200);
 

@@ -42,6 +42,8 @@ pub struct ProfileAnswer {
     pub of: SessionAt,
     /// Its name, and where it is.
     pub client: ClientTag,
+    /// Whether it was asked with lines, as for a client that may connect.
+    pub with_lines: bool,
     /// What there is to tell of it.
     pub told: Vec<ClientEvent>,
     /// What the file says; for a client without one, what goes for every client. Or why it may not
@@ -96,6 +98,7 @@ fn serve(files: &ClientFiles, asked: &Receiver<Question>, reports: &Sender<Repor
         let answer = Box::new(ProfileAnswer {
             of,
             client,
+            with_lines: !lines.is_empty(),
             told,
             profile,
         });
@@ -155,6 +158,8 @@ fn read(
         return Ok(ClientProfile::usual(files.basis.routes_max));
     }
     let read = (files.reader)(path.as_deref(), lines, &files.basis);
+    // With lines it is the second time that the file is read, and that has been told.
+    let path = path.filter(|_| lines.is_empty());
     let path = path.map(|path| path.display().to_string());
     let given = lines.iter().map(|given| given.source.clone());
     for file in path.into_iter().chain(given) {

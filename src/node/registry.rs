@@ -303,12 +303,9 @@ impl Registry {
         profile: Result<Arc<ClientProfile>, AdmissionRefusal>,
         now: Monotonic,
     ) {
-        match self.sessions.get(&session).map(|asked| &asked.state) {
-            Some(Admission::Reading) => {}
-            Some(Admission::Granted(_)) => {
-                return self.connected(session, profile.map(Some), now);
-            }
-            Some(Admission::Waiting(_)) | None => return,
+        let asked = self.sessions.get(&session);
+        if !asked.is_some_and(|asked| matches!(asked.state, Admission::Reading)) {
+            return;
         }
         match profile {
             Err(refusal) => self.refuse(session, refusal),
@@ -399,14 +396,14 @@ impl Registry {
             Admission::Waiting(_) => return,
             Admission::Granted(granted) => match granted.order {
                 HolderOrder::Go { cause, .. } => Order::Release { to, cause },
-                HolderOrder::Stay if granted.entry == Entry::Connecting => {
-                    return self.ask_to_connect(session);
-                }
-                HolderOrder::Stay if granted.entry != Entry::In => return,
-                HolderOrder::Stay => Order::Grant {
-                    to,
-                    client_id: granted.client_id,
-                    place: Arc::clone(&granted.holding.place),
+                HolderOrder::Stay => match granted.entry {
+                    Entry::Connecting(_) => return self.ask_to_connect(session),
+                    Entry::Claiming(_) | Entry::Learning => return,
+                    Entry::In => Order::Grant {
+                        to,
+                        client_id: granted.client_id,
+                        place: Arc::clone(&granted.holding.place),
+                    },
                 },
             },
         });
@@ -515,10 +512,10 @@ impl Registry {
             client_id,
             holding,
             order: HolderOrder::Stay,
-            entry: Entry::Connecting,
+            entry: Entry::Connecting(Arc::clone(&profile)),
         });
         self.sessions.insert(session, Session { request, state });
-        self.enter(session, now);
+        self.enter(session, &profile, now);
     }
 
     /// A client's packets are told apart by their path, which every shard has to know. Announced as
@@ -557,7 +554,7 @@ impl Registry {
         self.orders.push_back(Order::Refuse { to, refusal });
     }
 
-    /// Takes what a client is to have. Networks that were behind others are behind it from now on.
+    /// Takes the addresses that a client is to have.
     fn take(
         &mut self,
         session: SessionAt,
@@ -573,11 +570,7 @@ impl Registry {
         let (addresses, slots) = self.holdings.take_addresses(session, name, profile)?;
         let seat = self.handed_down.take();
         let seat = seat.unwrap_or_else(|| self.holdings.take_seat());
-        let mut holding = Holding::new(addresses, slots, seat, profile);
-        for (former, network) in self.holdings.route(session, &mut holding, profile) {
-            self.dispossess(former, network);
-        }
-        Ok(holding)
+        Ok(Holding::new(addresses, slots, seat, profile))
     }
 
     /// A network leads to somebody else. Its change is announced before that one's: who never hears

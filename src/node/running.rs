@@ -407,6 +407,7 @@ impl Node {
         let ProfileAnswer {
             of,
             client,
+            with_lines,
             told,
             profile,
         } = answer;
@@ -417,7 +418,10 @@ impl Node {
             self.publish(NodeEvent::client(client.clone(), event));
         }
         let now = Now::read().monotonic;
-        self.registry.profile_read(of, profile, now);
+        match with_lines {
+            true => self.registry.connected(of, profile.map(Some), now),
+            false => self.registry.profile_read(of, profile, now),
+        }
         self.carry_out_orders();
     }
 

@@ -140,15 +140,14 @@ pub enum StartError {
     #[error(transparent)]
     Plugins(#[from] PluginError),
     /// A plug-in wants to be called for more than it would be.
-    #[error(
-        "plugin {plugin}: it asks for {hooks}, for which ringway does not call plug-ins yet: only for \
-         PLUGIN_AUTH_USER_PASS_VERIFY"
-    )]
+    #[error("plugin {plugin}: it asks for {hooks}; ringway calls plug-ins only for {called}")]
     UncalledHooks {
         /// The plug-in.
         plugin: String,
         /// What it asks for.
         hooks: String,
+        /// What plug-ins are called for.
+        called: String,
     },
     /// A script that is run before clients are served has failed.
     #[error("the script of --{name} has failed: {why}")]

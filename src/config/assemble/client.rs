@@ -2,15 +2,16 @@
 
 use std::net::IpAddr;
 
+use super::login::{remark_script_security, script_helper};
 use super::{identity, node, pings, seconds};
 use crate::config::diagnostics::Severity;
 use crate::config::draft::{ConnectionDraft, Draft, LoginLine, RemoteLine, Transport, Written};
 use crate::config::pki::Opened;
 use crate::config::settings::{
     AddressFamily, ClientSettings, Compression, CoreList, DeviceScriptSettings, Keepalive,
-    ListenerTransport, Login, RemoteSettings, ScriptCommand, ShardSettings,
+    ListenerTransport, Login, RemoteSettings, ShardSettings,
 };
-use crate::config::{ClientConfiguration, LoginQuestion, SCRIPT_HELPER};
+use crate::config::{ClientConfiguration, LoginQuestion};
 use crate::crypto::tls::rustls::Identity;
 use crate::limits;
 use crate::wire::Framing;
@@ -327,30 +328,20 @@ fn mtu_max(draft: &mut Draft) -> u16 {
     most.value
 }
 
-/// Wire: 2.6 starts, and fails when the first script is due.
 /// The programs that a server tells of its device, if there are any.
 pub(super) fn device_scripts(draft: &mut Draft) -> Option<DeviceScriptSettings> {
     remark_scripts(draft);
     let first = draft.client.first_script.as_ref()?;
-    let own = std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into());
     Some(DeviceScriptSettings {
         scripts: draft.client.scripts.clone(),
-        helper: ScriptCommand {
-            program: own,
-            arguments: vec![SCRIPT_HELPER.to_owned()],
-        },
+        helper: script_helper(),
         configuration: first.at.file.to_string(),
     })
 }
 
 fn remark_scripts(draft: &mut Draft) {
-    let Some(line) = draft.client.first_script.clone() else {
-        return;
-    };
-    if draft.process.script_security < 2 {
-        let why = "programs are started with `script-security 2` alone";
-        let instead = Some("add `script-security 2`".to_owned());
-        draft.remark_at(Severity::Error, "script-security", &line.at, why, instead);
+    if let Some(line) = draft.client.first_script.clone() {
+        remark_script_security(draft, &line.at);
     }
 }
 

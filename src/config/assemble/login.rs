@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{Draft, Severity};
 use crate::config::SCRIPT_HELPER;
+use crate::config::lexer::Location;
 use crate::config::pki::{self, Opened};
 use crate::crypto::AuthTokenKey;
 use crate::node::settings::{
@@ -38,10 +39,8 @@ pub(super) fn login(draft: &mut Draft) -> Option<AuthSettings> {
     let security = draft.process.script_security;
     let first = script.as_ref().map(|it| &it.at);
     let first = first.or(hooks.iter().flatten().map(|it| &it.at).next());
-    if let Some(at) = first.filter(|_| security < 2).cloned() {
-        let why = "programs are started with `script-security 2` alone";
-        let instead = Some("add `script-security 2`".to_owned());
-        draft.remark_at(Severity::Error, "script-security", &at, why, instead);
+    if let Some(at) = first.cloned() {
+        remark_script_security(draft, &at);
     }
     let [verify, connect, disconnect, learn] = hooks.map(|it| it.map(|it| it.value));
     let script = script.map(|written| {
@@ -67,9 +66,9 @@ pub(super) fn login(draft: &mut Draft) -> Option<AuthSettings> {
     // Wire: 2.6 takes TMPDIR, else /tmp.
     let from_system = || std::env::var_os("TMPDIR").map_or_else(|| "/tmp".into(), PathBuf::from);
     let temporary = draft.login.temporary.take();
-    let own = std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into());
+    let helper = script_helper();
     let plugins = (!plugins.is_empty()).then(|| PluginSettings {
-        host: own.with_file_name(PLUGIN_HOST),
+        host: helper.program.with_file_name(PLUGIN_HOST),
         plugins: plugins.into_iter().map(|it| it.value).collect(),
     });
     Some(AuthSettings {
@@ -91,12 +90,26 @@ pub(super) fn login(draft: &mut Draft) -> Option<AuthSettings> {
             .unwrap_or_default(),
         username_as_common_name: draft.login.named_by_user.is_some(),
         temporary: temporary.unwrap_or_else(from_system),
-        helper: ScriptCommand {
-            program: own,
-            arguments: vec![SCRIPT_HELPER.to_owned()],
-        },
+        helper,
         configuration,
     })
+}
+
+/// The program that starts scripts: this one.
+pub(super) fn script_helper() -> ScriptCommand {
+    ScriptCommand {
+        program: std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into()),
+        arguments: vec![SCRIPT_HELPER.to_owned()],
+    }
+}
+
+/// Wire: 2.6 starts, and fails when the first script is due.
+pub(super) fn remark_script_security(draft: &mut Draft, at: &Location) {
+    if draft.process.script_security < 2 {
+        let why = "programs are started with `script-security 2` alone";
+        let instead = Some("add `script-security 2`".to_owned());
+        draft.remark_at(Severity::Error, "script-security", at, why, instead);
+    }
 }
 
 /// Tokens for passwords, if clients are to get some.

@@ -13,7 +13,7 @@ pub(super) use connection::{
     bind, connect_retry, connect_timeout, connection, local, lport, nobind, port, proto, remote,
     rport,
 };
-pub(super) use tunnel::{command, option, script, tunnel};
+pub(super) use tunnel::{command, one_command, option, script, tunnel};
 
 use super::values::{YEAR, number, optional, seconds, source};
 use crate::config::directive::{Directive, MANY, Refusal, Support};

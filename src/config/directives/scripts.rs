@@ -62,7 +62,7 @@ pub(super) const ROWS: &[Directive] = &[
         "COMMAND",
         (1, MANY),
         "run when a client comes",
-        hooks::client_connect,
+        hooks::script,
     )
     .of_servers(),
     Directive::served(
@@ -70,7 +70,7 @@ pub(super) const ROWS: &[Directive] = &[
         "COMMAND",
         (1, MANY),
         "run when a client goes",
-        hooks::client_disconnect,
+        hooks::script,
     )
     .of_servers(),
     Directive::later(
@@ -86,7 +86,7 @@ pub(super) const ROWS: &[Directive] = &[
         "COMMAND",
         (1, MANY),
         "run when an address is learnt",
-        hooks::learn_address,
+        hooks::script,
     )
     .of_servers(),
     Directive::served(
@@ -94,7 +94,7 @@ pub(super) const ROWS: &[Directive] = &[
         "COMMAND",
         (1, MANY),
         "run to check a certificate",
-        hooks::tls_verify,
+        hooks::script,
     )
     .on_client(Support::Later(
         "without it more servers would be trusted, so ringway does not start",

@@ -50,6 +50,10 @@ impl Link for CertificateCheck {
         self.0.ask(Arc::clone(login), certificates);
     }
 
+    fn judges_passwords(&self) -> bool {
+        false
+    }
+
     /// What the script says of it is not heard any more.
     fn forget(&mut self, _: LoginAt) {}
 }

@@ -4,12 +4,9 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use ipnet::IpNet;
-
 use super::environment::{self, ServerFacts};
 use super::login::{Judged, Link, Login, LoginAt, LoginKind, Verdict};
 use super::tokens::{Renewed, Tokens};
-use super::visits::Known;
 use crate::crypto::SessionToken;
 use crate::time::Now;
 
@@ -27,6 +24,8 @@ struct Waiting {
     login: Arc<Login>,
     /// Who has it now.
     link: usize,
+    /// Its token is good: nobody is asked about its password.
+    by_token: bool,
 }
 
 impl Chain {
@@ -51,11 +50,15 @@ impl Chain {
         let tokens = self.tokens.as_mut();
         let known = tokens.and_then(|tokens| tokens.look(&mut login, Now::read().unix));
         let at = login.at;
-        let login = Arc::new(login);
-        self.waiting.insert(at, Waiting { login, link: 0 });
+        let waiting = Waiting {
+            login: Arc::new(login),
+            link: 0,
+            by_token: known == Some(Verdict::Accepted),
+        };
+        self.waiting.insert(at, waiting);
         match known {
-            Some(verdict) => self.decide(at, verdict),
-            None => self.ask(at),
+            Some(refused) if refused.is_refusal() => self.decide(at, refused),
+            _ => self.ask(at),
         }
     }
 
@@ -71,7 +74,8 @@ impl Chain {
         }
     }
 
-    fn left(&mut self, client_id: u64) {
+    /// A client is gone, and all that is done for that; or it does not come in.
+    pub(super) fn left(&mut self, client_id: u64) {
         if let Some(tokens) = &mut self.tokens {
             tokens.left(client_id);
         }
@@ -99,28 +103,6 @@ impl Chain {
                 self.verdicts.push_back((judged, None));
             }
         }
-    }
-
-    /// An address or a network leads to a client.
-    pub(super) fn address(&mut self, client_id: u64, network: IpNet) {
-        for link in &mut self.links {
-            link.address(client_id, network);
-        }
-    }
-
-    /// A client is in.
-    pub(super) fn established(&mut self, client: &Arc<Known>) {
-        for link in &mut self.links {
-            link.established(client);
-        }
-    }
-
-    /// A client that was let in is gone, and all that is done for that.
-    pub(super) fn departed(&mut self, client: &Arc<Known>) {
-        for link in &mut self.links {
-            link.departed(client);
-        }
-        self.left(client.client_id);
     }
 
     /// A link has asked for it.
@@ -157,11 +139,16 @@ impl Chain {
     }
 
     fn ask(&mut self, at: LoginAt) {
-        let Some(Waiting { login, link }) = self.waiting.get(&at) else {
+        let Some(waiting) = self.waiting.get_mut(&at) else {
             return;
         };
-        match self.links.get_mut(*link) {
-            Some(link) => link.judge(&Arc::clone(login)),
+        let others = self.links.iter().skip(waiting.link);
+        let by_token = waiting.by_token;
+        waiting.link += others
+            .take_while(|it| by_token && it.judges_passwords())
+            .count();
+        match self.links.get_mut(waiting.link) {
+            Some(link) => link.judge(&Arc::clone(&waiting.login)),
             None => self.decide(at, Verdict::Accepted),
         }
     }
@@ -173,13 +160,13 @@ impl Chain {
             if refused && comes {
                 self.left(waiting.login.client_id);
             }
-            let token = self.tokens.as_mut().and_then(|tokens| {
-                let login = &waiting.login;
-                if refused {
+            let login = &waiting.login;
+            let token = self.tokens.as_mut().and_then(|tokens| match refused {
+                true => {
                     tokens.left(login.client_id);
-                    return None;
+                    None
                 }
-                tokens.accepted(login, Now::read().unix, Instant::now())
+                false => tokens.accepted(login, Now::read().unix, Instant::now()),
             });
             let judged = judged(&waiting.login, verdict, token);
             let accepted = (comes && !refused).then_some(waiting.login);

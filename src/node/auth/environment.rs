@@ -1,6 +1,6 @@
 //! What judges are told of a login, by the names and in the order of stock. Wire: wire.md section 17.2.
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 
 use super::login::Login;
 use super::visits::{Arrival, Departure};
@@ -19,14 +19,9 @@ pub struct ServerFacts {
 pub(super) fn of(login: &Login, server: &ServerFacts) -> Vec<(String, String)> {
     let mut variables = Vec::new();
     let mut set = |name: &str, value: &str| variables.push((name.to_owned(), value.to_owned()));
-    let address = login.client.address;
-    let ip = address.ip().to_canonical();
-    set("untrusted_port", &address.port().to_string());
-    let name = match ip {
-        IpAddr::V4(_) => "untrusted_ip",
-        IpAddr::V6(_) => "untrusted_ip6",
-    };
-    set(name, &ip.to_string());
+    for (name, value) in address("untrusted", login.client.address) {
+        set(&name, &value);
+    }
     set(
         "common_name",
         login.client.common_name.as_deref().unwrap_or_default(),
@@ -52,6 +47,16 @@ pub(super) fn of(login: &Login, server: &ServerFacts) -> Vec<(String, String)> {
     variables
 }
 
+/// Where a client is, as it is told with this in front.
+fn address(kind: &str, address: SocketAddr) -> [(String, String); 2] {
+    let ip = address.ip().to_canonical();
+    let family = if ip.is_ipv4() { "" } else { "6" };
+    [
+        (format!("{kind}_port"), address.port().to_string()),
+        (format!("{kind}_ip{family}"), ip.to_string()),
+    ]
+}
+
 /// The variables of a client that has a place, but for those of its place: see [`set_addresses`].
 pub(super) fn of_visit(login: &Login, arrival: &Arrival) -> Vec<(String, String)> {
     let mut variables = Vec::new();
@@ -59,13 +64,9 @@ pub(super) fn of_visit(login: &Login, arrival: &Arrival) -> Vec<(String, String)
     set("time_unix", &login.since.to_string());
     set("time_ascii", &local_time(login.since, &system_zone()));
     let client = &arrival.client;
-    let ip = client.address.ip().to_canonical();
-    set("trusted_port", &client.address.port().to_string());
-    let name = match ip {
-        IpAddr::V4(_) => "trusted_ip",
-        IpAddr::V6(_) => "trusted_ip6",
-    };
-    set(name, &ip.to_string());
+    for (name, value) in address("trusted", client.address) {
+        set(&name, &value);
+    }
     let common_name = client.common_name.as_deref().unwrap_or_default();
     set("common_name", common_name);
     let known = login
@@ -93,19 +94,19 @@ pub(super) fn set_addresses(
     variables.retain(|(name, _)| !name.starts_with("ifconfig_pool_"));
     let mut pool = Vec::new();
     let mut set = |name: &str, value: String| pool.push((name.to_owned(), value));
-    let Place { addresses, own, .. } = place;
     let usual = network.v6.map(|v6| (v6.network.prefix_len(), v6.server));
-    let own_v6 = own.v6.map(|v6| (v6.address.prefix_len(), v6.gateway));
-    if let (Some(address), Some((length, server))) = (addresses.v6, own_v6.or(usual)) {
+    if let Some((address, length, server)) = place.v6(usual) {
         set("ifconfig_pool_ip6_netbits", length.to_string());
         set("ifconfig_pool_local_ip6", server.to_string());
         set("ifconfig_pool_remote_ip6", address.to_string());
     }
-    if let (Some(address), Some(v4)) = (addresses.v4, network.v4) {
-        let second = own.v4_second.unwrap_or_else(|| v4.layout.second(address));
-        let name = match v4.layout {
-            V4Layout::Subnet { .. } => "ifconfig_pool_netmask",
-            V4Layout::Net30 { .. } | V4Layout::PointToPoint { .. } => "ifconfig_pool_local_ip",
+    let layout = network.v4.map(|v4| v4.layout);
+    if let Some((address, second)) = place.v4(layout) {
+        let name = match layout {
+            Some(V4Layout::Subnet { .. }) | None => "ifconfig_pool_netmask",
+            Some(V4Layout::Net30 { .. } | V4Layout::PointToPoint { .. }) => {
+                "ifconfig_pool_local_ip"
+            }
         };
         set(name, second.to_string());
         set("ifconfig_pool_remote_ip", address.to_string());

@@ -42,10 +42,15 @@ impl TemporaryFile {
 
     /// What a script has written, as far as anybody reads it.
     pub(super) fn read(&self) -> String {
+        self.read_up_to(SCRIPT_FILE_MAX)
+    }
+
+    /// So many bytes of what a script has written.
+    pub(super) fn read_up_to(&self, bytes: u64) -> String {
         let mut content = Vec::new();
         // Who may not be read has written nothing.
         if let Ok(file) = OpenOptions::new().read(true).open(&self.path) {
-            let _read = file.take(SCRIPT_FILE_MAX).read_to_end(&mut content);
+            let _read = file.take(bytes).read_to_end(&mut content);
         }
         String::from_utf8_lossy(&content).into_owned()
     }

@@ -4,11 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ipnet::IpNet;
 use zeroize::Zeroizing;
 
 use super::Answers;
-use super::visits::Known;
 use crate::crypto::SessionToken;
 use crate::crypto::tls::CertificateFacts;
 use crate::node::event::{ClientTag, Text};
@@ -115,22 +113,18 @@ pub trait Link: Send {
     /// this returns or later, from any thread. Must not wait for anything.
     fn judge(&mut self, login: &Arc<Login>);
 
+    /// Whether it judges user names and passwords: it need not be asked about one that has shown a token for
+    /// them.
+    fn judges_passwords(&self) -> bool {
+        true
+    }
+
     /// Nobody waits for that login any more: the client has gone, or another link refused it.
     fn forget(&mut self, at: LoginAt);
 
     /// A client is gone whose login was looked at, or its login is refused: by its number,
     /// [`Login::client_id`]. It may have been told before.
     fn left(&mut self, _client_id: u64) {}
-
-    /// An address or a network leads to a client, which comes in now.
-    fn address(&mut self, _client_id: u64, _address: IpNet) {}
-
-    /// A client is in.
-    fn established(&mut self, _client: &Arc<Known>) {}
-
-    /// A client that had been on its way in or in is gone, and all that is done for that. [`Link::left`] comes
-    /// behind it.
-    fn departed(&mut self, _client: &Arc<Known>) {}
 
     /// When [`Link::handle_timeout`] has something to do.
     fn next_timeout(&self) -> Option<Instant> {

@@ -5,6 +5,9 @@
 //! takes its time. All must accept; the first refusal is the verdict. What comes of it goes back by the
 //! node thread. Nobody on a shard waits for any of it, and a login that waits is a few hundred bytes.
 //!
+//! The same thread has the clients that are in, or on their way in: it runs what is to be done when they come and
+//! go (see [`visits`]).
+//!
 //! Invariant: nothing here is called by a shard, and no link waits for anything on the chain's thread
 //! but for its own files.
 
@@ -42,7 +45,7 @@ pub(in crate::node) use self::script::Script;
 pub use self::tokens::Renewed;
 pub(in crate::node) use self::tokens::Tokens;
 pub(in crate::node) use self::visits::Hooks;
-pub use self::visits::{Arrival, Connected, Departure, Known, Learned};
+pub use self::visits::{Arrival, Connected, Departure, Learned};
 use self::visits::{Said, Visits};
 use super::message::Report;
 use super::registry::Place;
@@ -252,9 +255,7 @@ impl Desk {
         while let Some(said) = self.visits.poll() {
             match said {
                 Said::Report(report) => return Some(report),
-                Said::Address(client_id, network) => self.chain.address(client_id, network),
-                Said::Established(client) => self.chain.established(&client),
-                Said::Departed(client) => self.chain.departed(&client),
+                Said::Departed(client_id) => self.chain.left(client_id),
             }
         }
         let Some((judged, accepted)) = self.chain.poll() else {

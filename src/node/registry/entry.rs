@@ -7,6 +7,8 @@
 //!                 +---> refused
 //! ```
 //!
+//! Networks lead to it when it may come in: who is refused takes none from others.
+//!
 //! A client on this way has its place and its name, as one that is in: it can be told to go, and whoever waits for
 //! what it has gets it when it is gone. No shard is told of it.
 
@@ -17,6 +19,7 @@ use ipnet::IpNet;
 use super::{Admission, Granted, Order, Registry, Session, SessionAt, tag, tenant};
 use crate::node::auth::Arrival;
 use crate::node::event::{AdmissionRefusal, ReleaseCause};
+use crate::node::leases::Addresses;
 use crate::node::registry::holdings::Holding;
 use crate::node::settings::{Access, ClientProfile};
 use crate::time::Monotonic;
@@ -24,8 +27,8 @@ use crate::time::Monotonic;
 /// How far a client with a place is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Entry {
-    /// It is asked who is to be asked when a client connects.
-    Connecting,
+    /// Those are asked who are asked when a client connects. This says which networks it is to have.
+    Connecting(Arc<ClientProfile>),
     /// It waits for the holder of an address that this gives it.
     Claiming(Arc<ClientProfile>),
     /// It is told where its addresses lead.
@@ -36,11 +39,12 @@ pub(super) enum Entry {
 
 impl Registry {
     /// Asks whether a client that has a place may come in; without anybody to be asked it is in.
-    pub(super) fn enter(&mut self, session: SessionAt, now: Monotonic) {
-        match self.rules.hooks {
-            true => self.ask_to_connect(session),
-            false => self.let_in(session, now),
+    pub(super) fn enter(&mut self, session: SessionAt, profile: &ClientProfile, now: Monotonic) {
+        if self.rules.hooks {
+            return self.ask_to_connect(session);
         }
+        self.route(session, profile);
+        self.let_in(session, now);
     }
 
     pub(super) fn ask_to_connect(&mut self, session: SessionAt) {
@@ -65,16 +69,16 @@ impl Registry {
         answer: Result<Option<Arc<ClientProfile>>, AdmissionRefusal>,
         now: Monotonic,
     ) {
-        if self.entry_of(session) != Some(&Entry::Connecting) {
+        let Some(Entry::Connecting(known)) = self.entry_of(session).cloned() else {
             return;
-        }
+        };
         match answer {
             Err(refusal) => self.shut_out(session, refusal, now),
             Ok(Some(profile)) if profile.access == Access::Disabled => {
                 self.shut_out(session, AdmissionRefusal::Disabled, now);
             }
             Ok(Some(profile)) => self.take_anew(session, profile, now),
-            Ok(None) => self.learn(session),
+            Ok(None) => self.learn(session, &known),
         }
     }
 
@@ -125,21 +129,30 @@ impl Registry {
             Ok(taken) => taken,
             Err(refusal) => {
                 let nothing = ClientProfile::usual(0);
-                let none = crate::node::leases::Addresses { v4: None, v6: None };
+                let none = Addresses { v4: None, v6: None };
                 let empty = Holding::new(none, Vec::new(), former.seat, &nothing);
                 self.set_holding(session, empty);
                 self.steer_nowhere(&former);
                 return self.shut_out(session, refusal, now);
             }
         };
-        let mut holding = Holding::new(addresses, slots, former.seat, &profile);
-        let dispossessed = self.holdings.route(session, &mut holding, &profile);
+        let holding = Holding::new(addresses, slots, former.seat, &profile);
+        self.set_holding(session, holding);
+        self.steer_nowhere(&former);
+        self.learn(session, &profile);
+    }
+
+    /// Leads a client's networks to it: those that were behind others are behind it from now on.
+    fn route(&mut self, session: SessionAt, profile: &ClientProfile) {
+        let Some(granted) = self.granted_to(session) else {
+            return;
+        };
+        let mut holding = granted.holding.clone();
+        let dispossessed = self.holdings.route(session, &mut holding, profile);
         self.set_holding(session, holding);
         for (other, network) in dispossessed {
             self.dispossess(other, network);
         }
-        self.steer_nowhere(&former);
-        self.learn(session);
     }
 
     /// What nobody has any more, of all that one had: the kernel may still bring it to whom it was taken from.
@@ -151,7 +164,8 @@ impl Registry {
         }
     }
 
-    fn learn(&mut self, session: SessionAt) {
+    fn learn(&mut self, session: SessionAt, profile: &ClientProfile) {
+        self.route(session, profile);
         self.set_entry(session, Entry::Learning);
         if let Some(granted) = self.granted_to(session) {
             self.orders.push_back(Order::Learn {

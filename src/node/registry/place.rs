@@ -1,12 +1,12 @@
 //! What a client is given: its addresses, the networks behind it, and what it is told.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use ipnet::IpNet;
 
 use crate::node::leases::Addresses;
-use crate::node::settings::{SessionTimes, V6Address, Withheld};
+use crate::node::settings::{SessionTimes, V4Layout, V6Address, Withheld};
 use crate::wire::Framing;
 
 /// A client's place in the network.
@@ -27,6 +27,20 @@ pub struct Place {
 }
 
 impl Place {
+    /// Its IPv4 address with the second word of `ifconfig`.
+    pub fn v4(&self, layout: Option<V4Layout>) -> Option<(Ipv4Addr, Ipv4Addr)> {
+        let address = self.addresses.v4?;
+        let second = self.own.v4_second;
+        Some((address, second.or(layout.map(|it| it.second(address)))?))
+    }
+
+    /// Its IPv6 address with the length of the prefix and the server's address, `usual` if it has none of its own.
+    pub fn v6(&self, usual: Option<(u8, Ipv6Addr)>) -> Option<(Ipv6Addr, u8, Ipv6Addr)> {
+        let own = self.own.v6.map(|v6| (v6.address.prefix_len(), v6.gateway));
+        let (length, server) = own.or(usual)?;
+        Some((self.addresses.v6?, length, server))
+    }
+
     /// The addresses that lead to it.
     pub fn leading(&self) -> Addresses {
         let leads = |address: IpAddr| !self.astray.contains(&address);

@@ -74,12 +74,12 @@ impl Node {
         let Some(authentication) = self.authentication.take() else {
             return;
         };
-        while let Ok(report) = self.reports.try_recv() {
+        let mut last: Vec<_> = self.reports.try_iter().collect();
+        for report in &last {
             if let Report::ClientGone(departure) = report {
-                authentication.departed(departure);
+                authentication.departed(*departure);
             }
         }
-        let mut last = Vec::new();
         authentication.finish(|| last.extend(self.reports.try_iter()));
         for report in last {
             if let Report::Event(event) = report {

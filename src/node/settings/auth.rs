@@ -56,14 +56,6 @@ impl HookScripts {
     }
 }
 
-impl AuthSettings {
-    /// Whether the configuration may have somebody look at user names and passwords. Which hooks plug-ins
-    /// want is known when they are open.
-    pub const fn may_ask_credentials(&self) -> bool {
-        self.script.is_some() || self.plugins.is_some()
-    }
-}
-
 /// Tokens in place of passwords.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenSettings {

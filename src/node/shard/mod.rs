@@ -123,17 +123,13 @@ pub struct LoginTerms {
 impl Network {
     /// What a client is told of its place in the network.
     fn grant(&self, peer_id: PeerId, place: &Place) -> Grant {
-        let Place { addresses, own, .. } = place;
-        let v4 = addresses.v4.filter(|_| !own.withheld.v4);
-        let second = |address| own.v4_second.or(self.v4.map(|it| it.second(address)));
-        let v4 = v4.and_then(|address| Some((address, second(address)?)));
-        let own_v6 = own.v6.map(|v6| (v6.address.prefix_len(), v6.gateway));
-        let v6 = addresses.v6.filter(|_| !own.withheld.v6);
-        let v6 = v6.zip(own_v6.or(self.v6));
+        let own = &place.own;
+        let v4 = place.v4(self.v4).filter(|_| !own.withheld.v4);
+        let v6 = place.v6(self.v6).filter(|_| !own.withheld.v6);
         Grant {
             peer_id,
             v4: v4.map(|(address, second)| V4Grant { address, second }),
-            v6: v6.map(|(address, (prefix, server))| V6Grant {
+            v6: v6.map(|(address, prefix, server)| V6Grant {
                 address,
                 prefix,
                 server,

@@ -90,13 +90,14 @@ impl Judges {
                 let _full = events.try_send(Report::Event(NodeEvent::Plugins(notice)));
             })?;
             let host = Arc::new(host);
-            plugins = Some(Arc::clone(&host));
-            // Also if none judges logins: what they keep of a client is freed by this.
-            let judge = Plugins::new(host, SCRIPT_PATIENCE);
-            let directory = directory.clone();
-            links.push(Box::new(move |answers: Answers| {
-                Box::new(OutsideLink::new(judge, directory, answers))
-            }));
+            if host.wants(Hook::AuthUserPassVerify) {
+                let judge = Plugins::new(Arc::clone(&host), SCRIPT_PATIENCE);
+                let directory = directory.clone();
+                links.push(Box::new(move |answers: Answers| {
+                    Box::new(OutsideLink::new(judge, directory, answers))
+                }));
+            }
+            plugins = Some(host);
         }
         if let (Some(script), Some(runner)) = (self.auth.script, self.runner.clone()) {
             let directory = directory.clone();
@@ -144,6 +145,7 @@ fn open(
             return Err(StartError::UncalledHooks {
                 plugin: plugin.name.clone(),
                 hooks: others.join(", "),
+                called: CALLED.map(Hook::name).join(", "),
             });
         }
     }

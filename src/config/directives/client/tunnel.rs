@@ -79,12 +79,7 @@ fn refusal(fault: &OptionFault, line: &Line) -> Refusal {
 
 /// `up`, `down`, `route-up`, `route-pre-down`.
 pub(in crate::config::directives) fn script(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
-    if line.arguments.len() > 1 {
-        let command = line.arguments.join(" ");
-        return Err(Refusal::because("a command is one word")
-            .instead(format!("write it in quotes: {} \"{command}\"", line.name)));
-    }
-    let command = command(draft, line.argument(0).unwrap_or_default())?;
+    let command = one_command(draft, line)?;
     let scripts = &mut draft.client.scripts;
     let place = match line.name.as_str() {
         "up" => &mut scripts.up,
@@ -95,6 +90,19 @@ pub(in crate::config::directives) fn script(draft: &mut Draft, line: &Line) -> R
     *place = Some(command);
     draft.client.first_script = draft.client.first_script.take().or(Written::new((), line));
     Ok(())
+}
+
+/// The program of a line. Wire: it is one word, in quotes if it has arguments.
+pub(in crate::config::directives) fn one_command(
+    draft: &Draft,
+    line: &Line,
+) -> Result<ScriptCommand, Refusal> {
+    if line.arguments.len() > 1 {
+        let command = line.arguments.join(" ");
+        return Err(Refusal::because("a command is one word")
+            .instead(format!("write it in quotes: {} \"{command}\"", line.name)));
+    }
+    command(draft, line.argument(0).unwrap_or_default())
 }
 
 /// A program with arguments, as one word says it. Wire: with `chroot` it is looked for inside.

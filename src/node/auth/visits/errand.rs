@@ -8,7 +8,6 @@ use std::time::Duration;
 use ipnet::IpNet;
 use zeroize::Zeroizing;
 
-use super::facts::Known;
 use super::files::ConnectFiles;
 use crate::node::auth::helper::ScriptEnd;
 use crate::node::auth::runner::Runner;
@@ -155,6 +154,13 @@ impl Hooks {
         among(self.wants(Hook::LearnAddress), self.scripts.learn.is_some())
     }
 
+    /// A client is gone: what plug-ins keep for it is freed.
+    pub(super) fn forget(&self, client: u64) {
+        if let Some(host) = &self.plugins {
+            host.forget(client);
+        }
+    }
+
     fn wants(&self, hook: Hook) -> bool {
         self.plugins.as_ref().is_some_and(|host| host.wants(hook))
     }
@@ -163,7 +169,8 @@ impl Hooks {
     pub(super) fn start(
         &self,
         errand: Errand,
-        known: &Known,
+        client: u64,
+        known: &[(String, String)],
         files: Option<&ConnectFiles>,
         tell: impl FnOnce(Ended) + Send + 'static,
     ) {
@@ -174,12 +181,11 @@ impl Hooks {
         }
         // Wire: nothing is told of a client when its addresses are taken away: it is gone.
         if !matches!(errand, Errand::Unlearn { .. }) {
-            environment.extend(known.environment.iter().cloned());
+            environment.extend_from_slice(known);
         }
         let arguments = arguments(&errand, known, files);
-        let number = known.client_id;
         match hook(&errand) {
-            Some(hook) => self.call(errand, hook, number, arguments, environment, tell),
+            Some(hook) => self.call(errand, hook, client, arguments, environment, tell),
             None => self.run(errand, arguments, environment, tell),
         }
     }
@@ -298,7 +304,11 @@ fn script_type(errand: &Errand) -> Option<&'static str> {
     hook(errand).is_none().then(|| name(errand))
 }
 
-fn arguments(errand: &Errand, known: &Known, files: Option<&ConnectFiles>) -> Vec<String> {
+fn arguments(
+    errand: &Errand,
+    known: &[(String, String)],
+    files: Option<&ConnectFiles>,
+) -> Vec<String> {
     match errand {
         Errand::Connect(Connect::PluginsV2 | Connect::PluginsV2Later) | Errand::Disconnect(_) => {
             Vec::new()
@@ -309,9 +319,8 @@ fn arguments(errand: &Errand, known: &Known, files: Option<&ConnectFiles>) -> Ve
         } => {
             let operation = if *update { "update" } else { "add" };
             let mut arguments = vec![operation.to_owned(), address(network)];
-            let own = known.environment.iter();
-            let mut own = own.filter(|(name, _)| name == "common_name");
-            arguments.extend(own.next().map(|(_, name)| name.clone()));
+            let own = known.iter().find(|(name, _)| name == "common_name");
+            arguments.extend(own.map(|(_, name)| name.clone()));
             arguments
         }
         Errand::Unlearn { network, .. } => vec!["delete".to_owned(), address(network)],

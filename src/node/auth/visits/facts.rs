@@ -9,15 +9,6 @@ use crate::node::event::ClientTag;
 use crate::node::registry::{Place, SessionAt};
 use crate::node::settings::ProfileLines;
 
-/// What is known of a client, by the names and in the order of stock.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Known {
-    /// Its number: the CID of the management interface.
-    pub client_id: u64,
-    /// Names and values, without `n_clients`.
-    pub environment: Vec<(String, String)>,
-}
-
 /// A client that has a place, and is not in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Arrival {

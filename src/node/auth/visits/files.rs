@@ -4,6 +4,7 @@
 use std::io;
 use std::path::Path;
 
+use crate::limits::CLIENT_LINES_MAX;
 use crate::node::auth::files::TemporaryFile;
 
 /// The files of one client.
@@ -25,6 +26,10 @@ pub(super) enum LaterAnswer {
     /// `2`.
     Later,
 }
+
+/// More was written than is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TooLong;
 
 impl ConnectFiles {
     /// # Errors
@@ -56,8 +61,15 @@ impl ConnectFiles {
     }
 
     /// The lines that have been written.
-    pub(super) fn lines(&self) -> String {
-        self.configuration.read()
+    ///
+    /// # Errors
+    /// There is more than anybody reads: half of it may be worse than nothing.
+    pub(super) fn lines(&self) -> Result<String, TooLong> {
+        let text = self.configuration.read_up_to(CLIENT_LINES_MAX + 1);
+        match text.len() as u64 > CLIENT_LINES_MAX {
+            true => Err(TooLong),
+            false => Ok(text),
+        }
     }
 
     /// The answer that has been written.

@@ -17,6 +17,8 @@ mod files;
 mod tests;
 
 use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Instant;
@@ -25,11 +27,11 @@ use ipnet::IpNet;
 
 pub(in crate::node) use self::errand::Hooks;
 use self::errand::{Connect, Done, Ended, Errand};
-pub use self::facts::{Arrival, Connected, Departure, Known, Learned};
-use self::files::{ConnectFiles, LaterAnswer};
+pub use self::facts::{Arrival, Connected, Departure, Learned};
+use self::files::{ConnectFiles, LaterAnswer, TooLong};
 use super::environment;
 use super::login::Login;
-use crate::limits::{DEFERRED_POLL, ERRANDS_AT_ONCE};
+use crate::limits::{CLIENT_LINES_MAX, DEFERRED_POLL, ERRANDS_AT_ONCE};
 use crate::node::event::{ClientEvent, ClientTag, NodeEvent};
 use crate::node::message::Report;
 use crate::node::registry::Place;
@@ -59,17 +61,14 @@ pub(super) struct Visits {
 pub(super) enum Said {
     /// For the node.
     Report(Report),
-    /// An address or a network leads to a client.
-    Address(u64, IpNet),
-    /// A client is in.
-    Established(Arc<Known>),
     /// A client has gone, and nothing more is done for it.
-    Departed(Arc<Known>),
+    Departed(u64),
 }
 
 struct Visit {
     login: Arc<Login>,
-    known: Known,
+    /// What is known of it, by the names and in the order of stock.
+    environment: Vec<(String, String)>,
     stage: Stage,
     errands: VecDeque<Errand>,
     /// One of them is under way, or waits for its turn.
@@ -91,7 +90,6 @@ enum Stage {
     Learning {
         client: ClientTag,
         learned: Learned,
-        leads_to_it: Vec<IpNet>,
     },
     In,
     /// It is gone.
@@ -126,18 +124,15 @@ impl Visits {
 
     /// The login of a client is accepted.
     pub(super) fn accepted(&mut self, login: Arc<Login>) {
-        let known = Known {
-            client_id: login.client_id,
-            environment: login.environment.clone(),
-        };
+        let client_id = login.client_id;
         let visit = Visit {
+            environment: login.environment.clone(),
             login,
-            known,
             stage: Stage::Accepted,
             errands: VecDeque::new(),
             busy: false,
         };
-        self.clients.insert(visit.known.client_id, visit);
+        self.clients.insert(client_id, visit);
     }
 
     /// A client has a place, and wants to come in. If that is said again the answer is too; one that is gone
@@ -156,9 +151,9 @@ impl Visits {
             }
             _ => return,
         }
-        visit.known.environment = environment::of_visit(&visit.login, &arrival);
+        visit.environment = environment::of_visit(&visit.login, &arrival);
         let Arrival { place, .. } = &arrival;
-        environment::set_addresses(&mut visit.known.environment, place, &self.hooks.network);
+        environment::set_addresses(&mut visit.environment, place, &self.hooks.network);
         visit.errands.extend(self.hooks.on_connect());
         visit.stage = Stage::Connecting(Box::new(Connecting {
             arrival,
@@ -178,10 +173,9 @@ impl Visits {
             return;
         };
         let Arrival { of, client, .. } = arrival.clone();
-        environment::set_addresses(&mut visit.known.environment, place, &self.hooks.network);
+        environment::set_addresses(&mut visit.environment, place, &self.hooks.network);
         let addresses = place.addresses.iter().map(IpNet::from);
-        let leads_to_it: Vec<_> = addresses.chain(place.networks.iter().copied()).collect();
-        for &network in &leads_to_it {
+        for network in addresses.chain(place.networks.iter().copied()) {
             let update = self.learned.insert(network, client_id).is_some();
             visit.errands.extend(self.hooks.on_learn(network, update));
         }
@@ -190,11 +184,7 @@ impl Visits {
             client_id,
             refused: Vec::new(),
         };
-        visit.stage = Stage::Learning {
-            client,
-            learned,
-            leads_to_it,
-        };
+        visit.stage = Stage::Learning { client, learned };
         self.go_on(client_id);
     }
 
@@ -208,7 +198,7 @@ impl Visits {
         let was = std::mem::replace(&mut visit.stage, Stage::Departed);
         // Wire: as in 2.6 whoever has come as far as `client-connect` goes by `client-disconnect`.
         if !matches!(was, Stage::Accepted | Stage::Departed) {
-            environment::set_departure(&mut visit.known.environment, departure);
+            environment::set_departure(&mut visit.environment, departure);
             visit.errands.extend(self.hooks.on_disconnect());
         }
         let learned = self.learned.iter();
@@ -283,7 +273,8 @@ impl Visits {
                 }
                 _ => None,
             };
-            self.hooks.start(errand, &visit.known, files, told);
+            self.hooks
+                .start(errand, client_id, &visit.environment, files, told);
         }
     }
 
@@ -305,23 +296,11 @@ impl Visits {
                 let Connecting { arrival, lines, .. } = *connecting;
                 self.answer(arrival, Some(lines.into()));
             }
-            Stage::Learning {
-                learned,
-                leads_to_it,
-                ..
-            } => {
-                let known = Arc::new(visit.known.clone());
-                let led = leads_to_it.into_iter();
-                for network in led.filter(|network| !learned.refused.contains(network)) {
-                    self.said.push_back(Said::Address(client_id, network));
-                }
-                self.said.push_back(Said::Established(known));
-                self.report(Report::Learned(learned));
-            }
+            Stage::Learning { learned, .. } => self.report(Report::Learned(learned)),
             Stage::Departed => {
-                if let Some(visit) = self.clients.remove(&client_id) {
-                    self.said.push_back(Said::Departed(Arc::new(visit.known)));
-                }
+                self.clients.remove(&client_id);
+                self.hooks.forget(client_id);
+                self.said.push_back(Said::Departed(client_id));
             }
             stage => visit.stage = stage,
         }
@@ -346,10 +325,7 @@ impl Visits {
         match (errand, outcome) {
             (Errand::Connect(who), outcome) => self.connect_ended(client_id, who, outcome, now),
             (Errand::Learn { network, .. }, Done::No(why)) => {
-                if let Stage::Learning {
-                    client, learned, ..
-                } = &mut visit.stage
-                {
+                if let Stage::Learning { client, learned } = &mut visit.stage {
                     let client = client.clone();
                     learned.refused.push(network);
                     if self.learned.get(&network) == Some(&client_id) {
@@ -396,7 +372,12 @@ impl Visits {
             }
             (Done::Yes(returned), _) => {
                 connecting.deferred = None;
-                return connecting.take(who, returned);
+                match connecting.take(who, returned) {
+                    Ok(()) => return,
+                    Err(TooLong) => {
+                        format!("{who} gave more than {CLIENT_LINES_MAX} bytes of lines")
+                    }
+                }
             }
         };
         self.refuse(client_id, why);
@@ -462,7 +443,7 @@ impl Visits {
 
 impl Connecting {
     /// The files of who is asked now; the same for one who is asked again.
-    fn files_in(&mut self, directory: &std::path::Path) -> std::io::Result<&ConnectFiles> {
+    fn files_in(&mut self, directory: &Path) -> io::Result<&ConnectFiles> {
         let files = match (self.files.take(), self.deferred) {
             (Some(files), Some(_)) => files,
             _ => ConnectFiles::create(directory)?,
@@ -471,15 +452,17 @@ impl Connecting {
     }
 
     /// Takes the lines that somebody gave, and lets the files go.
-    fn take(&mut self, who: Connect, returned: Vec<(String, String)>) {
-        let files = self.files.take();
-        let written = files.map(|files| (files.configuration(), files.lines()));
-        let given = returned.into_iter().filter(|(name, _)| name == "config");
-        let given = given.map(|(_, text)| (who.to_string(), text));
-        for (source, text) in written.into_iter().chain(given) {
-            if !text.trim().is_empty() {
-                self.lines.push(ProfileLines { source, text });
-            }
+    fn take(&mut self, who: Connect, returned: Vec<(String, String)>) -> Result<(), TooLong> {
+        if let Some(files) = self.files.take() {
+            let (source, text) = (files.configuration(), files.lines()?);
+            self.lines.push(ProfileLines { source, text });
         }
+        let given = returned.into_iter().filter(|(name, _)| name == "config");
+        for (_, text) in given {
+            let source = who.to_string();
+            self.lines.push(ProfileLines { source, text });
+        }
+        self.lines.retain(|lines| !lines.text.trim().is_empty());
+        Ok(())
     }
 }

@@ -117,9 +117,7 @@ impl World {
                     self.heard.push(format!("{event:?}"));
                 }
                 Said::Report(report) => self.reports.push(report),
-                Said::Address(client, network) => self.heard.push(format!("{client} {network}")),
-                Said::Established(known) => self.heard.push(format!("{} is in", known.client_id)),
-                Said::Departed(known) => self.heard.push(format!("{} is gone", known.client_id)),
+                Said::Departed(client) => self.heard.push(format!("{client} is gone")),
             }
         }
     }
@@ -215,10 +213,7 @@ fn a_life_with_scripts() {
     assert!(matches!(&world.reports[..], [Report::Learned(it)] if it.refused.is_empty()));
     world.visits.departed(&departure(5));
     world.until_idle();
-    assert_eq!(
-        world.heard,
-        ["5 10.8.0.2/32", "5 10.9.0.0/24", "5 is in", "5 is gone"]
-    );
+    assert_eq!(world.heard, ["5 is gone"]);
     assert_eq!(
         world.log(),
         [
@@ -331,4 +326,16 @@ fn when_all_go_at_once_each_has_its_turn() {
     }
     world.until_idle();
     assert_eq!(world.log().len(), many as usize);
+}
+
+#[test]
+fn more_lines_than_anybody_reads_are_refused_as_a_whole() {
+    for (blocks, comes) in [(256, true), (257, false)] {
+        let text = format!("head -c {blocks}k /dev/zero | tr '\\0' '#' >$2");
+        let mut world = World::new(Some(&text), None, None);
+        world.accepted(1);
+        world.visits.arrived(arrival(1));
+        let length = world.connected().map(|lines| lines[0].1.len());
+        assert_eq!(length, comes.then_some(256 << 10));
+    }
 }
