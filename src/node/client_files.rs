@@ -352,20 +352,31 @@ mod tests {
         let mut answered = Vec::new();
         while answered.len() < 2 {
             match heard.recv_timeout(patience).unwrap() {
-                Report::Profile(answer) => answered.push(answer.of),
+                Report::Profile(answer) => answered.push((answer.of, answer.with_lines)),
                 Report::AddressesNamed(_) => {}
                 other => panic!("{other:?}"),
             }
         }
-        assert_eq!(answered, [at(1), at(2)], "each once");
+        assert_eq!(
+            answered,
+            [(at(1), false), (at(2), false)],
+            "each once, without lines"
+        );
         assert!(
             heard
                 .try_iter()
                 .all(|report| matches!(report, Report::AddressesNamed(_)))
         );
         profiles.answered(at(1));
-        profiles.ask(at(1), client("bob"), Arc::new([]));
-        let again = heard.iter().find(|it| matches!(it, Report::Profile(_)));
-        assert!(again.is_some());
+        let lines = ProfileLines {
+            source: "given".to_owned(),
+            text: "1".to_owned(),
+        };
+        profiles.ask(at(1), client("bob"), Arc::new([lines]));
+        let again = heard.iter().find_map(|it| match it {
+            Report::Profile(answer) => Some(answer),
+            _ => None,
+        });
+        assert!(again.is_some_and(|it| it.with_lines));
     }
 }

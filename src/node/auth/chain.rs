@@ -190,12 +190,32 @@ mod tests {
     use std::sync::mpsc;
     use std::time::Duration;
 
+    use zeroize::Zeroizing;
+
     use super::*;
     use crate::node::event::ClientTag;
+    use crate::session::Credentials;
     use crate::wire::PeerInfo;
 
     /// A judge that says what it hears.
     struct Scribe(&'static str, mpsc::Sender<String>);
+
+    /// A judge of certificates.
+    struct Seal(Scribe);
+
+    impl Link for Seal {
+        fn judge(&mut self, login: &Arc<Login>) {
+            self.0.judge(login);
+        }
+
+        fn judges_passwords(&self) -> bool {
+            false
+        }
+
+        fn forget(&mut self, at: LoginAt) {
+            self.0.forget(at);
+        }
+    }
 
     impl Link for Scribe {
         fn judge(&mut self, login: &Arc<Login>) {
@@ -287,5 +307,42 @@ mod tests {
             ]
         );
         assert_eq!(chain.waiting.len(), 1, "the fourth still waits");
+    }
+
+    #[test]
+    fn a_good_token_stands_for_the_password_and_for_nothing_else() {
+        let (say, said) = mpsc::channel();
+        let links: Vec<Box<dyn Link>> = vec![
+            Box::new(Scribe("password", say.clone())),
+            Box::new(Seal(Scribe("certificate", say.clone()))),
+            Box::new(Scribe("second password", say)),
+        ];
+        let tokens = crate::node::auth::tokens::tests::tokens(false);
+        let mut chain = Chain::new(links, ServerFacts::default()).with_tokens(Some(tokens));
+        let said = || said.try_iter().collect::<Vec<_>>();
+        let with = |number, password: &str| Login {
+            credentials: Some(Credentials {
+                username: "anna".to_owned(),
+                password: Zeroizing::new(password.to_owned()),
+            }),
+            ..login(number)
+        };
+        chain.begin(with(1, "sesame"));
+        for link in 0..3 {
+            chain.answered(link, at(1), 1, Verdict::Accepted);
+        }
+        let judges = ["password", "certificate", "second password"];
+        assert_eq!(said(), judges.map(|it| format!("{it} judges 1")));
+        let (judged, _) = chain.poll().unwrap();
+        let token = judged.token.expect("a token for the password");
+        for number in [2, 3] {
+            chain.begin(with(number, token.as_str()));
+            assert_eq!(said(), [format!("certificate judges {number}")]);
+        }
+        chain.answered(1, at(2), 1, refused());
+        chain.answered(1, at(3), 1, Verdict::Accepted);
+        assert_eq!(said(), [] as [&str; 0], "no other password judge either");
+        let verdicts = verdicts(&mut chain);
+        assert_eq!(verdicts, [(2, refused()), (3, Verdict::Accepted)]);
     }
 }

@@ -184,4 +184,4 @@ impl Tokens {
 const EXPIRED: &str = "SESSION: token expired";
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

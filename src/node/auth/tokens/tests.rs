@@ -10,7 +10,8 @@ use crate::random::SeededRandom;
 use crate::session::Credentials;
 use crate::wire::PeerInfo;
 
-fn tokens(external_auth: bool) -> Tokens {
+/// Tokens that are good for 400 seconds, and live 1000.
+pub(in crate::node::auth) fn tokens(external_auth: bool) -> Tokens {
     let settings = TokenSettings {
         lifetime: Some(Duration::from_secs(1000)),
         renewal: Duration::from_secs(200),

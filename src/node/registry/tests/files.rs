@@ -340,6 +340,52 @@ fn a_network_goes_to_who_comes_last_and_with_that_one() {
 }
 
 #[test]
+fn networks_lead_to_a_client_when_it_may_come_in_and_not_before() {
+    let mut table = Table::new(RegistryRules {
+        client_files: true,
+        hooks: true,
+        ..rules(10, 10)
+    });
+    let asked = |orders: Vec<Order>, of| matches!(&orders[..], [Order::Connect(it)] if it.of == of);
+    let learns = |orders: &[Order]| matches!(orders, [Order::Learn { .. }]);
+    let (a, b, c) = (at(0, 1), at(1, 2), at(2, 3));
+    let networks = ["10.1.0.0/16"];
+    let orders = table.admit_with(a, "a", with_networks(&networks));
+    assert!(asked(orders, a));
+    assert_eq!(table.networks(a), [] as [&str; 0], "nobody has said yes");
+    table.registry.connected(a, Ok(None), table.now);
+    assert!(learns(&table.orders()));
+    table.registry.learned(a, &[], table.now);
+    let orders = table.orders();
+    assert!(orders.iter().any(|it| matches!(it, Order::Grant { .. })));
+    assert_eq!(table.networks(a), networks);
+
+    // A client that is refused takes nothing from who is in.
+    let orders = table.admit_with(b, "b", with_networks(&networks));
+    assert!(asked(orders, b));
+    let refusal = AdmissionRefusal::Hook;
+    table.registry.connected(b, Err(refusal), table.now);
+    let refused = Order::Refuse { to: b, refusal };
+    assert!(table.orders().contains(&refused));
+    assert_eq!(table.networks(a), networks);
+
+    // A file that is read twice is no answer of those who are asked when a client connects.
+    table.admit(c, "c", 3);
+    let profile = Arc::new(with_networks(&networks));
+    let orders = table.read(c, Ok(Arc::clone(&profile)));
+    assert!(asked(orders, c));
+    assert_eq!(table.read(c, Ok(profile)), []);
+    assert_eq!(table.networks(a), networks);
+    table.registry.connected(c, Ok(None), table.now);
+    assert_eq!(
+        table.networks(c),
+        networks,
+        "as the file says that was read first"
+    );
+    assert_eq!(table.networks(a), [] as [&str; 0]);
+}
+
+#[test]
 fn addresses_count_with_networks_and_what_is_too_much_is_left_out() {
     let mut table = table();
     let networks = ["10.1.0.0/16", "10.2.0.0/16", "10.3.0.0/16"];
