@@ -43,7 +43,7 @@ pub const LOGIN_MAX: usize = 480;
 
 /// What a client is told of a refused login, or for its user while it waits. Wire: a text message of 2.x
 /// has at most 1024 bytes.
-pub const AUTH_REASON_MAX: usize = 900;
+pub const AUTH_REASON_MAX: usize = 1024 - "AUTH_FAILED,\0".len();
 
 /// Peer-info lines that are kept.
 pub const PEER_INFO_ENTRIES_MAX: usize = 64;

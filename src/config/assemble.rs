@@ -21,7 +21,7 @@ use super::diagnostics::{Diagnostic, Diagnostics, Reason, Severity};
 use super::draft::{Draft, MTU_DEFAULT, Written};
 use super::pki::{self, Opened};
 use super::settings::{
-    ExplicitExit, HandshakeSettings, Keepalive, ListenerSettings, ListenerTransport,
+    AuthSettings, ExplicitExit, HandshakeSettings, Keepalive, ListenerSettings, ListenerTransport,
     NetworkSettings, NodeSettings, ProcessSettings, RevocationSettings, SessionTimes, Settings,
     StatusSettings, TlsSettings, V4Layout, V4Network,
 };
@@ -73,7 +73,8 @@ fn server(draft: &mut Draft) -> Option<Settings> {
         session_timeout: draft.control.session_timeout,
     };
     // Who is asked when a client connects gives it lines of that kind.
-    let files = files.or_else(|| auth.as_ref().map(|_| clients::no_files_directory(draft)));
+    let given = auth.as_ref().is_some_and(AuthSettings::gives_lines);
+    let files = files.or_else(|| given.then(|| clients::no_files_directory(draft)));
     let client_files = files.map(|files| clients::files(draft, files, &network, &push, times));
     Some(Settings {
         node: node?,

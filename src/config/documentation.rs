@@ -111,7 +111,8 @@ mod tests {
     fn help_lists_what_is_served_and_nothing_else() {
         let help = help();
         assert!(help.contains("  --server NETWORK NETMASK [nopool] "));
-        assert!(!help.contains("--management-client-auth"));
+        assert!(help.contains("  --management-client-auth "));
+        assert!(!help.contains("--management-external-key"));
     }
 
     #[test]

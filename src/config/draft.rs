@@ -326,6 +326,8 @@ pub(super) struct ManagementDraft {
     pub(super) hold: Option<Written<()>>,
     pub(super) log_lines: Option<Written<usize>>,
     pub(super) signal: Option<Written<()>>,
+    /// Whether who is connected judges logins.
+    pub(super) judges: Option<Written<()>>,
 }
 
 /// Log, status, daemon.

@@ -25,8 +25,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use auth::{
-    AuthSettings, ClientCertificate, HandOver, HookScripts, PluginSettings, TokenSettings,
-    VerifyScript,
+    AuthSettings, ClientCertificate, HandOver, HookScripts, ManagerPart, PluginSettings,
+    TokenSettings, VerifyScript,
 };
 pub use client::{
     AddressFamily, AfterRefusal, ClientSettings, DeviceScriptSettings, FilterAction, Login,

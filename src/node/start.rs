@@ -26,7 +26,7 @@ use crossbeam::channel::{self, Sender};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use self::login::Judges;
-use super::auth::Runner;
+use super::auth::{ClientNews, Runner};
 use super::bus::Bus;
 use super::client_files::Profiles;
 use super::control_socket::{ControlSocket, ControlSocketError};
@@ -282,7 +282,7 @@ impl Starting {
 
     fn assemble(&mut self, settings: &Settings) -> Result<Assembled, StartError> {
         let (reporter, reports) = channel::bounded(NODE_REPORTS);
-        self.open_management(settings, &reporter)?;
+        let news = self.open_management(settings, &reporter)?;
         self.publish(NodeEvent::Started);
         self.hold(settings)?;
         let cores = settings.node.shards.cores.as_slice().into();
@@ -317,7 +317,7 @@ impl Starting {
         let ring = rules::ring(settings);
         let locked = locked_memory(settings.node.shards.cores.len(), ring.locked_memory());
         allow_locked_memory(locked);
-        let judges = self.judges(settings, device, runner.clone(), confinement.as_ref())?;
+        let judges = self.judges(settings, device, runner.clone(), news, confinement.as_ref())?;
         let asks = judges.as_ref().is_some_and(Judges::ask_credentials);
         session.login = session.login.filter(|_| asks);
         let session = Arc::new(session);
@@ -414,34 +414,39 @@ impl Starting {
         settings: &Settings,
         device: &str,
         runner: Option<Arc<Runner>>,
+        news: Option<Sender<ClientNews>>,
         confinement: Option<&Confinement>,
     ) -> Result<Option<login::Judges>, StartError> {
         let mut tell = |notice| self.publish(NodeEvent::Plugins(notice));
         let judges = settings.auth.as_ref();
         let judges = judges.map(|auth| {
-            login::Judges::prepare(auth, settings, device, runner, confinement, &mut tell)
+            login::Judges::prepare(auth, settings, device, runner, news, confinement, &mut tell)
         });
         judges.transpose()
     }
 
-    /// The management interface, if there is to be one. It hears of everything from the beginning.
+    /// The management interface, if there is to be one, and the way of news of clients to it. It hears of everything
+    /// from the beginning.
     fn open_management(
         &mut self,
         settings: &Settings,
         reports: &Sender<Report>,
-    ) -> Result<(), StartError> {
+    ) -> Result<Option<Sender<ClientNews>>, StartError> {
         let Some(management) = &settings.management else {
-            return Ok(());
+            return Ok(None);
         };
+        // It takes what comes several times a second, and waits for nobody any longer.
+        let (news, clients) = channel::unbounded();
         let starter = Starter {
             listener: ManagementListener::bind(management)?,
             events: self.bus.subscribe(EVENTS_PER_SUBSCRIBER),
+            clients,
             reports: reports.clone(),
             log: settings.node.log.clone(),
             restart: settings.node.process.restart,
         };
         self.management = Some(starter.start().map_err(StartError::Thread)?);
-        Ok(())
+        Ok(Some(news))
     }
 
     /// Waits for the management interface, if that is wanted.

@@ -56,6 +56,7 @@ mod belongings;
 mod blocked;
 mod capture;
 mod certificates;
+mod client_auth;
 mod client_files;
 mod client_keys;
 mod client_to_client;

@@ -13,14 +13,14 @@ use crate::process::{LIMIT, eventually, run};
 use crate::server::{Implementation, Server, ServerConfig, Site};
 
 /// Somebody who is connected to a unix socket.
-struct Manager {
+pub(crate) struct Manager {
     stream: UnixStream,
     heard: String,
 }
 
 impl Manager {
     /// Connects as soon as somebody listens, and hears the greeting.
-    fn connect(path: &Path) -> Self {
+    pub(crate) fn connect(path: &Path) -> Self {
         let stream = eventually("the management socket", || UnixStream::connect(path).ok());
         let tick = Duration::from_millis(20);
         stream.set_read_timeout(Some(tick)).unwrap();
@@ -30,14 +30,14 @@ impl Manager {
         manager
     }
 
-    fn say(&mut self, line: &str) {
+    pub(crate) fn say(&mut self, line: &str) {
         self.stream
             .write_all(format!("{line}\n").as_bytes())
             .unwrap();
     }
 
     /// Everything up to these words, which go with it.
-    fn hear(&mut self, words: &str) -> String {
+    pub(crate) fn hear(&mut self, words: &str) -> String {
         eventually(words, || {
             if let Some(at) = self.heard.find(words) {
                 let rest = self.heard.split_off(at + words.len());
@@ -52,18 +52,28 @@ impl Manager {
         })
     }
 
-    /// The one line that answers a command.
-    fn ask(&mut self, command: &str) -> String {
+    /// The one line that answers a command; what is told meanwhile is not heard.
+    pub(crate) fn ask(&mut self, command: &str) -> String {
         self.say(command);
-        self.hear("\r\n").trim_end().to_owned()
+        loop {
+            let line = self.hear("\r\n").trim_end().to_owned();
+            if !line.starts_with('>') {
+                return line;
+            }
+        }
     }
 
     /// The lines that answer a command, with their `END`.
-    fn ask_lines(&mut self, command: &str) -> String {
+    pub(crate) fn ask_lines(&mut self, command: &str) -> String {
         self.say(command);
-        let rest = self.hear("END\r\n");
-        assert!(rest.ends_with("\r\nEND\r\n") || rest == "END\r\n", "{rest}");
-        rest
+        let mut answer = String::new();
+        while !answer.ends_with("\r\nEND\r\n") && answer != "END\r\n" {
+            let line = self.hear("\r\n");
+            if !line.starts_with('>') {
+                answer.push_str(&line);
+            }
+        }
+        answer
     }
 
     /// Whether the other end has hung up.
@@ -75,11 +85,11 @@ impl Manager {
     }
 }
 
-fn socket(site: &Site) -> PathBuf {
+pub(crate) fn socket(site: &Site) -> PathBuf {
     site.topology.directory().join("management")
 }
 
-fn config(site: &Site) -> ServerConfig {
+pub(crate) fn config(site: &Site) -> ServerConfig {
     let line = format!("management {} unix", socket(site).display());
     site.server_config().line(line)
 }

@@ -9,7 +9,8 @@ use crate::config::lexer::Location;
 use crate::config::pki::{self, Opened};
 use crate::crypto::AuthTokenKey;
 use crate::node::settings::{
-    AuthSettings, HandOver, HookScripts, PluginSettings, ScriptCommand, TokenSettings, VerifyScript,
+    AuthSettings, HandOver, HookScripts, ManagerPart, PluginSettings, ScriptCommand, TokenSettings,
+    VerifyScript,
 };
 use crate::random::SystemRandom;
 
@@ -17,7 +18,14 @@ use crate::random::SystemRandom;
 pub(super) fn login(draft: &mut Draft) -> Option<AuthSettings> {
     let script = draft.login.script.take();
     let plugins = std::mem::take(&mut draft.login.plugins);
-    let unjudged = script.is_none() && plugins.is_empty();
+    let management = &draft.process.management;
+    let manager_at = management.socket.as_ref().map(|it| it.at.clone());
+    let manager_judges = management.judges.is_some();
+    let manager = manager_at.as_ref().map(|_| match manager_judges {
+        true => ManagerPart::Judges,
+        false => ManagerPart::Hears,
+    });
+    let unjudged = script.is_none() && plugins.is_empty() && !manager_judges;
     let token = token(draft, unjudged);
     if unjudged {
         remark_unjudged(draft);
@@ -32,6 +40,7 @@ pub(super) fn login(draft: &mut Draft) -> Option<AuthSettings> {
     let places = places.into_iter().chain(plugins.iter().map(|it| &it.at));
     let mut places = places
         .chain(hooks.iter().flatten().map(|it| &it.at))
+        .chain(&manager_at)
         .peekable();
     places.peek()?;
     let configuration = places.next().map(|at| at.file.to_string());
@@ -80,6 +89,7 @@ pub(super) fn login(draft: &mut Draft) -> Option<AuthSettings> {
             disconnect,
             learn,
         },
+        manager,
         token,
         optional: draft.login.optional.is_some(),
         certificate: draft

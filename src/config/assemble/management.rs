@@ -17,6 +17,7 @@ pub(super) fn management(draft: &mut Draft) -> Option<ManagementSettings> {
         hold,
         log_lines,
         signal,
+        judges,
     } = std::mem::take(&mut draft.process.management);
     let Some(socket) = socket else {
         let alone = [
@@ -25,6 +26,7 @@ pub(super) fn management(draft: &mut Draft) -> Option<ManagementSettings> {
             ("management-hold", at(hold.as_ref())),
             ("management-log-cache", at(log_lines.as_ref())),
             ("management-signal", at(signal.as_ref())),
+            ("management-client-auth", at(judges.as_ref())),
         ];
         for (directive, at) in alone {
             if let Some(at) = at {

@@ -29,12 +29,12 @@ pub(super) const ROWS: &[Directive] = &[
         "connect to the manager instead",
         REMOVE,
     ),
-    Directive::later(
+    Directive::served(
         "management-client-auth",
         "",
         (0, 0),
         "let the manager admit clients",
-        "without it more clients would be let in, so ringway does not start",
+        judges,
     )
     .of_servers(),
     Directive::served(
@@ -209,6 +209,11 @@ fn log_cache(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
 
 fn signal(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
     draft.process.management.signal = Written::new((), line);
+    Ok(())
+}
+
+fn judges(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    draft.process.management.judges = Written::new((), line);
     Ok(())
 }
 

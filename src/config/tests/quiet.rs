@@ -37,7 +37,7 @@ fn a_judge_that_is_refused_is_the_only_fault() {
         panic!("{said:?}");
     };
     assert!(
-        only.contains("management-client-auth: not supported yet"),
+        only.contains("management-client-auth: it needs a `management` line"),
         "{only}"
     );
 }

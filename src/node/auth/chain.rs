@@ -8,6 +8,7 @@ use super::environment::{self, ServerFacts};
 use super::login::{Judged, Link, Login, LoginAt, LoginKind, Verdict};
 use super::tokens::{Renewed, Tokens};
 use crate::crypto::SessionToken;
+use crate::node::settings::ProfileLines;
 use crate::time::Now;
 
 /// Links in their order, and the logins that they look at.
@@ -16,8 +17,15 @@ pub(super) struct Chain {
     facts: ServerFacts,
     tokens: Option<Tokens>,
     waiting: HashMap<LoginAt, Waiting>,
-    /// With the logins that are accepted for the first time.
-    verdicts: VecDeque<(Judged, Option<Arc<Login>>)>,
+    verdicts: VecDeque<(Judged, Option<Accepted>)>,
+}
+
+/// A login that is accepted.
+#[derive(Debug)]
+pub(super) struct Accepted {
+    pub(super) login: Arc<Login>,
+    /// What the client is to have besides.
+    pub(super) lines: Vec<ProfileLines>,
 }
 
 struct Waiting {
@@ -26,6 +34,8 @@ struct Waiting {
     link: usize,
     /// Its token is good: nobody is asked about its password.
     by_token: bool,
+    /// What the client is to have besides.
+    lines: Vec<ProfileLines>,
 }
 
 impl Chain {
@@ -44,9 +54,9 @@ impl Chain {
         Self { tokens, ..self }
     }
 
-    /// Gives a login to the first link.
-    pub(super) fn begin(&mut self, mut login: Login) {
-        login.environment = environment::of(&login, &self.facts);
+    /// Gives a login to the first link. Of a client that is in something is `known` besides.
+    pub(super) fn begin(&mut self, mut login: Login, known: Vec<(String, String)>) {
+        login.environment = environment::of(&login, known, &self.facts);
         let tokens = self.tokens.as_mut();
         let known = tokens.and_then(|tokens| tokens.look(&mut login, Now::read().unix));
         let at = login.at;
@@ -54,6 +64,7 @@ impl Chain {
             login: Arc::new(login),
             link: 0,
             by_token: known == Some(Verdict::Accepted),
+            lines: Vec::new(),
         };
         self.waiting.insert(at, waiting);
         match known {
@@ -84,14 +95,23 @@ impl Chain {
         }
     }
 
-    /// What a link makes of a login. One that is not its own to judge changes nothing.
-    pub(super) fn answered(&mut self, link: usize, at: LoginAt, login: u64, answer: Verdict) {
+    /// What a link makes of a login, and what the client is to have besides. One that is not its own to judge
+    /// changes nothing.
+    pub(super) fn answered(
+        &mut self,
+        link: usize,
+        at: LoginAt,
+        login: u64,
+        answer: Verdict,
+        lines: Option<ProfileLines>,
+    ) {
         let waiting = self.waiting.get_mut(&at);
         let Some(waiting) = waiting.filter(|it| it.link == link && it.login.login == login) else {
             return;
         };
         match answer {
             Verdict::Accepted => {
+                waiting.lines.extend(lines);
                 waiting.link += 1;
                 self.ask(at);
             }
@@ -128,8 +148,8 @@ impl Chain {
         }
     }
 
-    /// The next verdict; with the login if a client comes in by it.
-    pub(super) fn poll(&mut self) -> Option<(Judged, Option<Arc<Login>>)> {
+    /// The next verdict; with the login if it is accepted.
+    pub(super) fn poll(&mut self) -> Option<(Judged, Option<Accepted>)> {
         self.verdicts.pop_front()
     }
 
@@ -169,7 +189,8 @@ impl Chain {
                 false => tokens.accepted(login, Now::read().unix, Instant::now()),
             });
             let judged = judged(&waiting.login, verdict, token);
-            let accepted = (comes && !refused).then_some(waiting.login);
+            let Waiting { login, lines, .. } = waiting;
+            let accepted = (!refused).then_some(Accepted { login, lines });
             self.verdicts.push_back((judged, accepted));
         }
     }
@@ -274,24 +295,24 @@ mod tests {
         let mut chain = Chain::new(links, ServerFacts::default());
         let said = || said.try_iter().collect::<Vec<_>>();
         for number in 1..=4 {
-            chain.begin(login(number));
+            chain.begin(login(number), Vec::new());
         }
         assert_eq!(said().len(), 4);
-        chain.answered(1, at(1), 1, Verdict::Accepted);
-        chain.answered(0, at(1), 2, Verdict::Accepted);
+        chain.answered(1, at(1), 1, Verdict::Accepted, None);
+        chain.answered(0, at(1), 2, Verdict::Accepted, None);
         assert_eq!(said(), [] as [&str; 0], "not its login to judge");
-        chain.answered(0, at(1), 1, Verdict::Accepted);
-        chain.answered(0, at(2), 1, refused());
+        chain.answered(0, at(1), 1, Verdict::Accepted, None);
+        chain.answered(0, at(2), 1, refused(), None);
         assert_eq!(said(), ["second judges 1"]);
         let timeout = Duration::from_secs(9);
         let extra = "CR_TEXT:R:code".to_owned();
         let pending = (timeout, extra.clone());
         let (timeout, extra) = pending.clone();
-        chain.answered(1, at(1), 1, Verdict::Pending { timeout, extra });
-        chain.answered(1, at(1), 1, Verdict::Accepted);
-        chain.answered(1, at(1), 1, refused());
+        chain.answered(1, at(1), 1, Verdict::Pending { timeout, extra }, None);
+        chain.answered(1, at(1), 1, Verdict::Accepted, None);
+        chain.answered(1, at(1), 1, refused(), None);
         chain.forget(at(3));
-        chain.answered(0, at(3), 1, Verdict::Accepted);
+        chain.answered(0, at(3), 1, Verdict::Accepted, None);
         assert_eq!(said(), ["first forgets 3"]);
         let (timeout, extra) = pending;
         let no = Verdict::Refused {
@@ -327,20 +348,20 @@ mod tests {
             }),
             ..login(number)
         };
-        chain.begin(with(1, "sesame"));
+        chain.begin(with(1, "sesame"), Vec::new());
         for link in 0..3 {
-            chain.answered(link, at(1), 1, Verdict::Accepted);
+            chain.answered(link, at(1), 1, Verdict::Accepted, None);
         }
         let judges = ["password", "certificate", "second password"];
         assert_eq!(said(), judges.map(|it| format!("{it} judges 1")));
         let (judged, _) = chain.poll().unwrap();
         let token = judged.token.expect("a token for the password");
         for number in [2, 3] {
-            chain.begin(with(number, token.as_str()));
+            chain.begin(with(number, token.as_str()), Vec::new());
             assert_eq!(said(), [format!("certificate judges {number}")]);
         }
-        chain.answered(1, at(2), 1, refused());
-        chain.answered(1, at(3), 1, Verdict::Accepted);
+        chain.answered(1, at(2), 1, refused(), None);
+        chain.answered(1, at(3), 1, Verdict::Accepted, None);
         assert_eq!(said(), [] as [&str; 0], "no other password judge either");
         let verdicts = verdicts(&mut chain);
         assert_eq!(verdicts, [(2, refused()), (3, Verdict::Accepted)]);

@@ -15,8 +15,13 @@ pub struct ServerFacts {
     pub variables: Vec<(String, String)>,
 }
 
-/// The variables of a login, but for those that not every judge may have.
-pub(super) fn of(login: &Login, server: &ServerFacts) -> Vec<(String, String)> {
+/// The variables of a login, but for those that not every judge may have. Of a client that is in something is
+/// `known` besides.
+pub(super) fn of(
+    login: &Login,
+    known: Vec<(String, String)>,
+    server: &ServerFacts,
+) -> Vec<(String, String)> {
     let mut variables = Vec::new();
     let mut set = |name: &str, value: &str| variables.push((name.to_owned(), value.to_owned()));
     for (name, value) in address("untrusted", login.client.address) {
@@ -43,8 +48,30 @@ pub(super) fn of(login: &Login, server: &ServerFacts) -> Vec<(String, String)> {
             set(&format!("X509_{depth}_{field}"), value);
         }
     }
+    variables.extend(known);
     variables.extend(server.variables.iter().cloned());
     variables
+}
+
+/// The variables of a login with the name of its user.
+pub(super) fn with_username(login: &Login) -> Vec<(String, String)> {
+    let mut variables = login.environment.clone();
+    if let Some(username) = login.username() {
+        // Wire: behind the common name, which is always there.
+        let at = variables.iter().position(|(name, _)| name == "common_name");
+        let told = ("username".to_owned(), username.to_owned());
+        variables.insert(at.map_or(0, |at| at + 1), told);
+    }
+    variables
+}
+
+/// What is known of a client that is in beside what it says at a login: its place, and since when and from where it
+/// has it.
+pub(super) fn of_place(variables: &[(String, String)]) -> Vec<(String, String)> {
+    let of_place = ["ifconfig_pool_", "time_", "trusted_"];
+    let known = variables.iter();
+    let known = known.filter(|(name, _)| of_place.iter().any(|begin| name.starts_with(begin)));
+    known.cloned().collect()
 }
 
 /// Where a client is, as it is told with this in front.
@@ -85,11 +112,13 @@ pub(super) fn of_visit(login: &Login, arrival: &Arrival) -> Vec<(String, String)
     variables
 }
 
-/// Tells the addresses of a client's place, in place of those that were told before.
+/// Tells the addresses of a client's place, in place of those that were told before. `anew` if it has another
+/// place than it had at first.
 pub(super) fn set_addresses(
     variables: &mut Vec<(String, String)>,
     place: &Place,
     network: &NetworkSettings,
+    anew: bool,
 ) {
     variables.retain(|(name, _)| !name.starts_with("ifconfig_pool_"));
     let mut pool = Vec::new();
@@ -111,11 +140,11 @@ pub(super) fn set_addresses(
         set(name, second.to_string());
         set("ifconfig_pool_remote_ip", address.to_string());
     }
-    // Wire: behind the time.
+    // Wire: behind the time, unless it has been set since.
     let behind = variables
         .iter()
         .take_while(|(name, _)| name.starts_with("time_"));
-    let behind = behind.count();
+    let behind = if anew { 0 } else { behind.count() };
     variables.splice(behind..behind, pool);
 }
 
@@ -127,7 +156,10 @@ pub(super) fn set_departure(variables: &mut Vec<(String, String)>, departure: &D
         ("bytes_received", departure.received),
     ];
     let told = told.map(|(name, value)| (name.to_owned(), value.to_string()));
-    variables.splice(0..0, told);
+    // Wire: where it was is set again.
+    let is_trusted = |(name, _): &mut (String, String)| name.starts_with("trusted_");
+    let trusted: Vec<_> = variables.extract_if(.., is_trusted).collect();
+    variables.splice(0..0, told.into_iter().chain(trusted));
 }
 
 #[cfg(test)]
@@ -172,7 +204,7 @@ mod tests {
         let server = ServerFacts {
             variables: vec![("dev".to_owned(), "tun0".to_owned())],
         };
-        let told: Vec<_> = of(&login, &server)
+        let told: Vec<_> = of(&login, Vec::new(), &server)
             .into_iter()
             .map(|(name, value)| format!("{name}={value}"))
             .collect();

@@ -18,6 +18,7 @@ mod environment;
 mod files;
 pub mod helper;
 mod login;
+pub(in crate::node) mod manager;
 mod outside;
 mod plugin;
 mod runner;
@@ -33,11 +34,12 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::{self, Receiver, RecvTimeoutError, Sender};
 
 pub(in crate::node) use self::certificates::CertificateCheck;
-use self::chain::Chain;
+use self::chain::{Accepted, Chain};
 pub use self::environment::ServerFacts;
 pub use self::helper::ScriptEnd;
 pub(in crate::node) use self::login::MakeLink;
 pub use self::login::{Judged, Link, Login, LoginAt, LoginKind, Verdict};
+pub(in crate::node) use self::manager::{AskedLogin, ClientNews, Manager};
 pub(in crate::node) use self::outside::OutsideLink;
 pub(in crate::node) use self::plugin::Plugins;
 pub(in crate::node) use self::runner::Runner;
@@ -49,6 +51,7 @@ pub use self::visits::{Arrival, Connected, Departure, Learned};
 use self::visits::{Said, Visits};
 use super::message::Report;
 use super::registry::Place;
+use super::settings::ProfileLines;
 use crate::limits::{LAST_ERRANDS, LOGINS_WAITING};
 
 /// The way to the chain's thread. It ends by itself when this is gone.
@@ -84,6 +87,8 @@ enum Message {
         at: LoginAt,
         login: u64,
         answer: Verdict,
+        /// What it is to have besides, if it comes in.
+        lines: Option<ProfileLines>,
     },
     /// A link wants to be looked at again.
     Wake,
@@ -97,6 +102,15 @@ impl Answers {
     /// Tells what a link makes of a login. An answer to one that nobody waits for any more changes
     /// nothing, nor does a second one.
     pub fn answer(&self, at: LoginAt, login: u64, answer: Verdict) {
+        self.say(at, login, answer, None);
+    }
+
+    /// Tells that a link accepts a login. If the client comes in by it, it is to have what these lines say.
+    fn accept(&self, at: LoginAt, login: u64, lines: Option<ProfileLines>) {
+        self.say(at, login, Verdict::Accepted, lines);
+    }
+
+    fn say(&self, at: LoginAt, login: u64, answer: Verdict, lines: Option<ProfileLines>) {
         let link = self.link;
         // The chain's thread has ended with the node.
         let _nobody_listens = self.messages.send(Message::Answered {
@@ -104,6 +118,7 @@ impl Answers {
             at,
             login,
             answer,
+            lines,
         });
     }
 
@@ -115,7 +130,7 @@ impl Answers {
 
 impl Authentication {
     /// Starts the thread. Each link is made with the way of its answers. `asks_credentials` if one of them
-    /// looks at user names and passwords.
+    /// looks at user names and passwords; `news` go to the management interface, if there is one.
     ///
     /// # Errors
     /// There is no thread to be had.
@@ -125,6 +140,7 @@ impl Authentication {
         facts: ServerFacts,
         hooks: Hooks,
         tokens: Option<Tokens>,
+        news: Option<Sender<ClientNews>>,
         reports: Sender<Report>,
     ) -> io::Result<Self> {
         let (messages, heard) = channel::unbounded();
@@ -141,7 +157,7 @@ impl Authentication {
         };
         let desk = Desk {
             chain,
-            visits: Visits::new(hooks, Arc::new(wake)),
+            visits: Visits::new(hooks, news, Arc::new(wake)),
         };
         let thread = thread::Builder::new()
             .name("logins".to_owned())
@@ -219,7 +235,10 @@ struct Desk {
 impl Desk {
     fn take(&mut self, message: Message) {
         match message {
-            Message::Begin(login) => self.chain.begin(*login),
+            Message::Begin(login) => {
+                let known = self.visits.known_of(login.client_id);
+                self.chain.begin(*login, known);
+            }
             Message::Forget(at) => self.chain.forget(at),
             Message::Arrived(arrival) => self.visits.arrived(arrival),
             Message::Placed(client_id, place) => self.visits.placed(client_id, &place),
@@ -229,7 +248,8 @@ impl Desk {
                 at,
                 login,
                 answer,
-            } => self.chain.answered(link, at, login, answer),
+                lines,
+            } => self.chain.answered(link, at, login, answer, lines),
             Message::Wake => {
                 self.chain.wake();
                 self.visits.handle_timeout(Instant::now());
@@ -262,8 +282,12 @@ impl Desk {
             let renewed = self.chain.poll_renewed(Instant::now())?;
             return Some(Report::Renewed(renewed));
         };
-        if let Some(login) = accepted {
-            self.visits.accepted(login);
+        match accepted {
+            Some(Accepted { login, lines }) if login.kind == LoginKind::Connect => {
+                self.visits.accepted(login, lines);
+            }
+            Some(Accepted { login, .. }) => self.visits.renewed(&login),
+            None => {}
         }
         Some(Report::Judged(judged))
     }

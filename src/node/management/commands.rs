@@ -1,5 +1,7 @@
 //! What is said to each command, in OpenVPN 2.6.14's words.
 
+use std::time::Duration;
+
 use super::beyond;
 use super::conversation::Conversation;
 use super::desk::{Backend, Desk};
@@ -45,7 +47,8 @@ pub(super) fn answer(
         }
         ("pid", _) => to.say(format_args!("SUCCESS: pid={}", std::process::id())),
         ("env-filter", _) => {
-            let level = arguments.first().map_or(0, |word| number(word));
+            to.env_filter = arguments.first().map_or(0, |word| number(word));
+            let level = to.env_filter;
             to.say(format_args!("SUCCESS: env_filter_level={level}"));
         }
         ("verb" | "mute", _) => amount(to, name, arguments.first().copied(), desk, backend),
@@ -71,33 +74,59 @@ pub(super) fn answer(
                 ));
             }
         }
-        _ => of_logins_or_clients(to, name, arguments),
+        (
+            "client-auth" | "client-auth-nt" | "client-deny" | "client-pending-auth",
+            [client, key, rest @ ..],
+        ) => {
+            let Ok(client) = client.parse() else {
+                return to.say("ERROR: cannot parse CID");
+            };
+            match key.parse() {
+                Ok(key) => of_logins(to, name, (client, key), rest, desk),
+                Err(_) => to.say("ERROR: cannot parse KID"),
+            }
+        }
+        _ => of_others(to, name, arguments),
     }
 }
 
-/// Commands that answer logins, of which there are none, and those of a client.
-fn of_logins_or_clients(to: &mut Conversation, name: &str, arguments: &[&str]) {
-    let failed = |to: &mut Conversation, rest| {
-        to.say(format_args!("ERROR: {name} command failed{rest}"));
-    };
+/// Commands that answer a login, by its CID and KID.
+fn of_logins(
+    to: &mut Conversation,
+    name: &str,
+    numbers: (u64, u64),
+    arguments: &[&str],
+    desk: &mut Desk,
+) {
     match (name, arguments) {
-        (
-            "client-auth" | "client-auth-nt" | "client-deny" | "client-pending-auth",
-            [client, key, ..],
-        ) => {
-            if !is_number(client) {
-                return to.say("ERROR: cannot parse CID");
-            }
-            if !is_number(key) {
-                return to.say("ERROR: cannot parse KID");
-            }
-            match name {
-                "client-auth" => to.expect_lines(),
-                "client-auth-nt" => to.say("ERROR: client-auth command failed"),
-                "client-deny" => failed(to, ""),
-                _ => failed(to, ". Extra parameter might be too long"),
-            }
+        ("client-auth", _) => to.expect_lines(numbers),
+        ("client-auth-nt", _) => to.accept(numbers, String::new(), desk),
+        ("client-deny", [why, rest @ ..]) => {
+            let reason = rest.first().copied().unwrap_or_default();
+            to.say(match desk.logins.refuse(numbers, why, reason.to_owned()) {
+                true => "SUCCESS: client-deny command succeeded",
+                false => "ERROR: client-deny command failed",
+            });
         }
+        (_, [extra, timeout, ..]) => {
+            let Ok(timeout) = timeout.parse::<u32>() else {
+                return to.say("ERROR: cannot parse TIMEOUT");
+            };
+            let timeout = Duration::from_secs(timeout.into());
+            to.say(match desk.logins.delay(numbers, timeout, extra) {
+                true => "SUCCESS: client-pending-auth command succeeded",
+                false => {
+                    "ERROR: client-pending-auth command failed. Extra parameter might be too long"
+                }
+            });
+        }
+        _ => {}
+    }
+}
+
+/// Commands that a server has no answer to, and those of a client.
+fn of_others(to: &mut Conversation, name: &str, arguments: &[&str]) {
+    match (name, arguments) {
         ("forget-passwords", _) => to.say("SUCCESS: Passwords were forgotten"),
         ("auth-retry", []) => to.say("SUCCESS: auth-retry=none"),
         ("auth-retry", ["none" | "interact" | "nointeract", ..]) => {

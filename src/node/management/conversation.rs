@@ -7,14 +7,18 @@ use zeroize::Zeroizing;
 
 use super::desk::{Backend, Desk};
 use super::lines::{Lines, TooLong};
-use crate::limits::{MANAGEMENT_BACKLOG, MANAGEMENT_EXTRA_LINES, MANAGEMENT_REALTIME_BACKLOG};
+use super::logins::ClientBlock;
+use crate::limits::{
+    CLIENT_LINES_MAX, MANAGEMENT_BACKLOG, MANAGEMENT_EXTRA_LINES, MANAGEMENT_REALTIME_BACKLOG,
+};
 use crate::node::event::Printable;
 use crate::wire::words;
 
 /// A connection.
 pub(super) struct Conversation {
     lines: Lines,
-    output: Vec<u8>,
+    /// Passwords may go this way, so it is zeroed.
+    output: Zeroizing<Vec<u8>>,
     stage: Stage,
     /// What is told as it happens.
     pub(super) log: bool,
@@ -22,6 +26,8 @@ pub(super) struct Conversation {
     pub(super) echo: bool,
     /// Every so many seconds who has moved how many bytes; 0 for never.
     pub(super) bytecount: u32,
+    /// How little is told of clients (`env-filter`); 0 for all.
+    pub(super) env_filter: i64,
     closing: bool,
 }
 
@@ -32,9 +38,11 @@ enum Stage {
         wrong: u32,
     },
     Commands,
-    /// The lines behind a command, until `END`; no more are kept than may be.
+    /// The lines behind `client-auth` with these numbers, until `END`.
     Extra {
+        numbers: (u64, u64),
         lines: usize,
+        text: String,
     },
 }
 
@@ -47,6 +55,8 @@ pub(super) enum Notice {
     State(String),
     /// For everybody.
     All(String),
+    /// Something of a client, for everybody.
+    Client(ClientBlock),
 }
 
 impl Conversation {
@@ -54,12 +64,13 @@ impl Conversation {
     pub(super) fn new(password: Option<Zeroizing<String>>, desk: &Desk) -> Self {
         let mut conversation = Self {
             lines: Lines::default(),
-            output: Vec::new(),
+            output: Zeroizing::default(),
             stage: Stage::Commands,
             log: false,
             state: false,
             echo: false,
             bytecount: 0,
+            env_filter: 0,
             closing: false,
         };
         match password {
@@ -120,7 +131,8 @@ impl Conversation {
 
     /// So many bytes were sent.
     pub(super) fn sent(&mut self, bytes: usize) {
-        self.output.drain(..bytes.min(self.output.len()));
+        let sent = bytes.min(self.output.len());
+        self.output.drain(..sent);
     }
 
     /// Tells what happens, if it is wanted. False: too much waits already, and nobody reads it.
@@ -132,6 +144,7 @@ impl Conversation {
             Notice::Log(entry) if self.log => self.say(format_args!(">LOG:{entry}")),
             Notice::State(entry) if self.state => self.say(format_args!(">STATE:{entry}")),
             Notice::All(line) => self.say(line),
+            Notice::Client(block) => block.lines(self.env_filter, |line| self.say(line)),
             Notice::Log(_) | Notice::State(_) => {}
         }
         self.output.len() < MANAGEMENT_REALTIME_BACKLOG
@@ -140,7 +153,7 @@ impl Conversation {
     /// A line out.
     pub(super) fn say(&mut self, line: impl std::fmt::Display) {
         // Writing to a Vec cannot fail.
-        let _infallible = write!(self.output, "{line}\r\n");
+        let _infallible = write!(*self.output, "{line}\r\n");
     }
 
     /// Lines out that are ended by LF.
@@ -153,9 +166,21 @@ impl Conversation {
         self.closing = true;
     }
 
-    /// Lines follow, until `END`.
-    pub(super) fn expect_lines(&mut self) {
-        self.stage = Stage::Extra { lines: 0 };
+    /// Lines for a client follow, until `END`.
+    pub(super) fn expect_lines(&mut self, numbers: (u64, u64)) {
+        self.stage = Stage::Extra {
+            numbers,
+            lines: 0,
+            text: String::new(),
+        };
+    }
+
+    /// A client may come in, with these lines.
+    pub(super) fn accept(&mut self, numbers: (u64, u64), lines: String, desk: &mut Desk) {
+        self.say(match desk.logins.accept(numbers, lines) {
+            true => "SUCCESS: client-auth command succeeded",
+            false => "ERROR: client-auth command failed",
+        });
     }
 
     fn line(&mut self, line: &str, desk: &mut Desk, backend: &mut dyn Backend) {
@@ -175,13 +200,17 @@ impl Conversation {
                     false => self.output.extend_from_slice(PROMPT),
                 }
             }
-            Stage::Extra { .. } if line == "END" => {
+            Stage::Extra { numbers, text, .. } if line == "END" => {
+                let (numbers, text) = (*numbers, std::mem::take(text));
                 self.stage = Stage::Commands;
-                self.say("ERROR: client-auth command failed");
+                self.accept(numbers, text, desk);
             }
-            Stage::Extra { lines } => {
+            Stage::Extra { lines, text, .. } => {
                 *lines += 1;
-                self.closing = *lines > MANAGEMENT_EXTRA_LINES;
+                text.push_str(line);
+                text.push('\n');
+                let is_too_long = text.len() as u64 > CLIENT_LINES_MAX;
+                self.closing = *lines > MANAGEMENT_EXTRA_LINES || is_too_long;
             }
             Stage::Commands => self.command(line, desk, backend),
         }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::history::History;
+use super::logins::Logins;
 use super::order::Killed;
 use crate::limits::MANAGEMENT_HISTORY;
 use crate::node::counters::NodeReport;
@@ -21,6 +22,8 @@ pub(super) struct Desk {
     pub(super) mute: u32,
     /// What SIGUSR1 is taken for.
     pub(super) restart: &'static str,
+    /// Who wants to come in, and who is in.
+    pub(super) logins: Logins,
 }
 
 impl Desk {
@@ -34,6 +37,7 @@ impl Desk {
             verb: 1,
             mute: 0,
             restart: "SIGUSR1",
+            logins: Logins::default(),
         }
     }
 }

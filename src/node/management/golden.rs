@@ -15,14 +15,14 @@ use crate::node::title::title;
 use crate::wire::PeerId;
 
 /// The node of the transcripts: one client, whose numbers are those that stock had.
-struct Stock {
+pub(super) struct Stock {
     unix: u64,
     killed: Vec<(Vec<u64>, Killed)>,
     verbs: Vec<u8>,
 }
 
 impl Stock {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let (killed, verbs) = (Vec::new(), Vec::new());
         Self {
             unix: 1_795_310_259,
@@ -137,7 +137,12 @@ fn comparable(line: &str) -> String {
     }
 }
 
-fn ask(conversation: &mut Conversation, desk: &mut Desk, node: &mut Stock, text: &str) -> String {
+pub(super) fn ask(
+    conversation: &mut Conversation,
+    desk: &mut Desk,
+    node: &mut Stock,
+    text: &str,
+) -> String {
     conversation.receive(text.as_bytes(), desk, node);
     let answer = String::from_utf8(conversation.output().to_vec()).unwrap();
     conversation.sent(answer.len());

@@ -6,6 +6,7 @@
 //! - [`lines`](self::lines): bytes to lines.
 //! - [`history`](self::history): what `log`, `state` and `echo` show.
 //! - [`desk`](self::desk): what all who are connected share.
+//! - [`logins`](self::logins): clients that wait for a word, and those who come and go.
 //! - [`conversation`](self::conversation): one of them, without input and output.
 //! - [`commands`](self::commands): what is said to each command.
 //! - [`beyond`](self::beyond): commands that OpenVPN does not have, in JSON.
@@ -18,6 +19,7 @@ mod desk;
 mod history;
 mod lines;
 mod listener;
+mod logins;
 mod order;
 mod service;
 

@@ -21,6 +21,7 @@ use super::desk::{Backend, Desk};
 use super::listener::{ManagementListener, Stream};
 use super::order::{Killed, ManagementOrder};
 use crate::limits::{CONTROL_ANSWER_PATIENCE, MANAGEMENT_WRITE_PATIENCE};
+use crate::node::auth::ClientNews;
 use crate::node::bus::{Delivery, Subscription};
 use crate::node::counters::NodeReport;
 use crate::node::event::{NodeEvent, Printable, StopSignal};
@@ -37,6 +38,8 @@ pub(in crate::node) struct Starter {
     pub(in crate::node) listener: ManagementListener,
     /// What happens.
     pub(in crate::node) events: Subscription,
+    /// Clients that want to come in, come and go.
+    pub(in crate::node) clients: Receiver<ClientNews>,
     /// The node thread.
     pub(in crate::node) reports: Sender<Report>,
     /// How much is logged.
@@ -81,6 +84,7 @@ impl Starter {
         let service = Service {
             listener: self.listener,
             events: self.events,
+            clients: self.clients,
             end: end.clone(),
             node: Node {
                 reports: self.reports,
@@ -123,6 +127,7 @@ impl Drop for ManagementThread {
 struct Service {
     listener: ManagementListener,
     events: Subscription,
+    clients: Receiver<ClientNews>,
     /// Closed at the end.
     end: Receiver<Infallible>,
     node: Node,
@@ -149,8 +154,10 @@ impl Service {
         self.note(&line);
         loop {
             self.take_events();
+            self.take_clients();
             if self.end.try_recv() == Err(TryRecvError::Disconnected) {
                 self.take_events();
+                self.take_clients();
                 self.connected.iter_mut().for_each(Connected::send);
                 return;
             }
@@ -260,6 +267,26 @@ impl Service {
         let lost = self.events.take_lost();
         if lost > 0 {
             self.note(&format!("MANAGEMENT: {lost} events lost"));
+        }
+    }
+
+    /// Tells of clients that come and go, and of logins as soon as there is somebody to be told.
+    fn take_clients(&mut self) {
+        while let Ok(news) = self.clients.try_recv() {
+            if let Some(block) = self.desk.logins.take(news) {
+                self.tell(&Notice::Client(block));
+            }
+            self.tell_logins();
+        }
+        self.tell_logins();
+    }
+
+    fn tell_logins(&mut self) {
+        let is_heard = |it: &Connected| it.conversation.is_welcome() && !it.gone;
+        while self.connected.iter().any(is_heard)
+            && let Some(block) = self.desk.logins.next_untold()
+        {
+            self.tell(&Notice::Client(block));
         }
     }
 

@@ -16,6 +16,8 @@ pub struct AuthSettings {
     pub plugins: Option<PluginSettings>,
     /// Scripts that are run when clients come and go.
     pub hooks: HookScripts,
+    /// What the management interface has to do with logins, if there is one.
+    pub manager: Option<ManagerPart>,
     /// The tokens that clients get for their passwords, if they get some (`auth-gen-token`).
     pub token: Option<TokenSettings>,
     /// Whether clients may come without user name and password (`auth-user-pass-optional`).
@@ -31,6 +33,15 @@ pub struct AuthSettings {
     pub helper: ScriptCommand,
     /// The configuration's file, as scripts are told it (`config`).
     pub configuration: String,
+}
+
+impl AuthSettings {
+    /// Whether somebody may give a client lines of its own.
+    pub const fn gives_lines(&self) -> bool {
+        self.plugins.is_some()
+            || self.hooks.connect.is_some()
+            || matches!(self.manager, Some(ManagerPart::Judges))
+    }
 }
 
 /// Scripts that are run when clients come and go.
@@ -54,6 +65,15 @@ impl HookScripts {
             || self.disconnect.is_some()
             || self.learn.is_some()
     }
+}
+
+/// What who is connected to the management interface has to do with logins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ManagerPart {
+    /// It hears who comes in.
+    Hears,
+    /// It judges them (`management-client-auth`).
+    Judges,
 }
 
 /// Tokens in place of passwords.

@@ -9,14 +9,14 @@ use super::StartError;
 use super::facts::facts;
 use crate::limits::SCRIPT_PATIENCE;
 use crate::node::auth::{
-    Answers, Authentication, CertificateCheck, Hooks, MakeLink, OutsideLink, Plugins, Runner,
-    Script, ServerFacts, Tokens,
+    Answers, Authentication, CertificateCheck, ClientNews, Hooks, MakeLink, Manager, OutsideLink,
+    Plugins, Runner, Script, ServerFacts, Tokens,
 };
 use crate::node::event::NodeEvent;
 use crate::node::message::Report;
 use crate::node::plugins::{Hook, Notice, Opening, PluginHost};
 use crate::node::privileges::Confinement;
-use crate::node::settings::{AuthSettings, NetworkSettings, PluginSettings, Settings};
+use crate::node::settings::{AuthSettings, ManagerPart, NetworkSettings, PluginSettings, Settings};
 use crate::random::SystemRandom;
 
 /// The judges of a node, and what they are told of it.
@@ -26,11 +26,12 @@ pub(super) struct Judges {
     facts: ServerFacts,
     runner: Option<Arc<Runner>>,
     plugins: Option<PluginHost>,
+    news: Option<Sender<ClientNews>>,
 }
 
 impl Judges {
     /// Starts the process that runs plug-ins, if there are any, to be confined as this one; `runner` starts
-    /// scripts. `tell` hears what there is to tell of plug-ins.
+    /// scripts, and `news` are for the management interface. `tell` hears what there is to tell of plug-ins.
     ///
     /// # Errors
     /// They can't be started, or a plug-in can't be used.
@@ -39,6 +40,7 @@ impl Judges {
         settings: &Settings,
         device: &str,
         runner: Option<Arc<Runner>>,
+        news: Option<Sender<ClientNews>>,
         confinement: Option<&Confinement>,
         tell: &mut dyn FnMut(Notice),
     ) -> Result<Self, StartError> {
@@ -52,6 +54,7 @@ impl Judges {
             facts,
             runner,
             plugins: plugins.transpose()?,
+            news,
         })
     }
 
@@ -59,6 +62,7 @@ impl Judges {
     pub(super) fn ask_credentials(&self) -> bool {
         let plugins = self.plugins.as_ref();
         self.auth.script.is_some()
+            || self.auth.manager == Some(ManagerPart::Judges)
             || plugins.is_some_and(|host| host.wants(Hook::AuthUserPassVerify))
     }
 
@@ -106,6 +110,11 @@ impl Judges {
                 Box::new(OutsideLink::new(script, directory, answers))
             }));
         }
+        if let (Some(ManagerPart::Judges), Some(news)) = (self.auth.manager, self.news.clone()) {
+            links.push(Box::new(move |answers: Answers| {
+                Box::new(Manager::new(news, answers))
+            }));
+        }
         let hooks = Hooks {
             directory,
             patience: SCRIPT_PATIENCE,
@@ -117,7 +126,7 @@ impl Judges {
         // Nobody has looked at a password: nothing can stand for it.
         let tokens = self.auth.token.filter(|_| asks);
         let tokens = tokens.map(|settings| Tokens::new(settings, Box::new(SystemRandom)));
-        Authentication::start(links, asks, self.facts, hooks, tokens, reports)
+        Authentication::start(links, asks, self.facts, hooks, tokens, self.news, reports)
     }
 }
 

@@ -20,9 +20,9 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Instant;
 
+use crossbeam::channel::{self, Receiver, Sender};
 use ipnet::IpNet;
 
 pub(in crate::node) use self::errand::Hooks;
@@ -31,6 +31,7 @@ pub use self::facts::{Arrival, Connected, Departure, Learned};
 use self::files::{ConnectFiles, LaterAnswer, TooLong};
 use super::environment;
 use super::login::Login;
+use super::manager::ClientNews;
 use crate::limits::{CLIENT_LINES_MAX, DEFERRED_POLL, ERRANDS_AT_ONCE};
 use crate::node::event::{ClientEvent, ClientTag, NodeEvent};
 use crate::node::message::Report;
@@ -40,6 +41,8 @@ use crate::node::settings::ProfileLines;
 /// All clients that are in, or on their way in with an accepted login.
 pub(super) struct Visits {
     hooks: Hooks,
+    /// Who else hears of clients: the management interface.
+    news: Option<Sender<ClientNews>>,
     clients: HashMap<u64, Visit>,
     /// To whom an address or a network leads, as hooks have been told.
     learned: HashMap<IpNet, u64>,
@@ -67,6 +70,8 @@ pub(super) enum Said {
 
 struct Visit {
     login: Arc<Login>,
+    /// Lines that came with the verdict on it.
+    given: Vec<ProfileLines>,
     /// What is known of it, by the names and in the order of stock.
     environment: Vec<(String, String)>,
     stage: Stage,
@@ -90,6 +95,8 @@ enum Stage {
     Learning {
         client: ClientTag,
         learned: Learned,
+        /// Where from, and whether that is its own address.
+        leads: Vec<(IpNet, bool)>,
     },
     In,
     /// It is gone.
@@ -106,10 +113,15 @@ struct Connecting {
 }
 
 impl Visits {
-    pub(super) fn new(hooks: Hooks, wake: Arc<dyn Fn() + Send + Sync>) -> Self {
-        let (tell, told) = mpsc::channel();
+    pub(super) fn new(
+        hooks: Hooks,
+        news: Option<Sender<ClientNews>>,
+        wake: Arc<dyn Fn() + Send + Sync>,
+    ) -> Self {
+        let (tell, told) = channel::unbounded();
         Self {
             hooks,
+            news,
             clients: HashMap::new(),
             learned: HashMap::new(),
             ready: VecDeque::new(),
@@ -122,17 +134,31 @@ impl Visits {
         }
     }
 
-    /// The login of a client is accepted.
-    pub(super) fn accepted(&mut self, login: Arc<Login>) {
+    /// The login of a client is accepted, and it is to have what these lines say.
+    pub(super) fn accepted(&mut self, login: Arc<Login>, given: Vec<ProfileLines>) {
         let client_id = login.client_id;
         let visit = Visit {
             environment: login.environment.clone(),
             login,
+            given,
             stage: Stage::Accepted,
             errands: VecDeque::new(),
             busy: false,
         };
         self.clients.insert(client_id, visit);
+    }
+
+    /// What is known of a client beside what it says at a login.
+    pub(super) fn known_of(&self, client_id: u64) -> Vec<(String, String)> {
+        let visit = self.clients.get(&client_id);
+        visit.map_or_else(Vec::new, |it| environment::of_place(&it.environment))
+    }
+
+    /// Another login of a client that is in is accepted.
+    pub(super) fn renewed(&mut self, login: &Login) {
+        if let Some(visit) = self.clients.get_mut(&login.client_id) {
+            visit.environment = environment::with_username(login);
+        }
     }
 
     /// A client has a place, and wants to come in. If that is said again the answer is too; one that is gone
@@ -153,7 +179,7 @@ impl Visits {
         }
         visit.environment = environment::of_visit(&visit.login, &arrival);
         let Arrival { place, .. } = &arrival;
-        environment::set_addresses(&mut visit.environment, place, &self.hooks.network);
+        environment::set_addresses(&mut visit.environment, place, &self.hooks.network, false);
         visit.errands.extend(self.hooks.on_connect());
         visit.stage = Stage::Connecting(Box::new(Connecting {
             arrival,
@@ -169,13 +195,13 @@ impl Visits {
         let Some(visit) = self.clients.get_mut(&client_id) else {
             return;
         };
-        let Stage::Answered { arrival, .. } = &visit.stage else {
+        let Stage::Answered { arrival, lines } = &visit.stage else {
             return;
         };
         let Arrival { of, client, .. } = arrival.clone();
-        environment::set_addresses(&mut visit.environment, place, &self.hooks.network);
-        let addresses = place.addresses.iter().map(IpNet::from);
-        for network in addresses.chain(place.networks.iter().copied()) {
+        let anew = lines.as_ref().is_some_and(|lines| !lines.is_empty());
+        environment::set_addresses(&mut visit.environment, place, &self.hooks.network, anew);
+        for (network, _) in led_to(place) {
             let update = self.learned.insert(network, client_id).is_some();
             visit.errands.extend(self.hooks.on_learn(network, update));
         }
@@ -184,7 +210,11 @@ impl Visits {
             client_id,
             refused: Vec::new(),
         };
-        visit.stage = Stage::Learning { client, learned };
+        visit.stage = Stage::Learning {
+            client,
+            learned,
+            leads: led_to(place).collect(),
+        };
         self.go_on(client_id);
     }
 
@@ -200,6 +230,15 @@ impl Visits {
         if !matches!(was, Stage::Accepted | Stage::Departed) {
             environment::set_departure(&mut visit.environment, departure);
             visit.errands.extend(self.hooks.on_disconnect());
+        }
+        if let Some(news) = &self.news {
+            // Wire: and by its word who has come in.
+            let was_in = matches!(was, Stage::In);
+            let gone = ClientNews::Gone {
+                client_id,
+                environment: was_in.then(|| visit.environment.clone()),
+            };
+            let _nobody_listens = news.send(gone);
         }
         let learned = self.learned.iter();
         let own = learned.filter(|(_, owner)| **owner == client_id);
@@ -293,10 +332,31 @@ impl Visits {
         }
         match std::mem::replace(&mut visit.stage, Stage::In) {
             Stage::Connecting(connecting) if connecting.deferred.is_none() => {
-                let Connecting { arrival, lines, .. } = *connecting;
+                let Connecting {
+                    arrival, mut lines, ..
+                } = *connecting;
+                lines.extend(visit.given.iter().cloned());
                 self.answer(arrival, Some(lines.into()));
             }
-            Stage::Learning { learned, .. } => self.report(Report::Learned(learned)),
+            Stage::Learning { learned, leads, .. } => {
+                if let Some(news) = &self.news {
+                    let leads = leads.iter();
+                    let leads = leads.filter(|(network, _)| !learned.refused.contains(network));
+                    for &(network, primary) in leads {
+                        let _nobody_listens = news.send(ClientNews::Addressed {
+                            client_id,
+                            network,
+                            primary,
+                        });
+                    }
+                    let environment = visit.environment.clone();
+                    let _nobody_listens = news.send(ClientNews::Established {
+                        client_id,
+                        environment,
+                    });
+                }
+                self.report(Report::Learned(learned));
+            }
             Stage::Departed => {
                 self.clients.remove(&client_id);
                 self.hooks.forget(client_id);
@@ -325,7 +385,10 @@ impl Visits {
         match (errand, outcome) {
             (Errand::Connect(who), outcome) => self.connect_ended(client_id, who, outcome, now),
             (Errand::Learn { network, .. }, Done::No(why)) => {
-                if let Stage::Learning { client, learned } = &mut visit.stage {
+                if let Stage::Learning {
+                    client, learned, ..
+                } = &mut visit.stage
+                {
                     let client = client.clone();
                     learned.refused.push(network);
                     if self.learned.get(&network) == Some(&client_id) {
@@ -439,6 +502,13 @@ impl Visits {
     fn report(&mut self, report: Report) {
         self.said.push_back(Said::Report(report));
     }
+}
+
+/// What leads to a client with a place, and whether that is its own address.
+fn led_to(place: &Place) -> impl Iterator<Item = (IpNet, bool)> {
+    let addresses = place.addresses.iter().map(|it| (IpNet::from(it), true));
+    let networks = place.networks.iter().map(|network| (*network, false));
+    addresses.chain(networks)
 }
 
 impl Connecting {

@@ -17,6 +17,8 @@ struct World {
     directory: tempfile::TempDir,
     visits: Visits,
     woken: Receiver<()>,
+    /// For the management interface.
+    told: Receiver<ClientNews>,
     /// Events and what links are told, as text.
     heard: Vec<String>,
     reports: Vec<Report>,
@@ -53,12 +55,14 @@ impl World {
             plugins: None,
             network: NetworkSettings { v4: None, v6: None },
         };
-        let (wake, woken) = mpsc::channel();
+        let (wake, woken) = channel::unbounded();
+        let (news, told) = channel::unbounded();
         let wake = move || {
             let _ended = wake.send(());
         };
         Self {
-            visits: Visits::new(hooks, Arc::new(wake)),
+            visits: Visits::new(hooks, Some(news), Arc::new(wake)),
+            told,
             directory,
             woken,
             heard: Vec::new(),
@@ -67,8 +71,12 @@ impl World {
     }
 
     fn accepted(&mut self, client_id: u64) {
+        self.accepted_with(client_id, Vec::new());
+    }
+
+    fn accepted_with(&mut self, client_id: u64, given: Vec<ProfileLines>) {
         let client = ClientTag::named(([192, 0, 2, 1], 7).into(), "anna".into());
-        self.visits.accepted(Arc::new(Login {
+        let login = Arc::new(Login {
             at: LoginAt {
                 shard: 0,
                 number: client_id,
@@ -83,7 +91,38 @@ impl World {
             clients: 0,
             since: 1_000_000,
             environment: vec![("colour".to_owned(), "blue".to_owned())],
-        }));
+        });
+        self.visits.accepted(login, given);
+    }
+
+    /// What the management interface has been told, in short.
+    fn news(&self) -> Vec<String> {
+        let has = |variables: &[(String, String)], name: &str| {
+            variables.iter().any(|(it, _)| it.starts_with(name))
+        };
+        let told = self.told.try_iter().map(|news| match news {
+            ClientNews::Addressed {
+                client_id,
+                network,
+                primary,
+            } => format!("{client_id} at {network} {primary}"),
+            ClientNews::Established {
+                client_id,
+                environment,
+            } => {
+                let placed = has(&environment, "ifconfig_pool_");
+                format!("{client_id} is in, placed {placed}")
+            }
+            ClientNews::Gone {
+                client_id,
+                environment,
+            } => {
+                let counted = environment.map(|it| has(&it, "bytes_sent"));
+                format!("{client_id} is gone, counted {counted:?}")
+            }
+            other => panic!("{other:?}"),
+        });
+        told.collect()
     }
 
     /// Goes on until there are so many reports.
@@ -338,4 +377,45 @@ fn more_lines_than_anybody_reads_are_refused_as_a_whole() {
         let length = world.connected().map(|lines| lines[0].1.len());
         assert_eq!(length, comes.then_some(256 << 10));
     }
+}
+
+#[test]
+fn the_management_interface_hears_who_comes_in_and_goes_and_its_lines_stand_behind_the_scripts() {
+    let mut world = World::new(
+        Some("echo 'push \"a\"' >$2"),
+        None,
+        Some("test $3 != 10.9.0.0/24"),
+    );
+    let given = ProfileLines {
+        source: "the manager".to_owned(),
+        text: "push \"b\"\n".to_owned(),
+    };
+    world.accepted_with(1, vec![given]);
+    world.visits.arrived(arrival(1));
+    let lines = world.connected().unwrap();
+    let lines: Vec<_> = lines.iter().map(|(_, text)| text.as_str()).collect();
+    assert_eq!(lines, ["push \"a\"\n", "push \"b\"\n"]);
+    assert_eq!(world.news(), [] as [&str; 0], "it is not in yet");
+    world.visits.placed(1, &place());
+    world.until(1);
+    let told = ["1 at 10.8.0.2/32 true", "1 is in, placed false"];
+    assert_eq!(world.news(), told, "what was refused does not lead to it");
+    world.visits.departed(&departure(1));
+    assert_eq!(world.news(), ["1 is gone, counted Some(true)"]);
+    // One that is accepted and does not come.
+    world.accepted(2);
+    world.visits.departed(&departure(2));
+    assert_eq!(world.news(), ["2 is gone, counted None"]);
+}
+
+#[test]
+fn what_is_known_of_a_client_goes_with_its_next_login() {
+    let mut world = World::new(None, None, None);
+    world.accepted(1);
+    assert_eq!(world.visits.known_of(1), []);
+    world.visits.arrived(arrival(1));
+    let known = world.visits.known_of(1);
+    let names: Vec<_> = known.iter().map(|(name, _)| name.as_str()).collect();
+    let expected = ["time_unix", "time_ascii", "trusted_port", "trusted_ip"];
+    assert_eq!(names, expected, "the network has no addresses here");
 }
