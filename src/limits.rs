@@ -45,6 +45,9 @@ pub const LOGIN_MAX: usize = 480;
 /// has at most 1024 bytes.
 pub const AUTH_REASON_MAX: usize = 1024 - "AUTH_FAILED,\0".len();
 
+/// Challenges that a client may answer while its login is judged; further answers are not heard.
+pub const CHALLENGE_ANSWERS_MAX: u32 = 16;
+
 /// Peer-info lines that are kept.
 pub const PEER_INFO_ENTRIES_MAX: usize = 64;
 

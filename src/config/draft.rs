@@ -83,6 +83,7 @@ pub(super) struct LoginDraft {
     pub(super) connect: Option<Written<ScriptCommand>>,
     pub(super) disconnect: Option<Written<ScriptCommand>>,
     pub(super) learn: Option<Written<ScriptCommand>>,
+    pub(super) challenge: Option<Written<ScriptCommand>>,
     pub(super) optional: Option<Written<()>>,
     pub(super) certificate: Option<Written<ClientCertificate>>,
     pub(super) named_by_user: Option<Written<()>>,

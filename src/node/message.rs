@@ -13,6 +13,7 @@ use super::registry::{Announcement, Notice, Order, Place};
 use super::rounds::Answer;
 use super::running::{ReloadWanted, Reread};
 use super::shard::{Dial, DialedEvent, HangUp, Terms};
+use crate::session::ChallengeResponse;
 
 /// From a shard to the node thread.
 #[derive(Debug)]
@@ -52,6 +53,8 @@ pub enum Report {
     Tunnel(TunnelReport),
     /// A client logs in: who judges that is to be asked.
     Login(Box<Login>),
+    /// A client whose login is being judged has answered a challenge.
+    ChallengeAnswered(LoginAt, ChallengeResponse),
     /// Nobody waits for the verdict on that login any more.
     LoginGone(LoginAt),
     /// The session of a client is gone whose login was accepted.

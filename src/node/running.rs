@@ -237,6 +237,11 @@ impl Node {
                 self.carry_out_orders();
             }
             Report::Login(login) => self.judge(login),
+            Report::ChallengeAnswered(at, response) => {
+                if let Some(authentication) = &self.authentication {
+                    authentication.responded(at, response);
+                }
+            }
             Report::LoginGone(at) => {
                 if let Some(authentication) = &self.authentication {
                     authentication.forget(at);

@@ -1,7 +1,10 @@
 //! What goes into a session and comes out of it, besides datagrams.
 
+use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
+
+use zeroize::Zeroizing;
 
 use super::credentials::Credentials;
 use crate::crypto::tls::{CertificateFacts, Negotiated, PeerCertificate, TlsError};
@@ -24,6 +27,8 @@ pub enum SessionEvent {
     /// Server: a client logs in once more, with a later generation, whose keys wait for
     /// [`crate::session::Session::login_accepted`].
     LoginAgain(Box<Admission>),
+    /// Server: a client whose login is not judged has answered a challenge.
+    ChallengeAnswered(ChallengeResponse),
     /// A finished pair of keys. Open with it from now on.
     Keys {
         /// The generation.
@@ -63,6 +68,17 @@ pub enum SessionEvent {
     Left(LeaveReason),
     /// Nothing more will come: forget the session.
     Finished,
+}
+
+/// What a client answers to a challenge, as it says it: base64 of what its user has typed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ChallengeResponse(pub Zeroizing<String>);
+
+impl fmt::Debug for ChallengeResponse {
+    /// Without the secret.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("ChallengeResponse")
+    }
 }
 
 /// Who a peer is, for the rest of the session.

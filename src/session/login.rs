@@ -41,6 +41,12 @@ impl Session {
         self.drive(now, random);
     }
 
+    /// Whether somebody judges its login.
+    pub(super) const fn awaits_verdict(&self) -> bool {
+        matches!(self.phase, Phase::Admitting(_))
+            || matches!(self.unjudged, Some(Unjudged::Waiting(_)))
+    }
+
     /// That login is refused, for a reason that the client is told; it may be empty. A client that is
     /// not in does not come in.
     pub fn login_refused(&mut self, now: Now, random: &mut dyn Random, login: u64, reason: &str) {

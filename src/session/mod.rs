@@ -28,8 +28,8 @@ mod timer;
 pub use agreement::{Agreement, Derivation, NoCommonCipher, choose_cipher};
 pub use credentials::{Credentials, PullFilter};
 pub use event::{
-    Admission, ControlDrop, ExitChannel, Farewell, Grant, LeaveReason, PeerIdentity, SessionEvent,
-    V4Grant, V6Grant,
+    Admission, ChallengeResponse, ControlDrop, ExitChannel, Farewell, Grant, LeaveReason,
+    PeerIdentity, SessionEvent, V4Grant, V6Grant,
 };
 pub use openvpn2::{
     Class, ClassicInstruction, ContactLimits, ContactNotice, Greeting, OpenVpn2, Rate, Steering,

@@ -3,9 +3,13 @@
 
 use std::sync::Arc;
 
+use zeroize::Zeroizing;
+
 use super::agreement::{Agreement, Capabilities, Derivation, choose_cipher};
 use super::credentials::Credentials;
-use super::event::{Admission, ExitChannel, Grant, LeaveReason, PeerIdentity, SessionEvent};
+use super::event::{
+    Admission, ChallengeResponse, ExitChannel, Grant, LeaveReason, PeerIdentity, SessionEvent,
+};
 use super::keys::random_bytes;
 use super::login::Unjudged;
 use super::negotiation::{KeySource, Stage};
@@ -276,6 +280,10 @@ impl Session {
                 // Sent already, and reliably.
                 _ => {}
             },
+            ControlMessage::ChallengeResponse(response) if self.awaits_verdict() => {
+                let response = ChallengeResponse(Zeroizing::new((*response).to_owned()));
+                self.emit(SessionEvent::ChallengeAnswered(response));
+            }
             ControlMessage::Exit => self.leave(now, LeaveReason::RemoteExit(ExitChannel::Control)),
             _ => {}
         }

@@ -9,10 +9,10 @@ use crate::management::{Manager, config, socket};
 use crate::server::{READY, Server, Site};
 
 /// A client with a password.
-fn client(site: &Site) -> ClientConfig {
+fn client(site: &Site, number: usize, name: &str) -> ClientConfig {
     let login = site.topology.write("login", "anna\nsesame\n");
     fs::set_permissions(&login, fs::Permissions::from_mode(0o600)).unwrap();
-    ClientConfig::new(site, 0, "alice").line(format!("auth-user-pass {}", login.display()))
+    ClientConfig::new(site, number, name).line(format!("auth-user-pass {}", login.display()))
 }
 
 // What is told of a client, in stock's order.
@@ -96,7 +96,7 @@ fn a_manager_lets_clients_in_with_lines_of_their_own_and_keeps_others_out() {
         .line("reneg-sec 6");
     let _server = Server::start(&site, &config);
     let mut manager = Manager::connect(&socket(&site));
-    let client = Client::spawn(&site, &client(&site));
+    let client = Client::spawn(&site, &client(&site, 0, "alice"));
     let connect = Block::hear(&mut manager, "CONNECT");
     assert_eq!(connect.names(), [OF_LOGIN, OF_CERTIFICATES].concat());
     let told = [
@@ -185,7 +185,7 @@ fn a_manager_keeps_a_client_out_and_says_why() {
     let site = Site::new(1);
     let config = config(&site).line("management-client-auth");
     let server = Server::start(&site, &config);
-    let client = Client::spawn(&site, &client(&site));
+    let client = Client::spawn(&site, &client(&site, 0, "alice"));
     // It waits for who connects later, where stock forgets it.
     let mut manager = Manager::connect(&socket(&site));
     let connect = Block::hear(&mut manager, "CONNECT");
@@ -201,6 +201,64 @@ fn a_manager_keeps_a_client_out_and_says_why() {
     server.process.wait_for(said);
     let log = server.process.lines().join("\n");
     assert!(!log.contains("sesame"), "a password is in the log");
+}
+
+/// A question to the user of a client that waits: the answer reaches script and manager, and decides.
+#[test]
+fn a_client_answers_a_challenge() {
+    let site = Site::new(2);
+    let script = |name: &str, text: &str| {
+        let path = site.topology.write(name, format!("#!/bin/sh\n{text}"));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path.display().to_string()
+    };
+    let question =
+        "printf '60\\ncrtext\\nCR_TEXT:R,E:What colour?\\n' >\"$auth_pending_file\"\nexit 2\n";
+    let answer = "[ \"$script_type $username $common_name\" = 'client-crresponse anna alice' ] || exit 1\n\
+                  [ \"$(cat \"$1\")\" = Ymx1ZQ== ] || exit 1\n\
+                  echo 1 >\"$auth_control_file\"\n";
+    let config = config(&site)
+        .line("script-security 2")
+        .line(format!(
+            "auth-user-pass-verify {} via-file",
+            script("asks", question)
+        ))
+        .line(format!("client-crresponse {}", script("hears", answer)));
+    let server = Server::start(&site, &config);
+    let mut manager = Manager::connect(&socket(&site));
+    let own = |name: &str| site.topology.directory().join(format!("own-{name}"));
+    let client = |number, name| {
+        let config = client(&site, number, name)
+            .line(format!("management {} unix", own(name).display()))
+            .line("management-hold")
+            .line("setenv IV_SSO crtext")
+            .line("push-peer-info");
+        Client::spawn(&site, &config)
+    };
+    let alice = client(0, "alice");
+    let mut user = Manager::connect(&own("alice"));
+    user.say("hold release");
+    user.hear(">INFOMSG:CR_TEXT:R,E:What colour?");
+    user.say("cr-response Ymx1ZQ==");
+    let response = Block::hear(&mut manager, "CR_RESPONSE");
+    assert!(
+        response.numbers.ends_with(",1,Ymx1ZQ=="),
+        "{}",
+        response.numbers
+    );
+    assert_eq!(
+        (response.value("username"), response.value("n_clients")),
+        ("anna", "0")
+    );
+    alice.process.wait_for(READY);
+    alice.assert_reaches_all(&site);
+    let bob = client(1, "bob");
+    let mut user = Manager::connect(&own("bob"));
+    user.say("hold release");
+    user.hear(">INFOMSG:CR_TEXT:R,E:What colour?");
+    user.say("cr-response Ymx1ZQ==");
+    bob.process.wait_for("AUTH_FAILED");
+    server.process.wait_for("--client-crresponse");
 }
 
 /// Without being asked it hears who is in all the same.

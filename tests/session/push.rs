@@ -430,6 +430,7 @@ pub(crate) fn name(event: &SessionEvent) -> &'static str {
         SessionEvent::Secured { .. } => "Secured",
         SessionEvent::Authenticated(_) => "Authenticated",
         SessionEvent::LoginAgain(_) => "LoginAgain",
+        SessionEvent::ChallengeAnswered(_) => "ChallengeAnswered",
         SessionEvent::Keys { .. } => "Keys",
         SessionEvent::Promoted(_) => "Promoted",
         SessionEvent::Retired(_) => "Retired",

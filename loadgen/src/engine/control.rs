@@ -279,6 +279,7 @@ impl Core {
             | SessionEvent::Renegotiating
             | SessionEvent::Authenticated(_)
             | SessionEvent::LoginAgain(_)
+            | SessionEvent::ChallengeAnswered(_)
             | SessionEvent::Pushed(_)
             | SessionEvent::Updated(_)
             | SessionEvent::Informed(_)

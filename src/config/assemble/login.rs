@@ -35,6 +35,7 @@ pub(super) fn login(draft: &mut Draft) -> Option<AuthSettings> {
         draft.login.connect.take(),
         draft.login.disconnect.take(),
         draft.login.learn.take(),
+        draft.login.challenge.take(),
     ];
     let places = script.as_ref().map(|it| &it.at);
     let places = places.into_iter().chain(plugins.iter().map(|it| &it.at));
@@ -51,7 +52,7 @@ pub(super) fn login(draft: &mut Draft) -> Option<AuthSettings> {
     if let Some(at) = first.cloned() {
         remark_script_security(draft, &at);
     }
-    let [verify, connect, disconnect, learn] = hooks.map(|it| it.map(|it| it.value));
+    let [verify, connect, disconnect, learn, challenge] = hooks.map(|it| it.map(|it| it.value));
     let script = script.map(|written| {
         let (command, by) = written.value;
         if security == 2 && by == HandOver::Environment {
@@ -88,6 +89,7 @@ pub(super) fn login(draft: &mut Draft) -> Option<AuthSettings> {
             connect,
             disconnect,
             learn,
+            challenge,
         },
         manager,
         token,

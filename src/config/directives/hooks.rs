@@ -12,6 +12,7 @@ pub(super) fn script(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
         "tls-verify" => &mut login.verify,
         "client-connect" => &mut login.connect,
         "client-disconnect" => &mut login.disconnect,
+        "client-crresponse" => &mut login.challenge,
         _ => &mut login.learn,
     };
     *place = command;

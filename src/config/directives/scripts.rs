@@ -73,12 +73,12 @@ pub(super) const ROWS: &[Directive] = &[
         hooks::script,
     )
     .of_servers(),
-    Directive::later(
+    Directive::served(
         "client-crresponse",
         "COMMAND",
         (1, MANY),
         "run when a client answers a challenge",
-        "remove the line",
+        hooks::script,
     )
     .of_servers(),
     Directive::served(

@@ -4,11 +4,14 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::Answers;
 use super::environment::{self, ServerFacts};
 use super::login::{Judged, Link, Login, LoginAt, LoginKind, Verdict};
+use super::responses::Responses;
 use super::tokens::{Renewed, Tokens};
 use crate::crypto::SessionToken;
 use crate::node::settings::ProfileLines;
+use crate::session::ChallengeResponse;
 use crate::time::Now;
 
 /// Links in their order, and the logins that they look at.
@@ -16,6 +19,7 @@ pub(super) struct Chain {
     links: Vec<Box<dyn Link>>,
     facts: ServerFacts,
     tokens: Option<Tokens>,
+    responses: Option<(Responses, Answers)>,
     waiting: HashMap<LoginAt, Waiting>,
     verdicts: VecDeque<(Judged, Option<Accepted>)>,
 }
@@ -44,6 +48,7 @@ impl Chain {
             links,
             facts,
             tokens: None,
+            responses: None,
             waiting: HashMap::new(),
             verdicts: VecDeque::new(),
         }
@@ -52,6 +57,12 @@ impl Chain {
     /// The same chain, whose clients get tokens for their passwords.
     pub(super) fn with_tokens(self, tokens: Option<Tokens>) -> Self {
         Self { tokens, ..self }
+    }
+
+    /// The same chain, whose clients' answers to challenges are handed on; with a way of answers to it.
+    pub(super) fn with_responses(self, responses: Responses, way: Answers) -> Self {
+        let responses = Some((responses, way));
+        Self { responses, ..self }
     }
 
     /// Gives a login to the first link. Of a client that is in something is `known` besides.
@@ -71,6 +82,18 @@ impl Chain {
             Some(refused) if refused.is_refusal() => self.decide(at, refused),
             _ => self.ask(at),
         }
+    }
+
+    /// The client of a login has answered a challenge.
+    pub(super) fn responded(&mut self, at: LoginAt, response: ChallengeResponse) {
+        let (Some(waiting), Some((responses, way))) = (self.waiting.get(&at), &self.responses)
+        else {
+            return;
+        };
+        let link = self.links.get(waiting.link);
+        let files = link.map(|link| link.files(at)).unwrap_or_default();
+        let answers = way.of_link(waiting.link);
+        responses.tell(&waiting.login, files, &response, answers);
     }
 
     /// Nobody waits for a login any more.

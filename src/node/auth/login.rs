@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
-use super::Answers;
+use super::{Answers, environment};
 use crate::crypto::SessionToken;
 use crate::crypto::tls::CertificateFacts;
 use crate::node::event::{ClientTag, Text};
@@ -119,6 +119,11 @@ pub trait Link: Send {
         true
     }
 
+    /// Files by which somebody is to say later what they make of a login, by the names of their variables.
+    fn files(&self, _at: LoginAt) -> Vec<(String, String)> {
+        Vec::new()
+    }
+
     /// Nobody waits for that login any more: the client has gone, or another link refused it.
     fn forget(&mut self, at: LoginAt);
 
@@ -145,8 +150,18 @@ impl Login {
         credentials.map(|credentials| credentials.username.as_str())
     }
 
+    /// The client's number and which of its logins it is: CID and KID of the management interface.
+    pub(in crate::node) const fn numbers(&self) -> (u64, u64) {
+        (self.client_id, self.login)
+    }
+
+    /// What is known of it, with its user's name and without its password.
+    pub(in crate::node) fn told(&self) -> Vec<(String, String)> {
+        environment::with_username(self)
+    }
+
     /// The password, or nothing.
-    pub(super) fn password(&self) -> Zeroizing<String> {
+    pub(in crate::node) fn password(&self) -> Zeroizing<String> {
         let credentials = self.credentials.as_ref();
         let password = credentials.map(|credentials| credentials.password.clone());
         password.unwrap_or_default()

@@ -8,13 +8,11 @@ use std::time::Duration;
 
 use crossbeam::channel::Sender;
 use ipnet::IpNet;
-use zeroize::Zeroizing;
 
 use super::Answers;
-use super::environment;
-use super::login::{Link, Login, LoginAt, LoginKind, Verdict};
+use super::login::{Link, Login, LoginAt, Verdict};
 use crate::node::settings::ProfileLines;
-use crate::wire::PeerInfo;
+use crate::session::ChallengeResponse;
 
 /// What the management interface is told of clients.
 #[derive(Debug)]
@@ -23,6 +21,8 @@ pub(in crate::node) enum ClientNews {
     Asked(AskedLogin),
     /// Nobody waits for that word any more.
     Forgotten(LoginAt),
+    /// A client whose login is being judged has answered a challenge.
+    Responded(Arc<Login>, ChallengeResponse),
     /// An address or a network leads to a client.
     Addressed {
         /// Its number.
@@ -56,35 +56,9 @@ pub(in crate::node) struct AskedLogin {
 }
 
 impl AskedLogin {
-    /// Where it waits.
-    pub(in crate::node) fn at(&self) -> LoginAt {
-        self.login.at
-    }
-
-    /// The client's number, and which of its logins it is: CID and KID.
-    pub(in crate::node) fn numbers(&self) -> (u64, u64) {
-        (self.login.client_id, self.login.login)
-    }
-
-    /// Whether the client wants to come in, or is in already.
-    pub(in crate::node) fn kind(&self) -> LoginKind {
-        self.login.kind
-    }
-
-    /// What the client says of itself.
-    pub(in crate::node) fn peer_info(&self) -> &PeerInfo {
-        &self.login.peer_info
-    }
-
-    /// Its password, if it sent one.
-    pub(in crate::node) fn password(&self) -> Option<Zeroizing<String>> {
-        let credentials = self.login.credentials.as_ref();
-        credentials.map(|_| self.login.password())
-    }
-
-    /// What is known of it, without its password.
-    pub(in crate::node) fn environment(&self) -> Vec<(String, String)> {
-        environment::with_username(&self.login)
+    /// The login.
+    pub(in crate::node) fn login(&self) -> &Login {
+        &self.login
     }
 
     /// Lets the client in, with lines as those of its file.
@@ -144,11 +118,21 @@ impl Link for Manager {
 }
 
 #[cfg(test)]
+impl AskedLogin {
+    pub(in crate::node) fn shared(&self) -> Arc<Login> {
+        Arc::clone(&self.login)
+    }
+}
+
+#[cfg(test)]
 pub(in crate::node) mod tests {
     use super::*;
-    use crate::node::auth::{Login, Message};
+    use zeroize::Zeroizing;
+
+    use crate::node::auth::{LoginKind, Message};
     use crate::node::event::ClientTag;
     use crate::session::Credentials;
+    use crate::wire::PeerInfo;
 
     /// A login of alice's that waits, and what becomes of it.
     pub(in crate::node) fn asked(

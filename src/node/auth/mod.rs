@@ -21,6 +21,7 @@ mod login;
 pub(in crate::node) mod manager;
 mod outside;
 mod plugin;
+mod responses;
 mod runner;
 mod script;
 mod tokens;
@@ -42,6 +43,7 @@ pub use self::login::{Judged, Link, Login, LoginAt, LoginKind, Verdict};
 pub(in crate::node) use self::manager::{AskedLogin, ClientNews, Manager};
 pub(in crate::node) use self::outside::OutsideLink;
 pub(in crate::node) use self::plugin::Plugins;
+use self::responses::Responses;
 pub(in crate::node) use self::runner::Runner;
 pub(in crate::node) use self::script::Script;
 pub use self::tokens::Renewed;
@@ -53,6 +55,7 @@ use super::message::Report;
 use super::registry::Place;
 use super::settings::ProfileLines;
 use crate::limits::{LAST_ERRANDS, LOGINS_WAITING};
+use crate::session::ChallengeResponse;
 
 /// The way to the chain's thread. It ends by itself when this is gone.
 #[derive(Debug)]
@@ -73,6 +76,7 @@ pub struct Answers {
 #[derive(Debug)]
 enum Message {
     Begin(Box<Login>),
+    Responded(LoginAt, ChallengeResponse),
     Forget(LoginAt),
     /// A client has a place.
     Arrived(Arrival),
@@ -108,6 +112,12 @@ impl Answers {
     /// Tells that a link accepts a login. If the client comes in by it, it is to have what these lines say.
     fn accept(&self, at: LoginAt, login: u64, lines: Option<ProfileLines>) {
         self.say(at, login, Verdict::Accepted, lines);
+    }
+
+    /// The way of another link of the same chain.
+    fn of_link(&self, link: usize) -> Self {
+        let messages = self.messages.clone();
+        Self { messages, link }
     }
 
     fn say(&self, at: LoginAt, login: u64, answer: Verdict, lines: Option<ProfileLines>) {
@@ -150,7 +160,9 @@ impl Authentication {
         };
         let links = links.into_iter().enumerate();
         let links = links.map(|(number, make)| make(way(number))).collect();
+        let responses = Responses::new(&hooks, news.clone());
         let chain = Chain::new(links, facts).with_tokens(tokens);
+        let chain = chain.with_responses(responses, way(0));
         let waker = messages.clone();
         let wake = move || {
             let _nobody_listens = waker.send(Message::Wake);
@@ -183,6 +195,11 @@ impl Authentication {
             return Err(Busy);
         }
         self.messages.send(Message::Begin(login)).map_err(|_| Busy)
+    }
+
+    /// The client of a login that is being judged has answered a challenge.
+    pub(in crate::node) fn responded(&self, at: LoginAt, response: ChallengeResponse) {
+        let _ended = self.messages.send(Message::Responded(at, response));
     }
 
     /// Nobody waits for that login any more.
@@ -239,6 +256,7 @@ impl Desk {
                 let known = self.visits.known_of(login.client_id);
                 self.chain.begin(*login, known);
             }
+            Message::Responded(at, response) => self.chain.responded(at, response),
             Message::Forget(at) => self.chain.forget(at),
             Message::Arrived(arrival) => self.visits.arrived(arrival),
             Message::Placed(client_id, place) => self.visits.placed(client_id, &place),

@@ -175,6 +175,13 @@ impl<O: Outside> Link for OutsideLink<O> {
         }
     }
 
+    fn files(&self, at: LoginAt) -> Vec<(String, String)> {
+        let asked = self.logins.get(&at);
+        asked
+            .map(|asked| asked.files.variables())
+            .unwrap_or_default()
+    }
+
     fn forget(&mut self, at: LoginAt) {
         self.logins.remove(&at);
     }

@@ -1,14 +1,16 @@
 //! Clients as who is connected knows them: logins that wait for a word, and those who came in by one.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use zeroize::Zeroizing;
 
 use crate::limits::AUTH_REASON_MAX;
-use crate::node::auth::{AskedLogin, ClientNews, LoginAt, LoginKind};
+use crate::node::auth::{AskedLogin, ClientNews, Login, LoginAt, LoginKind};
 use crate::node::event::Printable;
+use crate::session::ChallengeResponse;
 
 /// All of them.
 #[derive(Debug, Default)]
@@ -102,9 +104,9 @@ impl Logins {
     pub(super) fn take(&mut self, news: ClientNews) -> Option<ClientBlock> {
         match news {
             ClientNews::Asked(asked) => {
-                let numbers = asked.numbers();
+                let numbers = asked.login().numbers();
                 self.asked += 1;
-                self.numbers.insert(asked.at(), numbers);
+                self.numbers.insert(asked.login().at, numbers);
                 self.untold.insert(self.asked, numbers);
                 self.waiting.insert(numbers, (self.asked, asked));
                 None
@@ -112,9 +114,13 @@ impl Logins {
             ClientNews::Forgotten(at) => {
                 let asked = self.numbers.get(&at).copied();
                 if let Some(asked) = asked.and_then(|numbers| self.remove(numbers)) {
-                    self.not_in(asked.numbers().0);
+                    self.not_in(asked.login().client_id);
                 }
                 None
+            }
+            ClientNews::Responded(login, ChallengeResponse(response)) => {
+                let response = Printable(&response);
+                Some(self.of_login("CR_RESPONSE", &login, format_args!(",{response}")))
             }
             ClientNews::Addressed {
                 client_id,
@@ -159,23 +165,32 @@ impl Logins {
     pub(super) fn next_untold(&mut self) -> Option<ClientBlock> {
         let (_, numbers) = self.untold.pop_first()?;
         let (_, asked) = self.waiting.get(&numbers)?;
-        let (client_id, login) = numbers;
-        let what = match asked.kind() {
+        let login = asked.login();
+        let what = match login.kind {
             LoginKind::Connect => {
-                self.clients.entry(client_id).or_default().asked = true;
+                self.clients.entry(login.client_id).or_default().asked = true;
                 "CONNECT"
             }
             LoginKind::Reauth => "REAUTH",
         };
-        let said = asked.peer_info().iter();
-        let own = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        let password = login.credentials.as_ref().map(|_| login.password());
         Some(ClientBlock {
-            head: format!(">CLIENT:{what},{client_id},{login}"),
+            password,
+            ..self.of_login(what, login, format_args!(""))
+        })
+    }
+
+    /// What is told of a login, without its password.
+    fn of_login(&self, what: &str, login: &Login, rest: fmt::Arguments<'_>) -> ClientBlock {
+        let (client_id, number) = login.numbers();
+        let said = login.peer_info.iter();
+        let own = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        ClientBlock {
             clients: Some(self.established),
             peer_info: said.map(own).collect(),
-            password: asked.password(),
-            environment: Some(asked.environment()),
-        })
+            environment: Some(login.told()),
+            ..ClientBlock::line(format!(">CLIENT:{what},{client_id},{number}{rest}"))
+        }
     }
 
     /// Lets a client in that waits, with lines of its own; whether there is one.
@@ -207,7 +222,7 @@ impl Logins {
 
     fn remove(&mut self, numbers: (u64, u64)) -> Option<AskedLogin> {
         let (number, asked) = self.waiting.remove(&numbers)?;
-        self.numbers.remove(&asked.at());
+        self.numbers.remove(&asked.login().at);
         self.untold.remove(&number);
         Some(asked)
     }

@@ -55,6 +55,8 @@ pub struct HookScripts {
     pub disconnect: Option<ScriptCommand>,
     /// When an address or a network leads to one, or does not any more (`learn-address`).
     pub learn: Option<ScriptCommand>,
+    /// When one has answered a challenge (`client-crresponse`).
+    pub challenge: Option<ScriptCommand>,
 }
 
 impl HookScripts {
@@ -64,6 +66,7 @@ impl HookScripts {
             || self.connect.is_some()
             || self.disconnect.is_some()
             || self.learn.is_some()
+            || self.challenge.is_some()
     }
 }
 

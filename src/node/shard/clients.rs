@@ -39,6 +39,7 @@ impl<E: Edges> Shard<E> {
             }
             SessionEvent::Authenticated(admission) => self.authenticated(key, *admission, now),
             SessionEvent::LoginAgain(admission) => self.logs_in_again(key, &admission, now),
+            SessionEvent::ChallengeAnswered(response) => self.challenge_answered(key, response),
             SessionEvent::Keys { key_id, keys } => {
                 if let Some(peer) = self.peer_of(key).and_then(|peer| self.peers.peer_mut(peer)) {
                     peer.keys.install(key_id, *keys);

@@ -6,19 +6,19 @@ use std::time::Duration;
 use super::connections::{Key, Standing};
 use super::{Edges, Shard};
 use crate::crypto::SessionToken;
-use crate::limits::{COMMON_NAME_MAX, LOGINS_WAITING};
+use crate::limits::{CHALLENGE_ANSWERS_MAX, COMMON_NAME_MAX, LOGINS_WAITING};
 use crate::node::auth::{Departure, Judged, Login, LoginAt, LoginKind, Renewed, Verdict};
 use crate::node::event::{AdmissionRefusal, ClientEvent, ClientTag, Text};
 use crate::node::message::Report;
-use crate::session::{Admission, Credentials, Farewell, LeaveReason};
+use crate::session::{Admission, ChallengeResponse, Credentials, Farewell, LeaveReason};
 use crate::time::Now;
 
 /// The logins of a shard that are not judged.
 #[derive(Debug, Default)]
 pub(super) struct Logins {
     waiting: HashMap<u64, Key>,
-    /// The newest login of a session.
-    of: HashMap<Key, u64>,
+    /// The newest login of a session, and how many challenges it has answered.
+    of: HashMap<Key, (u64, u32)>,
     last: u64,
     /// Clients that have a token, by their numbers.
     with_token: HashMap<u64, Key>,
@@ -33,7 +33,7 @@ impl Logins {
         }
         self.last += 1;
         self.waiting.insert(self.last, key);
-        self.of.insert(key, self.last);
+        self.of.insert(key, (self.last, 0));
         Some(self.last)
     }
 
@@ -42,9 +42,16 @@ impl Logins {
         self.waiting.get(&number).copied()
     }
 
+    /// The login of a session that waits and has answered another challenge, unless it has answered too many.
+    fn answers(&mut self, key: Key) -> Option<u64> {
+        let (number, answered) = self.of.get_mut(&key)?;
+        *answered += 1;
+        (*answered <= CHALLENGE_ANSWERS_MAX).then_some(*number)
+    }
+
     /// A session waits no longer; which login it waited with.
     fn end(&mut self, key: Key) -> Option<u64> {
-        let number = self.of.remove(&key)?;
+        let (number, _) = self.of.remove(&key)?;
         self.waiting.remove(&number);
         Some(number)
     }
@@ -91,6 +98,15 @@ impl<E: Edges> Shard<E> {
                         .login_refused(now, &mut *self.random, number, "");
                 }
             }
+        }
+    }
+
+    /// A client that waits has answered a challenge of who judges its login.
+    pub(super) fn challenge_answered(&mut self, key: Key, response: ChallengeResponse) {
+        if let Some(number) = self.logins.answers(key) {
+            let shard = self.surroundings.own;
+            let at = LoginAt { shard, number };
+            self.report(Report::ChallengeAnswered(at, response));
         }
     }
 

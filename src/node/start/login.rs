@@ -162,7 +162,7 @@ fn open(
 }
 
 /// The hooks that are called.
-const CALLED: [Hook; 7] = [
+const CALLED: [Hook; 8] = [
     Hook::AuthUserPassVerify,
     Hook::ClientConnect,
     Hook::ClientConnectV2,
@@ -170,4 +170,5 @@ const CALLED: [Hook; 7] = [
     Hook::ClientConnectDeferV2,
     Hook::ClientDisconnect,
     Hook::LearnAddress,
+    Hook::ClientCrResponse,
 ];

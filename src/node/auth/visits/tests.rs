@@ -46,6 +46,7 @@ impl World {
             connect: write("connect", connect),
             disconnect: write("disconnect", disconnect),
             learn: write("learn", learn),
+            challenge: None,
         };
         let hooks = Hooks {
             directory: directory.path().to_owned(),

@@ -227,7 +227,7 @@ fn a_login_waits_for_who_connects_later_and_not_when_it_is_gone() {
     let mut numbers = Vec::new();
     for client in [1, 2, 3] {
         let (login, answer) = asked(client, 1, Vec::new());
-        numbers.push(login.at());
+        numbers.push(login.login().at);
         answers.push(answer);
         assert_eq!(logins.take(ClientNews::Asked(login)), None);
     }
@@ -271,6 +271,21 @@ fn another_login_of_one_that_is_in_is_told_as_such_and_may_be_refused() {
         environment,
     });
     assert_eq!(told[0], ">CLIENT:DISCONNECT,0", "it was in all the same");
+}
+
+#[test]
+fn an_answer_to_a_challenge_is_told_with_all_but_the_password() {
+    let mut talk = Talk::new();
+    let connect = block(">CLIENT:CONNECT,0,1");
+    let environment = variables(&connect, &["n_clients", "password", "username"]);
+    let (login, _answer) = asked(0, 1, environment);
+    let of = login.shared();
+    talk.news(ClientNews::Asked(login));
+    let response = ChallengeResponse("Ymx1\r\nZQ==".to_owned().into());
+    let told = talk.news(ClientNews::Responded(of, response));
+    assert_eq!(told[0], ">CLIENT:CR_RESPONSE,0,1,Ymx1__ZQ==");
+    let rest = connect[1..].iter().filter(|it| !it.contains("password"));
+    assert!(rest.eq(&told[1..]), "{told:?}");
 }
 
 #[test]
