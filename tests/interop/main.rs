@@ -52,6 +52,7 @@ mod topologies;
 mod traffic;
 
 mod addresses;
+mod backends;
 mod belongings;
 mod blocked;
 mod capture;
