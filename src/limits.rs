@@ -589,6 +589,15 @@ pub const STOP_GRACE: Duration = Duration::from_secs(2);
 
 // --- Logins ---------------------------------------------------------------------------------
 
+/// Bytes of a file of users.
+pub const USER_FILE_MAX: u64 = 64 << 20;
+
+/// Threads that look at passwords of `ringway-password-file`.
+pub const PASSWORD_THREADS: usize = 2;
+
+/// Users that have been asked for a code and have not given one.
+pub const CHALLENGES_OPEN: usize = 4096;
+
 /// Sources and names whose failed logins are remembered, in all.
 pub const LOGIN_FAILURES: usize = 65_536;
 

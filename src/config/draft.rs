@@ -90,6 +90,9 @@ pub(super) struct LoginDraft {
     pub(super) temporary: Option<PathBuf>,
     pub(super) token: Option<Written<TokenLine>>,
     pub(super) token_secret: Option<Written<Source>>,
+    pub(super) passwords: Option<Written<PathBuf>>,
+    pub(super) secrets: Option<Written<PathBuf>>,
+    pub(super) backoff: Option<Written<bool>>,
 }
 
 /// What `auth-gen-token` says, in seconds.

@@ -1,4 +1,4 @@
-//! Keeps the memory of the process out of swap (`mlock`).
+//! Keeps the memory of the process out of swap (`mlock`), and out of core dumps.
 //!
 //! Pages are locked as they are touched: the pools of buffers are mostly untouched, and stay that way.
 //! What is locked counts by its addresses all the same, so the limit is taken away first, while the
@@ -8,7 +8,9 @@
 use std::io;
 
 use nix::sys::mman::{MlockAllFlags, mlockall};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{
+    DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit,
+};
 use rustix::thread::{CapabilitySet, capabilities};
 
 use super::settings::ProcessSettings;
@@ -29,6 +31,12 @@ pub enum MemoryError {
     /// The kernel refuses it.
     #[error("`mlock` is refused: {0}")]
     Lock(io::Error),
+}
+
+/// Keeps what is in memory, with all its secrets, out of core dumps and from other processes of the same user.
+pub(super) fn keep_secret() {
+    // It is refused for no reason that the kernel has.
+    let _refused = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
 /// Locks what there is and what comes, if the settings want it: whether they do.

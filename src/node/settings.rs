@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use auth::{
-    AuthSettings, ClientCertificate, HandOver, HookScripts, ManagerPart, PluginSettings,
+    AuthSettings, ClientCertificate, HandOver, HookScripts, ManagerPart, OwnUsers, PluginSettings,
     TokenSettings, VerifyScript,
 };
 pub use client::{

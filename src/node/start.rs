@@ -113,6 +113,9 @@ pub enum StartError {
     /// The management interface can't be had.
     #[error(transparent)]
     Management(#[from] ManagementError),
+    /// A file of users can't be used.
+    #[error("{0}")]
+    Users(String),
     /// Somebody on the management interface has ended a server that waited for it.
     #[error("ended by the management interface while the server waited for its release")]
     Held,
@@ -461,6 +464,7 @@ impl Starting {
 
     /// Keeps memory out of swap, if that is wanted.
     fn lock_memory(&mut self, process: &ProcessSettings) -> Result<(), StartError> {
+        memory::keep_secret();
         if memory::lock(process)? {
             self.publish(NodeEvent::MemoryLocked);
         }

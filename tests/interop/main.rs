@@ -84,6 +84,7 @@ mod options;
 mod outgoing;
 mod outgoing_streams;
 mod own_directives;
+mod own_users;
 mod plugins;
 mod port_share;
 mod proxy_protocol;

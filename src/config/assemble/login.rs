@@ -1,16 +1,21 @@
 //! Who judges logins: whether the lines about that fit together.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::Duration;
+
+use zeroize::Zeroizing;
 
 use super::{Draft, Severity};
 use crate::config::SCRIPT_HELPER;
+use crate::config::draft::Written;
 use crate::config::lexer::Location;
 use crate::config::pki::{self, Opened};
 use crate::crypto::AuthTokenKey;
+use crate::node::logins::{PasswordFile, SecretFile};
 use crate::node::settings::{
-    AuthSettings, HandOver, HookScripts, ManagerPart, PluginSettings, ScriptCommand, TokenSettings,
-    VerifyScript,
+    AuthSettings, HandOver, HookScripts, ManagerPart, OwnUsers, PluginSettings, ScriptCommand,
+    TokenSettings, VerifyScript,
 };
 use crate::random::SystemRandom;
 
@@ -25,7 +30,15 @@ pub(super) fn login(draft: &mut Draft) -> Option<AuthSettings> {
         true => ManagerPart::Judges,
         false => ManagerPart::Hears,
     });
-    let unjudged = script.is_none() && plugins.is_empty() && !manager_judges;
+    let (own, own_at) = own_users(draft);
+    let unjudged =
+        script.is_none() && plugins.is_empty() && !manager_judges && own.passwords.is_none();
+    if let (Some(written), true) = (own_at.as_ref(), own.secrets.is_some() && unjudged) {
+        let why = "a code stands beside a password, and nothing looks at passwords";
+        let instead = Some("add a `ringway-password-file` line".to_owned());
+        let name = "ringway-totp-file";
+        draft.remark_at(Severity::Error, name, written, why, instead);
+    }
     let token = token(draft, unjudged);
     if unjudged {
         remark_unjudged(draft);
@@ -41,6 +54,7 @@ pub(super) fn login(draft: &mut Draft) -> Option<AuthSettings> {
     let places = places.into_iter().chain(plugins.iter().map(|it| &it.at));
     let mut places = places
         .chain(hooks.iter().flatten().map(|it| &it.at))
+        .chain(&own_at)
         .chain(&manager_at)
         .peekable();
     places.peek()?;
@@ -92,6 +106,7 @@ pub(super) fn login(draft: &mut Draft) -> Option<AuthSettings> {
             challenge,
         },
         manager,
+        own,
         token,
         optional: draft.login.optional.is_some(),
         certificate: draft
@@ -107,10 +122,13 @@ pub(super) fn login(draft: &mut Draft) -> Option<AuthSettings> {
     })
 }
 
-/// The program that starts scripts: this one.
+/// The program that starts scripts: this one. A server that has given up its privileges may not look any more where its
+/// program is, and reads its configuration again all the same.
 pub(super) fn script_helper() -> ScriptCommand {
+    static OWN: OnceLock<PathBuf> = OnceLock::new();
+    let own = || std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into());
     ScriptCommand {
-        program: std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into()),
+        program: OWN.get_or_init(own).clone(),
         arguments: vec![SCRIPT_HELPER.to_owned()],
     }
 }
@@ -122,6 +140,64 @@ pub(super) fn remark_script_security(draft: &mut Draft, at: &Location) {
         let instead = Some("add `script-security 2`".to_owned());
         draft.remark_at(Severity::Error, "script-security", at, why, instead);
     }
+}
+
+/// What the server itself is to know of its users, and where that is written; files that it could not use are
+/// remarked.
+fn own_users(draft: &mut Draft) -> (OwnUsers, Option<Location>) {
+    let passwords = draft.login.passwords.take();
+    let secrets = draft.login.secrets.take();
+    let backoff = draft.login.backoff.take();
+    let judges = passwords.is_some() || secrets.is_some();
+    if let Some(written) = &passwords {
+        let parse = |text: &str| PasswordFile::parse(text).map_err(|error| error.to_string());
+        let instead = "make one: ringway passwd FILE NAME";
+        check_file(draft, "ringway-password-file", written, parse, instead);
+    }
+    if let Some(written) = &secrets {
+        let instead = "write a line for each user: `name:secret`";
+        check_file(
+            draft,
+            "ringway-totp-file",
+            written,
+            SecretFile::parse,
+            instead,
+        );
+    }
+    let at = passwords.as_ref().or(secrets.as_ref());
+    let at = at.map(|it| it.at.clone());
+    let at = at.or_else(|| Some(backoff.as_ref()?.at.clone()));
+    let own = OwnUsers {
+        passwords: passwords.map(|it| it.value),
+        secrets: secrets.map(|it| it.value),
+        backoff: backoff.map_or(judges, |it| it.value),
+    };
+    (own, at)
+}
+
+fn check_file<T>(
+    draft: &mut Draft,
+    name: &str,
+    written: &Written<PathBuf>,
+    parse: impl Fn(&str) -> Result<T, String>,
+    instead: &str,
+) {
+    let text = std::fs::read_to_string(&written.value).map(Zeroizing::new);
+    let why = match text {
+        Ok(text) => match parse(&text) {
+            Ok(_) => return,
+            Err(why) => why,
+        },
+        Err(error) => error.to_string(),
+    };
+    let why = format!("'{}': {why}", written.value.display());
+    draft.remark_at(
+        Severity::Error,
+        name,
+        &written.at,
+        why.as_str(),
+        Some(instead.to_owned()),
+    );
 }
 
 /// Tokens for passwords, if clients are to get some.

@@ -67,7 +67,61 @@ pub(super) const ROWS: &[Directive] = &[
         proxy_protocol,
     )
     .of_servers(),
+    Directive::served(
+        "ringway-password-file",
+        "FILE",
+        (1, 1),
+        "clients need a user name and a password of this file, which `ringway passwd` writes; it is read again when it changes",
+        password_file,
+    )
+    .of_servers(),
+    Directive::served(
+        "ringway-totp-file",
+        "FILE",
+        (1, 1),
+        "each user needs a code of an authenticator beside the password; FILE has `name:secret` lines, secrets in Base32",
+        totp_file,
+    )
+    .of_servers(),
+    Directive::served(
+        "ringway-login-backoff",
+        "on|off",
+        (1, 1),
+        "whether logins of an address or a name that has failed too often wait before they are looked at; if not written, \
+         `on` with `ringway-password-file` or `ringway-totp-file`",
+        login_backoff,
+    )
+    .of_servers(),
 ];
+
+fn password_file(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    let path = draft.path(file(line)?);
+    draft.login.passwords = Written::new(path, line);
+    Ok(())
+}
+
+fn totp_file(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    let path = draft.path(file(line)?);
+    draft.login.secrets = Written::new(path, line);
+    Ok(())
+}
+
+fn login_backoff(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    let on = on_or_off(line, 0)?;
+    draft.login.backoff = Written::new(on, line);
+    Ok(())
+}
+
+/// A word that says whether something is to be.
+fn on_or_off(line: &Line, index: usize) -> Result<bool, Refusal> {
+    match line.argument(index).unwrap_or_default() {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        other => {
+            Err(Refusal::because(format!("`{other}` is no state")).instead("write `on` or `off`"))
+        }
+    }
+}
 
 fn shards(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
     draft.shards.count = Written::new(number(line, 0, 1..=limits::SHARDS_MAX)?, line);
@@ -96,22 +150,13 @@ fn steering(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
 }
 
 fn offload(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
-    let [name, state] = [0, 1].map(|index| line.argument(index).unwrap_or_default());
+    let name = line.argument(0).unwrap_or_default();
     let mut names = OffloadName::ALL.into_iter();
     let name = names.find(|it| it.as_str() == name).ok_or_else(|| {
         Refusal::because(format!("`{name}` is no offload"))
             .instead("write `udp-gro`, `udp-gso`, `tun-tso`, `tun-uso` or `tun-merge`")
     })?;
-    let on = match state {
-        "on" => true,
-        "off" => false,
-        other => {
-            return Err(
-                Refusal::because(format!("`{other}` is no state")).instead("write `on` or `off`")
-            );
-        }
-    };
-    draft.offloads.set(name, on);
+    draft.offloads.set(name, on_or_off(line, 1)?);
     Ok(())
 }
 

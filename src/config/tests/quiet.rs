@@ -43,6 +43,42 @@ fn a_judge_that_is_refused_is_the_only_fault() {
 }
 
 #[test]
+fn files_of_users_are_read_and_a_code_needs_a_password() {
+    let files = Files::new();
+    let place = files.0.path().display().to_string();
+    let write = |name: &str, text: &str| std::fs::write(files.0.path().join(name), text).unwrap();
+    write("users", "anna:sesame\n");
+    write("secrets", "anna:123\n");
+    write("good", "anna:JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP\n");
+    write("nobody", "# nobody yet\n");
+    for (line, why) in [
+        ("ringway-password-file {}/absent", "No such file"),
+        (
+            "ringway-password-file {}/users",
+            "line 1: behind the colon stands no hash",
+        ),
+        (
+            "ringway-totp-file {}/secrets",
+            "line 1: a secret is written in Base32",
+        ),
+        ("ringway-totp-file {}/good", "nothing looks at passwords"),
+        (
+            "ringway-login-backoff often",
+            "`often` is no state; write `on` or `off`",
+        ),
+    ] {
+        let line = line.replace("{}", &place);
+        let said = files.first_remark(&format!("{line}\n"));
+        assert!(said.contains(why), "{said}");
+    }
+    let both = format!("ringway-password-file {place}/nobody\nringway-totp-file {place}/good\n");
+    let own = files.with(&both).auth.unwrap().own;
+    assert!(own.backoff && own.passwords.is_some() && own.secrets.is_some());
+    let own = files.with(&format!("{both}ringway-login-backoff off\n"));
+    assert!(!own.auth.unwrap().own.backoff);
+}
+
+#[test]
 fn plug_ins_judge_passwords() {
     let files = Files::new();
     let object = files.0.path().join("judge.so");

@@ -264,7 +264,7 @@ fn a_slip_in_a_line_of_our_own_is_never_passed_over() {
             "setenv opt ringway-huge-pages 4",
             "t.conf:8: error: ringway-huge-pages: no such directive; there are `ringway-shards`, \
              `ringway-cores`, `ringway-steering`, `ringway-offload`, `ringway-control`, \
-             `ringway-proxy-protocol`",
+             `ringway-proxy-protocol`, `ringway-password-file`, `ringway-totp-file`, `ringway-login-backoff`",
         ),
         (
             "setenv FORWARD_COMPATIBLE 1\nringway-core 0",

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Answers;
+use super::codes::{Codes, Factor, is_question};
 use super::environment::{self, ServerFacts};
 use super::login::{Judged, Link, Login, LoginAt, LoginKind, Verdict};
 use super::responses::Responses;
 use super::tokens::{Renewed, Tokens};
 use crate::crypto::SessionToken;
+use crate::node::logins::{Backoff, Source};
 use crate::node::settings::ProfileLines;
 use crate::session::ChallengeResponse;
 use crate::time::Now;
@@ -20,6 +22,8 @@ pub(super) struct Chain {
     facts: ServerFacts,
     tokens: Option<Tokens>,
     responses: Option<(Responses, Answers)>,
+    codes: Option<Codes>,
+    backoff: Option<Backoff>,
     waiting: HashMap<LoginAt, Waiting>,
     verdicts: VecDeque<(Judged, Option<Accepted>)>,
 }
@@ -36,8 +40,10 @@ struct Waiting {
     login: Arc<Login>,
     /// Who has it now.
     link: usize,
-    /// Its token is good: nobody is asked about its password.
-    by_token: bool,
+    /// Nobody is asked about its password: it has been looked at.
+    password_known: bool,
+    /// Its code, where one is needed beside the password.
+    factor: Option<Factor>,
     /// What the client is to have besides.
     lines: Vec<ProfileLines>,
 }
@@ -49,6 +55,8 @@ impl Chain {
             facts,
             tokens: None,
             responses: None,
+            codes: None,
+            backoff: None,
             waiting: HashMap::new(),
             verdicts: VecDeque::new(),
         }
@@ -57,6 +65,15 @@ impl Chain {
     /// The same chain, whose clients get tokens for their passwords.
     pub(super) fn with_tokens(self, tokens: Option<Tokens>) -> Self {
         Self { tokens, ..self }
+    }
+
+    /// The same chain, whose users need codes, and wait when they have failed too often, if that is wanted.
+    pub(super) fn with_own(self, codes: Option<Codes>, backoff: Option<Backoff>) -> Self {
+        Self {
+            codes,
+            backoff,
+            ..self
+        }
     }
 
     /// The same chain, whose clients' answers to challenges are handed on; with a way of answers to it.
@@ -68,20 +85,46 @@ impl Chain {
     /// Gives a login to the first link. Of a client that is in something is `known` besides.
     pub(super) fn begin(&mut self, mut login: Login, known: Vec<(String, String)>) {
         login.environment = environment::of(&login, known, &self.facts);
+        let now = Instant::now();
         let tokens = self.tokens.as_mut();
         let known = tokens.and_then(|tokens| tokens.look(&mut login, Now::read().unix));
+        let by_token = known == Some(Verdict::Accepted);
+        let codes = self.codes.as_mut().filter(|_| !by_token);
+        let factor = codes.map(|codes| codes.take(&mut login, now));
         let at = login.at;
+        let known = known.or_else(|| self.too_soon(&login));
         let waiting = Waiting {
             login: Arc::new(login),
             link: 0,
-            by_token: known == Some(Verdict::Accepted),
+            password_known: by_token || matches!(factor, Some(Factor::Later(_) | Factor::Again)),
+            factor,
             lines: Vec::new(),
         };
         self.waiting.insert(at, waiting);
         match known {
-            Some(refused) if refused.is_refusal() => self.decide(at, refused),
+            Some(refused) if refused.is_refusal() => self.decide(at, refused, false),
             _ => self.ask(at),
         }
+    }
+
+    /// What becomes of a login that comes too soon after others that failed.
+    fn too_soon(&self, login: &Login) -> Option<Verdict> {
+        let (source, name) = whose(login)?;
+        let backoff = self.backoff.as_ref()?;
+        let wait = backoff.wait(Now::read().monotonic, source, name)?;
+        let seconds = wait.as_secs() + 1;
+        let proto = login.peer_info.proto();
+        // Wire: others don't come again after any AUTH_FAILED (wire.md section 10.3), and are told why.
+        let begin = match proto.auth_fail_temp() {
+            true => format!("TEMP[backoff {seconds}]:"),
+            false => String::new(),
+        };
+        Some(Verdict::Refused {
+            reason: format!("{begin}too many failed logins: wait {seconds} s"),
+            why: format!("too many failed logins: not looked at for {seconds} s")
+                .as_str()
+                .into(),
+        })
     }
 
     /// The client of a login has answered a challenge.
@@ -113,6 +156,9 @@ impl Chain {
         if let Some(tokens) = &mut self.tokens {
             tokens.left(client_id);
         }
+        if let Some(codes) = &mut self.codes {
+            codes.left(client_id);
+        }
         for link in &mut self.links {
             link.left(client_id);
         }
@@ -139,7 +185,7 @@ impl Chain {
                 self.ask(at);
             }
             refused @ (Verdict::Refused { .. } | Verdict::Dropped { .. }) => {
-                self.decide(at, refused);
+                self.decide(at, refused, true);
             }
             pending @ Verdict::Pending { .. } => {
                 let judged = judged(&waiting.login, pending, None);
@@ -186,18 +232,37 @@ impl Chain {
             return;
         };
         let others = self.links.iter().skip(waiting.link);
-        let by_token = waiting.by_token;
+        let password_known = waiting.password_known;
         waiting.link += others
-            .take_while(|it| by_token && it.judges_passwords())
+            .take_while(|it| password_known && it.judges_passwords())
             .count();
-        match self.links.get_mut(waiting.link) {
-            Some(link) => link.judge(&Arc::clone(&waiting.login)),
-            None => self.decide(at, Verdict::Accepted),
+        if let Some(link) = self.links.get_mut(waiting.link) {
+            return link.judge(&Arc::clone(&waiting.login));
         }
+        let verdict = match (&mut self.codes, &waiting.factor) {
+            (Some(codes), Some(factor)) => {
+                let unix = Now::read().unix;
+                codes.judge(&waiting.login, factor, unix, Instant::now())
+            }
+            _ => Verdict::Accepted,
+        };
+        let counts = !is_question(&verdict);
+        self.decide(at, verdict, counts);
     }
 
-    fn decide(&mut self, at: LoginAt, verdict: Verdict) {
+    /// The end of it; whether a refusal counts as a failed attempt.
+    fn decide(&mut self, at: LoginAt, verdict: Verdict, counts: bool) {
         if let Some(waiting) = self.waiting.remove(&at) {
+            if let (Some(backoff), Some((source, name))) =
+                (&mut self.backoff, whose(&waiting.login))
+            {
+                let now = Now::read().monotonic;
+                match verdict.is_refusal() {
+                    false => backoff.succeeded(now, source, name),
+                    true if counts => backoff.failed(now, source, name),
+                    true => {}
+                }
+            }
             let comes = waiting.login.kind == LoginKind::Connect;
             let refused = verdict.is_refusal();
             if refused && comes {
@@ -217,6 +282,12 @@ impl Chain {
             self.verdicts.push_back((judged, accepted));
         }
     }
+}
+
+/// Where a login comes from, and by which name; one without a name fails for nobody.
+fn whose(login: &Login) -> Option<(Source, &str)> {
+    let source = login.client.address.ip().into();
+    login.username().map(|name| (source, name))
 }
 
 fn judged(login: &Login, verdict: Verdict, token: Option<SessionToken>) -> Judged {
@@ -388,5 +459,48 @@ mod tests {
         assert_eq!(said(), [] as [&str; 0], "no other password judge either");
         let verdicts = verdicts(&mut chain);
         assert_eq!(verdicts, [(2, refused()), (3, Verdict::Accepted)]);
+    }
+
+    #[test]
+    fn who_fails_too_often_waits_and_nobody_is_asked() {
+        let (say, said) = mpsc::channel();
+        let links: Vec<Box<dyn Link>> = vec![Box::new(Scribe("judge", say))];
+        let mut chain = Chain::new(links, ServerFacts::default());
+        chain = chain.with_own(None, Some(Backoff::default()));
+        let named = |number, name: &str, peer_info: &str| Login {
+            credentials: Some(Credentials {
+                username: name.to_owned(),
+                password: Zeroizing::new("wrong".to_owned()),
+            }),
+            peer_info: PeerInfo::parse(peer_info),
+            ..login(number)
+        };
+        for number in 1..=3 {
+            chain.begin(named(number, "anna", ""), Vec::new());
+            chain.answered(0, at(number), 1, refused(), None);
+        }
+        assert_eq!(said.try_iter().count(), 3, "slips are free");
+        let reasons = |chain: &mut Chain| -> Vec<String> {
+            let verdicts = verdicts(chain).into_iter();
+            let reasons = verdicts.map(|(_, verdict)| match verdict {
+                Verdict::Refused { reason, .. } => reason,
+                other => format!("{other:?}"),
+            });
+            reasons.collect()
+        };
+        reasons(&mut chain);
+        let temporary = "IV_PROTO=990\n";
+        chain.begin(named(5, "anna", temporary), Vec::new());
+        chain.begin(named(6, "bert", ""), Vec::new());
+        let told = reasons(&mut chain);
+        let [understands, does_not] = told.as_slice() else {
+            panic!("{told:?}");
+        };
+        assert!(understands.starts_with("TEMP[backoff "), "{told:?}");
+        assert!(does_not.starts_with("too many failed logins"), "{told:?}");
+        assert_eq!(said.try_iter().count(), 0, "nobody was asked");
+        // One without a name fails for nobody.
+        chain.begin(login(7), Vec::new());
+        assert_eq!(said.try_iter().count(), 1);
     }
 }

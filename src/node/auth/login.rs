@@ -1,6 +1,7 @@
 //! A login, and what can become of it.
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -141,7 +142,7 @@ pub trait Link: Send {
 }
 
 /// How a link is made.
-pub(in crate::node) type MakeLink = Box<dyn FnOnce(Answers) -> Box<dyn Link> + Send>;
+pub(in crate::node) type MakeLink = Box<dyn FnOnce(Answers) -> io::Result<Box<dyn Link>> + Send>;
 
 impl Login {
     /// The user's name, if there is one.

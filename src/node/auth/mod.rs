@@ -13,13 +13,16 @@
 
 mod certificates;
 mod chain;
+mod codes;
 mod deferral;
 mod environment;
 mod files;
+mod followed;
 pub mod helper;
 mod login;
 pub(in crate::node) mod manager;
 mod outside;
+mod passwords;
 mod plugin;
 mod responses;
 mod runner;
@@ -36,12 +39,15 @@ use crossbeam::channel::{self, Receiver, RecvTimeoutError, Sender};
 
 pub(in crate::node) use self::certificates::CertificateCheck;
 use self::chain::{Accepted, Chain};
+pub(in crate::node) use self::codes::Codes;
 pub use self::environment::ServerFacts;
+pub(in crate::node) use self::followed::Followed;
 pub use self::helper::ScriptEnd;
 pub(in crate::node) use self::login::MakeLink;
 pub use self::login::{Judged, Link, Login, LoginAt, LoginKind, Verdict};
 pub(in crate::node) use self::manager::{AskedLogin, ClientNews, Manager};
 pub(in crate::node) use self::outside::OutsideLink;
+pub(in crate::node) use self::passwords::Passwords;
 pub(in crate::node) use self::plugin::Plugins;
 use self::responses::Responses;
 pub(in crate::node) use self::runner::Runner;
@@ -51,6 +57,7 @@ pub(in crate::node) use self::tokens::Tokens;
 pub(in crate::node) use self::visits::Hooks;
 pub use self::visits::{Arrival, Connected, Departure, Learned};
 use self::visits::{Said, Visits};
+use super::logins::Backoff;
 use super::message::Report;
 use super::registry::Place;
 use super::settings::ProfileLines;
@@ -63,6 +70,26 @@ pub(in crate::node) struct Authentication {
     messages: Sender<Message>,
     asks_credentials: bool,
     thread: JoinHandle<()>,
+}
+
+/// What there is to be done for logins, and for clients that come and go.
+pub(in crate::node) struct Parts {
+    /// Who judges them, in this order.
+    pub(in crate::node) links: Vec<MakeLink>,
+    /// Whether one of those looks at user names and passwords.
+    pub(in crate::node) asks_credentials: bool,
+    /// What all are told of the server.
+    pub(in crate::node) facts: ServerFacts,
+    /// Who is called when clients come and go.
+    pub(in crate::node) hooks: Hooks,
+    /// Tokens in place of passwords, if clients get some.
+    pub(in crate::node) tokens: Option<Tokens>,
+    /// Codes beside passwords, if users need some.
+    pub(in crate::node) codes: Option<Codes>,
+    /// Who has failed too often, if such logins wait.
+    pub(in crate::node) backoff: Option<Backoff>,
+    /// The way of news to the management interface, if there is one.
+    pub(in crate::node) news: Option<Sender<ClientNews>>,
 }
 
 /// The way of a link's answer back to its chain; good on any thread, and at any time.
@@ -139,30 +166,33 @@ impl Answers {
 }
 
 impl Authentication {
-    /// Starts the thread. Each link is made with the way of its answers. `asks_credentials` if one of them
-    /// looks at user names and passwords; `news` go to the management interface, if there is one.
+    /// Starts the thread. Each link is made with the way of its answers.
     ///
     /// # Errors
     /// There is no thread to be had.
-    pub(in crate::node) fn start(
-        links: Vec<MakeLink>,
-        asks_credentials: bool,
-        facts: ServerFacts,
-        hooks: Hooks,
-        tokens: Option<Tokens>,
-        news: Option<Sender<ClientNews>>,
-        reports: Sender<Report>,
-    ) -> io::Result<Self> {
+    pub(in crate::node) fn start(parts: Parts, reports: Sender<Report>) -> io::Result<Self> {
+        let Parts {
+            links,
+            asks_credentials,
+            facts,
+            hooks,
+            tokens,
+            codes,
+            backoff,
+            news,
+        } = parts;
         let (messages, heard) = channel::unbounded();
         let way = |link| Answers {
             messages: messages.clone(),
             link,
         };
         let links = links.into_iter().enumerate();
-        let links = links.map(|(number, make)| make(way(number))).collect();
+        let links = links.map(|(number, make)| make(way(number)));
+        let links = links.collect::<io::Result<_>>()?;
         let responses = Responses::new(&hooks, news.clone());
         let chain = Chain::new(links, facts).with_tokens(tokens);
         let chain = chain.with_responses(responses, way(0));
+        let chain = chain.with_own(codes, backoff);
         let waker = messages.clone();
         let wake = move || {
             let _nobody_listens = waker.send(Message::Wake);

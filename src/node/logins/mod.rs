@@ -9,4 +9,4 @@ mod totp;
 
 pub use backoff::{Backoff, Source};
 pub use password_file::{PasswordFile, PasswordFileError, hash, removed, with};
-pub use totp::{Secret, SecretError};
+pub use totp::{Secret, SecretError, SecretFile};

@@ -2,6 +2,8 @@
 //!
 //! Source: RFC 6238 with HMAC-SHA-1 and six digits, which is what all of them understand.
 
+use std::collections::HashMap;
+
 use aws_lc_rs::hmac;
 use data_encoding::BASE32_NOPAD;
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
@@ -63,6 +65,40 @@ impl Secret {
             .and_then(|it| it.try_into().ok());
         let number = u32::from_be_bytes(four.unwrap_or_default()) & 0x7fff_ffff;
         Zeroizing::new(format!("{:06}", number % 1_000_000))
+    }
+}
+
+/// Names with their secrets, a line each: `anna:JBSWY3DPEHPK3PXPJBSWY3DP`. Lines that begin with `#` and empty ones
+/// mean nothing.
+#[derive(Debug, Default)]
+pub struct SecretFile(HashMap<String, Secret>);
+
+impl SecretFile {
+    /// Reads the text of a file.
+    ///
+    /// # Errors
+    /// The first line that is none, with its number.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let mut secrets = HashMap::new();
+        let lines = text.lines().enumerate().map(|(at, line)| (at + 1, line));
+        let lines = lines.filter(|(_, line)| !line.starts_with('#') && !line.trim().is_empty());
+        for (number, line) in lines {
+            let failed = |problem: &dyn std::fmt::Display| format!("line {number}: {problem}");
+            let (name, secret) = line
+                .split_once(':')
+                .filter(|(name, _)| !name.is_empty())
+                .ok_or_else(|| failed(&"write `name:secret`"))?;
+            let secret = Secret::parse(secret.trim()).map_err(|error| failed(&error))?;
+            if secrets.insert(name.to_owned(), secret).is_some() {
+                return Err(failed(&"there is a line with this name before"));
+            }
+        }
+        Ok(Self(secrets))
+    }
+
+    /// The secret of that name.
+    pub fn of(&self, name: &str) -> Option<&Secret> {
+        self.0.get(name)
     }
 }
 

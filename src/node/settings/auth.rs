@@ -14,6 +14,8 @@ pub struct AuthSettings {
     pub script: Option<VerifyScript>,
     /// Plug-ins that judge them too, before the script (`plugin`).
     pub plugins: Option<PluginSettings>,
+    /// What the server itself knows of its users.
+    pub own: OwnUsers,
     /// Scripts that are run when clients come and go.
     pub hooks: HookScripts,
     /// What the management interface has to do with logins, if there is one.
@@ -42,6 +44,17 @@ impl AuthSettings {
             || self.hooks.connect.is_some()
             || matches!(self.manager, Some(ManagerPart::Judges))
     }
+}
+
+/// What the server itself knows of its users, without anybody who is asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OwnUsers {
+    /// Their passwords (`ringway-password-file`).
+    pub passwords: Option<PathBuf>,
+    /// Their secrets of a second factor (`ringway-totp-file`): each needs a code beside the password.
+    pub secrets: Option<PathBuf>,
+    /// Whether who has failed too often waits before the next attempt is looked at (`ringway-login-backoff`).
+    pub backoff: bool,
 }
 
 /// Scripts that are run when clients come and go.

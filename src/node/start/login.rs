@@ -9,10 +9,11 @@ use super::StartError;
 use super::facts::facts;
 use crate::limits::SCRIPT_PATIENCE;
 use crate::node::auth::{
-    Answers, Authentication, CertificateCheck, ClientNews, Hooks, MakeLink, Manager, OutsideLink,
-    Plugins, Runner, Script, ServerFacts, Tokens,
+    Answers, Authentication, CertificateCheck, ClientNews, Codes, Followed, Hooks, MakeLink,
+    Manager, OutsideLink, Parts, Passwords, Plugins, Runner, Script, ServerFacts, Tokens,
 };
 use crate::node::event::NodeEvent;
+use crate::node::logins::{Backoff, PasswordFile, SecretFile};
 use crate::node::message::Report;
 use crate::node::plugins::{Hook, Notice, Opening, PluginHost};
 use crate::node::privileges::Confinement;
@@ -27,6 +28,8 @@ pub(super) struct Judges {
     runner: Option<Arc<Runner>>,
     plugins: Option<PluginHost>,
     news: Option<Sender<ClientNews>>,
+    passwords: Option<Followed<PasswordFile>>,
+    secrets: Option<Followed<SecretFile>>,
 }
 
 impl Judges {
@@ -48,6 +51,11 @@ impl Judges {
         let facts = facts(&auth.configuration, settings, device);
         let plugins = auth.plugins.as_ref();
         let plugins = plugins.map(|plugins| open(plugins, &facts, words, tell));
+        let passwords = auth.own.passwords.as_ref();
+        let parse = |text: &str| PasswordFile::parse(text).map_err(|error| error.to_string());
+        let passwords = passwords.map(|path| Followed::read(path, parse));
+        let secrets = auth.own.secrets.as_ref();
+        let secrets = secrets.map(|path| Followed::read(path, SecretFile::parse));
         Ok(Self {
             auth: auth.clone(),
             network: settings.network.clone(),
@@ -55,6 +63,8 @@ impl Judges {
             runner,
             plugins: plugins.transpose()?,
             news,
+            passwords: passwords.transpose().map_err(StartError::Users)?,
+            secrets: secrets.transpose().map_err(StartError::Users)?,
         })
     }
 
@@ -62,6 +72,7 @@ impl Judges {
     pub(super) fn ask_credentials(&self) -> bool {
         let plugins = self.plugins.as_ref();
         self.auth.script.is_some()
+            || self.passwords.is_some()
             || self.auth.manager == Some(ManagerPart::Judges)
             || plugins.is_some_and(|host| host.wants(Hook::AuthUserPassVerify))
     }
@@ -77,12 +88,14 @@ impl Judges {
         if let (Some(script), Some(runner)) = (self.auth.hooks.verify.clone(), self.runner.clone())
         {
             links.push(Box::new(move |answers: Answers| {
-                Box::new(CertificateCheck::new(
-                    script,
-                    SCRIPT_PATIENCE,
-                    runner,
-                    answers,
-                ))
+                let check = CertificateCheck::new(script, SCRIPT_PATIENCE, runner, answers);
+                Ok(Box::new(check))
+            }));
+        }
+        if let Some(passwords) = self.passwords {
+            let passwords = passwords.heard_by(warner(&reports));
+            links.push(Box::new(move |answers: Answers| {
+                Ok(Box::new(Passwords::start(passwords, answers)?))
             }));
         }
         // Wire: as with 2.6 plug-ins are asked before the script.
@@ -98,7 +111,7 @@ impl Judges {
                 let judge = Plugins::new(Arc::clone(&host), SCRIPT_PATIENCE);
                 let directory = directory.clone();
                 links.push(Box::new(move |answers: Answers| {
-                    Box::new(OutsideLink::new(judge, directory, answers))
+                    Ok(Box::new(OutsideLink::new(judge, directory, answers)))
                 }));
             }
             plugins = Some(host);
@@ -107,12 +120,12 @@ impl Judges {
             let directory = directory.clone();
             let script = Script::new(script, directory.clone(), SCRIPT_PATIENCE, runner);
             links.push(Box::new(move |answers: Answers| {
-                Box::new(OutsideLink::new(script, directory, answers))
+                Ok(Box::new(OutsideLink::new(script, directory, answers)))
             }));
         }
         if let (Some(ManagerPart::Judges), Some(news)) = (self.auth.manager, self.news.clone()) {
             links.push(Box::new(move |answers: Answers| {
-                Box::new(Manager::new(news, answers))
+                Ok(Box::new(Manager::new(news, answers)))
             }));
         }
         let hooks = Hooks {
@@ -126,7 +139,31 @@ impl Judges {
         // Nobody has looked at a password: nothing can stand for it.
         let tokens = self.auth.token.filter(|_| asks);
         let tokens = tokens.map(|settings| Tokens::new(settings, Box::new(SystemRandom)));
-        Authentication::start(links, asks, self.facts, hooks, tokens, self.news, reports)
+        let codes = self.secrets.map(|secrets| {
+            let secrets = secrets.heard_by(warner(&reports));
+            Codes::new(secrets, Box::new(SystemRandom))
+        });
+        let parts = Parts {
+            links,
+            asks_credentials: asks,
+            facts: self.facts,
+            hooks,
+            tokens,
+            codes,
+            backoff: self.auth.own.backoff.then(Backoff::default),
+            news: self.news,
+        };
+        Authentication::start(parts, reports)
+    }
+}
+
+/// What the log is told of a file of users.
+fn warner(reports: &Sender<Report>) -> impl Fn(String) + Send + Sync + 'static {
+    let reports = reports.clone();
+    move |why| {
+        let text = format!("WARNING: {why}").as_str().into();
+        // A node that is behind with its reports has more important ones.
+        let _full = reports.try_send(Report::Event(NodeEvent::Warned { text }));
     }
 }
 
