@@ -79,6 +79,7 @@ pub(super) struct Draft {
 pub(super) struct LoginDraft {
     pub(super) script: Option<Written<(ScriptCommand, HandOver)>>,
     pub(super) plugins: Vec<Written<Plugin>>,
+    pub(super) key_metadata: Option<Written<ScriptCommand>>,
     pub(super) verify: Option<Written<ScriptCommand>>,
     pub(super) connect: Option<Written<ScriptCommand>>,
     pub(super) disconnect: Option<Written<ScriptCommand>>,

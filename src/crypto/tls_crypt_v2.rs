@@ -227,7 +227,8 @@ impl Metadata {
         }
     }
 
-    fn to_bytes(&self) -> Vec<u8> {
+    /// As it stands in a sealed key: its kind, a byte, and what is said.
+    pub fn to_bytes(&self) -> Vec<u8> {
         match self {
             Self::User(text) => [&[USER], text.as_slice()].concat(),
             Self::Timestamp(time) => [&[TIMESTAMP], time.to_be_bytes().as_slice()].concat(),

@@ -21,9 +21,10 @@ pub enum Wrapping {
     TlsAuth(Box<TlsAuth>),
     /// By an HMAC and encryption.
     TlsCrypt(Box<TlsCrypt>),
-    /// The same with a key that one session alone has. It needs few packets: they are set up from the
-    /// key each time, because what is set up takes more than ten times the key's memory.
-    OwnTlsCrypt(StaticKey, Role),
+    /// The same with a key that one session alone has, and what is said of that key, if somebody wants to know. It
+    /// needs few packets: they are set up from the key each time, because what is set up takes more than ten times
+    /// the key's memory.
+    OwnTlsCrypt(StaticKey, Role, Option<Arc<[u8]>>),
 }
 
 impl Wrapping {
@@ -56,7 +57,7 @@ impl Wrapping {
             Some(original) => exported.xor(original),
             None => exported,
         };
-        Self::OwnTlsCrypt(key, role)
+        Self::OwnTlsCrypt(key, role, None)
     }
 
     /// Bytes that stand before the body.
@@ -80,7 +81,15 @@ impl Wrapping {
     /// The key, if it is one that a session alone has.
     pub const fn own_key(&self) -> Option<&StaticKey> {
         match self {
-            Self::OwnTlsCrypt(key, _) => Some(key),
+            Self::OwnTlsCrypt(key, ..) => Some(key),
+            Self::Plain | Self::TlsAuth(_) | Self::TlsCrypt(_) => None,
+        }
+    }
+
+    /// What is said of such a key: its kind in the first byte (see [`Metadata`](super::Metadata)).
+    pub fn key_metadata(&self) -> Option<Arc<[u8]>> {
+        match self {
+            Self::OwnTlsCrypt(_, _, metadata) => metadata.clone(),
             Self::Plain | Self::TlsAuth(_) | Self::TlsCrypt(_) => None,
         }
     }
@@ -105,7 +114,7 @@ impl Wrapping {
                 let (stamp, body) = keys.open(datagram)?;
                 (Some(stamp), body)
             }
-            Self::OwnTlsCrypt(key, role) => {
+            Self::OwnTlsCrypt(key, role, _) => {
                 let (stamp, body) = TlsCrypt::new(key, *role).open(datagram)?;
                 (Some(stamp), body)
             }
@@ -132,7 +141,7 @@ impl Wrapping {
             }
             Self::TlsAuth(keys) => keys.seal(stamp, header.to_bytes(), body, out),
             Self::TlsCrypt(keys) => keys.seal(stamp, header.to_bytes(), body, out),
-            Self::OwnTlsCrypt(key, role) => {
+            Self::OwnTlsCrypt(key, role, _) => {
                 TlsCrypt::new(key, *role).seal(stamp, header.to_bytes(), body, out);
             }
         }

@@ -103,6 +103,8 @@ pub struct Admission {
     pub framed: bool,
     /// Its certificate and those that vouch for it, its own first.
     pub certificates: Arc<[CertificateFacts]>,
+    /// What is said of its own key of tls-crypt-v2, if it has one and that is wanted.
+    pub key_metadata: Option<Arc<[u8]>>,
     /// The user and the password, if it sent some.
     pub credentials: Option<Credentials>,
     /// Which login of the session this is, from 1.

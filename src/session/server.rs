@@ -266,6 +266,7 @@ impl Session {
             certificates: certificates
                 .map(|it| Arc::clone(&it.facts))
                 .unwrap_or_default(),
+            key_metadata: self.wrap.wrapping().key_metadata(),
             credentials,
             login: self.logins,
         }

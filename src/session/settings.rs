@@ -55,6 +55,10 @@ pub struct ClientKeyRules {
     pub without_cookie: bool,
     /// Keys that were made longer ago are refused, and those that do not say when.
     pub max_age: Option<Duration>,
+    /// Whether the owner of a session is to know what is said of its key ([`Admission::key_metadata`]).
+    ///
+    /// [`Admission::key_metadata`]: super::Admission::key_metadata
+    pub keeps_metadata: bool,
 }
 
 impl ClientKeyRules {

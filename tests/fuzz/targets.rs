@@ -419,6 +419,7 @@ pub(crate) fn door(data: &[u8]) {
             key: server_key(),
             without_cookie: choice & 8 != 0,
             max_age: None,
+            keeps_metadata: false,
         }));
         let sealed = server_key().seal(&self::key(), &Metadata::Timestamp(1));
         sealed_key = sealed.expect("short metadata");

@@ -1,5 +1,8 @@
 //! tls-crypt-v2: clients with keys of their own, and keys that either program made.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
 use crate::client::{Client, ClientConfig};
 use crate::network::LAN_V4;
 use crate::outgoing::STOCK;
@@ -179,4 +182,56 @@ fn a_key_for_tokens_is_one() {
         .line(format!("auth-gen-token-secret {file}"))
         .line("auth-gen-token 3600\nscript-security 2\nauth-user-pass-verify /bin/true via-env");
     let _server = Server::start_program(&site, &server, STOCK);
+}
+
+/// A script sees what is said of a client's key. Stock asks it earlier; who is refused hears nothing from either.
+#[test]
+fn a_script_looks_at_what_is_said_of_a_key() {
+    let site = Site::new(2);
+    let directory = site.topology.directory();
+    fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).unwrap();
+    let told = directory.join("told");
+    let text = format!(
+        "#!/bin/sh\necho \"$script_type $metadata_type $(cat \"$metadata_file\") $#\" >>{}\n\
+         grep -q welcome \"$metadata_file\"\n",
+        told.display()
+    );
+    let script = site.topology.write("looks", text);
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    let server_key = directory.join("v2-server.key");
+    let named = server_key.display().to_string();
+    run(RINGWAY, &["genkey", "tls-crypt-v2-server", &named]);
+    let key = |words: &str| {
+        let file = directory.join(format!("v2-{words}.key"));
+        let shown = file.display().to_string();
+        let metadata = data_encoding::BASE64.encode(words.as_bytes());
+        let genkey = [
+            "--tls-crypt-v2",
+            &named,
+            "--genkey",
+            "tls-crypt-v2-client",
+            &shown,
+            &metadata,
+        ];
+        run(STOCK, &genkey);
+        format!("tls-crypt-v2 {shown}")
+    };
+    let config = site
+        .server_config()
+        .line("script-security 2")
+        .line(format!("tls-crypt-v2 {named}"))
+        .line(format!("tls-crypt-v2-verify {}", script.display()));
+    let server = Server::start(&site, &config);
+    let alice = ClientConfig::new(&site, 0, "alice").line(key("welcome"));
+    let alice = Client::connect(&site, &alice);
+    alice.assert_reaches_all(&site);
+    let mallory = ClientConfig::new(&site, 1, "mallory").line(key("stolen"));
+    let mallory = Client::spawn(&site, &mallory);
+    server.process.wait_for("TLS CRYPT V2 VERIFY SCRIPT ERROR");
+    assert_eq!(mallory.process.count(READY), 0);
+    let told = fs::read_to_string(told).unwrap();
+    let told: Vec<_> = told.lines().take(2).collect();
+    let expected = ["welcome", "stolen"].map(|it| format!("tls-crypt-v2-verify 0 {it} 0"));
+    assert_eq!(told, expected);
+    alice.assert_reaches_all(&site);
 }

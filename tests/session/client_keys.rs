@@ -37,6 +37,7 @@ fn rules() -> ClientKeyRules {
         key: server_key(),
         without_cookie: true,
         max_age: None,
+        keeps_metadata: false,
     }
 }
 

@@ -150,6 +150,7 @@ impl World {
                 key: server_key(),
                 without_cookie: false,
                 max_age: None,
+                keeps_metadata: false,
             })),
             _ => door,
         };

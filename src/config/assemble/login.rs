@@ -44,6 +44,7 @@ pub(super) fn login(draft: &mut Draft) -> Option<AuthSettings> {
         remark_unjudged(draft);
     }
     let hooks = [
+        draft.login.key_metadata.take(),
         draft.login.verify.take(),
         draft.login.connect.take(),
         draft.login.disconnect.take(),
@@ -60,33 +61,14 @@ pub(super) fn login(draft: &mut Draft) -> Option<AuthSettings> {
     places.peek()?;
     let configuration = places.next().map(|at| at.file.to_string());
     let configuration = configuration.unwrap_or_default();
-    let security = draft.process.script_security;
     let first = script.as_ref().map(|it| &it.at);
     let first = first.or(hooks.iter().flatten().map(|it| &it.at).next());
     if let Some(at) = first.cloned() {
         remark_script_security(draft, &at);
     }
-    let [verify, connect, disconnect, learn, challenge] = hooks.map(|it| it.map(|it| it.value));
-    let script = script.map(|written| {
-        let (command, by) = written.value;
-        if security == 2 && by == HandOver::Environment {
-            let why = "the script is not told the password: it may stand in an environment with \
-                       `script-security 3` alone";
-            let instead = Some("write `via-file`, or `script-security 3`".to_owned());
-            draft.remark_at(
-                Severity::Warning,
-                "script-security",
-                &written.at,
-                why,
-                instead,
-            );
-        }
-        VerifyScript {
-            command,
-            by,
-            password_in_environment: security >= 3,
-        }
-    });
+    let [key_metadata, verify, connect, disconnect, learn, challenge] =
+        hooks.map(|it| it.map(|it| it.value));
+    let script = script.map(|written| verify_script(draft, written));
     // Wire: 2.6 takes TMPDIR, else /tmp.
     let from_system = || std::env::var_os("TMPDIR").map_or_else(|| "/tmp".into(), PathBuf::from);
     let temporary = draft.login.temporary.take();
@@ -99,6 +81,7 @@ pub(super) fn login(draft: &mut Draft) -> Option<AuthSettings> {
         script,
         plugins,
         hooks: HookScripts {
+            key_metadata,
             verify,
             connect,
             disconnect,
@@ -139,6 +122,29 @@ pub(super) fn remark_script_security(draft: &mut Draft, at: &Location) {
         let why = "programs are started with `script-security 2` alone";
         let instead = Some("add `script-security 2`".to_owned());
         draft.remark_at(Severity::Error, "script-security", at, why, instead);
+    }
+}
+
+/// The script that judges passwords.
+fn verify_script(draft: &mut Draft, written: Written<(ScriptCommand, HandOver)>) -> VerifyScript {
+    let (command, by) = written.value;
+    let security = draft.process.script_security;
+    if security == 2 && by == HandOver::Environment {
+        let why = "the script is not told the password: it may stand in an environment with \
+                   `script-security 3` alone";
+        let instead = Some("write `via-file`, or `script-security 3`".to_owned());
+        draft.remark_at(
+            Severity::Warning,
+            "script-security",
+            &written.at,
+            why,
+            instead,
+        );
+    }
+    VerifyScript {
+        command,
+        by,
+        password_in_environment: security >= 3,
     }
 }
 

@@ -19,6 +19,11 @@ pub(super) fn wrapping(draft: &mut Draft) -> Option<WrappingSettings> {
             let at = &max_age.at;
             draft.remark_at(Severity::Warning, "tls-crypt-v2-max-age", at, why, None);
         }
+        if let Some(script) = draft.login.key_metadata.clone() {
+            let why = "no client has a key of its own without `tls-crypt-v2`";
+            let name = "tls-crypt-v2-verify";
+            draft.remark_at(Severity::Warning, name, &script.at, why, None);
+        }
         return shared;
     };
     match draft.role {
@@ -40,6 +45,7 @@ fn client_keys(
         key: pki::tls_crypt_v2_server_key(draft, &opened)?,
         without_cookie: draft.control.without_cookie,
         max_age,
+        keeps_metadata: draft.login.key_metadata.is_some(),
     };
     Some(WrappingSettings::TlsCryptV2Server {
         rules: Arc::new(rules),

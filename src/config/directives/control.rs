@@ -4,6 +4,7 @@ use std::num::NonZeroU64;
 use std::time::Duration;
 
 use super::compression;
+use super::hooks;
 use super::values::{YEAR, number, optional, seconds, source};
 use crate::config::directive::{Directive, MANY, Refusal, Support};
 use crate::config::draft::{Draft, Written};
@@ -171,12 +172,12 @@ pub(super) const ROWS: &[Directive] = &[
         "cipher of peers that cannot negotiate, as their options name it",
         data_ciphers_fallback,
     ),
-    Directive::later(
+    Directive::served(
         "tls-crypt-v2-verify",
         "COMMAND",
         (1, 1),
-        "check what a tls-crypt-v2 key says of itself",
-        "remove the line",
+        "run to check what is said of a client's own key of tls-crypt-v2",
+        hooks::script,
     )
     .of_servers(),
     Directive::always(

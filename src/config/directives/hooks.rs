@@ -10,6 +10,7 @@ pub(super) fn script(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
     let login = &mut draft.login;
     let place = match line.name.as_str() {
         "tls-verify" => &mut login.verify,
+        "tls-crypt-v2-verify" => &mut login.key_metadata,
         "client-connect" => &mut login.connect,
         "client-disconnect" => &mut login.disconnect,
         "client-crresponse" => &mut login.challenge,

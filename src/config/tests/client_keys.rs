@@ -151,9 +151,8 @@ fn lines_that_are_refused() {
         ),
         (
             LEAST,
-            "tls-crypt-v2 v2-server.key\ntls-crypt-v2-verify /bin/true\n",
-            "error: tls-crypt-v2-verify: not supported yet (check what a tls-crypt-v2 key says of itself); \
-             remove the line",
+            "script-security 2\ntls-crypt-v2-verify /bin/true\n",
+            "warning: tls-crypt-v2-verify: no client has a key of its own without `tls-crypt-v2`",
         ),
     ] {
         let loaded = files.load_text(&format!("{least}{lines}"));

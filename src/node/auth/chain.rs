@@ -360,6 +360,7 @@ mod tests {
             credentials: None,
             peer_info: PeerInfo::default(),
             certificates: Arc::new([]),
+            key_metadata: None,
             clients: 0,
             since: 0,
             environment: Vec::new(),

@@ -197,6 +197,7 @@ mod tests {
             credentials: None,
             peer_info: PeerInfo::parse("IV_VER=2.6.14\nIV_PLAT=linux\nLD_PRELOAD=x\n"),
             certificates: Arc::new([certificate]),
+            key_metadata: None,
             clients: 0,
             since: 0,
             environment: Vec::new(),

@@ -32,6 +32,9 @@ pub struct Login {
     pub peer_info: PeerInfo,
     /// Its certificate and those that vouch for it, its own first.
     pub certificates: Arc<[CertificateFacts]>,
+    /// What is said of its own key of tls-crypt-v2, if somebody wants to know: a byte that says of which kind that is, and
+    /// the words.
+    pub key_metadata: Option<Arc<[u8]>>,
     /// Clients that are in at this moment.
     pub clients: usize,
     /// When its session began, in Unix seconds.

@@ -163,6 +163,7 @@ pub(in crate::node) mod tests {
             }),
             peer_info: PeerInfo::parse("IV_VER=2.6.14\nIV_PLAT=linux\n"),
             certificates: Arc::new([]),
+            key_metadata: None,
             clients: 0,
             since: 0,
             environment,

@@ -60,6 +60,8 @@ pub struct OwnUsers {
 /// Scripts that are run when clients come and go.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HookScripts {
+    /// For the own key of one that comes (`tls-crypt-v2-verify`): it may refuse it.
+    pub key_metadata: Option<ScriptCommand>,
     /// For each certificate of one that comes (`tls-verify`): it may refuse it.
     pub verify: Option<ScriptCommand>,
     /// When one has a place (`client-connect`): it may refuse it, or give it lines of its own.
@@ -75,7 +77,8 @@ pub struct HookScripts {
 impl HookScripts {
     /// Whether there is one.
     pub const fn is_some(&self) -> bool {
-        self.verify.is_some()
+        self.key_metadata.is_some()
+            || self.verify.is_some()
             || self.connect.is_some()
             || self.disconnect.is_some()
             || self.learn.is_some()

@@ -129,6 +129,7 @@ impl<E: Edges> Shard<E> {
             credentials: admission.credentials.clone(),
             peer_info: admission.peer_info.clone(),
             certificates: admission.certificates.clone(),
+            key_metadata: admission.key_metadata.clone(),
             clients: 0,
             since: connection.since,
             environment: Vec::new(),

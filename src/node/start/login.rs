@@ -9,8 +9,9 @@ use super::StartError;
 use super::facts::facts;
 use crate::limits::SCRIPT_PATIENCE;
 use crate::node::auth::{
-    Answers, Authentication, CertificateCheck, ClientNews, Codes, Followed, Hooks, MakeLink,
-    Manager, OutsideLink, Parts, Passwords, Plugins, Runner, Script, ServerFacts, Tokens,
+    Answers, Authentication, CertificateCheck, ClientNews, Codes, Followed, Hooks,
+    KeyMetadataCheck, MakeLink, Manager, OutsideLink, Parts, Passwords, Plugins, Runner, Script,
+    ServerFacts, Tokens,
 };
 use crate::node::event::NodeEvent;
 use crate::node::logins::{Backoff, PasswordFile, SecretFile};
@@ -85,8 +86,16 @@ impl Judges {
         let mut links: Vec<MakeLink> = Vec::new();
         let asks = self.ask_credentials();
         let directory = self.auth.temporary;
-        if let (Some(script), Some(runner)) = (self.auth.hooks.verify.clone(), self.runner.clone())
-        {
+        let hooks = &self.auth.hooks;
+        if let (Some(script), Some(runner)) = (hooks.key_metadata.clone(), self.runner.clone()) {
+            let directory = directory.clone();
+            links.push(Box::new(move |answers: Answers| {
+                let patience = SCRIPT_PATIENCE;
+                let check = KeyMetadataCheck::new(script, directory, patience, runner, answers);
+                Ok(Box::new(check))
+            }));
+        }
+        if let (Some(script), Some(runner)) = (hooks.verify.clone(), self.runner.clone()) {
             links.push(Box::new(move |answers: Answers| {
                 let check = CertificateCheck::new(script, SCRIPT_PATIENCE, runner, answers);
                 Ok(Box::new(check))

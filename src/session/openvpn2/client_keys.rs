@@ -68,7 +68,10 @@ impl OpenVpn2 {
         if !rules.admits(&opened.metadata, now) {
             return Err(ControlDrop::KeyTooOld);
         }
-        let wrapping = Wrapping::OwnTlsCrypt(opened.key, Role::Server);
+        let metadata = rules
+            .keeps_metadata
+            .then(|| opened.metadata.to_bytes().into());
+        let wrapping = Wrapping::OwnTlsCrypt(opened.key, Role::Server, metadata);
         Ok((packet, Arc::new(wrapping)))
     }
 }

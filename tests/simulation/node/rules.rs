@@ -79,6 +79,7 @@ fn door(
             key: server_key(),
             without_cookie: false,
             max_age: None,
+            keeps_metadata: false,
         })),
         _ => door,
     }

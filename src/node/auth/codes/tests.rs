@@ -40,6 +40,7 @@ fn login(client_id: u64, kind: LoginKind, username: &str, password: &str) -> Log
         }),
         peer_info: PeerInfo::default(),
         certificates: Arc::new([]),
+        key_metadata: None,
         clients: 0,
         since: 0,
         environment: Vec::new(),

@@ -38,6 +38,7 @@ fn login(client_id: u64, username: &str, password: &str) -> Login {
         }),
         peer_info: PeerInfo::default(),
         certificates: Arc::new([]),
+        key_metadata: None,
         clients: 0,
         since: 0,
         environment: vec![("untrusted_port".to_owned(), "7".to_owned())],

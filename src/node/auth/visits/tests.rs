@@ -42,6 +42,7 @@ impl World {
         let write =
             |name: &str, text: Option<&str>| text.map(|text| script(directory.path(), name, text));
         let scripts = HookScripts {
+            key_metadata: None,
             verify: None,
             connect: write("connect", connect),
             disconnect: write("disconnect", disconnect),
@@ -89,6 +90,7 @@ impl World {
             credentials: None,
             peer_info: PeerInfo::default(),
             certificates: Arc::new([]),
+            key_metadata: None,
             clients: 0,
             since: 1_000_000,
             environment: vec![("colour".to_owned(), "blue".to_owned())],
