@@ -74,6 +74,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_secret_is_not_dumped() {
+        let before = rustix::process::dumpable_behavior().unwrap();
+        keep_secret();
+        let behind = rustix::process::dumpable_behavior().unwrap();
+        set_dumpable_behavior(before).unwrap();
+        assert_eq!(behind, DumpableBehavior::NotDumpable);
+    }
+
+    #[test]
     fn who_does_not_want_it_locks_nothing() {
         assert!(!lock(&ProcessSettings::default()).unwrap());
         let status = std::fs::read_to_string("/proc/self/status").unwrap();

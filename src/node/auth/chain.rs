@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Answers;
-use super::codes::{Codes, Factor, is_question};
+use super::codes::{Codes, Factor, is_for_now};
 use super::environment::{self, ServerFacts};
 use super::login::{Judged, Link, Login, LoginAt, LoginKind, Verdict};
 use super::responses::Responses;
@@ -44,6 +44,8 @@ struct Waiting {
     password_known: bool,
     /// Its code, where one is needed beside the password.
     factor: Option<Factor>,
+    /// It comes too soon after others that failed.
+    too_soon: bool,
     /// What the client is to have besides.
     lines: Vec<ProfileLines>,
 }
@@ -92,17 +94,20 @@ impl Chain {
         let codes = self.codes.as_mut().filter(|_| !by_token);
         let factor = codes.map(|codes| codes.take(&mut login, now));
         let at = login.at;
-        let known = known.or_else(|| self.too_soon(&login));
+        let paused = self.too_soon(&login).filter(|_| known.is_none());
+        let too_soon = paused.is_some();
+        let known = known.or(paused);
         let waiting = Waiting {
             login: Arc::new(login),
             link: 0,
             password_known: by_token || matches!(factor, Some(Factor::Later(_) | Factor::Again)),
             factor,
+            too_soon,
             lines: Vec::new(),
         };
         self.waiting.insert(at, waiting);
         match known {
-            Some(refused) if refused.is_refusal() => self.decide(at, refused, false),
+            Some(refused) if refused.is_refusal() => self.decide(at, refused),
             _ => self.ask(at),
         }
     }
@@ -185,7 +190,7 @@ impl Chain {
                 self.ask(at);
             }
             refused @ (Verdict::Refused { .. } | Verdict::Dropped { .. }) => {
-                self.decide(at, refused, true);
+                self.decide(at, refused);
             }
             pending @ Verdict::Pending { .. } => {
                 let judged = judged(&waiting.login, pending, None);
@@ -246,12 +251,10 @@ impl Chain {
             }
             _ => Verdict::Accepted,
         };
-        let counts = !is_question(&verdict);
-        self.decide(at, verdict, counts);
+        self.decide(at, verdict);
     }
 
-    /// The end of it; whether a refusal counts as a failed attempt.
-    fn decide(&mut self, at: LoginAt, verdict: Verdict, counts: bool) {
+    fn decide(&mut self, at: LoginAt, verdict: Verdict) {
         if let Some(waiting) = self.waiting.remove(&at) {
             if let (Some(backoff), Some((source, name))) =
                 (&mut self.backoff, whose(&waiting.login))
@@ -259,8 +262,8 @@ impl Chain {
                 let now = Now::read().monotonic;
                 match verdict.is_refusal() {
                     false => backoff.succeeded(now, source, name),
-                    true if counts => backoff.failed(now, source, name),
-                    true => {}
+                    true if is_for_now(&verdict) || waiting.too_soon => {}
+                    true => backoff.failed(now, source, name),
                 }
             }
             let comes = waiting.login.kind == LoginKind::Connect;

@@ -163,9 +163,10 @@ fn both(sent: &str) -> Option<(Zeroizing<String>, Zeroizing<String>)> {
     Some((text(password)?, text(code)?))
 }
 
-/// Whether a refusal is a question.
-pub(super) fn is_question(verdict: &Verdict) -> bool {
-    matches!(verdict, Verdict::Refused { reason, .. } if reason.starts_with(CHALLENGE))
+/// Whether a client is refused for now, and has done nothing wrong: it is asked something, or is to come again.
+pub(super) fn is_for_now(verdict: &Verdict) -> bool {
+    let for_now = [CHALLENGE, "TEMP"];
+    matches!(verdict, Verdict::Refused { reason, .. } if for_now.iter().any(|it| reason.starts_with(it)))
 }
 
 fn refused(why: &str) -> Verdict {

@@ -57,7 +57,11 @@ fn judge(file: &Followed<PasswordFile>, heard: &Receiver<Arc<Login>>, answers: &
 impl Link for Passwords {
     fn judge(&mut self, login: &Arc<Login>) {
         if self.asked.try_send(Arc::clone(login)).is_err() {
-            let busy = refused("too many passwords wait to be looked at");
+            let busy = "too many passwords wait to be looked at";
+            let busy = Verdict::Refused {
+                reason: format!("TEMP[backoff {BUSY_BACKOFF}]:{busy}"),
+                why: format!("ringway-password-file: {busy}").as_str().into(),
+            };
             self.answers.answer(login.at, login.login, busy);
         }
     }
@@ -72,6 +76,9 @@ fn refused(why: &str) -> Verdict {
         why: format!("ringway-password-file: {why}").as_str().into(),
     }
 }
+
+/// Seconds after which a client may come again when too many wait.
+const BUSY_BACKOFF: u32 = 10;
 
 /// How far its threads stand back behind others.
 const NICE: i32 = 10;

@@ -93,7 +93,7 @@ fn a_code_beside_the_password_is_taken_out_of_it_and_good_once() {
 fn who_sends_a_password_alone_is_asked_and_answers_once() {
     let (mut codes, _directory) = codes();
     let (question, _) = judged(&mut codes, connect("anna", "sesame"), UNIX);
-    assert!(is_question(&question));
+    assert!(is_for_now(&question));
     let Verdict::Refused { reason, .. } = question else {
         panic!("{question:?}");
     };
@@ -102,9 +102,9 @@ fn who_sends_a_password_alone_is_asked_and_answers_once() {
     let answer = format!("CRV1::{}::{CODE}", parts[2]);
     // Somebody else's answer closes the question.
     let (theirs, _) = judged(&mut codes, connect("bert", &answer), UNIX);
-    assert!(theirs.is_refusal() && !is_question(&theirs));
+    assert!(theirs.is_refusal() && !is_for_now(&theirs));
     let (late, _) = judged(&mut codes, connect("anna", &answer), UNIX);
-    assert!(late.is_refusal() && !is_question(&late), "it is closed");
+    assert!(late.is_refusal() && !is_for_now(&late), "it is closed");
 
     let (question, _) = judged(&mut codes, connect("anna", "sesame"), UNIX);
     let Verdict::Refused { reason, .. } = question else {
@@ -130,15 +130,15 @@ fn questions_have_an_end_and_a_number() {
     let (mut codes, _directory) = codes();
     let now = Instant::now();
     for _ in 0..CHALLENGES_OPEN {
-        assert!(is_question(&codes.ask("anna", now)));
+        assert!(is_for_now(&codes.ask("anna", now)));
     }
-    assert!(!is_question(&codes.ask("anna", now)));
+    assert!(!is_for_now(&codes.ask("anna", now)));
     let later = now + PATIENCE;
     let state = codes.open.keys().next().unwrap().clone();
     let mut late = connect("anna", &format!("CRV1::{state}::{CODE}"));
     assert_eq!(codes.take(&mut late, later), Factor::Unasked);
     for _ in 0..2 {
-        assert!(is_question(&codes.ask("anna", later)));
+        assert!(is_for_now(&codes.ask("anna", later)));
     }
     assert_eq!(codes.open.len(), 2, "old ones have made room");
 }
