@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use rustix::process::Signal;
 
@@ -35,10 +36,12 @@ fn refused(site: &Site, password: &str) {
     assert_eq!(client.process.count(READY), 0);
 }
 
-/// Right and wrong passwords, while there is somebody to ask, while there is nobody, and again; who is in is in.
+/// Right and wrong passwords, while there is somebody to ask, while there is nobody (`silence` is what the plug-in says
+/// then), and again; who is in is in.
 fn logins(
     site: &Site,
     config: &ServerConfig,
+    silence: &str,
     start: impl Fn() -> Process,
 ) -> (Server, Client, Process) {
     let mut back_end = start();
@@ -46,6 +49,7 @@ fn logins(
     let anna = Client::connect(site, &client(site, 0, "sesame"));
     anna.assert_reaches_all(site);
     refused(site, "wrong");
+    assert_eq!(server.process.count(silence), 0);
     back_end.kill();
     let pings = PingStream::start(anna.namespace(site), LAN_V4);
     refused(site, "sesame");
@@ -53,6 +57,7 @@ fn logins(
     server
         .process
         .wait_for_count("Auth Username/Password verification failed for peer", 2);
+    server.process.wait_for(silence);
     let back_end = start();
     let again = Client::connect(site, &client(site, 1, "sesame"));
     again.assert_reaches_all(site);
@@ -107,7 +112,8 @@ fn users_of_an_ldap_directory_log_in() {
         slapd.wait_for("slapd starting");
         slapd
     };
-    logins(&site, &config, start);
+    let (mut server, _anna, _slapd) = logins(&site, &config, "Can't contact LDAP server", start);
+    assert!(server.stop().success());
 }
 
 #[test]
@@ -157,7 +163,8 @@ fn users_of_a_radius_server_log_in_and_are_accounted_for() {
         radius.wait_for("Ready to process requests");
         radius
     };
-    let (_server, mut anna, _radius) = logins(&site, &config, start);
+    let silence = "Got no response from radius server";
+    let (mut server, mut anna, _radius) = logins(&site, &config, silence, start);
     let accounted = || fs::read_to_string(site.topology.directory().join("accounted"));
     let has = |words: &str| accounted().unwrap_or_default().contains(words);
     assert!(has("Acct-Status-Type = Start") && has("User-Name = \"anna\""));
@@ -168,39 +175,74 @@ fn users_of_a_radius_server_log_in_and_are_accounted_for() {
     anna.process.wait_exit();
     let stopped = || has("Acct-Status-Type = Stop").then_some(());
     eventually("the end of the session is accounted for", stopped);
+    // Killed, the stock server would leave the plug-in's own processes behind.
+    assert!(server.stop().success());
 }
 
-/// Each of the three forms.
+/// Each of the three forms: collectd has the numbers that stand in the file.
 #[test]
 fn collectd_reads_the_status_file() {
     let site = Site::new(1);
-    let status = site.topology.directory().join("openvpn.status");
-    let collectd = site.topology.write(
-        "collectd.conf",
-        format!(
-            "Hostname \"here\"\nInterval 1\nPIDFile \"{}.pid\"\nBaseDir \"{}\"\nTypesDB \"/usr/share/collectd/types.db\"\n\
-             LoadPlugin openvpn\nLoadPlugin csv\n<Plugin csv>\n  DataDir \"stdout\"\n</Plugin>\n\
-             <Plugin openvpn>\n  StatusFile \"{}\"\n  ImprovedNamingSchema true\n  CollectIndividualUsers true\n\
-             CollectUserCount true\n</Plugin>\n",
-            status.display(),
-            site.topology.directory().display(),
-            status.display()
-        ),
-    );
-    let collectd = collectd.display().to_string();
+    let directory = site.topology.directory();
     let namespace = site.topology.server.name();
     for version in ["1", "2", "3"] {
+        // Files of its own for each, so that none is taken for another's.
+        let status = directory.join(format!("status-{version}"));
+        let values = directory.join(format!("values-{version}"));
+        let collectd = site.topology.write(
+            "collectd.conf",
+            format!(
+                "Hostname \"here\"\nInterval 1\nPIDFile \"{}.pid\"\nBaseDir \"{}\"\n\
+                 TypesDB \"/usr/share/collectd/types.db\"\nLoadPlugin openvpn\nLoadPlugin csv\n\
+                 <Plugin csv>\n  DataDir \"{}\"\n  StoreRates false\n</Plugin>\n\
+                 <Plugin openvpn>\n  StatusFile \"{}\"\n  ImprovedNamingSchema true\n  CollectIndividualUsers true\n\
+                 CollectUserCount true\n</Plugin>\n",
+                values.display(),
+                directory.display(),
+                values.display(),
+                status.display()
+            ),
+        );
         let config = site
             .server_config()
             .line(format!("status {} 1", status.display()))
             .line(format!("status-version {version}"));
         let mut server = Server::start(&site, &config);
         let _alice = Client::connect(&site, &ClientConfig::new(&site, 0, "alice"));
-        let arguments = ["-f", "-C", &collectd];
-        let reader = Process::spawn("collectd", namespace, "/usr/sbin/collectd", &arguments);
-        reader.wait_for("here/openvpn-openvpn.status/users");
-        let octets = reader.wait_for("here/openvpn-openvpn.status/if_octets-alice");
-        assert!(octets.contains("interval=1"), "{octets}");
-        server.process.kill();
+        let arguments = ["-f", "-C", &collectd.display().to_string()];
+        let _collectd = Process::spawn("collectd", namespace, "/usr/sbin/collectd", &arguments);
+        let values = values.join(format!("here/openvpn-status-{version}"));
+        eventually(&format!("one user in form {version}"), || {
+            (collected(&values, "users-")? == "1.000000").then_some(())
+        });
+        eventually(&format!("the client's bytes in form {version}"), || {
+            (collected(&values, "if_octets-alice")? == octets_of_alice(&status)?).then_some(())
+        });
+        assert!(server.stop().success());
     }
+}
+
+/// The newest values that collectd has written of one kind, behind their time.
+fn collected(directory: &Path, kind: &str) -> Option<String> {
+    let mut files = fs::read_dir(directory).ok()?.map_while(Result::ok);
+    let file = files.find(|file| file.file_name().to_string_lossy().starts_with(kind))?;
+    let text = fs::read_to_string(file.path()).ok()?;
+    let (_time, values) = text.lines().last()?.split_once(',')?;
+    Some(values.to_owned())
+}
+
+/// What the status file says of the bytes from and to alice, as collectd writes it; none before there are any.
+fn octets_of_alice(status: &Path) -> Option<String> {
+    let text = fs::read_to_string(status).ok()?;
+    let mut lines = text
+        .lines()
+        .map(|line| line.split([',', '\t']).collect::<Vec<_>>());
+    let octets = lines.find_map(|fields| match fields[..] {
+        ["alice", _, received, sent, _] | ["CLIENT_LIST", "alice", _, _, _, received, sent, ..] => {
+            Some((received.to_owned(), sent.to_owned()))
+        }
+        _ => None,
+    });
+    let (received, sent) = octets.filter(|(received, sent)| received != "0" && sent != "0")?;
+    Some(format!("{received},{sent}"))
 }
