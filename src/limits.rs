@@ -595,6 +595,9 @@ pub const USER_FILE_MAX: u64 = 64 << 20;
 /// Threads that look at passwords of `ringway-password-file`.
 pub const PASSWORD_THREADS: usize = 2;
 
+/// Logins of one name that are judged at once, where failed ones are counted.
+pub const LOGINS_OF_A_NAME: usize = 4;
+
 /// Users that have been asked for a code and have not given one.
 pub const CHALLENGES_OPEN: usize = 4096;
 

@@ -5,7 +5,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
@@ -112,16 +112,25 @@ fn ask() -> Result<Zeroizing<String>, PasswdError> {
 }
 
 /// Puts a new file in the place of the one before, so that a server that reads it now finds the one or
-/// the other. Its mode stays.
+/// the other. Its owner and its mode stay.
 fn replace(file: &Path, text: &str) -> io::Result<()> {
     let mut name = file.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
+    // One that a crash has left is in nobody's way.
+    name.push(format!(".{}.new", std::process::id()));
     let new = file.with_file_name(name);
-    let mode = fs::metadata(file).map_or(0o600, |it| it.permissions().mode() & 0o777);
+    let before = fs::metadata(file).ok();
+    let mode = before
+        .as_ref()
+        .map_or(0o600, |it| it.permissions().mode() & 0o777);
     let options = |it: &mut OpenOptions| it.write(true).create_new(true).mode(0o600).open(&new);
     let mut written: File = options(&mut OpenOptions::new())?;
     let done = written
         .write_all(text.as_bytes())
+        .and_then(|()| match &before {
+            // A server may run as the user whose file it is.
+            Some(it) => fchown(&written, Some(it.uid()), Some(it.gid())),
+            None => Ok(()),
+        })
         .and_then(|()| written.set_permissions(fs::Permissions::from_mode(mode)))
         .and_then(|()| written.sync_all())
         .and_then(|()| fs::rename(&new, file));

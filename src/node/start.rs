@@ -327,6 +327,8 @@ impl Starting {
         let stream_session = rules::over_streams(settings, &session);
         if let Some(confinement) = confinement {
             confinement.enter()?;
+            // Another user may be dumped as the machine likes it.
+            memory::keep_secret();
             self.publish(confinement.event(false));
         }
         // Threads from here on: they have what is left.

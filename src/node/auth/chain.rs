@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Answers;
 use super::codes::{Codes, Factor, is_for_now};
@@ -11,6 +11,7 @@ use super::login::{Judged, Link, Login, LoginAt, LoginKind, Verdict};
 use super::responses::Responses;
 use super::tokens::{Renewed, Tokens};
 use crate::crypto::SessionToken;
+use crate::limits::LOGINS_OF_A_NAME;
 use crate::node::logins::{Backoff, Source};
 use crate::node::settings::ProfileLines;
 use crate::session::ChallengeResponse;
@@ -40,9 +41,9 @@ struct Waiting {
     login: Arc<Login>,
     /// Who has it now.
     link: usize,
-    /// Nobody is asked about its password: it has been looked at.
-    password_known: bool,
-    /// Its code, where one is needed beside the password.
+    /// Its token is good: nobody is asked about its password.
+    by_token: bool,
+    /// Its code, where one is needed beside the password; until it has been looked at.
     factor: Option<Factor>,
     /// It comes too soon after others that failed.
     too_soon: bool,
@@ -100,7 +101,7 @@ impl Chain {
         let waiting = Waiting {
             login: Arc::new(login),
             link: 0,
-            password_known: by_token || matches!(factor, Some(Factor::Later(_) | Factor::Again)),
+            by_token,
             factor,
             too_soon,
             lines: Vec::new(),
@@ -116,16 +117,17 @@ impl Chain {
     fn too_soon(&self, login: &Login) -> Option<Verdict> {
         let (source, name) = whose(login)?;
         let backoff = self.backoff.as_ref()?;
-        let wait = backoff.wait(Now::read().monotonic, source, name)?;
-        let seconds = wait.as_secs() + 1;
-        let proto = login.peer_info.proto();
-        // Wire: others don't come again after any AUTH_FAILED (wire.md section 10.3), and are told why.
-        let begin = match proto.auth_fail_temp() {
-            true => format!("TEMP[backoff {seconds}]:"),
-            false => String::new(),
-        };
+        let wait = backoff.wait(Now::read().monotonic, source, name);
+        // Whoever guesses may guess in many sessions at once.
+        let waiting = self.waiting.values();
+        let same = waiting.filter(|it| it.login.username() == Some(name));
+        let at_once = (same.count() >= LOGINS_OF_A_NAME).then_some(Duration::ZERO);
+        let seconds = wait.or(at_once)?.as_secs() + 1;
         Some(Verdict::Refused {
-            reason: format!("{begin}too many failed logins: wait {seconds} s"),
+            reason: login.try_again(
+                seconds,
+                &format!("too many failed logins: wait {seconds} s"),
+            ),
             why: format!("too many failed logins: not looked at for {seconds} s")
                 .as_str()
                 .into(),
@@ -237,21 +239,24 @@ impl Chain {
             return;
         };
         let others = self.links.iter().skip(waiting.link);
-        let password_known = waiting.password_known;
+        let by_token = waiting.by_token;
         waiting.link += others
-            .take_while(|it| password_known && it.judges_passwords())
+            .take_while(|it| by_token && it.judges_passwords())
             .count();
-        if let Some(link) = self.links.get_mut(waiting.link) {
-            return link.judge(&Arc::clone(&waiting.login));
-        }
-        let verdict = match (&mut self.codes, &waiting.factor) {
-            (Some(codes), Some(factor)) => {
-                let unix = Now::read().unix;
-                codes.judge(&waiting.login, factor, unix, Instant::now())
+        let next = self.links.get_mut(waiting.link);
+        if next.as_ref().is_none_or(|link| link.is_asked_last())
+            && let (Some(codes), Some(factor)) = (&mut self.codes, waiting.factor.take())
+        {
+            let unix = Now::read().unix;
+            let verdict = codes.judge(&waiting.login, &factor, unix, Instant::now());
+            if verdict.is_refusal() {
+                return self.decide(at, verdict);
             }
-            _ => Verdict::Accepted,
-        };
-        self.decide(at, verdict);
+        }
+        match next {
+            Some(link) => link.judge(&Arc::clone(&waiting.login)),
+            None => self.decide(at, Verdict::Accepted),
+        }
     }
 
     fn decide(&mut self, at: LoginAt, verdict: Verdict) {
@@ -262,7 +267,7 @@ impl Chain {
                 let now = Now::read().monotonic;
                 match verdict.is_refusal() {
                     false => backoff.succeeded(now, source, name),
-                    true if is_for_now(&verdict) || waiting.too_soon => {}
+                    true if waiting.too_soon || is_for_now(&verdict) => {}
                     true => backoff.failed(now, source, name),
                 }
             }
@@ -306,7 +311,6 @@ fn judged(login: &Login, verdict: Verdict, token: Option<SessionToken>) -> Judge
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
-    use std::time::Duration;
 
     use zeroize::Zeroizing;
 
@@ -503,6 +507,17 @@ mod tests {
         assert!(understands.starts_with("TEMP[backoff "), "{told:?}");
         assert!(does_not.starts_with("too many failed logins"), "{told:?}");
         assert_eq!(said.try_iter().count(), 0, "nobody was asked");
+        // Nor are more of one name asked about at once than somebody has devices.
+        let mut chain = chain.with_own(None, Some(Backoff::default()));
+        for number in 11..=15 {
+            chain.begin(named(number, "carl", temporary), Vec::new());
+        }
+        assert_eq!(said.try_iter().count(), LOGINS_OF_A_NAME);
+        let told = reasons(&mut chain);
+        assert!(
+            told.len() == 1 && told[0].starts_with("TEMP[backoff 1]"),
+            "{told:?}"
+        );
         // One without a name fails for nobody.
         chain.begin(login(7), Vec::new());
         assert_eq!(said.try_iter().count(), 1);

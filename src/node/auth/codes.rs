@@ -1,11 +1,13 @@
 //! A second factor beside the password (`ringway-totp-file`), on top of whoever judges that. Wire: a client gives its code with
 //! the password, `SCRV1:base64(password):base64(code)` (`static-challenge`), or is asked for it when its password is right, by
-//! `AUTH_FAILED,CRV1:...`, and comes again with `CRV1::state::code` in place of the password.
+//! `AUTH_FAILED,CRV1:...`, and comes again with `CRV1::state::code` in place of the password, which is kept until then and
+//! looked at once more.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use data_encoding::{BASE64, HEXLOWER};
+use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use super::followed::Followed;
@@ -19,8 +21,8 @@ pub(in crate::node) struct Codes {
     secrets: Followed<SecretFile>,
     random: Box<dyn Random + Send>,
     open: HashMap<String, Challenge>,
-    /// Clients that came in by an answer to a challenge, with what they sent: they send it again with each new key.
-    answered: HashMap<u64, Zeroizing<String>>,
+    /// Clients that came in by an answer to a challenge.
+    answered: HashMap<u64, Answered>,
     /// The step of the newest code of a name that was good.
     used: HashMap<String, u64>,
 }
@@ -28,7 +30,14 @@ pub(in crate::node) struct Codes {
 /// A user whose password was right, and who is to give a code.
 struct Challenge {
     username: String,
+    password: Zeroizing<String>,
     until: Instant,
+}
+
+/// What a client sent in place of its password, which it sends again with each new key, and the password.
+struct Answered {
+    sent: Zeroizing<String>,
+    password: Zeroizing<String>,
 }
 
 /// What a login brings.
@@ -36,10 +45,8 @@ struct Challenge {
 pub(super) enum Factor {
     /// A password alone.
     Missing,
-    /// A password and this code.
-    Beside(Zeroizing<String>),
-    /// This code; its password has been looked at before.
-    Later(Zeroizing<String>),
+    /// This code, beside a password.
+    Code(Zeroizing<String>),
     /// What was good when the client came in.
     Again,
     /// An answer to a challenge that is not open.
@@ -60,14 +67,14 @@ impl Codes {
         }
     }
 
-    /// Takes the code out of what a login sends as its password.
+    /// Takes the code out of what a login sends as its password. Behind that its password is the one that judges know.
     pub(super) fn take(&mut self, login: &mut Login, now: Instant) -> Factor {
         let Some(credentials) = &mut login.credentials else {
             return Factor::Missing;
         };
         if let Some((password, code)) = both(&credentials.password) {
             credentials.password = password;
-            return Factor::Beside(code);
+            return Factor::Code(code);
         }
         let sent = credentials.password.clone();
         let Some((state, code)) = sent
@@ -77,18 +84,29 @@ impl Codes {
             return Factor::Missing;
         };
         if login.kind == LoginKind::Reauth {
-            return match self.answered.get(&login.client_id) == Some(&sent) {
-                true => Factor::Again,
-                false => Factor::Unasked,
+            // Name and certificate of a session are the same for its life.
+            let answered = self.answered.get(&login.client_id);
+            let is_same = |it: &&Answered| bool::from(it.sent.as_bytes().ct_eq(sent.as_bytes()));
+            return match answered.filter(is_same) {
+                Some(answered) => {
+                    credentials.password = answered.password.clone();
+                    Factor::Again
+                }
+                None => Factor::Unasked,
             };
         }
         let challenge = self.open.remove(state);
         let is_its_own = |it: &Challenge| it.username == credentials.username && it.until > now;
-        if !challenge.is_some_and(|it| is_its_own(&it)) {
+        let Some(Challenge { password, .. }) = challenge.filter(is_its_own) else {
             return Factor::Unasked;
-        }
-        self.answered.insert(login.client_id, sent.clone());
-        Factor::Later(Zeroizing::new(code.to_owned()))
+        };
+        credentials.password = password.clone();
+        let answered = Answered {
+            sent: sent.clone(),
+            password,
+        };
+        self.answered.insert(login.client_id, answered);
+        Factor::Code(Zeroizing::new(code.to_owned()))
     }
 
     /// Looks at the code of a login that is accepted otherwise.
@@ -109,7 +127,7 @@ impl Codes {
             return refused("there is no secret of that name");
         };
         match factor {
-            Factor::Beside(code) | Factor::Later(code) => {
+            Factor::Code(code) => {
                 let used = self.used.get(username).copied();
                 match secret.verify(code, unix, used) {
                     Some(step) => {
@@ -119,7 +137,7 @@ impl Codes {
                     None => refused("wrong code"),
                 }
             }
-            Factor::Missing => self.ask(username, now),
+            Factor::Missing => self.ask(login, now),
             Factor::Again | Factor::Unasked => refused("no code"),
         }
     }
@@ -130,7 +148,8 @@ impl Codes {
     }
 
     /// Asks for the code. The client is refused for that, and comes again.
-    fn ask(&mut self, username: &str, now: Instant) -> Verdict {
+    fn ask(&mut self, login: &Login, now: Instant) -> Verdict {
+        let username = login.username().unwrap_or_default();
         if self.open.len() >= CHALLENGES_OPEN {
             self.open.retain(|_, challenge| challenge.until > now);
         }
@@ -142,9 +161,12 @@ impl Codes {
         let state = HEXLOWER.encode(&state);
         let name = BASE64.encode(username.as_bytes());
         let reason = format!("{CHALLENGE}R,E:{state}:{name}:{QUESTION}");
-        let username = username.to_owned();
-        let until = now + PATIENCE;
-        self.open.insert(state, Challenge { username, until });
+        let challenge = Challenge {
+            username: username.to_owned(),
+            password: login.password(),
+            until: now + PATIENCE,
+        };
+        self.open.insert(state, challenge);
         Verdict::Refused {
             reason,
             why: "ringway-totp-file: asked for a code".into(),

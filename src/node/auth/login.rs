@@ -123,6 +123,11 @@ pub trait Link: Send {
         true
     }
 
+    /// Whether it is asked when all else is known to be good, codes of a second factor too.
+    fn is_asked_last(&self) -> bool {
+        false
+    }
+
     /// Files by which somebody is to say later what they make of a login, by the names of their variables.
     fn files(&self, _at: LoginAt) -> Vec<(String, String)> {
         Vec::new()
@@ -152,6 +157,15 @@ impl Login {
     pub fn username(&self) -> Option<&str> {
         let credentials = self.credentials.as_ref();
         credentials.map(|credentials| credentials.username.as_str())
+    }
+
+    /// What its client is told so that it comes again in so many seconds. Wire: others than those that announce that they
+    /// understand it don't come again after any AUTH_FAILED (wire.md section 10.3), and are told why.
+    pub(super) fn try_again(&self, seconds: u64, why: &str) -> String {
+        match self.peer_info.proto().auth_fail_temp() {
+            true => format!("TEMP[backoff {seconds}]:{why}"),
+            false => why.to_owned(),
+        }
     }
 
     /// The client's number and which of its logins it is: CID and KID of the management interface.

@@ -112,6 +112,10 @@ impl Link for Manager {
         let _nobody_listens = self.news.send(ClientNews::Asked(asked));
     }
 
+    fn is_asked_last(&self) -> bool {
+        true
+    }
+
     fn forget(&mut self, at: LoginAt) {
         let _nobody_listens = self.news.send(ClientNews::Forgotten(at));
     }

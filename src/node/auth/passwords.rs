@@ -59,7 +59,7 @@ impl Link for Passwords {
         if self.asked.try_send(Arc::clone(login)).is_err() {
             let busy = "too many passwords wait to be looked at";
             let busy = Verdict::Refused {
-                reason: format!("TEMP[backoff {BUSY_BACKOFF}]:{busy}"),
+                reason: login.try_again(BUSY_BACKOFF, busy),
                 why: format!("ringway-password-file: {busy}").as_str().into(),
             };
             self.answers.answer(login.at, login.login, busy);
@@ -78,7 +78,7 @@ fn refused(why: &str) -> Verdict {
 }
 
 /// Seconds after which a client may come again when too many wait.
-const BUSY_BACKOFF: u32 = 10;
+const BUSY_BACKOFF: u64 = 10;
 
 /// How far its threads stand back behind others.
 const NICE: i32 = 10;

@@ -60,7 +60,8 @@ impl PasswordFile {
         Ok(Self { hashes })
     }
 
-    /// Whether this is the password of that name. It takes as long for a name that nobody has.
+    /// Whether this is the password of that name. It takes as long for a name that nobody has as with a hash of
+    /// `ringway passwd`; those of other tools may take another time.
     pub fn verify(&self, name: &str, password: &str) -> bool {
         let known = self.hashes.get(name);
         let hash = known.map_or(NOBODY, String::as_str);

@@ -55,10 +55,7 @@ fn connect(username: &str, password: &str) -> Login {
 fn judged(codes: &mut Codes, mut login: Login, unix: u64) -> (Verdict, String) {
     let now = Instant::now();
     let factor = codes.take(&mut login, now);
-    let verdict = match factor {
-        Factor::Again => Verdict::Accepted,
-        factor => codes.judge(&login, &factor, unix, now),
-    };
+    let verdict = codes.judge(&login, &factor, unix, now);
     (verdict, login.password().to_string())
 }
 
@@ -115,10 +112,13 @@ fn who_sends_a_password_alone_is_asked_and_answers_once() {
     let mut first = connect("anna", &answer);
     let now = Instant::now();
     let factor = codes.take(&mut first, now);
-    assert_eq!(factor, Factor::Later(CODE.to_owned().into()));
+    assert_eq!(factor, Factor::Code(CODE.to_owned().into()));
+    assert_eq!(*first.password(), "sesame", "judges are asked about it");
     assert_eq!(codes.judge(&first, &factor, UNIX, now), Verdict::Accepted);
     let mut again = login(1, LoginKind::Reauth, "anna", &answer);
     assert_eq!(codes.take(&mut again, now), Factor::Again);
+    assert_eq!(*again.password(), "sesame");
+    let mut again = login(1, LoginKind::Reauth, "anna", &answer);
     let mut other = login(2, LoginKind::Reauth, "anna", &answer);
     assert_eq!(codes.take(&mut other, now), Factor::Unasked);
     codes.left(1);
@@ -130,15 +130,15 @@ fn questions_have_an_end_and_a_number() {
     let (mut codes, _directory) = codes();
     let now = Instant::now();
     for _ in 0..CHALLENGES_OPEN {
-        assert!(is_for_now(&codes.ask("anna", now)));
+        assert!(is_for_now(&codes.ask(&connect("anna", "sesame"), now)));
     }
-    assert!(!is_for_now(&codes.ask("anna", now)));
+    assert!(!is_for_now(&codes.ask(&connect("anna", "sesame"), now)));
     let later = now + PATIENCE;
     let state = codes.open.keys().next().unwrap().clone();
     let mut late = connect("anna", &format!("CRV1::{state}::{CODE}"));
     assert_eq!(codes.take(&mut late, later), Factor::Unasked);
     for _ in 0..2 {
-        assert!(is_for_now(&codes.ask("anna", later)));
+        assert!(is_for_now(&codes.ask(&connect("anna", "sesame"), later)));
     }
     assert_eq!(codes.open.len(), 2, "old ones have made room");
 }
