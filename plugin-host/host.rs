@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 
 use ringway::node::confine;
 use ringway::node::plugins::{
-    Call, FromHost, Hook, Level, MESSAGE_MAX, Opening, Outcome, ToHost, decode,
+    Call, FirstCall, FromHost, Hook, Level, MESSAGE_MAX, Opening, Outcome, ToHost, decode,
 };
 use rustix::net::{RecvFlags, recv};
 use zeroize::{Zeroize, Zeroizing};
@@ -75,7 +75,7 @@ impl Host {
     }
 
     /// Opens all plug-ins, those last that want to be opened as another user, and becomes that user
-    /// before.
+    /// before; behind the first calls, for which a plug-in may need more.
     fn open(&mut self, opening: &Opening) -> Result<(), String> {
         let environment = Strings::new(&opening.environment);
         let load = |plugin| Library::load(plugin);
@@ -93,6 +93,9 @@ impl Host {
             } else {
                 opened.push(Some(self.open_one(library, &environment)?));
             }
+        }
+        for call in &opening.first {
+            self.call_first(call, opened.iter().flatten(), &environment)?;
         }
         confine(&opening.confinement).map_err(|error| error.to_string())?;
         for (place, library) in waiting {
@@ -113,6 +116,44 @@ impl Host {
         Ok(opened)
     }
 
+    /// Calls plug-ins of those that are open already.
+    fn call_first<'a>(
+        &self,
+        call: &FirstCall,
+        plugins: impl Iterator<Item = &'a Opened>,
+        environment: &Strings,
+    ) -> Result<(), String> {
+        let mut failed = false;
+        for plugin in plugins.filter(|plugin| plugin.hooks() & call.hook.bit() != 0) {
+            let ask = || plugin.call(call.hook, &call.arguments, environment, None);
+            let answer = self.within(call.limit, ask);
+            let (verdict, _) = answer.map_err(|error| error.to_string())?;
+            if let Verdict::Other(status) = verdict {
+                failed = true;
+                let _server_is_gone = self.say_failed(call.hook, status, plugin);
+            }
+        }
+        match &call.needed {
+            Some(reason) if failed => Err(reason.clone()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Has the watch end this program if the plug-in does not return after so many seconds.
+    fn within<T>(&self, limit: u32, call: impl FnOnce() -> T) -> io::Result<T> {
+        (&self.watch).write_all(&limit.max(1).to_le_bytes())?;
+        let result = call();
+        (&self.watch).write_all(&0_u32.to_le_bytes())?;
+        Ok(result)
+    }
+
+    fn say_failed(&self, hook: Hook, status: i32, plugin: &Opened) -> io::Result<()> {
+        let (hook, name) = (hook.name(), plugin.name());
+        let line =
+            format!("PLUGIN_CALL: plugin function {hook} failed with status {status}: {name}");
+        self.say(Level::Warning, line)
+    }
+
     /// Calls every plug-in that has asked for the hook, also behind one that says no.
     fn call(&mut self, call: &Call) -> io::Result<()> {
         let environment = Strings::new(&call.environment);
@@ -131,9 +172,8 @@ impl Host {
             }
             let contexts = call.client.and_then(|client| self.contexts.get(&client));
             let context = contexts.and_then(|contexts| contexts[place].as_ref());
-            (&self.watch).write_all(&call.limit.max(1).to_le_bytes())?;
-            let (verdict, list) = plugin.call(call.hook, &call.arguments, &environment, context);
-            (&self.watch).write_all(&0_u32.to_le_bytes())?;
+            let ask = || plugin.call(call.hook, &call.arguments, &environment, context);
+            let (verdict, list) = self.within(call.limit, ask)?;
             returned.extend(list);
             match verdict {
                 Verdict::Success => {}
@@ -145,11 +185,7 @@ impl Host {
                 Verdict::Deferred => deferred = true,
                 Verdict::Other(status) => {
                     failed = true;
-                    let (hook, name) = (call.hook.name(), plugin.name());
-                    let line = format!(
-                        "PLUGIN_CALL: plugin function {hook} failed with status {status}: {name}"
-                    );
-                    self.say(Level::Warning, line)?;
+                    self.say_failed(call.hook, status, plugin)?;
                 }
             }
         }

@@ -368,11 +368,13 @@ impl Starting {
         let profiles = settings.client_files.clone();
         let profiles = profiles.map(|files| Profiles::start(files, reporter.clone()));
         let leases = lease_file.map(|file| file.start(pool)).transpose();
-        let authentication: Option<io::Result<_>> =
-            judges.map(|judges| judges.start(reporter.clone()));
+        let started = judges.map(|judges| judges.start(reporter.clone()));
+        let started = started.transpose().map_err(StartError::Thread)?;
+        let (authentication, plugins) = started.unzip();
+        let scripts = scripts.map(|scripts| scripts.with_plugins(plugins.flatten()));
         Ok(Assembled {
             registry,
-            authentication: authentication.transpose().map_err(StartError::Thread)?,
+            authentication,
             profiles: profiles.transpose().map_err(StartError::Thread)?,
             leases: leases.map_err(StartError::Thread)?.flatten(),
             revocations: watch_revocations(&settings.node, &reporter)?,

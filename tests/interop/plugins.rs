@@ -108,7 +108,7 @@ fn a_plug_in_that_crashes_harms_nobody() {
         return;
     }
     let site = Site::new(2);
-    let plugin = probe(&site);
+    let plugin = probe(&site, &["AUTH_USER_PASS_VERIFY"]);
     let config = site
         .server_config()
         .line("duplicate-cn")
@@ -133,24 +133,91 @@ fn a_plug_in_with_other_hooks_is_refused() {
         return;
     }
     let site = Site::new(1);
+    let plugin = probe(&site, &["TLS_VERIFY"]);
     let config = site
         .server_config()
-        .line("plugin openvpn-plugin-down-root.so /bin/true");
+        .line(format!("plugin {} nothing", plugin.display()));
     let path = site.topology.write("server.conf", config.text());
     let mut server = Server::spawn(&site, &["--config", &path.display().to_string()]);
     server
         .process
-        .wait_for("it asks for PLUGIN_UP, PLUGIN_DOWN");
+        .wait_for("it asks for PLUGIN_TLS_VERIFY; ringway calls");
     assert!(!server.process.wait_exit().success());
 }
 
-/// The plug-in of `tests/plugins/`, which does what the password says, for logins alone.
-fn probe(site: &Site) -> PathBuf {
+/// What a plug-in starts while it may do all is done at the end, when the server may not any more.
+#[test]
+fn a_plug_in_does_at_the_end_what_the_server_may_not() {
+    let site = Site::new(1);
+    let directory = site.topology.directory();
+    let done = directory.join("done");
+    let script = site.topology.write(
+        "at-the-end",
+        format!("#!/bin/sh\nid -u >{}\n", done.display()),
+    );
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    let config = site
+        .server_config()
+        .line("user nobody")
+        .line("group nogroup")
+        .line("verb 4")
+        .line(format!(
+            "plugin openvpn-plugin-down-root.so {}",
+            script.display()
+        ));
+    let mut server = Server::start(&site, &config);
+    server.process.wait_for("intercepted=PLUGIN_UP|PLUGIN_DOWN");
+    let client = Client::connect(&site, &ClientConfig::new(&site, 0, "alice"));
+    client.assert_reaches_all(&site);
+    assert!(!done.exists());
+    server.stop();
+    assert_eq!(fs::read_to_string(&done).unwrap(), "0\n");
+}
+
+/// As with the script of `up`.
+#[test]
+fn without_a_good_answer_of_a_plug_in_to_the_device_there_is_no_server() {
+    let site = Site::new(1);
+    let plugin = probe(&site, &["UP"]);
+    let config = site
+        .server_config()
+        .line(format!("plugin {} nothing", plugin.display()));
+    let path = site.topology.write("server.conf", config.text());
+    let mut server = Server::spawn(&site, &["--config", &path.display().to_string()]);
+    server.process.wait_for("up/down plugin call failed");
+    assert!(!server.process.wait_exit().success());
+}
+
+/// It says no to both, which ends no server.
+#[test]
+fn plug_ins_hear_of_the_routes() {
+    let site = Site::new(1);
+    let plugin = probe(&site, &["ROUTE_UP", "ROUTE_PREDOWN"]);
+    let config = site
+        .server_config()
+        .line("route 10.99.7.0 255.255.255.0")
+        .line(format!("plugin {} nothing", plugin.display()));
+    let mut server = Server::start(&site, &config);
+    server
+        .process
+        .wait_for("plugin function PLUGIN_ROUTE_UP failed with status 1");
+    let client = Client::connect(&site, &ClientConfig::new(&site, 0, "alice"));
+    client.assert_reaches_all(&site);
+    server.stop();
+    server
+        .process
+        .wait_for("plugin function PLUGIN_ROUTE_PREDOWN failed with status 1");
+}
+
+/// The plug-in of `tests/plugins/`, which does what the password says, for these hooks.
+fn probe(site: &Site, hooks: &[&str]) -> PathBuf {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plugins");
     let plugin = site.topology.directory().join("probe.so");
+    let mask = |hook: &&str| format!("OPENVPN_PLUGIN_MASK(OPENVPN_PLUGIN_{hook})");
+    let hooks: Vec<String> = hooks.iter().map(mask).collect();
     let status = Command::new("cc")
         .args(["-shared", "-fPIC", "-DINTERFACE=3", "-DNEEDED=3"])
-        .arg("-DALL=OPENVPN_PLUGIN_MASK(OPENVPN_PLUGIN_AUTH_USER_PASS_VERIFY)")
+        .arg(format!("-DALL=({})", hooks.join("|")))
         .args(["-I/usr/include/openvpn", "-I"])
         .arg(sources.join("include"))
         .arg("-o")

@@ -79,6 +79,7 @@ impl Built {
 fn start(plugins: &[Plugin]) -> (Result<PluginHost, PluginError>, Receiver<Notice>) {
     let (sender, notices) = channel::unbounded();
     let opening = Opening {
+        first: Vec::new(),
         plugins: plugins.to_vec(),
         environment: vec!["verb=4".to_owned()],
         confinement: Vec::new(),

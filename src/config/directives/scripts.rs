@@ -110,7 +110,7 @@ pub(super) const ROWS: &[Directive] = &[
         "plugin",
         "FILE [ARGUMENTS]",
         (1, MANY),
-        "a plug-in that judges logins, in a program of its own",
+        "a plug-in that judges logins or hears of clients and of the device, in a program of its own",
         passwords::plugin,
     )
     .of_servers(),

@@ -34,9 +34,25 @@ pub struct Opening {
     pub plugins: Vec<Plugin>,
     /// `name=value`, what is known before there is a client.
     pub environment: Vec<String>,
+    /// Called as soon as they are open, in order, while the host still has the privileges of the start: also when it
+    /// is started anew. Plug-ins that are opened when those are gone are not called for them.
+    pub first: Vec<FirstCall>,
     /// What the host becomes as soon as they are open, as words of [`confine`](crate::node::confine); none if
     /// it stays what it is.
     pub confinement: Vec<String>,
+}
+
+/// A hook that tells of what is there already when plug-ins are opened, with the environment that they are opened with.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FirstCall {
+    /// Which.
+    pub hook: Hook,
+    /// What the plug-in finds behind its own name.
+    pub arguments: Vec<String>,
+    /// Seconds after which plug-ins that have not returned are killed.
+    pub limit: u32,
+    /// What the host refuses to go on with if a plug-in says no; `None` if that is but a warning.
+    pub needed: Option<String>,
 }
 
 /// One `plugin` line.

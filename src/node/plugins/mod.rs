@@ -7,8 +7,8 @@ mod host;
 mod message;
 
 pub use message::{
-    Call, FromHost, Hook, Level, MESSAGE_MAX, MessageError, Opening, Outcome, Plugin, ToHost,
-    decode, encode,
+    Call, FirstCall, FromHost, Hook, Level, MESSAGE_MAX, MessageError, Opening, Outcome, Plugin,
+    ToHost, decode, encode,
 };
 
 pub use host::{Answer, NoAnswer, Notice, PluginError, PluginHost, Question};

@@ -58,8 +58,16 @@ impl Node {
         // One that ended for another reason than a signal has not been told yet.
         self.tell_closing(signal);
         let scripts = self.device_scripts.take();
-        let fault = scripts.and_then(|scripts| scripts.after_close(signal));
-        self.warn_of(fault);
+        let faults = scripts.as_ref().map(|scripts| scripts.after_close(signal));
+        // Plug-ins are closed with it: what they have said is there then.
+        drop(scripts);
+        let last: Vec<_> = self.reports.try_iter().collect();
+        for report in last {
+            if let Report::Event(event @ NodeEvent::Plugins(_)) = report {
+                self.publish(event);
+            }
+        }
+        self.warn_of(faults.into_iter().flatten());
     }
 
     fn warn_of(&mut self, faults: impl IntoIterator<Item = String>) {

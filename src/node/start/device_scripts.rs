@@ -1,5 +1,6 @@
 //! The scripts of a server's device: `up` and `route-up` before clients are served and privileges go, `route-pre-down`
-//! and `down` when the server ends, with what is left of them. Wire: arguments and variables are those of 2.6.
+//! and `down` when the server ends, with what is left of them, and plug-ins with the hooks of the last two. (The first
+//! two they are called for when they are opened.) Wire: arguments and variables are those of 2.6.
 
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -11,49 +12,47 @@ use super::facts::facts;
 use crate::limits::SCRIPT_PATIENCE;
 use crate::node::auth::{Runner, ScriptEnd};
 use crate::node::event::StopSignal;
+use crate::node::plugins::{Hook, Outcome, PluginHost, Question};
 use crate::node::scripts;
 use crate::node::settings::{ScriptCommand, ScriptSettings, Settings, V4Layout};
 
-/// The scripts, and what they are told.
+/// The scripts and plug-ins, and what they are told.
 pub(in crate::node) struct DeviceScripts {
     scripts: ScriptSettings,
     variables: Vec<(String, String)>,
     /// Behind the words of all but `route-up`.
     arguments: Vec<String>,
     runner: Option<Arc<Runner>>,
+    plugins: Option<Arc<PluginHost>>,
     /// Whether those have run that run before the device is closed.
     closing: bool,
 }
 
 impl DeviceScripts {
-    /// Those of a server with this device, if there are any. `runner` runs the last ones.
+    /// Those of a server with this device, if there are any or plug-ins. `runner` runs the last ones.
     pub(super) fn new(
         settings: &Settings,
         device: &str,
         runner: Option<Arc<Runner>>,
     ) -> Option<Self> {
-        let of_device = settings.device_scripts.as_ref()?;
-        let v4 = settings.network.v4;
-        let local = v4.map(|v4| v4.server.to_string());
-        let other = v4.map(|v4| match v4.layout {
-            V4Layout::Subnet { netmask } => netmask.to_string(),
-            V4Layout::Net30 { peer } | V4Layout::PointToPoint { peer, .. } => peer.to_string(),
-        });
+        let of_device = settings.device_scripts.as_ref();
+        let with_plugins = settings.auth.as_ref().filter(|it| it.plugins.is_some());
+        let configuration = of_device.map(|it| &it.configuration);
+        let configuration = configuration.or(with_plugins.map(|it| &it.configuration))?;
+        let scripts = of_device.map(|it| it.scripts.clone());
         Some(Self {
-            scripts: of_device.scripts.clone(),
-            variables: facts(&of_device.configuration, settings, device).variables,
-            arguments: vec![
-                device.to_owned(),
-                settings.node.device.mtu.to_string(),
-                // Wire: the link MTU, which 2.6 does not tell any more.
-                "0".to_owned(),
-                local.unwrap_or_default(),
-                other.unwrap_or_default(),
-                "init".to_owned(),
-            ],
+            scripts: scripts.unwrap_or_default(),
+            variables: facts(configuration, settings, device).variables,
+            arguments: arguments(settings, device),
             runner,
+            plugins: None,
             closing: false,
         })
+    }
+
+    /// Those, and the plug-ins, if there are any.
+    pub(super) fn with_plugins(self, plugins: Option<Arc<PluginHost>>) -> Self {
+        Self { plugins, ..self }
     }
 
     /// The device has its addresses.
@@ -79,16 +78,58 @@ impl DeviceScripts {
         if std::mem::replace(&mut self.closing, true) {
             return Vec::new();
         }
-        let pre_down = self.run_last("route-pre-down", &self.scripts.route_pre_down, signal);
-        let down = || self.run_last("down", &self.scripts.down, signal);
-        let down = self.scripts.down_before.then(down);
-        pre_down.into_iter().chain(down.flatten()).collect()
+        let plugins = self.call_last(Hook::RoutePredown, signal);
+        let script = self.run_last("route-pre-down", &self.scripts.route_pre_down, signal);
+        let mut faults: Vec<String> = plugins.into_iter().chain(script).collect();
+        if self.scripts.down_before {
+            faults.extend(self.down(signal));
+        }
+        faults
     }
 
     /// The device is closed. What comes back is for the log.
-    pub(in crate::node) fn after_close(&self, signal: StopSignal) -> Option<String> {
-        let down = || self.run_last("down", &self.scripts.down, signal);
-        (!self.scripts.down_before).then(down).flatten()
+    pub(in crate::node) fn after_close(&self, signal: StopSignal) -> Vec<String> {
+        if self.scripts.down_before {
+            return Vec::new();
+        }
+        self.down(signal)
+    }
+
+    /// Wire: as with 2.6 plug-ins are asked before the script.
+    fn down(&self, signal: StopSignal) -> Vec<String> {
+        let plugins = self.call_last(Hook::Down, signal);
+        let script = self.run_last("down", &self.scripts.down, signal);
+        plugins.into_iter().chain(script).collect()
+    }
+
+    fn call_last(&self, hook: Hook, signal: StopSignal) -> Option<String> {
+        let host = self.plugins.as_ref().filter(|host| host.wants(hook))?;
+        let variables = self.variables.iter();
+        let mut environment: Vec<String> = variables
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        environment.push(format!("signal={}", signal.told()));
+        let question = Question {
+            hook,
+            client: None,
+            arguments: self.arguments.clone(),
+            environment,
+            limit: SCRIPT_PATIENCE.as_secs().try_into().unwrap_or(u32::MAX),
+        };
+        let (tell, answers) = mpsc::channel();
+        let _question = host.ask(question, move |answer| {
+            // It is waited for, below.
+            let _nobody_listens = tell.send(answer);
+        });
+        let name = hook.name();
+        match answers.recv_timeout(2 * SCRIPT_PATIENCE) {
+            Ok(Ok((Outcome::Success, _))) => None,
+            Ok(Ok(_)) => Some(format!("up/down plugin call failed: {name}")),
+            Ok(Err(none)) => Some(format!("up/down plugin call failed: {name}: {none}")),
+            Err(_) => Some(format!(
+                "up/down plugin call failed: {name}: it has not returned"
+            )),
+        }
     }
 
     fn run_now(
@@ -131,6 +172,25 @@ impl DeviceScripts {
             Err(_) => Some(failed(name, "it has not ended")),
         }
     }
+}
+
+/// What follows the words of scripts, and the names of plug-ins, but for `route-up`.
+pub(super) fn arguments(settings: &Settings, device: &str) -> Vec<String> {
+    let v4 = settings.network.v4;
+    let local = v4.map(|v4| v4.server.to_string());
+    let other = v4.map(|v4| match v4.layout {
+        V4Layout::Subnet { netmask } => netmask.to_string(),
+        V4Layout::Net30 { peer } | V4Layout::PointToPoint { peer, .. } => peer.to_string(),
+    });
+    vec![
+        device.to_owned(),
+        settings.node.device.mtu.to_string(),
+        // Wire: the link MTU, which 2.6 does not tell any more.
+        "0".to_owned(),
+        local.unwrap_or_default(),
+        other.unwrap_or_default(),
+        "init".to_owned(),
+    ]
 }
 
 /// Stock's words.

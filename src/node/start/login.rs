@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crossbeam::channel::Sender;
 
 use super::StartError;
+use super::device_scripts;
 use super::facts::facts;
 use crate::limits::SCRIPT_PATIENCE;
 use crate::node::auth::{
@@ -16,7 +17,7 @@ use crate::node::auth::{
 use crate::node::event::NodeEvent;
 use crate::node::logins::{Backoff, PasswordFile, SecretFile};
 use crate::node::message::Report;
-use crate::node::plugins::{Hook, Notice, Opening, PluginHost};
+use crate::node::plugins::{FirstCall, Hook, Notice, Opening, PluginHost};
 use crate::node::privileges::Confinement;
 use crate::node::settings::{AuthSettings, ManagerPart, NetworkSettings, PluginSettings, Settings};
 use crate::random::SystemRandom;
@@ -51,7 +52,15 @@ impl Judges {
         let words = confinement.map(Confinement::words).unwrap_or_default();
         let facts = facts(&auth.configuration, settings, device);
         let plugins = auth.plugins.as_ref();
-        let plugins = plugins.map(|plugins| open(plugins, &facts, words, tell));
+        let plugins = plugins.map(|plugins| {
+            let opening = Opening {
+                plugins: plugins.plugins.clone(),
+                environment: in_words(&facts),
+                first: first_calls(device_scripts::arguments(settings, device)),
+                confinement: words,
+            };
+            open(plugins, opening, tell)
+        });
         let passwords = auth.own.passwords.as_ref();
         let parse = |text: &str| PasswordFile::parse(text).map_err(|error| error.to_string());
         let passwords = passwords.map(|path| Followed::read(path, parse));
@@ -78,11 +87,14 @@ impl Judges {
             || plugins.is_some_and(|host| host.wants(Hook::AuthUserPassVerify))
     }
 
-    /// Starts the chain. Privileges are gone.
+    /// Starts the chain. Privileges are gone. The plug-ins are for those who have more to tell them.
     ///
     /// # Errors
     /// There is no thread to be had.
-    pub(super) fn start(self, reports: Sender<Report>) -> io::Result<Authentication> {
+    pub(super) fn start(
+        self,
+        reports: Sender<Report>,
+    ) -> io::Result<(Authentication, Option<Arc<PluginHost>>)> {
         let mut links: Vec<MakeLink> = Vec::new();
         let asks = self.ask_credentials();
         let directory = self.auth.temporary;
@@ -142,7 +154,7 @@ impl Judges {
             patience: SCRIPT_PATIENCE,
             scripts: self.auth.hooks,
             runner: self.runner,
-            plugins,
+            plugins: plugins.clone(),
             network: self.network,
         };
         // Nobody has looked at a password: nothing can stand for it.
@@ -162,7 +174,7 @@ impl Judges {
             backoff: self.auth.own.backoff.then(Backoff::default),
             news: self.news,
         };
-        Authentication::start(parts, reports)
+        Ok((Authentication::start(parts, reports)?, plugins))
     }
 }
 
@@ -176,21 +188,38 @@ fn warner(reports: &Sender<Report>) -> impl Fn(String) + Send + Sync + 'static {
     }
 }
 
+fn in_words(facts: &ServerFacts) -> Vec<String> {
+    let variables = facts.variables.iter();
+    variables
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect()
+}
+
+/// What plug-ins are told of the device, with the arguments of `up`. Wire: as with 2.6 there is no server without a
+/// good answer to the first.
+fn first_calls(arguments: Vec<String>) -> Vec<FirstCall> {
+    let limit = SCRIPT_PATIENCE.as_secs().try_into().unwrap_or(u32::MAX);
+    let up = FirstCall {
+        hook: Hook::Up,
+        arguments,
+        limit,
+        needed: Some("up/down plugin call failed".to_owned()),
+    };
+    let route_up = FirstCall {
+        hook: Hook::RouteUp,
+        arguments: Vec::new(),
+        limit,
+        needed: None,
+    };
+    vec![up, route_up]
+}
+
 /// Starts the program that runs plug-ins, and has it open them.
 fn open(
     plugins: &PluginSettings,
-    facts: &ServerFacts,
-    confinement: Vec<String>,
+    opening: Opening,
     tell: &mut dyn FnMut(Notice),
 ) -> Result<PluginHost, StartError> {
-    let variables = facts.variables.iter();
-    let opening = Opening {
-        plugins: plugins.plugins.clone(),
-        environment: variables
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect(),
-        confinement,
-    };
     let host = PluginHost::start(&plugins.host, opening, tell)?;
     for (plugin, hooks) in plugins.plugins.iter().zip(host.hooks()) {
         let asked = Hook::ALL.iter().filter(|hook| hooks & hook.bit() != 0);
@@ -208,7 +237,11 @@ fn open(
 }
 
 /// The hooks that are called.
-const CALLED: [Hook; 8] = [
+const CALLED: [Hook; 12] = [
+    Hook::Up,
+    Hook::Down,
+    Hook::RouteUp,
+    Hook::RoutePredown,
     Hook::AuthUserPassVerify,
     Hook::ClientConnect,
     Hook::ClientConnectV2,
