@@ -326,10 +326,7 @@ impl Starting {
         let session = Arc::new(session);
         let stream_session = rules::over_streams(settings, &session);
         if let Some(confinement) = confinement {
-            confinement.enter()?;
-            // Another user may be dumped as the machine likes it.
-            memory::keep_secret();
-            self.publish(confinement.event(false));
+            self.enter(&confinement, false)?;
         }
         // Threads from here on: they have what is left.
         let listening = runner.as_ref().map(|runner| runner.listen());
@@ -464,6 +461,15 @@ impl Starting {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Gives up privileges.
+    fn enter(&mut self, confinement: &Confinement, of_client: bool) -> Result<(), StartError> {
+        confinement.enter()?;
+        // Another user may be dumped as the machine likes it.
+        memory::keep_secret();
+        self.publish(confinement.event(of_client));
+        Ok(())
     }
 
     /// Keeps memory out of swap, if that is wanted.

@@ -59,9 +59,8 @@ impl Starting {
             error,
         })?;
         if let Some(confinement) = confinement {
-            confinement.enter()?;
+            self.enter(&confinement, true)?;
             tunnel.is_confined();
-            self.publish(confinement.event(true));
         }
         // Threads from here on: they have what is left.
         let common = shards::Common {
