@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use crossbeam::channel::{self, Receiver};
 use ringway::node::plugins::{
-    Answer, Hook, Level, NoAnswer, Notice, Opening, Outcome, Plugin, PluginError, PluginHost,
-    Question,
+    Answer, FirstCall, Hook, Level, NoAnswer, Notice, Opening, Outcome, Plugin, PluginError,
+    PluginHost, Question,
 };
 use tempfile::TempDir;
 
@@ -77,9 +77,16 @@ impl Built {
 }
 
 fn start(plugins: &[Plugin]) -> (Result<PluginHost, PluginError>, Receiver<Notice>) {
+    start_calling(plugins, Vec::new())
+}
+
+fn start_calling(
+    plugins: &[Plugin],
+    first: Vec<FirstCall>,
+) -> (Result<PluginHost, PluginError>, Receiver<Notice>) {
     let (sender, notices) = channel::unbounded();
     let opening = Opening {
-        first: Vec::new(),
+        first,
         plugins: plugins.to_vec(),
         environment: vec!["verb=4".to_owned()],
         confinement: Vec::new(),
@@ -303,6 +310,30 @@ fn what_is_wrong_with_a_plug_in_is_told() {
         other.contains("symbol openvpn_plugin_close_v1 is undefined"),
         "{other}"
     );
+}
+
+/// The plug-in says no, since nobody has given a password.
+#[test]
+fn what_is_called_first_is_called_again_by_a_host_that_is_back() {
+    let built = Built::new(3);
+    let first = |needed: Option<&str>| FirstCall {
+        hook: Hook::AuthUserPassVerify,
+        arguments: Vec::new(),
+        limit: 60,
+        needed: needed.map(str::to_owned),
+    };
+    let plugins = [built.plugin("nothing")];
+    let (refused, _) = start_calling(&plugins, vec![first(Some("no device"))]);
+    assert_eq!(refused.unwrap_err().to_string(), "no device");
+    let (host, notices) = start_calling(&plugins, vec![first(None)]);
+    let host = host.unwrap();
+    let line = |notice: &Notice| match notice {
+        Notice::Said { text, .. } => text.contains("VERIFY failed with status 1").then_some(()),
+        _ => None,
+    };
+    wait_for(&notices, line);
+    assert_eq!(log_in(&host, "crash"), Err(NoAnswer::Down));
+    wait_for(&notices, line);
 }
 
 #[test]
