@@ -113,8 +113,12 @@ impl Chain {
         }
     }
 
-    /// What becomes of a login that comes too soon after others that failed.
+    /// What becomes of a login that comes too soon after others that failed. Who is in does not lose its place because
+    /// somebody behind the same address guesses.
     fn too_soon(&self, login: &Login) -> Option<Verdict> {
+        if login.kind == LoginKind::Reauth {
+            return None;
+        }
         let (source, name) = whose(login)?;
         let backoff = self.backoff.as_ref()?;
         let wait = backoff.wait(Now::read().monotonic, source, name);
@@ -507,6 +511,13 @@ mod tests {
         assert!(understands.starts_with("TEMP[backoff "), "{told:?}");
         assert!(does_not.starts_with("too many failed logins"), "{told:?}");
         assert_eq!(said.try_iter().count(), 0, "nobody was asked");
+        // Who is in behind the same address stays.
+        let again = Login {
+            kind: LoginKind::Reauth,
+            ..named(8, "dora", "")
+        };
+        chain.begin(again, Vec::new());
+        assert_eq!(said.try_iter().count(), 1);
         // Nor are more of one name asked about at once than somebody has devices.
         let mut chain = chain.with_own(None, Some(Backoff::default()));
         for number in 11..=15 {
