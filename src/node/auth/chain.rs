@@ -1,4 +1,4 @@
-//! The chain: which link has which login, without a thread or a clock.
+//! The chain: which link has which login, without a thread.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -122,10 +122,11 @@ impl Chain {
         let (source, name) = whose(login)?;
         let backoff = self.backoff.as_ref()?;
         let wait = backoff.wait(Now::read().monotonic, source, name);
-        // Whoever guesses may guess in many sessions at once.
+        // Whoever guesses may guess in many sessions at once; that keeps nobody out where they are at home.
         let waiting = self.waiting.values();
         let same = waiting.filter(|it| it.login.username() == Some(name));
-        let at_once = (same.count() >= LOGINS_OF_A_NAME).then_some(Duration::ZERO);
+        let is_too_many = same.count() >= LOGINS_OF_A_NAME && !backoff.is_home(source, name);
+        let at_once = is_too_many.then_some(Duration::ZERO);
         let seconds = wait.or(at_once)?.as_secs() + 1;
         Some(Verdict::Refused {
             reason: login.try_again(
@@ -529,6 +530,13 @@ mod tests {
             told.len() == 1 && told[0].starts_with("TEMP[backoff 1]"),
             "{told:?}"
         );
+        chain.begin(named(20, "emma", ""), Vec::new());
+        chain.answered(0, at(20), 1, Verdict::Accepted, None);
+        for number in 21..=26 {
+            chain.begin(named(number, "emma", ""), Vec::new());
+        }
+        let asked = said.try_iter().count();
+        assert_eq!(asked, 7, "at home there may be more");
         // One without a name fails for nobody.
         chain.begin(login(7), Vec::new());
         assert_eq!(said.try_iter().count(), 1);

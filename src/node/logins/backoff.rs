@@ -76,6 +76,12 @@ impl Backoff {
         by_source.max(by_name)
     }
 
+    /// Whether that name logged in from there last.
+    pub fn is_home(&self, source: Source, name: &str) -> bool {
+        let entry = self.entries.get(&self.key(name));
+        entry.is_some_and(|entry| entry.home == Some(source))
+    }
+
     /// A login was refused.
     pub fn failed(&mut self, now: Monotonic, source: Source, name: &str) {
         for key in [Key::Source(source), self.key(name)] {
