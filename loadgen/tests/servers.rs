@@ -427,9 +427,15 @@ fn a_server_that_is_killed_half_way_leaves_a_report() {
     let server = site.serve(Server::Ringway, "");
     let running = site.start("--config client.ovpn --sessions 10 --scenario idle --duration 8s");
     let log = site.path("server.log");
+    // A session is up when it has its configuration: that is sent about when it is told of.
+    let (mut told, mut since) = (0, Instant::now());
     wait_until(|| {
         let log = std::fs::read_to_string(&log).unwrap();
-        log.matches("Peer Connection Initiated").count() >= 10
+        if log.len() != told {
+            (told, since) = (log.len(), Instant::now());
+        }
+        let is_quiet = since.elapsed() > Duration::from_millis(500);
+        is_quiet && log.matches("PUSH_REPLY").count() >= 10
     });
     server.signal(Signal::KILL);
     let (_, report) = site.finish(running);
@@ -512,7 +518,7 @@ fn wait_for_text(file: &Path, text: &str) {
     wait_until(|| std::fs::read_to_string(file).is_ok_and(|log| log.contains(text)));
 }
 
-fn wait_until(done: impl Fn() -> bool) {
+fn wait_until(mut done: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while !done() {
         assert!(Instant::now() < deadline, "it does not happen");
