@@ -446,7 +446,10 @@ impl Registry {
             if let Some((heir, asked, profile)) = self.take_waiting(claimant) {
                 self.decide(heir, asked, profile, now);
             } else {
+                // It has a seat of its own, and may leave it by this: that is not the one that is handed down here.
+                let handed_down = self.handed_down.take();
                 self.claim_again(claimant, now);
+                self.handed_down = handed_down;
             }
         }
         if let Some(seat) = self.handed_down.take() {

@@ -342,7 +342,7 @@ impl World {
             0 => Err(AdmissionRefusal::Hook),
             1 => {
                 let mut files: Vec<_> = self.files.values().collect();
-                files.sort_by_key(|file| file.v4);
+                files.sort_by_key(|file| (file.v4, file.networks.clone()));
                 let file = files.get(session.session as usize % files.len().max(1));
                 Ok(file.map(|file| Arc::new((*file).clone())))
             }
