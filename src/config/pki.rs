@@ -58,10 +58,8 @@ impl Opened {
             }
             Source::File(name) => {
                 let path = draft.path(name);
-                if secret && is_open_to_others(&path) {
-                    let why = format!("file '{name}' is group or others accessible");
-                    let instead = Some(format!("chmod 600 {name}"));
-                    draft.remark_at(Severity::Warning, directive, &at, why, instead);
+                if secret {
+                    warn_of_others(draft, directive, &at, &path, name);
                 }
                 read_bounded(&path)
                     .map(|bytes| (name.clone(), bytes))
@@ -492,9 +490,20 @@ pub(super) fn reason(error: &std::io::Error) -> String {
         .map_or(text.clone(), |(words, _)| words.to_owned())
 }
 
-fn is_open_to_others(path: &Path) -> bool {
-    path.metadata()
-        .is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0)
+/// Remarks upon a file with a secret that its group or others may do something with.
+pub(super) fn warn_of_others(
+    draft: &mut Draft,
+    directive: &'static str,
+    at: &Location,
+    path: &Path,
+    name: &str,
+) {
+    let metadata = path.metadata();
+    if metadata.is_ok_and(|it| it.permissions().mode() & 0o077 != 0) {
+        let why = format!("file '{name}' is group or others accessible");
+        let instead = Some(format!("chmod 600 {name}"));
+        draft.remark_at(Severity::Warning, directive, at, why, instead);
+    }
 }
 
 /// Signatures that no library of today takes, by their object identifiers.

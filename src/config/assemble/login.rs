@@ -1,10 +1,9 @@
 //! Who judges logins: whether the lines about that fit together.
 
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
-
-use zeroize::Zeroizing;
 
 use super::{Draft, Severity};
 use crate::config::SCRIPT_HELPER;
@@ -12,7 +11,7 @@ use crate::config::draft::Written;
 use crate::config::lexer::Location;
 use crate::config::pki::{self, Opened};
 use crate::crypto::AuthTokenKey;
-use crate::node::logins::{PasswordFile, SecretFile};
+use crate::node::logins::{Followed, PasswordFile, SecretFile};
 use crate::node::settings::{
     AuthSettings, HandOver, HookScripts, ManagerPart, OwnUsers, PluginSettings, ScriptCommand,
     TokenSettings, VerifyScript,
@@ -156,19 +155,14 @@ fn own_users(draft: &mut Draft) -> (OwnUsers, Option<Location>) {
     let backoff = draft.login.backoff.take();
     let judges = passwords.is_some() || secrets.is_some();
     if let Some(written) = &passwords {
-        let parse = |text: &str| PasswordFile::parse(text).map_err(|error| error.to_string());
         let instead = "make one: ringway passwd FILE NAME";
-        check_file(draft, "ringway-password-file", written, parse, instead);
+        let name = "ringway-password-file";
+        check_file(draft, name, written, PasswordFile::parse, instead);
     }
     if let Some(written) = &secrets {
         let instead = "write a line for each user: `name:secret`";
-        check_file(
-            draft,
-            "ringway-totp-file",
-            written,
-            SecretFile::parse,
-            instead,
-        );
+        let name = "ringway-totp-file";
+        check_file(draft, name, written, SecretFile::parse, instead);
     }
     let at = passwords.as_ref().or(secrets.as_ref());
     let at = at.map(|it| it.at.clone());
@@ -181,29 +175,20 @@ fn own_users(draft: &mut Draft) -> (OwnUsers, Option<Location>) {
     (own, at)
 }
 
-fn check_file<T>(
+/// Reads it as the server will.
+fn check_file<T: 'static, E: Display + 'static>(
     draft: &mut Draft,
-    name: &str,
+    name: &'static str,
     written: &Written<PathBuf>,
-    parse: impl Fn(&str) -> Result<T, String>,
+    parse: fn(&str) -> Result<T, E>,
     instead: &str,
 ) {
-    let text = std::fs::read_to_string(&written.value).map(Zeroizing::new);
-    let why = match text {
-        Ok(text) => match parse(&text) {
-            Ok(_) => return,
-            Err(why) => why,
-        },
-        Err(error) => error.to_string(),
-    };
-    let why = format!("'{}': {why}", written.value.display());
-    draft.remark_at(
-        Severity::Error,
-        name,
-        &written.at,
-        why.as_str(),
-        Some(instead.to_owned()),
-    );
+    let (path, at) = (&written.value, &written.at);
+    pki::warn_of_others(draft, name, at, path, &path.display().to_string());
+    if let Err(why) = Followed::read(path, parse) {
+        let instead = Some(instead.to_owned());
+        draft.remark_at(Severity::Error, name, at, why, instead);
+    }
 }
 
 /// Tokens for passwords, if clients are to get some.

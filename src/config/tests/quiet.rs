@@ -1,5 +1,6 @@
 //! Lines that leave something out, or are so in any case.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -46,7 +47,14 @@ fn a_judge_that_is_refused_is_the_only_fault() {
 fn files_of_users_are_read_and_a_code_needs_a_password() {
     let files = Files::new();
     let place = files.0.path().display().to_string();
-    let write = |name: &str, text: &str| std::fs::write(files.0.path().join(name), text).unwrap();
+    let set_mode = |name: &str, mode: u32| {
+        let mode = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(files.0.path().join(name), mode).unwrap();
+    };
+    let write = |name: &str, text: &str| {
+        std::fs::write(files.0.path().join(name), text).unwrap();
+        set_mode(name, 0o600);
+    };
     write("users", "anna:sesame\n");
     write("secrets", "anna:123\n");
     write("good", "anna:JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP\n");
@@ -76,6 +84,10 @@ fn files_of_users_are_read_and_a_code_needs_a_password() {
     assert!(own.backoff && own.passwords.is_some() && own.secrets.is_some());
     let own = files.with(&format!("{both}ringway-login-backoff off\n"));
     assert!(!own.auth.unwrap().own.backoff);
+    set_mode("good", 0o640);
+    let said = files.first_remark(&both);
+    let open = "ringway-totp-file: file '{}/good' is group or others accessible";
+    assert!(said.contains(&open.replace("{}", &place)), "{said}");
 }
 
 #[test]

@@ -45,8 +45,6 @@ struct Waiting {
     by_token: bool,
     /// Its code, where one is needed beside the password; until it has been looked at.
     factor: Option<Factor>,
-    /// It comes too soon after others that failed.
-    too_soon: bool,
     /// What the client is to have besides.
     lines: Vec<ProfileLines>,
 }
@@ -88,29 +86,28 @@ impl Chain {
     /// Gives a login to the first link. Of a client that is in something is `known` besides.
     pub(super) fn begin(&mut self, mut login: Login, known: Vec<(String, String)>) {
         login.environment = environment::of(&login, known, &self.facts);
-        let now = Instant::now();
         let tokens = self.tokens.as_mut();
-        let known = tokens.and_then(|tokens| tokens.look(&mut login, Now::read().unix));
-        let by_token = known == Some(Verdict::Accepted);
+        let token = tokens.and_then(|tokens| tokens.look(&mut login, Now::read().unix));
+        let by_token = token == Some(Verdict::Accepted);
+        // Neither counts as a failure: nobody guesses tokens, and after a restart every client may have an old one.
+        let refused = token.filter(Verdict::is_refusal);
+        let refused = refused.or_else(|| self.too_soon(&login).filter(|_| !by_token));
+        if let Some(refused) = refused {
+            return self.turn_away(&login, refused);
+        }
+        // Not of one that comes too soon: a challenge is answered once.
         let codes = self.codes.as_mut().filter(|_| !by_token);
-        let factor = codes.map(|codes| codes.take(&mut login, now));
+        let factor = codes.map(|codes| codes.take(&mut login, Instant::now()));
         let at = login.at;
-        let paused = self.too_soon(&login).filter(|_| known.is_none());
-        let too_soon = paused.is_some();
-        let known = known.or(paused);
         let waiting = Waiting {
             login: Arc::new(login),
             link: 0,
             by_token,
             factor,
-            too_soon,
             lines: Vec::new(),
         };
         self.waiting.insert(at, waiting);
-        match known {
-            Some(refused) if refused.is_refusal() => self.decide(at, refused),
-            _ => self.ask(at),
-        }
+        self.ask(at);
     }
 
     /// What becomes of a login that comes too soon after others that failed. Who is in does not lose its place because
@@ -121,21 +118,20 @@ impl Chain {
         }
         let (source, name) = whose(login)?;
         let backoff = self.backoff.as_ref()?;
-        let wait = backoff.wait(Now::read().monotonic, source, name);
         // Whoever guesses may guess in many sessions at once; that keeps nobody out where they are at home.
         let waiting = self.waiting.values();
         let same = waiting.filter(|it| it.login.username() == Some(name));
-        let is_too_many = same.count() >= LOGINS_OF_A_NAME && !backoff.is_home(source, name);
-        let at_once = is_too_many.then_some(Duration::ZERO);
-        let seconds = wait.or(at_once)?.as_secs() + 1;
+        let (what, wait) = match backoff.wait(Now::read().monotonic, source, name) {
+            Some(wait) => ("too many failed logins", wait),
+            None if same.count() >= LOGINS_OF_A_NAME && !backoff.is_home(source, name) => {
+                ("other logins of that name are looked at", Duration::ZERO)
+            }
+            None => return None,
+        };
+        let seconds = wait.as_secs() + 1;
         Some(Verdict::Refused {
-            reason: login.try_again(
-                seconds,
-                &format!("too many failed logins: wait {seconds} s"),
-            ),
-            why: format!("too many failed logins: not looked at for {seconds} s")
-                .as_str()
-                .into(),
+            reason: login.try_again(seconds, &format!("{what}: wait {seconds} s")),
+            why: format!("{what}: not looked at for {seconds} s").into(),
         })
     }
 
@@ -265,35 +261,41 @@ impl Chain {
     }
 
     fn decide(&mut self, at: LoginAt, verdict: Verdict) {
-        if let Some(waiting) = self.waiting.remove(&at) {
-            if let (Some(backoff), Some((source, name))) =
-                (&mut self.backoff, whose(&waiting.login))
-            {
-                let now = Now::read().monotonic;
-                match verdict.is_refusal() {
-                    false => backoff.succeeded(now, source, name),
-                    true if waiting.too_soon || is_for_now(&verdict) => {}
-                    true => backoff.failed(now, source, name),
-                }
+        let Some(Waiting { login, lines, .. }) = self.waiting.remove(&at) else {
+            return;
+        };
+        if let (Some(backoff), Some((source, name))) = (&mut self.backoff, whose(&login)) {
+            let now = Now::read().monotonic;
+            match verdict.is_refusal() {
+                false => backoff.succeeded(now, source, name),
+                true if is_for_now(&verdict) => {}
+                true => backoff.failed(now, source, name),
             }
-            let comes = waiting.login.kind == LoginKind::Connect;
-            let refused = verdict.is_refusal();
-            if refused && comes {
-                self.left(waiting.login.client_id);
-            }
-            let login = &waiting.login;
-            let token = self.tokens.as_mut().and_then(|tokens| match refused {
-                true => {
-                    tokens.left(login.client_id);
-                    None
-                }
-                false => tokens.accepted(login, Now::read().unix, Instant::now()),
-            });
-            let judged = judged(&waiting.login, verdict, token);
-            let Waiting { login, lines, .. } = waiting;
-            let accepted = (!refused).then_some(Accepted { login, lines });
-            self.verdicts.push_back((judged, accepted));
         }
+        if verdict.is_refusal() {
+            return self.turn_away(&login, verdict);
+        }
+        let tokens = self.tokens.as_mut();
+        let token =
+            tokens.and_then(|tokens| tokens.accepted(&login, Now::read().unix, Instant::now()));
+        let judged = judged(&login, verdict, token);
+        self.verdicts
+            .push_back((judged, Some(Accepted { login, lines })));
+    }
+
+    /// A login is refused: nothing is kept for it.
+    fn turn_away(&mut self, login: &Login, refused: Verdict) {
+        match login.kind {
+            LoginKind::Connect => self.left(login.client_id),
+            // It hears that it is out, and goes then.
+            LoginKind::Reauth => {
+                if let Some(tokens) = &mut self.tokens {
+                    tokens.left(login.client_id);
+                }
+            }
+        }
+        let judged = judged(login, refused, None);
+        self.verdicts.push_back((judged, None));
     }
 }
 
@@ -317,11 +319,7 @@ fn judged(login: &Login, verdict: Verdict, token: Option<SessionToken>) -> Judge
 mod tests {
     use std::sync::mpsc;
 
-    use zeroize::Zeroizing;
-
     use super::*;
-    use crate::node::event::ClientTag;
-    use crate::session::Credentials;
     use crate::wire::PeerInfo;
 
     /// A judge that says what it hears.
@@ -362,23 +360,6 @@ mod tests {
         LoginAt { shard: 0, number }
     }
 
-    fn login(number: u64) -> Login {
-        Login {
-            at: at(number),
-            login: 1,
-            client_id: number,
-            kind: LoginKind::Connect,
-            client: ClientTag::named(([192, 0, 2, 1], 7).into(), "anna".into()),
-            credentials: None,
-            peer_info: PeerInfo::default(),
-            certificates: Arc::new([]),
-            key_metadata: None,
-            clients: 0,
-            since: 0,
-            environment: Vec::new(),
-        }
-    }
-
     fn refused() -> Verdict {
         Verdict::Refused {
             reason: "no".to_owned(),
@@ -402,7 +383,7 @@ mod tests {
         let mut chain = Chain::new(links, ServerFacts::default());
         let said = || said.try_iter().collect::<Vec<_>>();
         for number in 1..=4 {
-            chain.begin(login(number), Vec::new());
+            chain.begin(Login::of_test(number), Vec::new());
         }
         assert_eq!(said().len(), 4);
         chain.answered(1, at(1), 1, Verdict::Accepted, None);
@@ -448,13 +429,7 @@ mod tests {
         let tokens = crate::node::auth::tokens::tests::tokens(false);
         let mut chain = Chain::new(links, ServerFacts::default()).with_tokens(Some(tokens));
         let said = || said.try_iter().collect::<Vec<_>>();
-        let with = |number, password: &str| Login {
-            credentials: Some(Credentials {
-                username: "anna".to_owned(),
-                password: Zeroizing::new(password.to_owned()),
-            }),
-            ..login(number)
-        };
+        let with = |number, password: &str| Login::of_test(number).with_password("anna", password);
         chain.begin(with(1, "sesame"), Vec::new());
         for link in 0..3 {
             chain.answered(link, at(1), 1, Verdict::Accepted, None);
@@ -481,12 +456,8 @@ mod tests {
         let mut chain = Chain::new(links, ServerFacts::default());
         chain = chain.with_own(None, Some(Backoff::default()));
         let named = |number, name: &str, peer_info: &str| Login {
-            credentials: Some(Credentials {
-                username: name.to_owned(),
-                password: Zeroizing::new("wrong".to_owned()),
-            }),
             peer_info: PeerInfo::parse(peer_info),
-            ..login(number)
+            ..Login::of_test(number).with_password(name, "wrong")
         };
         for number in 1..=3 {
             chain.begin(named(number, "anna", ""), Vec::new());
@@ -527,7 +498,7 @@ mod tests {
         assert_eq!(said.try_iter().count(), LOGINS_OF_A_NAME);
         let told = reasons(&mut chain);
         assert!(
-            told.len() == 1 && told[0].starts_with("TEMP[backoff 1]"),
+            told.len() == 1 && told[0].starts_with("TEMP[backoff 1]:other logins"),
             "{told:?}"
         );
         chain.begin(named(20, "emma", ""), Vec::new());
@@ -538,7 +509,67 @@ mod tests {
         let asked = said.try_iter().count();
         assert_eq!(asked, 7, "at home there may be more");
         // One without a name fails for nobody.
-        chain.begin(login(7), Vec::new());
+        chain.begin(Login::of_test(7), Vec::new());
         assert_eq!(said.try_iter().count(), 1);
+    }
+
+    #[test]
+    fn an_old_token_is_nobodys_failure() {
+        let (say, said) = mpsc::channel();
+        let links: Vec<Box<dyn Link>> = vec![Box::new(Scribe("judge", say))];
+        let before = crate::node::auth::tokens::tests::tokens(false);
+        let token = {
+            let mut chain = Chain::new(Vec::new(), ServerFacts::default());
+            chain = chain.with_tokens(Some(before));
+            let login = Login::of_test(1).with_password("anna", "sesame");
+            chain.begin(login, Vec::new());
+            chain.poll().unwrap().0.token.unwrap()
+        };
+        // The server has another secret now, and all are behind one address.
+        let now = crate::node::auth::tokens::tests::tokens_of(false, 8);
+        let mut chain = Chain::new(links, ServerFacts::default()).with_tokens(Some(now));
+        chain = chain.with_own(None, Some(Backoff::default()));
+        for number in 1..=20 {
+            let login = Login::of_test(number).with_password("anna", token.as_str());
+            chain.begin(login, Vec::new());
+        }
+        let refusals = verdicts(&mut chain);
+        assert!(refusals.iter().all(|(_, it)| it.is_refusal()));
+        assert_eq!((refusals.len(), said.try_iter().count()), (20, 0));
+        let login = Login::of_test(21).with_password("anna", "sesame");
+        chain.begin(login, Vec::new());
+        assert_eq!(said.try_iter().count(), 1, "it does not wait");
+    }
+
+    #[test]
+    fn an_answer_to_a_challenge_that_comes_too_soon_is_good_later() {
+        let (codes, _directory) = crate::node::auth::codes::tests::codes();
+        let mut chain = Chain::new(Vec::new(), ServerFacts::default());
+        chain = chain.with_own(Some(codes), Some(Backoff::default()));
+        let begin = |chain: &mut Chain, number, password: &str| {
+            let login = Login::of_test(number).with_password("anna", password);
+            chain.begin(login, Vec::new());
+            match chain.poll().unwrap().0.verdict {
+                Verdict::Refused { reason, why } => (reason, why.to_string()),
+                other => panic!("{other:?}"),
+            }
+        };
+        let (question, _) = begin(&mut chain, 1, "sesame");
+        let state = question.split(':').nth(2).unwrap();
+        let answer = format!("CRV1::{state}::no code");
+        for number in 2..=6 {
+            begin(&mut chain, number, "SCRV1:eA==:eA==");
+        }
+        let (_, why) = begin(&mut chain, 7, &answer);
+        assert!(why.starts_with("too many failed logins"), "{why}");
+        // Behind the wait it is looked at, and answers the question that is still open.
+        chain = Chain {
+            backoff: Some(Backoff::default()),
+            ..chain
+        };
+        let (_, why) = begin(&mut chain, 8, &answer);
+        assert_eq!(why, "ringway-totp-file: wrong code");
+        let (_, why) = begin(&mut chain, 9, &answer);
+        assert_eq!(why, "ringway-totp-file: no code", "once");
     }
 }

@@ -10,10 +10,9 @@ use data_encoding::{BASE64, HEXLOWER};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
-use super::followed::Followed;
 use super::login::{Login, LoginKind, Verdict};
 use crate::limits::CHALLENGES_OPEN;
-use crate::node::logins::SecretFile;
+use crate::node::logins::{Followed, SecretFile};
 use crate::random::Random;
 
 /// Who has which secret, and who has been asked for a code.
@@ -204,4 +203,4 @@ const QUESTION: &str = "Code of your authenticator";
 const PATIENCE: Duration = Duration::from_secs(180);
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

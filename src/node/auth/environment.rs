@@ -168,7 +168,6 @@ mod tests {
 
     use super::*;
     use crate::crypto::tls::CertificateFacts;
-    use crate::node::auth::{LoginAt, LoginKind};
     use crate::node::event::ClientTag;
     use crate::wire::PeerInfo;
 
@@ -186,21 +185,10 @@ mod tests {
             sha256: "cc:dd".to_owned(),
         };
         let login = Login {
-            at: LoginAt {
-                shard: 0,
-                number: 1,
-            },
-            login: 1,
-            client_id: 0,
-            kind: LoginKind::Connect,
             client: ClientTag::named("[::ffff:10.77.0.2]:36222".parse().unwrap(), "anna".into()),
-            credentials: None,
             peer_info: PeerInfo::parse("IV_VER=2.6.14\nIV_PLAT=linux\nLD_PRELOAD=x\n"),
             certificates: Arc::new([certificate]),
-            key_metadata: None,
-            clients: 0,
-            since: 0,
-            environment: Vec::new(),
+            ..Login::of_test(0)
         };
         let server = ServerFacts {
             variables: vec![("dev".to_owned(), "tun0".to_owned())],

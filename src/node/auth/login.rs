@@ -200,3 +200,39 @@ impl fmt::Debug for Login {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+impl Login {
+    /// The first login of anna, who has nothing that could be looked at; as shard 0 calls it by the client's number.
+    pub(in crate::node) fn of_test(client_id: u64) -> Self {
+        Self {
+            at: LoginAt {
+                shard: 0,
+                number: client_id,
+            },
+            login: 1,
+            client_id,
+            kind: LoginKind::Connect,
+            client: ClientTag::named(([192, 0, 2, 1], 7).into(), "anna".into()),
+            credentials: None,
+            peer_info: PeerInfo::default(),
+            certificates: Arc::new([]),
+            key_metadata: None,
+            clients: 0,
+            since: 0,
+            environment: Vec::new(),
+        }
+    }
+
+    /// The same with a name and a password.
+    pub(in crate::node) fn with_password(self, username: &str, password: &str) -> Self {
+        let credentials = Some(Credentials {
+            username: username.to_owned(),
+            password: Zeroizing::new(password.to_owned()),
+        });
+        Self {
+            credentials,
+            ..self
+        }
+    }
+}

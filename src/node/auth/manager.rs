@@ -131,11 +131,8 @@ impl AskedLogin {
 #[cfg(test)]
 pub(in crate::node) mod tests {
     use super::*;
-    use zeroize::Zeroizing;
-
     use crate::node::auth::{LoginKind, Message};
     use crate::node::event::ClientTag;
-    use crate::session::Credentials;
     use crate::wire::PeerInfo;
 
     /// A login of alice's that waits, and what becomes of it.
@@ -158,19 +155,11 @@ pub(in crate::node) mod tests {
                 number: 1000 * client_id + login,
             },
             login,
-            client_id,
             kind,
             client: ClientTag::named(([192, 0, 2, 1], 7).into(), "alice".into()),
-            credentials: Some(Credentials {
-                username: "alice".to_owned(),
-                password: Zeroizing::new("secret".to_owned()),
-            }),
             peer_info: PeerInfo::parse("IV_VER=2.6.14\nIV_PLAT=linux\n"),
-            certificates: Arc::new([]),
-            key_metadata: None,
-            clients: 0,
-            since: 0,
             environment,
+            ..Login::of_test(client_id).with_password("alice", "secret")
         };
         let answers = Answers { messages, link: 0 };
         let login = Arc::new(login);

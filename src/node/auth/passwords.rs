@@ -8,10 +8,9 @@ use std::thread;
 use crossbeam::channel::{self, Receiver, Sender};
 
 use super::Answers;
-use super::followed::Followed;
 use super::login::{Link, Login, LoginAt, Verdict};
 use crate::limits::{LOGINS_WAITING, PASSWORD_THREADS};
-use crate::node::logins::PasswordFile;
+use crate::node::logins::{Followed, PasswordFile};
 
 /// The judge. Its threads end with it.
 pub(in crate::node) struct Passwords {
@@ -105,8 +104,7 @@ mod tests {
             std::fs::rename(&new, &path).unwrap();
         };
         write("secret");
-        let parse = |text: &str| PasswordFile::parse(text).map_err(|error| error.to_string());
-        let file = Followed::read(&path, parse).unwrap();
+        let file = Followed::read(&path, PasswordFile::parse).unwrap();
         let (messages, heard) = channel::unbounded();
         let mut link = Passwords::start(file, Answers { messages, link: 0 }).unwrap();
         let (login, _) = asked(1, 1, Vec::new());

@@ -4,9 +4,11 @@
 //! Everything here is asked off the shards, by the thread that judges logins.
 
 mod backoff;
+mod followed;
 mod password_file;
 mod totp;
 
 pub use backoff::{Backoff, Source};
+pub use followed::Followed;
 pub use password_file::{PasswordFile, PasswordFileError, hash, removed, with};
 pub use totp::{Secret, SecretError, SecretFile};

@@ -138,8 +138,8 @@ pub fn removed(text: &str, name: &str) -> Option<String> {
     gone.then(|| others.iter().map(|line| format!("{line}\n")).collect())
 }
 
-/// The lines that mean something: number, name (`None` without a colon) and hash.
-fn entries(text: &str) -> impl Iterator<Item = (usize, Option<&str>, &str)> {
+/// The lines that mean something: number, name (`None` without a colon) and what stands behind it.
+pub(super) fn entries(text: &str) -> impl Iterator<Item = (usize, Option<&str>, &str)> {
     let lines = text.lines().enumerate().map(|(at, line)| (at + 1, line));
     let lines = lines.filter(|(_, line)| !line.starts_with('#') && !line.trim().is_empty());
     lines.map(|(number, line)| match line.split_once(':') {
@@ -153,7 +153,7 @@ fn name_of(line: &str) -> Option<&str> {
 }
 
 /// Names as clients send them: their characters are made harmless before they come here.
-fn is_name(name: &str) -> bool {
+pub(super) fn is_name(name: &str) -> bool {
     let harmless = |it: char| !it.is_control() && it != ':';
     !name.is_empty() && !name.starts_with('#') && name.chars().all(harmless)
 }

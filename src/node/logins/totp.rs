@@ -9,6 +9,8 @@ use data_encoding::BASE32_NOPAD;
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use zeroize::Zeroizing;
 
+use super::password_file::{entries, is_name};
+
 /// What an app and the server both know.
 pub struct Secret(Zeroizing<Vec<u8>>);
 
@@ -80,15 +82,11 @@ impl SecretFile {
     /// The first line that is none, with its number.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut secrets = HashMap::new();
-        let lines = text.lines().enumerate().map(|(at, line)| (at + 1, line));
-        let lines = lines.filter(|(_, line)| !line.starts_with('#') && !line.trim().is_empty());
-        for (number, line) in lines {
+        for (number, name, secret) in entries(text) {
             let failed = |problem: &dyn std::fmt::Display| format!("line {number}: {problem}");
-            let (name, secret) = line
-                .split_once(':')
-                .filter(|(name, _)| !name.is_empty())
-                .ok_or_else(|| failed(&"write `name:secret`"))?;
-            let secret = Secret::parse(secret.trim()).map_err(|error| failed(&error))?;
+            let name = name.filter(|name| is_name(name));
+            let name = name.ok_or_else(|| failed(&"write `name:secret`"))?;
+            let secret = Secret::parse(secret).map_err(|error| failed(&error))?;
             if secrets.insert(name.to_owned(), secret).is_some() {
                 return Err(failed(&"there is a line with this name before"));
             }

@@ -10,12 +10,11 @@ use super::device_scripts;
 use super::facts::facts;
 use crate::limits::SCRIPT_PATIENCE;
 use crate::node::auth::{
-    Answers, Authentication, CertificateCheck, ClientNews, Codes, Followed, Hooks,
-    KeyMetadataCheck, MakeLink, Manager, OutsideLink, Parts, Passwords, Plugins, Runner, Script,
-    ServerFacts, Tokens,
+    Answers, Authentication, CertificateCheck, ClientNews, Codes, Hooks, KeyMetadataCheck,
+    MakeLink, Manager, OutsideLink, Parts, Passwords, Plugins, Runner, Script, ServerFacts, Tokens,
 };
 use crate::node::event::NodeEvent;
-use crate::node::logins::{Backoff, PasswordFile, SecretFile};
+use crate::node::logins::{Backoff, Followed, PasswordFile, SecretFile};
 use crate::node::message::Report;
 use crate::node::plugins::{FirstCall, Hook, Notice, Opening, PluginHost};
 use crate::node::privileges::Confinement;
@@ -62,8 +61,7 @@ impl Judges {
             open(plugins, opening, tell)
         });
         let passwords = auth.own.passwords.as_ref();
-        let parse = |text: &str| PasswordFile::parse(text).map_err(|error| error.to_string());
-        let passwords = passwords.map(|path| Followed::read(path, parse));
+        let passwords = passwords.map(|path| Followed::read(path, PasswordFile::parse));
         let secrets = auth.own.secrets.as_ref();
         let secrets = secrets.map(|path| Followed::read(path, SecretFile::parse));
         Ok(Self {

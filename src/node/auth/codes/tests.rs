@@ -1,19 +1,14 @@
-use std::sync::Arc;
-
 use super::*;
-use crate::node::auth::LoginAt;
-use crate::node::event::ClientTag;
 use crate::node::logins::SecretFile;
 use crate::random::SeededRandom;
-use crate::session::Credentials;
-use crate::wire::PeerInfo;
 
 /// RFC 6238's secret, and its code at 59 seconds.
 const SECRET: &str = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
 const UNIX: u64 = 59;
 const CODE: &str = "287082";
 
-fn codes() -> (Codes, tempfile::TempDir) {
+/// With a secret of anna's.
+pub(in crate::node::auth) fn codes() -> (Codes, tempfile::TempDir) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("secrets");
     std::fs::write(&path, format!("# apps\nanna:{SECRET}\n")).unwrap();
@@ -26,24 +21,8 @@ fn codes() -> (Codes, tempfile::TempDir) {
 
 fn login(client_id: u64, kind: LoginKind, username: &str, password: &str) -> Login {
     Login {
-        at: LoginAt {
-            shard: 0,
-            number: client_id,
-        },
-        login: 1,
-        client_id,
         kind,
-        client: ClientTag::named(([192, 0, 2, 1], 7).into(), "anna".into()),
-        credentials: Some(Credentials {
-            username: username.to_owned(),
-            password: Zeroizing::new(password.to_owned()),
-        }),
-        peer_info: PeerInfo::default(),
-        certificates: Arc::new([]),
-        key_metadata: None,
-        clients: 0,
-        since: 0,
-        environment: Vec::new(),
+        ..Login::of_test(client_id).with_password(username, password)
     }
 }
 

@@ -1,23 +1,21 @@
-use std::sync::Arc;
-
-use zeroize::Zeroizing;
-
 use super::*;
 use crate::crypto::AuthTokenKey;
-use crate::node::auth::{LoginAt, LoginKind};
-use crate::node::event::ClientTag;
+use crate::node::auth::LoginAt;
 use crate::random::SeededRandom;
-use crate::session::Credentials;
-use crate::wire::PeerInfo;
 
 /// Tokens that are good for 400 seconds, and live 1000.
 pub(in crate::node::auth) fn tokens(external_auth: bool) -> Tokens {
+    tokens_of(external_auth, 7)
+}
+
+/// The same of a server with that secret.
+pub(in crate::node::auth) fn tokens_of(external_auth: bool, secret: u64) -> Tokens {
     let settings = TokenSettings {
         lifetime: Some(Duration::from_secs(1000)),
         renewal: Duration::from_secs(200),
         between: Some(Duration::from_secs(200)),
         external_auth,
-        key: AuthTokenKey::generate(&mut SeededRandom::new(7)),
+        key: AuthTokenKey::generate(&mut SeededRandom::new(secret)),
     };
     Tokens::new(settings, Box::new(SeededRandom::new(1)))
 }
@@ -28,20 +26,8 @@ fn login(client_id: u64, username: &str, password: &str) -> Login {
             shard: 3,
             number: client_id,
         },
-        login: 1,
-        client_id,
-        kind: LoginKind::Connect,
-        client: ClientTag::named(([192, 0, 2, 1], 7).into(), "anna".into()),
-        credentials: Some(Credentials {
-            username: username.to_owned(),
-            password: Zeroizing::new(password.to_owned()),
-        }),
-        peer_info: PeerInfo::default(),
-        certificates: Arc::new([]),
-        key_metadata: None,
-        clients: 0,
-        since: 0,
         environment: vec![("untrusted_port".to_owned(), "7".to_owned())],
+        ..Login::of_test(client_id).with_password(username, password)
     }
 }
 

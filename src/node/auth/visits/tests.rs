@@ -3,11 +3,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::*;
-use crate::node::auth::{LoginAt, LoginKind};
 use crate::node::leases::Addresses;
 use crate::node::registry::{OwnTerms, SessionAt};
 use crate::node::settings::{HookScripts, NetworkSettings, ScriptCommand};
-use crate::wire::PeerInfo;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -76,23 +74,10 @@ impl World {
     }
 
     fn accepted_with(&mut self, client_id: u64, given: Vec<ProfileLines>) {
-        let client = ClientTag::named(([192, 0, 2, 1], 7).into(), "anna".into());
         let login = Arc::new(Login {
-            at: LoginAt {
-                shard: 0,
-                number: client_id,
-            },
-            login: 1,
-            client_id,
-            kind: LoginKind::Connect,
-            client,
-            credentials: None,
-            peer_info: PeerInfo::default(),
-            certificates: Arc::new([]),
-            key_metadata: None,
-            clients: 0,
             since: 1_000_000,
             environment: vec![("colour".to_owned(), "blue".to_owned())],
+            ..Login::of_test(client_id)
         });
         self.visits.accepted(login, given);
     }

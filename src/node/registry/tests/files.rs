@@ -468,3 +468,43 @@ fn a_pool_that_grows_keeps_what_its_clients_have() {
 fn is_refused(orders: &[Order], why: AdmissionRefusal) -> bool {
     matches!(orders, [Order::Refuse { refusal, .. }] if *refusal == why)
 }
+
+/// One that waits for a place in the stead of its own may have to leave when that is handed down to it: everybody still
+/// hears of who has gone.
+#[test]
+fn who_is_shut_out_when_a_place_is_handed_down_hides_nobodys_going() {
+    let mut table = Table::new(RegistryRules {
+        client_files: true,
+        hooks: true,
+        ..rules(1, 10)
+    });
+    let (a, b, c) = (at(0, 1), at(1, 2), at(2, 3));
+    let beside_the_pool = |last: u8| ClientProfile {
+        v6: Some(V6Address {
+            address: format!("fd00:9::{last}/64").parse().unwrap(),
+            gateway: Ipv6Addr::UNSPECIFIED,
+        }),
+        ..with_v4(last)
+    };
+    table.admit_with(a, "a", beside_the_pool(200));
+    table.registry.connected(a, Ok(None), table.now);
+    table.registry.learned(a, &[], table.now);
+    table.orders();
+    let seat = table.registry.granted_to(a).unwrap().holding.seat;
+    // It is to have the address of a, and one of the pool, whose only slot is c's.
+    table.admit_with(b, "b", beside_the_pool(201));
+    let other = Arc::new(with_v4(200));
+    table.registry.connected(b, Ok(Some(other)), table.now);
+    table.orders();
+    table.admit_with(c, "c", ClientProfile::usual(256));
+    let SessionAt { shard, session } = a;
+    let orders = table.hear_all(shard, NoticeContent::Gone { session });
+    let refusal = AdmissionRefusal::PoolExhausted;
+    assert!(orders.contains(&Order::Refuse { to: b, refusal }));
+    let told = orders.iter().filter(|order| {
+        matches!(order, Order::Announce { announcement, .. }
+            if announcement.seat == seat && announcement.tenant.is_none())
+    });
+    assert_eq!(told.count(), 4, "each shard hears of a: {orders:?}");
+    assert_eq!(table.registry.len(), 1);
+}

@@ -1,5 +1,6 @@
 //! A file that is read again when it has changed. What can't be read then leaves what was read before.
 
+use std::fmt::Display;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -10,13 +11,16 @@ use zeroize::Zeroizing;
 use crate::limits::USER_FILE_MAX;
 
 /// The file, and what was read of it last.
-pub(in crate::node) struct Followed<T> {
+pub struct Followed<T> {
     path: PathBuf,
-    parse: fn(&str) -> Result<T, String>,
+    parse: Parse<T>,
     state: Mutex<State<T>>,
     /// Hears of a file that can't be read any more, once for each time that it changes.
     complain: Box<dyn Fn(String) + Send + Sync>,
 }
+
+/// How its text is read.
+type Parse<T> = Box<dyn Fn(&str) -> Result<T, String> + Send + Sync>;
 
 struct State<T> {
     stamp: Stamp,
@@ -26,17 +30,18 @@ struct State<T> {
 /// By which a file is known to be another: device, inode, length, and when it was written, with nanoseconds.
 type Stamp = Option<(u64, u64, u64, i64, i64)>;
 
-impl<T> Followed<T> {
+impl<T: 'static> Followed<T> {
     /// Reads it for the first time.
     ///
     /// # Errors
     /// It can't be read, or says what it may not.
-    pub(in crate::node) fn read(
+    pub fn read<E: Display + 'static>(
         path: &Path,
-        parse: fn(&str) -> Result<T, String>,
+        parse: fn(&str) -> Result<T, E>,
     ) -> Result<Self, String> {
+        let parse: Parse<T> = Box::new(move |text| parse(text).map_err(|error| error.to_string()));
         let stamp = stamp(path);
-        let content = Arc::new(content(path, parse)?);
+        let content = Arc::new(content(path, &parse)?);
         Ok(Self {
             path: path.to_owned(),
             parse,
@@ -46,21 +51,19 @@ impl<T> Followed<T> {
     }
 
     /// The same file; `complain` hears why it can't be read again.
-    pub(in crate::node) fn heard_by(
-        self,
-        complain: impl Fn(String) + Send + Sync + 'static,
-    ) -> Self {
+    #[must_use]
+    pub fn heard_by(self, complain: impl Fn(String) + Send + Sync + 'static) -> Self {
         let complain = Box::new(complain);
         Self { complain, ..self }
     }
 
     /// What it says now. Reads it, if it has changed: not for a shard.
-    pub(in crate::node) fn now(&self) -> Arc<T> {
+    pub fn now(&self) -> Arc<T> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let stamp = stamp(&self.path);
         if stamp != state.stamp {
             state.stamp = stamp;
-            match content(&self.path, self.parse) {
+            match content(&self.path, &self.parse) {
                 Ok(content) => state.content = Arc::new(content),
                 Err(why) => (self.complain)(format!("{why}; what it said before still holds")),
             }
@@ -75,7 +78,7 @@ fn stamp(path: &Path) -> Stamp {
     Some((about.dev(), about.ino(), about.len(), seconds, nanoseconds))
 }
 
-fn content<T>(path: &Path, parse: fn(&str) -> Result<T, String>) -> Result<T, String> {
+fn content<T>(path: &Path, parse: &Parse<T>) -> Result<T, String> {
     let failed = |why: String| format!("'{}': {why}", path.display());
     let length = fs::metadata(path).map_err(|error| failed(error.to_string()))?;
     if length.len() > USER_FILE_MAX {
