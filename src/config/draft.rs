@@ -30,6 +30,7 @@ use crate::node::plugins::Plugin;
 use crate::node::settings::{ClientCertificate, HandOver, ScriptCommand};
 use crate::node::status::StatusFormat;
 use crate::packet::{FragmentLimit, Mssfix};
+use crate::session::KeyingMaterial;
 use crate::wire::Role;
 
 /// A value and the line that says it.
@@ -94,6 +95,7 @@ pub(super) struct LoginDraft {
     pub(super) passwords: Option<Written<PathBuf>>,
     pub(super) secrets: Option<Written<PathBuf>>,
     pub(super) backoff: Option<Written<bool>>,
+    pub(super) exporter: Option<Written<KeyingMaterial>>,
 }
 
 /// What `auth-gen-token` says, in seconds.

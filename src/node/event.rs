@@ -687,6 +687,16 @@ impl fmt::Display for FamilyAddress {
     }
 }
 
+impl FamilyAddress {
+    /// The address, and the port behind a space: the argument of `ipchange`.
+    pub fn in_two_words(self) -> String {
+        let port = self.0.port();
+        let address = self.to_string();
+        let address = address.rsplit_once(':').map_or("", |(address, _)| address);
+        format!("{address} {port}")
+    }
+}
+
 /// Text of a stranger made harmless for a line of log: control characters become `_`.
 #[derive(Clone, Copy, Debug)]
 pub struct Printable<'a>(pub &'a str);

@@ -142,16 +142,6 @@ pub enum StartError {
     /// Plug-ins can't be used.
     #[error(transparent)]
     Plugins(#[from] PluginError),
-    /// A plug-in wants to be called for more than it would be.
-    #[error("plugin {plugin}: it asks for {hooks}; ringway calls plug-ins only for {called}")]
-    UncalledHooks {
-        /// The plug-in.
-        plugin: String,
-        /// What it asks for.
-        hooks: String,
-        /// What plug-ins are called for.
-        called: String,
-    },
     /// A script that is run before clients are served has failed.
     #[error("the script of --{name} has failed: {why}")]
     Script {
@@ -321,8 +311,8 @@ impl Starting {
         let locked = locked_memory(settings.node.shards.cores.len(), ring.locked_memory());
         allow_locked_memory(locked);
         let judges = self.judges(settings, device, runner.clone(), news, confinement.as_ref())?;
-        let asks = judges.as_ref().is_some_and(Judges::ask_credentials);
-        session.login = session.login.filter(|_| asks);
+        let rules = session.login.zip(judges.as_ref().map(Judges::asks));
+        session.login = rules.and_then(|(configured, asks)| asks.rules(configured));
         let session = Arc::new(session);
         let stream_session = rules::over_streams(settings, &session);
         if let Some(confinement) = confinement {

@@ -105,6 +105,8 @@ pub struct Admission {
     pub certificates: Arc<[CertificateFacts]>,
     /// What is said of its own key of tls-crypt-v2, if it has one and that is wanted.
     pub key_metadata: Option<Arc<[u8]>>,
+    /// What both ends have in common of the TLS session, if that is wanted.
+    pub keying_material: Option<Arc<Zeroizing<Vec<u8>>>>,
     /// The user and the password, if it sent some.
     pub credentials: Option<Credentials>,
     /// Which login of the session this is, from 1.

@@ -99,3 +99,6 @@ pub(super) fn random_bytes<const N: usize>(random: &mut dyn Random) -> [u8; N] {
 
 const DATA_KEYS_LABEL: &str = "EXPORTER-OpenVPN-datakeys";
 const DYNAMIC_TLS_CRYPT_LABEL: &str = "EXPORTER-OpenVPN-dynamic-tls-crypt";
+
+/// The labels under which keys of sessions are derived: nobody else is told what comes of these.
+pub const OWN_LABELS: [&str; 2] = [DATA_KEYS_LABEL, DYNAMIC_TLS_CRYPT_LABEL];

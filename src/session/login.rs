@@ -7,6 +7,7 @@ use super::credentials::Credentials;
 use super::event::{LeaveReason, SessionEvent};
 use super::push;
 use super::server::AUTH_FAILED;
+use super::settings::CredentialRule;
 use super::state::{Phase, Session};
 use super::timer::Timer;
 use crate::crypto::{DataKeys, SessionToken};
@@ -136,9 +137,8 @@ impl Session {
 
     /// What the client logs in with, where that is looked at.
     pub(super) fn credentials_of(&self, client: &ClientKeyMessage) -> Option<Credentials> {
-        self.settings.login?;
         let given = !client.username.is_empty() || !client.password.is_empty();
-        given.then(|| Credentials {
+        (given && self.asks_credentials()).then(|| Credentials {
             username: client.username.clone(),
             password: client.password.clone(),
         })
@@ -146,8 +146,17 @@ impl Session {
 
     /// Whether a login is without what is asked for.
     pub(super) fn lacks_credentials(&self, credentials: Option<&Credentials>) -> bool {
-        let rules = self.settings.login;
-        credentials.is_none() && rules.is_some_and(|rules| !rules.optional)
+        credentials.is_none() && self.credential_rule() == CredentialRule::Required
+    }
+
+    /// Whether somebody looks at user names and passwords.
+    pub(super) fn asks_credentials(&self) -> bool {
+        self.credential_rule() != CredentialRule::Unasked
+    }
+
+    fn credential_rule(&self) -> CredentialRule {
+        let rules = self.settings.login.as_ref();
+        rules.map_or(CredentialRule::Unasked, |rules| rules.credentials)
     }
 
     /// Sends with the current generation from now on, if its login is accepted.

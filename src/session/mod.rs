@@ -31,8 +31,12 @@ pub use event::{
     Admission, ChallengeResponse, ControlDrop, ExitChannel, Farewell, Grant, LeaveReason,
     PeerIdentity, SessionEvent, V4Grant, V6Grant,
 };
+pub use keys::OWN_LABELS;
 pub use openvpn2::{
     Class, ClassicInstruction, ContactLimits, ContactNotice, Greeting, OpenVpn2, Rate, Steering,
 };
-pub use settings::{ClientKeyRules, LoginRules, Renegotiation, SessionSettings, Timing};
+pub use settings::{
+    ClientKeyRules, CredentialRule, KeyingMaterial, LoginRules, Renegotiation, SessionSettings,
+    Timing,
+};
 pub use state::{Activity, Keepalive, Session};

@@ -267,9 +267,18 @@ impl Session {
                 .map(|it| Arc::clone(&it.facts))
                 .unwrap_or_default(),
             key_metadata: self.wrap.wrapping().key_metadata(),
+            keying_material: self.keying_material().map(Arc::new),
             credentials,
             login: self.logins,
         }
+    }
+
+    /// What the owner of the session wants to know of the TLS session. Source: RFC 5705, without a context.
+    fn keying_material(&self) -> Option<Zeroizing<Vec<u8>>> {
+        let wanted = self.settings.login.as_ref()?.exporter.as_ref()?;
+        let mut material = Zeroizing::new(vec![0; wanted.length]);
+        let exported = self.current.tls.export(&wanted.label, &mut material);
+        exported.is_ok().then_some(material)
     }
 
     /// A text message of the client.
@@ -327,7 +336,7 @@ impl Session {
     ) -> Result<PeerIdentity, LeaveReason> {
         // TLS is established only with a verified certificate, unless clients may come without one.
         let certificate = self.current.tls.peer();
-        if certificate.is_none() && self.settings.login.is_none() {
+        if certificate.is_none() && !self.asks_credentials() {
             return Err(LeaveReason::Keys);
         }
         Ok(PeerIdentity {

@@ -39,10 +39,34 @@ pub struct SessionSettings {
 }
 
 /// What a server asks of the logins of clients, which its owner judges.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoginRules {
-    /// Whether a client may come without user name and password.
-    pub optional: bool,
+    /// What clients are asked for.
+    pub credentials: CredentialRule,
+    /// What the owner of a session is to know of its TLS sessions ([`Admission::keying_material`]).
+    ///
+    /// [`Admission::keying_material`]: super::Admission::keying_material
+    pub exporter: Option<KeyingMaterial>,
+}
+
+/// Whether clients are to send user name and password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CredentialRule {
+    /// Nobody looks at them: what a client sends is not kept.
+    Unasked,
+    /// They may.
+    Optional,
+    /// They have to.
+    Required,
+}
+
+/// Keying material of a TLS session (`keying-material-exporter`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyingMaterial {
+    /// What it is for.
+    pub label: String,
+    /// In bytes.
+    pub length: usize,
 }
 
 /// What a server of tls-crypt-v2 clients goes by. Wire: wire.md section 2.5.

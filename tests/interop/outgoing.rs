@@ -260,6 +260,31 @@ fn script(site: &Site, name: &str, text: &str) -> PathBuf {
     path
 }
 
+/// The script hears where the server is, from ringway and from the stock client.
+#[test]
+fn a_script_hears_where_the_server_is() {
+    let site = Site::new(1);
+    let _server = Server::start_program(&site, &site.server_config(), STOCK);
+    let mut told = Vec::new();
+    for program in [STOCK, RINGWAY] {
+        let file = site.topology.directory().join("told");
+        let text = format!(
+            "#!/bin/sh\necho \"$1|$2|$script_type|$common_name|$trusted_ip|$trusted_port|$ifconfig_remote\" >>{}\n",
+            file.display()
+        );
+        let script = script(&site, "where", &text);
+        let config = ClientConfig::new(&site, 0, "alice")
+            .line("script-security 2")
+            .line(format!("ipchange {}", script.display()));
+        let mut client = Client::spawn_program(&site, &config, program);
+        client.wait_connected(&site);
+        stop(&mut client);
+        told.push(std::fs::read_to_string(&file).unwrap());
+        std::fs::remove_file(&file).unwrap();
+    }
+    assert_eq!(told[0], told[1]);
+}
+
 /// A stock server that asks for a password.
 fn guarded(site: &Site) -> ServerConfig {
     let text = "#!/bin/sh\n{ read user; read password; } < \"$1\"\n\

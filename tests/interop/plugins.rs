@@ -126,23 +126,52 @@ fn a_plug_in_that_crashes_harms_nobody() {
     stream.stop_and_assert_all_received();
 }
 
-/// A plug-in that wants more than it would get is told so at once.
+/// One that looks at certificates, hears of addresses and has the last word, and that alone is told the keying material.
+/// It refuses bob by his certificate, and carol at the end.
 #[test]
-fn a_plug_in_with_other_hooks_is_refused() {
-    if !Implementation::is_ringway("a_plug_in_with_other_hooks_is_refused") {
-        return;
-    }
-    let site = Site::new(1);
-    let plugin = probe(&site, &["TLS_VERIFY"]);
+fn a_plug_in_looks_at_the_handshake() {
+    let site = Site::new(3);
+    let told = site.topology.directory().join("told");
+    let plugin = compiled(&site, "handshake.c", &[]);
     let config = site
         .server_config()
-        .line(format!("plugin {} nothing", plugin.display()));
-    let path = site.topology.write("server.conf", config.text());
-    let mut server = Server::spawn(&site, &["--config", &path.display().to_string()]);
+        .line("keying-material-exporter EXPORTER_for_tests 24")
+        .line("reneg-sec 3600")
+        .line(format!("plugin {} {}", plugin.display(), told.display()));
+    let mut server = Server::start(&site, &config);
+    let alice = ClientConfig::new(&site, 0, "alice").line("reneg-sec 5");
+    let alice = Client::connect(&site, &alice);
+    let bob = Client::spawn(&site, &ClientConfig::new(&site, 1, "bob"));
     server
         .process
-        .wait_for("it asks for PLUGIN_TLS_VERIFY; ringway calls");
-    assert!(!server.process.wait_exit().success());
+        .wait_for("VERIFY PLUGIN ERROR: depth=0, CN=bob");
+    let mut carol = Client::spawn(&site, &ClientConfig::new(&site, 2, "carol"));
+    carol.process.wait_for("AUTH_FAILED");
+    carol.process.wait_exit();
+    alice.process.wait_for_count("TLS: soft reset", 2);
+    alice.assert_reaches_all(&site);
+    assert_eq!(bob.process.count(READY), 0);
+    server.stop();
+    let told = fs::read_to_string(&told).unwrap();
+    let of = |name: &str| -> Vec<String> {
+        let lines = told.lines().filter_map(|line| line.strip_prefix(name));
+        lines.map(|line| line.trim().to_owned()).collect()
+    };
+    let own = of("alice:");
+    assert_eq!(own[..2], ["verify 0 CN=alice", "final"], "{told}");
+    let port = own[2].rsplit_once(' ').unwrap().1;
+    let reached = format!("10.80.0.2 {port} - {port}");
+    assert!(
+        own[2].starts_with("reached [AF_INET") && own[2].ends_with(&reached),
+        "{told}"
+    );
+    let materials: std::collections::BTreeSet<String> = of("material").into_iter().collect();
+    assert!(materials.iter().all(|it| it.len() == 48), "{told}");
+    assert!(materials.len() >= 3, "another for each key: {told}");
+    assert_eq!(of("bob:")[0], "verify 0 CN=bob", "{told}");
+    assert!(!told.contains("bob: final"), "{told}");
+    assert_eq!(of("carol:")[..2], ["verify 0 CN=carol", "final"], "{told}");
+    assert!(of("interop CA:").len() >= 3, "{told}");
 }
 
 /// What a plug-in starts while it may do all is done at the end, when the server may not any more.
@@ -211,18 +240,23 @@ fn plug_ins_hear_of_the_routes() {
 
 /// The plug-in of `tests/plugins/`, which does what the password says, for these hooks.
 fn probe(site: &Site, hooks: &[&str]) -> PathBuf {
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plugins");
-    let plugin = site.topology.directory().join("probe.so");
     let mask = |hook: &&str| format!("OPENVPN_PLUGIN_MASK(OPENVPN_PLUGIN_{hook})");
     let hooks: Vec<String> = hooks.iter().map(mask).collect();
+    let hooks = format!("-DALL=({})", hooks.join("|"));
+    compiled(site, "probe.c", &["-DINTERFACE=3", "-DNEEDED=3", &hooks])
+}
+
+/// A plug-in of `tests/plugins/`.
+pub(crate) fn compiled(site: &Site, source: &str, flags: &[&str]) -> PathBuf {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plugins");
+    let plugin = site.topology.directory().join(source).with_extension("so");
     let status = Command::new("cc")
-        .args(["-shared", "-fPIC", "-DINTERFACE=3", "-DNEEDED=3"])
-        .arg(format!("-DALL=({})", hooks.join("|")))
-        .args(["-I/usr/include/openvpn", "-I"])
+        .args(["-shared", "-fPIC", "-I/usr/include/openvpn", "-I"])
         .arg(sources.join("include"))
+        .args(flags)
         .arg("-o")
         .arg(&plugin)
-        .arg(sources.join("probe.c"))
+        .arg(sources.join(source))
         .status();
     assert!(status.unwrap().success());
     plugin

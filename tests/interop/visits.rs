@@ -3,8 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
 use rustix::process::Signal;
 
@@ -138,16 +137,7 @@ fn a_script_may_refuse_and_may_take_its_time() {
 #[test]
 fn a_plug_in_hears_of_clients_and_gives_them_lines() {
     let site = Site::new(1);
-    let plugin = site.topology.directory().join("visits.so");
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plugins");
-    let status = Command::new("cc")
-        .args(["-shared", "-fPIC", "-I/usr/include/openvpn", "-I"])
-        .arg(sources.join("include"))
-        .arg("-o")
-        .arg(&plugin)
-        .arg(sources.join("visits.c"))
-        .status();
-    assert!(status.unwrap().success());
+    let plugin = crate::plugins::compiled(&site, "visits.c", &[]);
     let config = site.server_config().line(format!(
         "plugin {} {}",
         plugin.display(),

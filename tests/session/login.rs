@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use ringway::session::{Credentials, LeaveReason, LoginRules, SessionEvent, SessionSettings};
+use ringway::session::{
+    CredentialRule, Credentials, LeaveReason, LoginRules, SessionEvent, SessionSettings,
+};
 use ringway::wire::KeyId;
 
 use crate::pair::{Pair, V2_6, Verdict, Wrap, client, count, left, server};
@@ -10,7 +12,13 @@ use crate::pair::{Pair, V2_6, Verdict, Wrap, client, count, left, server};
 /// A server that asks for user names and passwords.
 fn judged(optional: bool) -> SessionSettings {
     let mut settings = server(Wrap::Plain);
-    settings.login = Some(LoginRules { optional });
+    settings.login = Some(LoginRules {
+        credentials: match optional {
+            true => CredentialRule::Optional,
+            false => CredentialRule::Required,
+        },
+        exporter: None,
+    });
     settings.timing.tran_window = Duration::from_secs(600);
     settings
 }

@@ -39,6 +39,12 @@ pub(super) fn login(draft: &mut Draft) -> Option<AuthSettings> {
         draft.remark_at(Severity::Error, name, written, why, instead);
     }
     let token = token(draft, unjudged);
+    let exporter = draft.login.exporter.take();
+    if let (Some(written), true) = (&exporter, plugins.is_empty()) {
+        let why = "only plug-ins are told it, and there is none";
+        let name = "keying-material-exporter";
+        draft.remark_at(Severity::Warning, name, &written.at, why, None);
+    }
     if unjudged {
         remark_unjudged(draft);
     }
@@ -98,6 +104,7 @@ pub(super) fn login(draft: &mut Draft) -> Option<AuthSettings> {
             .map(|it| it.value)
             .unwrap_or_default(),
         username_as_common_name: draft.login.named_by_user.is_some(),
+        exporter: exporter.map(|it| it.value),
         temporary: temporary.unwrap_or_else(from_system),
         helper,
         configuration,

@@ -50,13 +50,14 @@ pub(super) const ROWS: &[Directive] = &[
         "run before routes are removed",
         client::script,
     ),
-    Directive::later(
+    Directive::refused(
         "ipchange",
         "COMMAND",
         (1, MANY),
-        "run when the peer's address changes",
-        "remove the line",
-    ),
+        "run when the server's address is known to be right",
+        "a server has many peers: write `client-connect`",
+    )
+    .on_client(Support::Served(client::script)),
     Directive::served(
         "client-connect",
         "COMMAND",

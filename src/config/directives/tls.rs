@@ -12,6 +12,7 @@ use crate::config::draft::{Draft, RevocationLine, Source, Written};
 use crate::config::lexer::Line;
 use crate::crypto::tls::rustls::{TlsVersion, group_by_name};
 use crate::crypto::tls::{is_suite_of_openssl, suite_by_name, suites as tls_suites};
+use crate::session::{KeyingMaterial, OWN_LABELS};
 
 pub(super) const ROWS: &[Directive] = &[
     Directive::served(
@@ -214,13 +215,17 @@ pub(super) const ROWS: &[Directive] = &[
         "save a field for scripts",
         "remove the line",
     ),
-    Directive::later(
+    Directive::served(
         "keying-material-exporter",
         "LABEL LENGTH",
         (2, MANY),
-        "export keys for plug-ins and scripts",
-        "remove the line: there is no plug-in or script yet that could be told them",
-    ),
+        "tell plug-ins, when a client's keys are made, what both ends can derive of them (RFC 5705): 16 to 4095 bytes under a \
+         label that begins with EXPORTER",
+        keying_material_exporter,
+    )
+    .on_client(Support::Ignored(
+        "only plug-ins are told it, and a client has none",
+    )),
     Directive::served(
         "askpass",
         "[FILE]",
@@ -505,4 +510,32 @@ fn tls_cert_profile(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
                 .instead("write `tls-cert-profile preferred`"),
         ),
     }
+}
+
+/// Wire: 2.6 takes these labels and lengths.
+fn keying_material_exporter(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    let label = line.argument(0).unwrap_or_default();
+    if !label.starts_with("EXPORTER") {
+        let why = "Keying material exporter label must begin with \"EXPORTER\"";
+        return Err(
+            Refusal::because(why).instead("write `keying-material-exporter EXPORTER_NAME 16`")
+        );
+    }
+    if OWN_LABELS.contains(&label) {
+        let why = format!("Keying material exporter label must not be '{label}'");
+        return Err(
+            Refusal::because(why).instead("choose another: OpenVPN itself makes keys of that one")
+        );
+    }
+    let length = line.argument(1).and_then(|it| it.parse().ok());
+    let Some(length) = length.filter(|it| (16..=4095).contains(it)) else {
+        let why = "Invalid keying material exporter length";
+        return Err(Refusal::because(why).instead("write a number of bytes from 16 to 4095"));
+    };
+    let material = KeyingMaterial {
+        label: label.to_owned(),
+        length,
+    };
+    draft.login.exporter = Written::new(material, line);
+    Ok(())
 }

@@ -464,7 +464,7 @@ fn logins() {
 fn scripts() {
     let files = Files::new();
     let lines = "script-security 2\nup \"/bin/sh -c 'echo \\\"$1\\\"' --\"\ndown /bin/true\n\
-                 route-up /bin/true\nroute-pre-down /bin/true\ndown-pre\nup-restart\n";
+                 route-up /bin/true\nroute-pre-down /bin/true\nipchange /bin/true\ndown-pre\nup-restart\n";
     let scripts = files.client(lines).scripts;
     assert_eq!(
         scripts.up,
@@ -474,7 +474,7 @@ fn scripts() {
         })
     );
     assert!(scripts.down.is_some() && scripts.route_up.is_some());
-    assert!(scripts.route_pre_down.is_some());
+    assert!(scripts.route_pre_down.is_some() && scripts.ip_change.is_some());
     assert!(scripts.down_before && scripts.at_restart);
 }
 

@@ -91,6 +91,47 @@ fn files_of_users_are_read_and_a_code_needs_a_password() {
 }
 
 #[test]
+fn keying_material_has_a_label_and_a_length() {
+    let files = Files::new();
+    let object = files.0.path().join("judge.so");
+    std::fs::write(&object, "").unwrap();
+    let plugin = format!("plugin {}\n", object.display());
+    let line = "keying-material-exporter EXPORTER_sso 16\n";
+    let with = files.with(&format!("{plugin}{line}")).auth.unwrap();
+    let exporter = with.exporter.unwrap();
+    assert_eq!(
+        (exporter.label.as_str(), exporter.length),
+        ("EXPORTER_sso", 16)
+    );
+    for (line, why) in [
+        (line, "only plug-ins are told it"),
+        (
+            "keying-material-exporter SSO 16\n",
+            "label must begin with \"EXPORTER\"",
+        ),
+        (
+            "keying-material-exporter EXPORTER-OpenVPN-datakeys 16\n",
+            "must not be 'EXPORTER-OpenVPN-datakeys'",
+        ),
+        (
+            "keying-material-exporter EXPORTER-OpenVPN-dynamic-tls-crypt 16\n",
+            "must not be",
+        ),
+        (
+            "keying-material-exporter EXPORTER_a 15\n",
+            "Invalid keying material exporter length",
+        ),
+        (
+            "keying-material-exporter EXPORTER_a 4096\n",
+            "Invalid keying material exporter length",
+        ),
+    ] {
+        let said = files.first_remark(line);
+        assert!(said.contains(why), "{line}: {said}");
+    }
+}
+
+#[test]
 fn plug_ins_judge_passwords() {
     let files = Files::new();
     let object = files.0.path().join("judge.so");

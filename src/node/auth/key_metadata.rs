@@ -58,8 +58,7 @@ impl KeyMetadataCheck {
             ("metadata_file", file.name()),
         ];
         let variables = variables.map(|(name, value)| (name.to_owned(), value));
-        let mut words = vec![self.script.program.display().to_string()];
-        words.extend(self.script.arguments.iter().cloned());
+        let words = self.script.followed_by([]);
         let when_ended = move |end: ScriptEnd| {
             drop(file);
             let verdict = match end {

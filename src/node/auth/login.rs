@@ -35,6 +35,8 @@ pub struct Login {
     /// What is said of its own key of tls-crypt-v2, if somebody wants to know: a byte that says of which kind that is, and
     /// the words.
     pub key_metadata: Option<Arc<[u8]>>,
+    /// What both ends have in common of this key's TLS session, if that is to be told (`keying-material-exporter`).
+    pub keying_material: Option<Arc<Zeroizing<Vec<u8>>>>,
     /// Clients that are in at this moment.
     pub clients: usize,
     /// When its session began, in Unix seconds.
@@ -218,6 +220,7 @@ impl Login {
             peer_info: PeerInfo::default(),
             certificates: Arc::new([]),
             key_metadata: None,
+            keying_material: None,
             clients: 0,
             since: 0,
             environment: Vec::new(),

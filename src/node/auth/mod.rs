@@ -17,6 +17,7 @@ mod codes;
 mod deferral;
 mod environment;
 mod files;
+mod final_check;
 pub mod helper;
 mod key_metadata;
 mod login;
@@ -41,6 +42,7 @@ pub(in crate::node) use self::certificates::CertificateCheck;
 use self::chain::{Accepted, Chain};
 pub(in crate::node) use self::codes::Codes;
 pub use self::environment::ServerFacts;
+pub(in crate::node) use self::final_check::FinalCheck;
 pub use self::helper::ScriptEnd;
 pub(in crate::node) use self::key_metadata::KeyMetadataCheck;
 pub(in crate::node) use self::login::MakeLink;
@@ -62,13 +64,13 @@ use super::message::Report;
 use super::registry::Place;
 use super::settings::ProfileLines;
 use crate::limits::{LAST_ERRANDS, LOGINS_WAITING};
-use crate::session::ChallengeResponse;
+use crate::session::{ChallengeResponse, CredentialRule, LoginRules};
 
 /// The way to the chain's thread. It ends by itself when this is gone.
 #[derive(Debug)]
 pub(in crate::node) struct Authentication {
     messages: Sender<Message>,
-    asks_credentials: bool,
+    asks: Asks,
     thread: JoinHandle<()>,
 }
 
@@ -76,8 +78,8 @@ pub(in crate::node) struct Authentication {
 pub(in crate::node) struct Parts {
     /// Who judges them, in this order.
     pub(in crate::node) links: Vec<MakeLink>,
-    /// Whether one of those looks at user names and passwords.
-    pub(in crate::node) asks_credentials: bool,
+    /// What those look at.
+    pub(in crate::node) asks: Asks,
     /// What all are told of the server.
     pub(in crate::node) facts: ServerFacts,
     /// Who is called when clients come and go.
@@ -90,6 +92,33 @@ pub(in crate::node) struct Parts {
     pub(in crate::node) backoff: Option<Backoff>,
     /// The way of news to the management interface, if there is one.
     pub(in crate::node) news: Option<Sender<ClientNews>>,
+}
+
+/// What judges look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::node) struct Asks {
+    /// User names and passwords.
+    pub(in crate::node) credentials: bool,
+    /// Each new key of a client, also without user name and password.
+    pub(in crate::node) each_key: bool,
+}
+
+impl Asks {
+    /// The rules for sessions that are left where these are asked.
+    pub(in crate::node) fn rules(self, configured: LoginRules) -> Option<LoginRules> {
+        let Self {
+            credentials,
+            each_key,
+        } = self;
+        let unasked = LoginRules {
+            credentials: CredentialRule::Unasked,
+            ..configured.clone()
+        };
+        match credentials {
+            true => Some(configured),
+            false => each_key.then_some(unasked),
+        }
+    }
 }
 
 /// The way of a link's answer back to its chain; good on any thread, and at any time.
@@ -173,7 +202,7 @@ impl Authentication {
     pub(in crate::node) fn start(parts: Parts, reports: Sender<Report>) -> io::Result<Self> {
         let Parts {
             links,
-            asks_credentials,
+            asks,
             facts,
             hooks,
             tokens,
@@ -206,14 +235,14 @@ impl Authentication {
             .spawn(move || serve(desk, &heard, &reports))?;
         Ok(Self {
             messages,
-            asks_credentials,
+            asks,
             thread,
         })
     }
 
-    /// Whether somebody looks at user names and passwords.
-    pub(in crate::node) const fn asks_credentials(&self) -> bool {
-        self.asks_credentials
+    /// What its judges look at.
+    pub(in crate::node) const fn asks(&self) -> Asks {
+        self.asks
     }
 
     /// Has a login judged; the verdict comes as [`Report::Judged`].

@@ -35,20 +35,12 @@ impl Outside for Plugins {
         files: Vec<(String, String)>,
         told: Told,
     ) -> io::Result<Box<dyn Any + Send>> {
-        let set = |(name, value): (String, String)| format!("{name}={value}");
-        let mut environment = Vec::new();
-        environment.push(format!("password={}", *login.password()));
-        environment.extend(files.into_iter().map(set));
-        let username = login.username().unwrap_or_default();
-        environment.push(format!("username={username}"));
-        environment.extend(login.environment.iter().cloned().map(set));
-        let question = Question {
-            hook: Hook::AuthUserPassVerify,
-            client: Some(login.client_id),
-            arguments: Vec::new(),
-            environment,
-            limit: self.patience.as_secs().try_into().unwrap_or(u32::MAX),
-        };
+        let question = Question::new(Hook::AuthUserPassVerify, self.patience)
+            .about(login.client_id)
+            .knowing([("password", &*login.password())])
+            .knowing(files.iter().map(|(name, value)| (name, value)))
+            .knowing([("username", login.username().unwrap_or_default())])
+            .knowing(login.environment.iter().map(|(name, value)| (name, value)));
         let question = self.host.ask(question, |answer| told(said(answer)));
         let host = Arc::clone(&self.host);
         Ok(Box::new(Asking { host, question }))

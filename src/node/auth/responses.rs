@@ -59,16 +59,10 @@ impl Responses {
         let mut variables = Zeroizing::new(files);
         variables.extend(environment::with_username(login));
         if let Some(host) = &self.plugins {
-            let set = |(name, value): &(String, String)| format!("{name}={value}");
-            let mut environment = vec![format!("crresponse={}", *response.0)];
-            environment.extend(variables.iter().map(set));
-            let question = Question {
-                hook: Hook::ClientCrResponse,
-                client: Some(login.client_id),
-                arguments: Vec::new(),
-                environment,
-                limit: self.patience.as_secs().try_into().unwrap_or(u32::MAX),
-            };
+            let question = Question::new(Hook::ClientCrResponse, self.patience)
+                .about(login.client_id)
+                .knowing([("crresponse", &**response.0)])
+                .knowing(variables.iter().map(|(name, value)| (name, value)));
             // Wire: what it returns counts for nothing.
             let _question = host.ask(question, |_| {});
         }
@@ -101,9 +95,7 @@ impl Responses {
                 return refuse(format!("could not create a file in {directory}: {error}"));
             }
         };
-        let mut words = vec![script.program.display().to_string()];
-        words.extend(script.arguments.iter().cloned());
-        words.push(file.name());
+        let words = script.followed_by([file.name()]);
         variables.push(("script_type".to_owned(), "client-crresponse".to_owned()));
         let when_ended = move |end: ScriptEnd| {
             drop(file);

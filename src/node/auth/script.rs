@@ -48,8 +48,7 @@ impl Outside for Script {
         files: Vec<(String, String)>,
         told: Told,
     ) -> io::Result<Box<dyn Any + Send>> {
-        let mut words = vec![self.script.command.program.display().to_string()];
-        words.extend(self.script.command.arguments.iter().cloned());
+        let mut words = self.script.command.followed_by([]);
         let mut credentials = None;
         if self.script.by == HandOver::File {
             let text = credentials_file(login);

@@ -15,7 +15,7 @@ pub(super) struct Variables(Vec<(String, String)>);
 /// Which script is run, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Occasion {
-    /// `up`, `down`, `route-up`, `route-pre-down`.
+    /// `up`, `down`, `route-up`, `route-pre-down`, `ipchange`.
     pub(super) script: &'static str,
     /// Whether the device was there before, and stays.
     pub(super) is_restart: bool,

@@ -13,7 +13,7 @@ use netlink_packet_route::AddressFamily;
 use super::environment::{self, Occasion};
 use super::plan;
 use crate::limits::TUNNEL_JOBS;
-use crate::node::event::{NodeEvent, Text, TunnelEvent};
+use crate::node::event::{FamilyAddress, NodeEvent, Text, TunnelEvent};
 use crate::node::machine::{Change, Netlink, gateway_of};
 use crate::node::message::Report;
 use crate::node::privileges::{keep_for_network, renounce_all_but_network};
@@ -184,6 +184,8 @@ impl Works {
 
     fn bring_up(&mut self, wanted: Wanted) -> TunnelReport {
         let attempt = wanted.attempt;
+        // Wire: 2.6 runs it a moment earlier, when the server is known and before that has said what to do.
+        let _goes_on = self.run_script(IP_CHANGE, &wanted, false);
         if let Some(up) = &mut self.up
             && up.wanted.settings == wanted.settings
             && up.wanted.remote.ip() == wanted.remote.ip()
@@ -298,6 +300,7 @@ impl Works {
             UP => &scripts.up,
             DOWN => &scripts.down,
             ROUTE_UP => &scripts.route_up,
+            IP_CHANGE => &scripts.ip_change,
             _ => &scripts.route_pre_down,
         };
         let Some(command) = command else {
@@ -308,6 +311,8 @@ impl Works {
         let variables = environment::variables(own, wanted, &self.device, self.machine, occasion);
         let arguments = match script {
             UP | DOWN => environment::arguments(wanted, &self.device, occasion),
+            // Wire: one argument, of two words.
+            IP_CHANGE => vec![FamilyAddress(wanted.remote).in_two_words()],
             _ => Vec::new(),
         };
         let result = scripts::run(command, &arguments, variables.iter());
@@ -358,6 +363,7 @@ const UP: &str = "up";
 const DOWN: &str = "down";
 const ROUTE_UP: &str = "route-up";
 const ROUTE_PRE_DOWN: &str = "route-pre-down";
+const IP_CHANGE: &str = "ipchange";
 
 /// Something went wrong, and has been told.
 struct Told;

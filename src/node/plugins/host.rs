@@ -7,6 +7,7 @@
 //! host.
 
 use std::collections::VecDeque;
+use std::fmt::Display;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -52,6 +53,44 @@ pub struct Question {
     pub environment: Vec<String>,
     /// Seconds after which plug-ins that have not returned are killed.
     pub limit: u32,
+}
+
+impl Question {
+    /// A call of those that asked for this hook, which may take so long each.
+    pub fn new(hook: Hook, patience: Duration) -> Self {
+        Self {
+            hook,
+            client: None,
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            limit: patience.as_secs().try_into().unwrap_or(u32::MAX),
+        }
+    }
+
+    /// It is about this client.
+    #[must_use]
+    pub fn about(self, client: u64) -> Self {
+        let client = Some(client);
+        Self { client, ..self }
+    }
+
+    /// With these arguments.
+    #[must_use]
+    pub fn with_arguments(self, arguments: Vec<String>) -> Self {
+        Self { arguments, ..self }
+    }
+
+    /// With these variables, names and values, behind those that it has.
+    #[must_use]
+    pub fn knowing<N: Display, V: Display>(
+        mut self,
+        variables: impl IntoIterator<Item = (N, V)>,
+    ) -> Self {
+        let variables = variables.into_iter();
+        self.environment
+            .extend(variables.map(|(name, value)| format!("{name}={value}")));
+        self
+    }
 }
 
 /// What came of a question, with what the plug-ins gave back: names and values.

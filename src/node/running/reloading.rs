@@ -222,8 +222,8 @@ impl Node {
         match session_settings(settings) {
             Ok(mut session) => {
                 let asks = self.authentication.as_ref();
-                let asks = asks.is_some_and(Authentication::asks_credentials);
-                session.login = session.login.filter(|_| asks);
+                let rules = session.login.zip(asks.map(Authentication::asks));
+                session.login = rules.and_then(|(configured, asks)| asks.rules(configured));
                 let session = Arc::new(session);
                 let stream_session = over_streams(settings, &session);
                 for shard in &mut self.shards {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::ScriptCommand;
 use crate::crypto::AuthTokenKey;
 use crate::node::plugins::Plugin;
+use crate::session::KeyingMaterial;
 
 /// What is asked of logins, and who judges them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub struct AuthSettings {
     pub certificate: ClientCertificate,
     /// Whether a client is called by its user's name (`username-as-common-name`).
     pub username_as_common_name: bool,
+    /// What plug-ins are told of TLS sessions (`keying-material-exporter`).
+    pub exporter: Option<KeyingMaterial>,
     /// Where files for scripts are made (`tmp-dir`).
     pub temporary: PathBuf,
     /// The program that starts scripts, with its arguments: this one (see

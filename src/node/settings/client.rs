@@ -240,6 +240,8 @@ pub struct ScriptSettings {
     pub route_up: Option<ScriptCommand>,
     /// Run before the routes are removed.
     pub route_pre_down: Option<ScriptCommand>,
+    /// When the server has been found where it is (`ipchange`).
+    pub ip_change: Option<ScriptCommand>,
 }
 
 /// The programs that a server tells of its device.
@@ -267,6 +269,16 @@ pub struct ScriptCommand {
     pub program: PathBuf,
     /// Arguments before those that are added at each run.
     pub arguments: Vec<String>,
+}
+
+impl ScriptCommand {
+    /// Its command line with these words at the end.
+    pub fn followed_by(&self, words: impl IntoIterator<Item = String>) -> Vec<String> {
+        let mut line = vec![self.program.display().to_string()];
+        line.extend(self.arguments.iter().cloned());
+        line.extend(words);
+        line
+    }
 }
 
 /// Wire: the attempts of 2.6 before its pause grows.

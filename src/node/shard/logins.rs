@@ -130,6 +130,7 @@ impl<E: Edges> Shard<E> {
             peer_info: admission.peer_info.clone(),
             certificates: admission.certificates.clone(),
             key_metadata: admission.key_metadata.clone(),
+            keying_material: admission.keying_material.clone(),
             clients: 0,
             since: connection.since,
             environment: Vec::new(),

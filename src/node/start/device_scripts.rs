@@ -105,17 +105,10 @@ impl DeviceScripts {
     fn call_last(&self, hook: Hook, signal: StopSignal) -> Option<String> {
         let host = self.plugins.as_ref().filter(|host| host.wants(hook))?;
         let variables = self.variables.iter();
-        let mut environment: Vec<String> = variables
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect();
-        environment.push(format!("signal={}", signal.told()));
-        let question = Question {
-            hook,
-            client: None,
-            arguments: self.arguments.clone(),
-            environment,
-            limit: SCRIPT_PATIENCE.as_secs().try_into().unwrap_or(u32::MAX),
-        };
+        let question = Question::new(hook, SCRIPT_PATIENCE)
+            .with_arguments(self.arguments.clone())
+            .knowing(variables.map(|(name, value)| (name, value)))
+            .knowing([("signal", signal.told())]);
         let (tell, answers) = mpsc::channel();
         let _question = host.ask(question, move |answer| {
             // It is waited for, below.
@@ -154,9 +147,7 @@ impl DeviceScripts {
         signal: StopSignal,
     ) -> Option<String> {
         let (script, runner) = (script.as_ref()?, self.runner.as_ref()?);
-        let mut words = vec![script.program.display().to_string()];
-        words.extend(script.arguments.iter().cloned());
-        words.extend_from_slice(&self.arguments);
+        let words = script.followed_by(self.arguments.iter().cloned());
         let mut variables = Zeroizing::new(self.variables.clone());
         variables.push(("script_type".to_owned(), name.to_owned()));
         variables.push(("signal".to_owned(), signal.told().to_owned()));

@@ -10,8 +10,9 @@ use super::device_scripts;
 use super::facts::facts;
 use crate::limits::SCRIPT_PATIENCE;
 use crate::node::auth::{
-    Answers, Authentication, CertificateCheck, ClientNews, Codes, Hooks, KeyMetadataCheck,
-    MakeLink, Manager, OutsideLink, Parts, Passwords, Plugins, Runner, Script, ServerFacts, Tokens,
+    Answers, Asks, Authentication, CertificateCheck, ClientNews, Codes, FinalCheck, Hooks,
+    KeyMetadataCheck, MakeLink, Manager, OutsideLink, Parts, Passwords, Plugins, Runner, Script,
+    ServerFacts, Tokens,
 };
 use crate::node::event::NodeEvent;
 use crate::node::logins::{Backoff, Followed, PasswordFile, SecretFile};
@@ -76,13 +77,16 @@ impl Judges {
         })
     }
 
-    /// Whether somebody looks at user names and passwords.
-    pub(super) fn ask_credentials(&self) -> bool {
-        let plugins = self.plugins.as_ref();
-        self.auth.script.is_some()
-            || self.passwords.is_some()
-            || self.auth.manager == Some(ManagerPart::Judges)
-            || plugins.is_some_and(|host| host.wants(Hook::AuthUserPassVerify))
+    /// What they look at.
+    pub(super) fn asks(&self) -> Asks {
+        let wants = |hook| self.plugins.as_ref().is_some_and(|host| host.wants(hook));
+        Asks {
+            credentials: self.auth.script.is_some()
+                || self.passwords.is_some()
+                || self.auth.manager == Some(ManagerPart::Judges)
+                || wants(Hook::AuthUserPassVerify),
+            each_key: wants(Hook::TlsFinal),
+        }
     }
 
     /// Starts the chain. Privileges are gone. The plug-ins are for those who have more to tell them.
@@ -93,10 +97,20 @@ impl Judges {
         self,
         reports: Sender<Report>,
     ) -> io::Result<(Authentication, Option<Arc<PluginHost>>)> {
-        let mut links: Vec<MakeLink> = Vec::new();
-        let asks = self.ask_credentials();
+        let asks = self.asks();
         let directory = self.auth.temporary;
         let hooks = &self.auth.hooks;
+        let plugins = self.plugins.map(|mut host| {
+            let events = reports.clone();
+            host.listen(move |notice| {
+                // A node that is behind with its reports has more important ones.
+                let _full = events.try_send(Report::Event(NodeEvent::Plugins(notice)));
+            })?;
+            io::Result::Ok(Arc::new(host))
+        });
+        let plugins = plugins.transpose()?;
+        let those_for = |hook| plugins.clone().filter(|host| host.wants(hook));
+        let mut links: Vec<MakeLink> = Vec::new();
         if let (Some(script), Some(runner)) = (hooks.key_metadata.clone(), self.runner.clone()) {
             let directory = directory.clone();
             links.push(Box::new(move |answers: Answers| {
@@ -105,9 +119,13 @@ impl Judges {
                 Ok(Box::new(check))
             }));
         }
-        if let (Some(script), Some(runner)) = (hooks.verify.clone(), self.runner.clone()) {
+        let (script, asked) = (
+            hooks.verify.clone().zip(self.runner.clone()),
+            those_for(Hook::TlsVerify),
+        );
+        if script.is_some() || asked.is_some() {
             links.push(Box::new(move |answers: Answers| {
-                let check = CertificateCheck::new(script, SCRIPT_PATIENCE, runner, answers);
+                let check = CertificateCheck::new(script, asked, SCRIPT_PATIENCE, answers);
                 Ok(Box::new(check))
             }));
         }
@@ -118,28 +136,23 @@ impl Judges {
             }));
         }
         // Wire: as with 2.6 plug-ins are asked before the script.
-        let mut plugins = None;
-        if let Some(mut host) = self.plugins {
-            let events = reports.clone();
-            host.listen(move |notice| {
-                // A node that is behind with its reports has more important ones.
-                let _full = events.try_send(Report::Event(NodeEvent::Plugins(notice)));
-            })?;
-            let host = Arc::new(host);
-            if host.wants(Hook::AuthUserPassVerify) {
-                let judge = Plugins::new(Arc::clone(&host), SCRIPT_PATIENCE);
-                let directory = directory.clone();
-                links.push(Box::new(move |answers: Answers| {
-                    Ok(Box::new(OutsideLink::new(judge, directory, answers)))
-                }));
-            }
-            plugins = Some(host);
+        if let Some(host) = those_for(Hook::AuthUserPassVerify) {
+            let judge = Plugins::new(host, SCRIPT_PATIENCE);
+            let directory = directory.clone();
+            links.push(Box::new(move |answers: Answers| {
+                Ok(Box::new(OutsideLink::new(judge, directory, answers)))
+            }));
         }
         if let (Some(script), Some(runner)) = (self.auth.script, self.runner.clone()) {
             let directory = directory.clone();
             let script = Script::new(script, directory.clone(), SCRIPT_PATIENCE, runner);
             links.push(Box::new(move |answers: Answers| {
                 Ok(Box::new(OutsideLink::new(script, directory, answers)))
+            }));
+        }
+        if let Some(host) = those_for(Hook::TlsFinal) {
+            links.push(Box::new(move |answers: Answers| {
+                Ok(Box::new(FinalCheck::new(host, SCRIPT_PATIENCE, answers)))
             }));
         }
         if let (Some(ManagerPart::Judges), Some(news)) = (self.auth.manager, self.news.clone()) {
@@ -156,7 +169,7 @@ impl Judges {
             network: self.network,
         };
         // Nobody has looked at a password: nothing can stand for it.
-        let tokens = self.auth.token.filter(|_| asks);
+        let tokens = self.auth.token.filter(|_| asks.credentials);
         let tokens = tokens.map(|settings| Tokens::new(settings, Box::new(SystemRandom)));
         let codes = self.secrets.map(|secrets| {
             let secrets = secrets.heard_by(warner(&reports));
@@ -164,7 +177,7 @@ impl Judges {
         });
         let parts = Parts {
             links,
-            asks_credentials: asks,
+            asks,
             facts: self.facts,
             hooks,
             tokens,
@@ -218,34 +231,5 @@ fn open(
     opening: Opening,
     tell: &mut dyn FnMut(Notice),
 ) -> Result<PluginHost, StartError> {
-    let host = PluginHost::start(&plugins.host, opening, tell)?;
-    for (plugin, hooks) in plugins.plugins.iter().zip(host.hooks()) {
-        let asked = Hook::ALL.iter().filter(|hook| hooks & hook.bit() != 0);
-        let others = asked.filter(|hook| !CALLED.contains(hook));
-        let others: Vec<&str> = others.map(|hook| hook.name()).collect();
-        if !others.is_empty() {
-            return Err(StartError::UncalledHooks {
-                plugin: plugin.name.clone(),
-                hooks: others.join(", "),
-                called: CALLED.map(Hook::name).join(", "),
-            });
-        }
-    }
-    Ok(host)
+    Ok(PluginHost::start(&plugins.host, opening, tell)?)
 }
-
-/// The hooks that are called.
-const CALLED: [Hook; 12] = [
-    Hook::Up,
-    Hook::Down,
-    Hook::RouteUp,
-    Hook::RoutePredown,
-    Hook::AuthUserPassVerify,
-    Hook::ClientConnect,
-    Hook::ClientConnectV2,
-    Hook::ClientConnectDefer,
-    Hook::ClientConnectDeferV2,
-    Hook::ClientDisconnect,
-    Hook::LearnAddress,
-    Hook::ClientCrResponse,
-];

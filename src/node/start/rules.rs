@@ -19,7 +19,9 @@ use crate::node::shard::{LoginTerms, Network};
 use crate::node::start::StartError;
 use crate::node::worker::StreamRules;
 use crate::reactor::ReactorConfig;
-use crate::session::{ContactLimits, Farewell, LoginRules, SessionSettings, Timing};
+use crate::session::{
+    ContactLimits, CredentialRule, Farewell, LoginRules, SessionSettings, Timing,
+};
 use crate::wire::{Framing, OptionsString, Role};
 
 /// The rules of a server's sessions.
@@ -36,7 +38,11 @@ pub(in crate::node) fn session_settings(
         framed,
     );
     let login = settings.auth.as_ref().map(|auth| LoginRules {
-        optional: auth.optional,
+        credentials: match auth.optional {
+            true => CredentialRule::Optional,
+            false => CredentialRule::Required,
+        },
+        exporter: auth.exporter.clone(),
     });
     Ok(SessionSettings {
         push: settings.push.clone(),

@@ -95,6 +95,7 @@ fn runs(scripts: &ScriptSettings) -> impl Iterator<Item = Row> {
         ("up", &scripts.up),
         ("route-up", &scripts.route_up),
         ("route-pre-down", &scripts.route_pre_down),
+        ("ipchange", &scripts.ip_change),
         ("down", &scripts.down),
     ];
     scripts.into_iter().filter_map(|(when, command)| {

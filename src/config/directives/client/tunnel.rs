@@ -77,7 +77,7 @@ fn refusal(fault: &OptionFault, line: &Line) -> Refusal {
     }
 }
 
-/// `up`, `down`, `route-up`, `route-pre-down`.
+/// `up`, `down`, `route-up`, `route-pre-down`, `ipchange`.
 pub(in crate::config::directives) fn script(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
     let command = one_command(draft, line)?;
     let scripts = &mut draft.client.scripts;
@@ -85,6 +85,7 @@ pub(in crate::config::directives) fn script(draft: &mut Draft, line: &Line) -> R
         "up" => &mut scripts.up,
         "down" => &mut scripts.down,
         "route-up" => &mut scripts.route_up,
+        "ipchange" => &mut scripts.ip_change,
         _ => &mut scripts.route_pre_down,
     };
     *place = Some(command);

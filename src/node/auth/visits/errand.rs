@@ -1,6 +1,7 @@
 //! What is done for a client by a script or by plug-ins, one call each. Wire: arguments and variables are those of 2.6.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use zeroize::Zeroizing;
 use super::files::ConnectFiles;
 use crate::node::auth::helper::ScriptEnd;
 use crate::node::auth::runner::Runner;
+use crate::node::event::FamilyAddress;
 use crate::node::plugins::{Hook, Outcome, PluginHost, Question};
 use crate::node::settings::{HookScripts, NetworkSettings, ScriptCommand};
 
@@ -36,6 +38,8 @@ pub(in crate::node) struct Hooks {
 pub(super) enum Errand {
     /// Whether it may come in, and what it is to have.
     Connect(Connect),
+    /// It is there: plug-ins hear its address. Wire: as servers of 2.6 do by `OPENVPN_PLUGIN_IPCHANGE`.
+    Reached(SocketAddr),
     /// An address leads to it.
     Learn {
         by: By,
@@ -105,15 +109,18 @@ impl Connect {
 }
 
 impl Hooks {
-    /// Whom to ask when a client connects, in stock's order.
-    pub(super) fn on_connect(&self) -> Vec<Errand> {
+    /// Whom to tell and to ask when a client connects, in stock's order.
+    pub(super) fn on_connect(&self, from: SocketAddr) -> Vec<Errand> {
+        let reached = self.wants(Hook::IpChange);
+        let reached = reached.then_some(Errand::Reached(from));
         let asked = [
             (Connect::Plugins, self.wants(Hook::ClientConnect)),
             (Connect::PluginsV2, self.wants(Hook::ClientConnectV2)),
             (Connect::Script, self.scripts.connect.is_some()),
         ];
         let asked = asked.into_iter().filter(|(_, there)| *there);
-        asked.map(|(who, _)| Errand::Connect(who)).collect()
+        let asked = asked.map(|(who, _)| Errand::Connect(who));
+        reached.into_iter().chain(asked).collect()
     }
 
     /// Who asks plug-ins again that had deferred their answer. Wire: those of the first version need not know
@@ -204,14 +211,10 @@ impl Hooks {
             let outcome = Done::No(format!("WARNING: {name} plugin call failed"));
             return tell(Ended { errand, outcome });
         };
-        let set = |(name, value): (String, String)| format!("{name}={value}");
-        let question = Question {
-            hook,
-            client: Some(client),
-            arguments,
-            environment: environment.into_iter().map(set).collect(),
-            limit: self.patience.as_secs().try_into().unwrap_or(u32::MAX),
-        };
+        let question = Question::new(hook, self.patience)
+            .about(client)
+            .with_arguments(arguments)
+            .knowing(environment.iter().map(|(name, value)| (name, value)));
         host.ask(question, move |answer| {
             let outcome = match answer {
                 Ok((Outcome::Success, returned)) => Done::Yes(returned),
@@ -235,9 +238,7 @@ impl Hooks {
             let outcome = Done::No(format!("WARNING: there is no --{name} to run"));
             return tell(Ended { errand, outcome });
         };
-        let mut words = vec![script.program.display().to_string()];
-        words.extend(script.arguments.iter().cloned());
-        words.extend(arguments);
+        let words = script.followed_by(arguments);
         let environment = Zeroizing::new(environment);
         let when_ended = move |end: ScriptEnd| {
             let outcome = match end {
@@ -257,6 +258,7 @@ impl Hooks {
             Errand::Connect(_) => self.scripts.connect.as_ref(),
             Errand::Learn { .. } | Errand::Unlearn { .. } => self.scripts.learn.as_ref(),
             Errand::Disconnect(_) => self.scripts.disconnect.as_ref(),
+            Errand::Reached(_) => None,
         }
     }
 }
@@ -282,6 +284,7 @@ fn hook(errand: &Errand) -> Option<Hook> {
             by: By::Plugins, ..
         } => Some(Hook::LearnAddress),
         Errand::Disconnect(By::Plugins) => Some(Hook::ClientDisconnect),
+        Errand::Reached(_) => Some(Hook::IpChange),
         Errand::Connect(Connect::Script)
         | Errand::Learn { by: By::Script, .. }
         | Errand::Unlearn { by: By::Script, .. }
@@ -296,6 +299,7 @@ fn name(errand: &Errand) -> &'static str {
         Errand::Connect(_) => "client-connect",
         Errand::Learn { .. } | Errand::Unlearn { .. } => "learn-address",
         Errand::Disconnect(_) => "client-disconnect",
+        Errand::Reached(_) => "ipchange",
     }
 }
 
@@ -324,6 +328,8 @@ fn arguments(
             arguments
         }
         Errand::Unlearn { network, .. } => vec!["delete".to_owned(), address(network)],
+        // Wire: one argument. That of a server on a socket for both families has an IPv4 address in IPv6 with 2.6.
+        Errand::Reached(from) => vec![FamilyAddress(*from).in_two_words()],
     }
 }
 

@@ -180,7 +180,9 @@ impl Visits {
         visit.environment = environment::of_visit(&visit.login, &arrival);
         let Arrival { place, .. } = &arrival;
         environment::set_addresses(&mut visit.environment, place, &self.hooks.network, false);
-        visit.errands.extend(self.hooks.on_connect());
+        visit
+            .errands
+            .extend(self.hooks.on_connect(arrival.client.address));
         visit.stage = Stage::Connecting(Box::new(Connecting {
             arrival,
             lines: Vec::new(),
@@ -400,7 +402,10 @@ impl Visits {
                     self.complain(client, why);
                 }
             }
-            (Errand::Unlearn { .. } | Errand::Disconnect(_), Done::No(why)) => {
+            (
+                Errand::Reached(_) | Errand::Unlearn { .. } | Errand::Disconnect(_),
+                Done::No(why),
+            ) => {
                 let client = visit.login.client.clone();
                 self.complain(client, why);
             }
