@@ -49,4 +49,34 @@ def api():
         print("api: killed")
 
 
-{"monitor": monitor, "reader": reader, "api": api}[PROGRAM]()
+def azure():
+    """openvpn-auth-azure-ad, which judges logins for good; its cloud is a class that knows one password."""
+    import openvpn_auth_azure_ad.authenticator as azure
+
+    class Cloud:
+        def acquire_token_by_username_password(self, username, password, scopes):
+            if (username, password) == ("anna", "sesame"):
+                claims = {"preferred_username": "alice"}
+                return {"access_token": "token", "id_token_claims": claims}
+            return {"error_description": "AADSTS50126: wrong name or password"}
+
+        def acquire_token_by_refresh_token(self, token, scopes):
+            return None
+
+    azure.AADAuthenticator(
+        app=Cloud(),
+        graph_endpoint="",
+        authenticators="username_password",
+        openvpn_identity_key="common_name",
+        verify_openvpn_client=True,
+        verify_openvpn_client_id_token_claim="preferred_username",
+        auth_token=True,
+        auth_token_lifetime=600,
+        remember_user=False,
+        threads=2,
+        socket=SOCKET,
+        release_hold=True,
+    ).run()
+
+
+{"monitor": monitor, "reader": reader, "api": api, "azure": azure}[PROGRAM]()

@@ -9,8 +9,10 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::client::{Client, ClientConfig};
-use crate::process::{LIMIT, eventually, run};
+use crate::network::LAN_V4;
+use crate::process::{LIMIT, Process, eventually, run};
 use crate::server::{Implementation, Server, ServerConfig, Site};
+use crate::traffic::PingStream;
 
 /// Somebody who is connected to a unix socket.
 pub(crate) struct Manager {
@@ -273,17 +275,30 @@ fn over_tcp_a_password_is_asked_for() {
 }
 
 #[test]
-fn only_the_named_user_may_use_the_unix_socket() {
-    let site = Site::new(0);
-    let config = config(&site).line("management-client-user nobody");
-    let server = Server::start(&site, &config);
-    let mut stream = UnixStream::connect(socket(&site)).unwrap();
-    stream.set_read_timeout(Some(LIMIT)).unwrap();
-    let mut text = Vec::new();
-    // The end, or a reset.
-    let _reset = stream.read_to_end(&mut text);
-    assert_eq!(text, b"");
-    server.process.wait_for("doesn't match required value");
+fn only_the_named_user_or_group_may_use_the_unix_socket() {
+    for (line, other) in [
+        (
+            "management-client-user nobody",
+            "management-client-user root",
+        ),
+        (
+            "management-client-group nogroup",
+            "management-client-group root",
+        ),
+    ] {
+        let site = Site::new(0);
+        let server = Server::start(&site, &config(&site).line(line));
+        let mut stream = UnixStream::connect(socket(&site)).unwrap();
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        let mut text = Vec::new();
+        // The end, or a reset.
+        let _reset = stream.read_to_end(&mut text);
+        assert_eq!(text, b"", "{line}");
+        server.process.wait_for("doesn't match required value");
+        let site = Site::new(0);
+        let _server = Server::start(&site, &config(&site).line(other));
+        Manager::connect(&socket(&site));
+    }
 }
 
 /// Unmodified programs from the Python package index, as people run them.
@@ -321,23 +336,161 @@ fn other_peoples_programs_find_what_they_look_for() {
     }
 }
 
-/// The interpreter of an environment with a program, made once. Each has its own: what they need does
-/// not go together.
+/// openvpn-auth-azure-ad as its users run it, but for the cloud: it releases the server, and lets in who has the password
+/// and the certificate that goes with it.
+#[test]
+fn a_program_for_azure_judges_logins() {
+    let site = Site::new(3);
+    let config = config(&site)
+        .line("management-client-auth")
+        .line("management-hold");
+    let path = site.topology.write("server.conf", config.text());
+    let mut server = Server::spawn(&site, &["--config", &path.display().to_string()]);
+    eventually("the management socket", || {
+        socket(&site).exists().then_some(())
+    });
+    let script = site
+        .topology
+        .write("clients.py", include_str!("management.py"));
+    let script = script.display().to_string();
+    let socket = socket(&site).display().to_string();
+    let python = python("openvpn-auth-azure-ad==2.0.3 concurrent-log-handler==0.9.25")
+        .display()
+        .to_string();
+    let namespace = site.topology.server.name();
+    let mut program = Process::spawn(
+        "azure",
+        namespace,
+        &python,
+        &[&script, "azure", &socket, "-"],
+    );
+    server.process.wait_for("Initialization Sequence Completed");
+    let login = |index: usize, name: &str, password: &str| {
+        let file = format!("login-{index}");
+        let file = site.topology.write(&file, format!("anna\n{password}\n"));
+        let config = ClientConfig::new(&site, index, name);
+        config.line(format!("auth-user-pass {}", file.display()))
+    };
+    let alice = Client::connect(&site, &login(0, "alice", "sesame"));
+    alice.assert_reaches_all(&site);
+    for refused in [login(1, "alice", "wrong"), login(2, "bob", "sesame")] {
+        let mut refused = Client::spawn(&site, &refused);
+        refused.process.wait_for("AUTH_FAILED");
+        refused.process.wait_exit();
+    }
+    alice.assert_reaches_all(&site);
+    program.kill();
+    server.stop();
+}
+
+/// What a manager hears without asking, and what its commands change in a server that runs.
+#[test]
+fn states_come_by_themselves_and_verbosity_and_the_end_of_a_client_take_effect() {
+    let site = Site::new(2);
+    let config = config(&site)
+        .line("management-log-cache 5")
+        .line("echo remember this");
+    let server = Server::start(&site, &config);
+    let mut manager = Manager::connect(&socket(&site));
+    assert_eq!(
+        manager.ask_lines("log all").lines().count(),
+        6,
+        "five and END"
+    );
+    let set = "SUCCESS: verb level changed";
+    assert_eq!(manager.ask("verb 1"), set);
+    let alice = Client::connect(&site, &ClientConfig::new(&site, 0, "alice"));
+    server.process.wait_for("[alice] Peer Connection Initiated");
+    assert_eq!(manager.ask("verb 3"), set);
+    let bob = Client::connect(&site, &ClientConfig::new(&site, 1, "bob"));
+    // Such a line comes before the other.
+    server.process.wait_for("VERIFY OK: depth=0, CN=bob");
+    assert_eq!(server.process.count("VERIFY OK: depth=0, CN=alice"), 0);
+    let status = manager.ask_lines("status 2");
+    let alice_at = status
+        .lines()
+        .find(|line| line.starts_with("CLIENT_LIST,alice,"));
+    let alice_at = alice_at.unwrap().split(',').nth(2).unwrap();
+    let killed = format!("SUCCESS: 1 client(s) at address {alice_at} killed");
+    assert_eq!(manager.ask(&format!("kill {alice_at}")), killed);
+    alice.process.wait_for("process restarting");
+    bob.assert_reaches_all(&site);
+    let heard = "SUCCESS: real-time state notification set to ON";
+    assert_eq!(manager.ask("state on"), heard);
+    server.process.signal(Signal::TERM);
+    manager.hear(",EXITING,SIGTERM,,,,,\r\n");
+    manager.hears_the_end();
+}
+
+#[test]
+fn a_manager_that_goes_is_a_signal_where_that_is_wanted() {
+    let site = Site::new(0);
+    let server = Server::start(&site, &config(&site).line("management-signal"));
+    drop(Manager::connect(&socket(&site)));
+    server.process.wait_for("MANAGEMENT: Client disconnected");
+    // Which a server takes for a wish to read its configuration again.
+    server.process.wait_for("onfiguration");
+}
+
+#[test]
+fn a_server_that_cannot_start_says_so_to_who_has_released_it() {
+    let site = Site::new(0);
+    let config = config(&site)
+        .line("management-hold")
+        .line("local 2001:db8::77");
+    let path = site.topology.write("server.conf", config.text());
+    let mut server = Server::spawn(&site, &["--config", &path.display().to_string()]);
+    let mut manager = Manager::connect(&socket(&site));
+    manager.hear(">HOLD:Waiting for hold release:0\r\n");
+    manager.say("hold release");
+    manager.hear(">FATAL:");
+    assert!(manager.hear("\r\n").contains("2001:db8::77"));
+    assert!(!server.process.wait_exit().success());
+}
+
+/// It is told the log, asks for more than it takes, and goes after its time; another one is answered meanwhile.
+#[test]
+fn a_manager_that_takes_nothing_is_dropped_and_holds_up_nobody() {
+    if !Implementation::is_ringway("a_manager_that_takes_nothing_is_dropped_and_holds_up_nobody") {
+        return;
+    }
+    let site = Site::new(1);
+    let server = Server::start(&site, &config(&site));
+    let mut deaf = Manager::connect(&socket(&site));
+    for _ in 0..20 {
+        deaf.say("test 2000");
+    }
+    let mut manager = Manager::connect(&socket(&site));
+    let id = server.process.id();
+    assert_eq!(manager.ask("pid"), format!("SUCCESS: pid={id}"));
+    let alice = Client::connect(&site, &ClientConfig::new(&site, 0, "alice"));
+    let stream = PingStream::start(alice.namespace(&site), LAN_V4);
+    server.process.wait_for("MANAGEMENT: Client disconnected");
+    assert_eq!(manager.ask("pid"), format!("SUCCESS: pid={id}"));
+    stream.stop_and_assert_all_received();
+    alice.assert_reaches_all(&site);
+}
+
+/// The interpreter of an environment with a program, and what it needs of a certain version, made once. Each has its own: what
+/// they need does not go together.
 fn python(package: &str) -> PathBuf {
-    let name = format!("management-{}", package.replace("==", "-"));
+    let name = format!(
+        "management-{}",
+        package.replace("==", "-").replace(' ', "-")
+    );
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let python = directory.join("bin/python3");
     let done = directory.join("done");
     if !done.exists() {
         run("python3", &["-m", "venv", &directory.display().to_string()]);
-        let install = [
+        let mut install = vec![
             "-m",
             "pip",
             "install",
             "--quiet",
             "--disable-pip-version-check",
-            package,
         ];
+        install.extend(package.split(' '));
         run(&python.display().to_string(), &install);
         std::fs::write(done, "").unwrap();
     }

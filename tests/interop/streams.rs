@@ -9,6 +9,7 @@ use rustix::process::Signal;
 
 use crate::client::{Client, ClientConfig};
 use crate::flood::Flood;
+use crate::management::{self, Manager};
 use crate::matrix::Wrapping;
 use crate::network::{LAN_V4, LAN_V6, Namespace, TUNNEL_V4, server_v4, server_v6};
 use crate::process::eventually;
@@ -280,4 +281,32 @@ fn a_refusal_is_heard_before_the_end() {
             .wait_for("AUTH: Received control message: AUTH_FAILED,TEMP");
     }
     first.assert_reaches_all(&site);
+}
+
+/// What a client is told last, at the wish of whoever manages the server, comes before the end of its connection; then it
+/// connects again.
+#[test]
+fn a_restart_is_heard_before_the_end() {
+    let site = Site::new(1);
+    let config = on_tcp(management::config(&site));
+    let _server = Server::start(&site, &config);
+    let config = ClientConfig::new(&site, 0, "alice").over_tcp();
+    let client = Client::connect(&site, &config);
+    client.assert_reaches_all(&site);
+    let mut manager = Manager::connect(&management::socket(&site));
+    let status = manager.ask_lines("status 2");
+    let mut rows = status.lines();
+    let row = rows.find(|line| line.starts_with("CLIENT_LIST,alice,"));
+    let client_id = row.and_then(|row| row.split(',').nth(10)).unwrap();
+    assert_eq!(
+        manager.ask(&format!("client-kill {client_id} \"RESTART,[N]move on\"")),
+        "SUCCESS: client-kill command succeeded"
+    );
+    client
+        .process
+        .wait_for("command was pushed by server ('[N]move on')");
+    client.process.wait_for_count(READY, 2);
+    // It went because it was told to, not because it lost its connection.
+    assert_eq!(client.process.count("Connection reset, restarting"), 0);
+    client.wait_until_reaching(&site);
 }
