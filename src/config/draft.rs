@@ -333,6 +333,7 @@ pub(super) struct ManagementDraft {
     pub(super) hold: Option<Written<()>>,
     pub(super) log_lines: Option<Written<usize>>,
     pub(super) signal: Option<Written<()>>,
+    pub(super) up_down: Option<Written<()>>,
     /// Whether who is connected judges logins.
     pub(super) judges: Option<Written<()>>,
 }

@@ -300,7 +300,7 @@ impl Starting {
         let device = queues.first().map_or("", Tun::name).to_owned();
         let device = device.as_str();
         let runner = start_runner(settings, confinement.as_ref())?;
-        let scripts = DeviceScripts::new(settings, device, runner.clone());
+        let scripts = DeviceScripts::new(settings, device, runner.clone(), news.as_ref());
         self.open_way(settings, device, scripts.as_ref())?;
         let offloads = self.settle_offloads(wanted, &sockets, &queues);
         let pool = settings.network.pool();

@@ -247,6 +247,39 @@ fn a_server_with_management_hold_opens_nothing_before_its_release() {
     server.stop();
 }
 
+#[test]
+fn a_manager_hears_of_the_device() {
+    let site = Site::new(0);
+    let config = config(&site)
+        .line("management-hold")
+        .line("management-up-down")
+        .line("route 10.99.7.0 255.255.255.0");
+    let path = site.topology.write("server.conf", config.text());
+    let server = Server::spawn(&site, &["--config", &path.display().to_string()]);
+    let mut manager = Manager::connect(&socket(&site));
+    manager.hear(">HOLD:Waiting for hold release:0\r\n");
+    manager.say("hold release");
+    let before = manager.hear(">UPDOWN:UP\r\n");
+    assert!(!before.contains(">UPDOWN:ENV"), "{before}");
+    let told = manager.hear(">UPDOWN:ENV,END\r\n");
+    for variable in [
+        "dev=tun0",
+        "ifconfig_local=10.8.0.1",
+        "route_network_1=10.99.7.0",
+    ] {
+        assert!(
+            told.contains(&format!(">UPDOWN:ENV,{variable}\r\n")),
+            "{told}"
+        );
+    }
+    server.process.wait_for("Initialization Sequence Completed");
+    server.process.signal(Signal::TERM);
+    manager.hear(">UPDOWN:DOWN\r\n");
+    let told = manager.hear(">UPDOWN:ENV,END\r\n");
+    assert!(told.contains(">UPDOWN:ENV,dev=tun0\r\n"), "{told}");
+    manager.hears_the_end();
+}
+
 /// Over TCP, with a password, from inside the server's namespace.
 #[test]
 fn over_tcp_a_password_is_asked_for() {

@@ -17,6 +17,7 @@ pub(super) fn management(draft: &mut Draft) -> Option<ManagementSettings> {
         hold,
         log_lines,
         signal,
+        up_down,
         judges,
     } = std::mem::take(&mut draft.process.management);
     let Some(socket) = socket else {
@@ -26,6 +27,7 @@ pub(super) fn management(draft: &mut Draft) -> Option<ManagementSettings> {
             ("management-hold", at(hold.as_ref())),
             ("management-log-cache", at(log_lines.as_ref())),
             ("management-signal", at(signal.as_ref())),
+            ("management-up-down", at(up_down.as_ref())),
             ("management-client-auth", at(judges.as_ref())),
         ];
         for (directive, at) in alone {
@@ -67,6 +69,7 @@ pub(super) fn management(draft: &mut Draft) -> Option<ManagementSettings> {
         hold: hold.is_some(),
         log_lines: log_lines.map_or(MANAGEMENT_LOG_LINES, |line| line.value),
         signal: signal.is_some(),
+        up_down: up_down.is_some(),
     })
 }
 

@@ -85,13 +85,14 @@ pub(super) const ROWS: &[Directive] = &[
         "a server keeps no passwords that could be forgotten",
     )
     .on_client(Support::Later(REMOVE)),
-    Directive::later(
+    Directive::served(
         "management-up-down",
         "",
         (0, 0),
-        "tell the manager about the device",
-        REMOVE,
-    ),
+        "tell the manager when the device is up, and when it is to be closed",
+        up_down,
+    )
+    .on_client(Support::Later(REMOVE)),
     Directive::ignored(
         "management-query-passwords",
         "",
@@ -209,6 +210,11 @@ fn log_cache(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
 
 fn signal(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
     draft.process.management.signal = Written::new((), line);
+    Ok(())
+}
+
+fn up_down(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    draft.process.management.up_down = Written::new((), line);
     Ok(())
 }
 

@@ -14,7 +14,7 @@ use super::login::{Link, Login, LoginAt, Verdict};
 use crate::node::settings::ProfileLines;
 use crate::session::ChallengeResponse;
 
-/// What the management interface is told of clients.
+/// What the management interface is told of clients, and of the device, by those who know the variables.
 #[derive(Debug)]
 pub(in crate::node) enum ClientNews {
     /// A login waits for its word.
@@ -45,6 +45,13 @@ pub(in crate::node) enum ClientNews {
         client_id: u64,
         /// What is known of it, if it was in.
         environment: Option<Vec<(String, String)>>,
+    },
+    /// The device is up, or is to be closed.
+    Device {
+        /// Which of the two.
+        up: bool,
+        /// What scripts for it are told.
+        environment: Vec<(String, String)>,
     },
 }
 

@@ -34,7 +34,7 @@ struct Known {
     established: bool,
 }
 
-/// What is told of a client in one piece. Wire: wire.md section 17.2.
+/// What is told of a client in one piece, or of the device. Wire: wire.md section 17.2.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct ClientBlock {
     /// The first line.
@@ -76,8 +76,10 @@ impl ClientBlock {
         let Some(environment) = &self.environment else {
             return;
         };
+        let kind = self.head.split(':').next().unwrap_or_default();
+        let filter = if kind == ">CLIENT" { filter } else { 0 };
         let mut variable = |name: &str, value: &str| {
-            let line = format!(">CLIENT:ENV,{name}={}", Printable(value));
+            let line = format!("{kind}:ENV,{name}={}", Printable(value));
             say(&Zeroizing::new(line));
         };
         if let Some(clients) = self.clients.filter(|_| passes("n_clients", filter)) {
@@ -96,7 +98,7 @@ impl ClientBlock {
         }
         let told = environment.iter().filter(|(name, _)| passes(name, filter));
         told.for_each(|(name, value)| variable(name, value));
-        say(">CLIENT:ENV,END");
+        say(&format!("{kind}:ENV,END"));
     }
 }
 
@@ -167,6 +169,16 @@ impl Logins {
                 Some(ClientBlock {
                     environment: Some(environment),
                     ..ClientBlock::line(format!(">CLIENT:DISCONNECT,{client_id}"))
+                })
+            }
+            ClientNews::Device { up, environment } => {
+                let head = match up {
+                    true => ">UPDOWN:UP",
+                    false => ">UPDOWN:DOWN",
+                };
+                Some(ClientBlock {
+                    environment: Some(environment),
+                    ..ClientBlock::line(head.to_owned())
                 })
             }
         }

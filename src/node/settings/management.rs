@@ -22,6 +22,8 @@ pub struct ManagementSettings {
     pub log_lines: usize,
     /// Whether the server ends when who is connected goes (`management-signal`: SIGUSR1).
     pub signal: bool,
+    /// Whether who is connected hears of the device (`management-up-down`).
+    pub up_down: bool,
 }
 
 /// Where the management interface listens.
@@ -45,6 +47,7 @@ impl std::fmt::Debug for ManagementSettings {
             .field("hold", &self.hold)
             .field("log_lines", &self.log_lines)
             .field("signal", &self.signal)
+            .field("up_down", &self.up_down)
             .finish()
     }
 }

@@ -5,12 +5,13 @@
 use std::sync::Arc;
 use std::sync::mpsc;
 
+use crossbeam::channel::Sender;
 use zeroize::Zeroizing;
 
 use super::StartError;
 use super::facts::facts;
 use crate::limits::SCRIPT_PATIENCE;
-use crate::node::auth::{Runner, ScriptEnd};
+use crate::node::auth::{ClientNews, Runner, ScriptEnd};
 use crate::node::event::StopSignal;
 use crate::node::plugins::{Hook, Outcome, PluginHost, Question};
 use crate::node::scripts;
@@ -24,19 +25,26 @@ pub(in crate::node) struct DeviceScripts {
     arguments: Vec<String>,
     runner: Option<Arc<Runner>>,
     plugins: Option<Arc<PluginHost>>,
+    /// The way to who is connected to the management interface, if that is to hear of the device.
+    manager: Option<Sender<ClientNews>>,
     /// Whether those have run that run before the device is closed.
     closing: bool,
 }
 
 impl DeviceScripts {
-    /// Those of a server with this device, if there are any or plug-ins. `runner` runs the last ones.
+    /// Those of a server with this device, if there are any, or plug-ins, or a manager who is to hear of it by `news`.
+    /// `runner` runs the last ones.
     pub(super) fn new(
         settings: &Settings,
         device: &str,
         runner: Option<Arc<Runner>>,
+        news: Option<&Sender<ClientNews>>,
     ) -> Option<Self> {
+        let is_told = settings.management.as_ref().is_some_and(|it| it.up_down);
+        let manager = news.filter(|_| is_told).cloned();
         let of_device = settings.device_scripts.as_ref();
-        let with_plugins = settings.auth.as_ref().filter(|it| it.plugins.is_some());
+        let with_plugins = settings.auth.as_ref();
+        let with_plugins = with_plugins.filter(|it| it.plugins.is_some() || manager.is_some());
         let configuration = of_device.map(|it| &it.configuration);
         let configuration = configuration.or(with_plugins.map(|it| &it.configuration))?;
         let scripts = of_device.map(|it| it.scripts.clone());
@@ -46,6 +54,7 @@ impl DeviceScripts {
             arguments: arguments(settings, device),
             runner,
             plugins: None,
+            manager,
             closing: false,
         })
     }
@@ -70,6 +79,7 @@ impl DeviceScripts {
     /// # Errors
     /// The script has failed: why.
     pub(super) fn route_up(&self) -> Result<(), String> {
+        self.tell_manager(true);
         self.run_now("route-up", &self.scripts.route_up, &[])
     }
 
@@ -78,6 +88,7 @@ impl DeviceScripts {
         if std::mem::replace(&mut self.closing, true) {
             return Vec::new();
         }
+        self.tell_manager(false);
         let plugins = self.call_last(Hook::RoutePredown, signal);
         let script = self.run_last("route-pre-down", &self.scripts.route_pre_down, signal);
         let mut faults: Vec<String> = plugins.into_iter().chain(script).collect();
@@ -93,6 +104,15 @@ impl DeviceScripts {
             return Vec::new();
         }
         self.down(signal)
+    }
+
+    /// Wire: as with 2.6 when the routes are set and before plug-ins and scripts are told of that, and before all else at
+    /// the end.
+    fn tell_manager(&self, up: bool) {
+        if let Some(manager) = &self.manager {
+            let environment = self.variables.clone();
+            let _nobody_listens = manager.send(ClientNews::Device { up, environment });
+        }
     }
 
     /// Wire: as with 2.6 plug-ins are asked before the script.
