@@ -37,6 +37,7 @@
 
 mod client;
 mod device_scripts;
+mod empirical_mtu;
 mod endpoint;
 mod flood;
 mod network;

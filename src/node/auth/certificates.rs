@@ -58,6 +58,12 @@ impl Link for CertificateCheck {
 
     /// What the script says of it is not heard any more.
     fn forget(&mut self, _: LoginAt) {}
+
+    fn left(&mut self, client_id: u64) {
+        if let Some(host) = &self.0.plugins {
+            host.forget(client_id);
+        }
+    }
 }
 
 impl Check {

@@ -72,4 +72,8 @@ impl Link for FinalCheck {
 
     /// What they say of it is not heard any more.
     fn forget(&mut self, _: LoginAt) {}
+
+    fn left(&mut self, client_id: u64) {
+        self.host.forget(client_id);
+    }
 }
