@@ -62,7 +62,10 @@ impl Topology {
             }
             client
         });
-        let clients = clients.collect();
+        let clients: Vec<Namespace> = clients.collect();
+        for namespace in clients.iter().chain([&server, &lan]) {
+            namespace.wait_for_links();
+        }
         let prefix = format!("{DIRECTORY}{}-", std::process::id());
         let directory = tempfile::Builder::new().prefix(&prefix).tempdir().unwrap();
         Self {
@@ -133,6 +136,12 @@ impl Namespace {
     fn new(name: String) -> Self {
         run("ip", &["netns", "add", &name]);
         let namespace = Self { name };
+        // Who forwards a packet asks for its neighbour by a link-local address, which the kernel lends nobody before it has
+        // looked for others with the same: seconds, on a busy machine. There are none here.
+        for of in ["all", "default"] {
+            let key = format!("net.ipv6.conf.{of}.accept_dad=0");
+            namespace.run("sysctl", &["-q", "-w", &key]);
+        }
         namespace.ip(&["link", "set", "lo", "up"]);
         namespace
     }
@@ -182,6 +191,14 @@ impl Namespace {
         ];
         eventually("addresses in use", || {
             self.ip(&tentative).is_empty().then_some(())
+        });
+    }
+
+    /// Waits until the kernel uses all addresses, link-local ones too.
+    fn wait_for_links(&self) {
+        eventually("links in use", || {
+            let tentative = self.ip(&["-o", "-6", "address", "show", "tentative"]);
+            tentative.is_empty().then_some(())
         });
     }
 
