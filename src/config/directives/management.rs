@@ -98,7 +98,7 @@ pub(super) const ROWS: &[Directive] = &[
         "",
         (0, 0),
         "ask the manager for passwords",
-        "a server asks nobody for passwords: write `askpass`",
+        "no manager is asked for the password of the key: write `askpass`",
     )
     .on_client(Support::Later(REMOVE)),
     Directive::later(
