@@ -6,18 +6,9 @@
 
 #include <openvpn-plugin.h>
 
-static const char *file;
+#include "variables.h"
 
-static const char *value_of(const char *name, const char *envp[])
-{
-    size_t length = strlen(name);
-    for (; *envp; ++envp) {
-        if (!strncmp(*envp, name, length) && (*envp)[length] == '=') {
-            return *envp + length + 1;
-        }
-    }
-    return "nobody";
-}
+static const char *file;
 
 OPENVPN_EXPORT int openvpn_plugin_min_version_required_v1(void)
 {

@@ -8,6 +8,8 @@
 
 #include <openvpn-plugin.h>
 
+#include "variables.h"
+
 #ifndef ALL
 #define ALL (OPENVPN_PLUGIN_MASK(OPENVPN_PLUGIN_AUTH_USER_PASS_VERIFY) \
              | OPENVPN_PLUGIN_MASK(OPENVPN_PLUGIN_CLIENT_CONNECT_V2))
@@ -15,17 +17,6 @@
 
 static const char **opened_with;
 static int clients;
-
-static const char *value_of(const char *name, const char *envp[])
-{
-    size_t length = strlen(name);
-    for (; *envp; ++envp) {
-        if (!strncmp(*envp, name, length) && (*envp)[length] == '=') {
-            return *envp + length + 1;
-        }
-    }
-    return "";
-}
 
 static void act(const char *what)
 {

@@ -99,25 +99,22 @@ pub(in crate::node) struct Parts {
 pub(in crate::node) struct Asks {
     /// User names and passwords.
     pub(in crate::node) credentials: bool,
-    /// Each new key of a client, also without user name and password.
+    /// Each new key of a client, also without user name and password, and the keying material that goes with it.
     pub(in crate::node) each_key: bool,
 }
 
 impl Asks {
-    /// The rules for sessions that are left where these are asked.
+    /// What is left of the configured rules for sessions: nothing is asked of clients, or told of them, for nobody.
     pub(in crate::node) fn rules(self, configured: LoginRules) -> Option<LoginRules> {
-        let Self {
-            credentials,
-            each_key,
-        } = self;
-        let unasked = LoginRules {
-            credentials: CredentialRule::Unasked,
-            ..configured.clone()
+        let credentials = match self.credentials {
+            true => configured.credentials,
+            false => CredentialRule::Unasked,
         };
-        match credentials {
-            true => Some(configured),
-            false => each_key.then_some(unasked),
-        }
+        let exporter = configured.exporter.filter(|_| self.each_key);
+        (self.credentials || self.each_key).then_some(LoginRules {
+            credentials,
+            exporter,
+        })
     }
 }
 

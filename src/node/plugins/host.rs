@@ -234,11 +234,6 @@ impl PluginHost {
         Ok(())
     }
 
-    /// The hooks that each plug-in has asked for, as a mask of [`Hook::bit`].
-    pub fn hooks(&self) -> &[u32] {
-        &self.hooks
-    }
-
     /// Whether a plug-in has asked for this hook.
     pub fn wants(&self, hook: Hook) -> bool {
         self.hooks.iter().any(|hooks| hooks & hook.bit() != 0)

@@ -19,7 +19,7 @@ use crate::node::logins::{Backoff, Followed, PasswordFile, SecretFile};
 use crate::node::message::Report;
 use crate::node::plugins::{FirstCall, Hook, Notice, Opening, PluginHost};
 use crate::node::privileges::Confinement;
-use crate::node::settings::{AuthSettings, ManagerPart, NetworkSettings, PluginSettings, Settings};
+use crate::node::settings::{AuthSettings, ManagerPart, NetworkSettings, Settings};
 use crate::random::SystemRandom;
 
 /// The judges of a node, and what they are told of it.
@@ -59,7 +59,7 @@ impl Judges {
                 first: first_calls(device_scripts::arguments(settings, device)),
                 confinement: words,
             };
-            open(plugins, opening, tell)
+            PluginHost::start(&plugins.host, opening, tell)
         });
         let passwords = auth.own.passwords.as_ref();
         let passwords = passwords.map(|path| Followed::read(path, PasswordFile::parse));
@@ -119,10 +119,8 @@ impl Judges {
                 Ok(Box::new(check))
             }));
         }
-        let (script, asked) = (
-            hooks.verify.clone().zip(self.runner.clone()),
-            those_for(Hook::TlsVerify),
-        );
+        let script = hooks.verify.clone().zip(self.runner.clone());
+        let asked = those_for(Hook::TlsVerify);
         if script.is_some() || asked.is_some() {
             links.push(Box::new(move |answers: Answers| {
                 let check = CertificateCheck::new(script, asked, SCRIPT_PATIENCE, answers);
@@ -223,13 +221,4 @@ fn first_calls(arguments: Vec<String>) -> Vec<FirstCall> {
         needed: None,
     };
     vec![up, route_up]
-}
-
-/// Starts the program that runs plug-ins, and has it open them.
-fn open(
-    plugins: &PluginSettings,
-    opening: Opening,
-    tell: &mut dyn FnMut(Notice),
-) -> Result<PluginHost, StartError> {
-    Ok(PluginHost::start(&plugins.host, opening, tell)?)
 }
