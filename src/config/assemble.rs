@@ -64,6 +64,7 @@ fn server(draft: &mut Draft) -> Option<Settings> {
     let mut listeners = listeners?;
     network::proxies(draft, &mut listeners);
     network::remark_fragment(draft, &listeners);
+    network::remark_classes(draft, &listeners);
     let port_share = network::port_share(draft, &listeners);
     push.extend(over_tcp(draft, &listeners));
     let times = SessionTimes {
@@ -123,6 +124,7 @@ fn node(draft: &mut Draft) -> Option<NodeSettings> {
         auth: auth(draft),
         mssfix: mssfix(draft),
         fragment: draft.network.fragment.as_ref().map(|line| line.value),
+        copies_classes: draft.network.copies_classes.is_some(),
         handshake: handshake(draft),
         inactivity: draft.network.inactivity,
         session_timeout: draft.control.session_timeout,

@@ -150,6 +150,8 @@ pub(super) struct NetworkDraft {
     pub(super) topology: Option<Written<Topology>>,
     pub(super) mssfix: Option<Mssfix>,
     pub(super) fragment: Option<Written<FragmentLimit>>,
+    /// The class of packets is copied to the datagrams around them.
+    pub(super) copies_classes: Option<Written<()>>,
     pub(super) keepalive: Option<Written<(u32, u32)>>,
     pub(super) ping: Option<Written<u32>>,
     pub(super) ping_restart: Option<Written<u32>>,
@@ -454,6 +456,7 @@ impl Default for NetworkDraft {
             topology: None,
             mssfix: None,
             fragment: None,
+            copies_classes: None,
             keepalive: None,
             ping: None,
             ping_restart: None,

@@ -165,6 +165,7 @@ impl Comparison {
             replay,
             mssfix,
             fragment,
+            copies_classes,
             log,
             control_socket,
             process,
@@ -189,6 +190,8 @@ impl Comparison {
         self.take("replay-window", &mut current.replay, replay);
         self.take("mssfix", &mut current.mssfix, mssfix);
         self.keep("fragment", &mut current.fragment, fragment);
+        let copies = &mut current.copies_classes;
+        self.take("passtos", copies, copies_classes);
         self.take("log, verb, mute", &mut current.log, log);
         let socket = &mut current.control_socket;
         self.keep("ringway-control", socket, control_socket);

@@ -1,6 +1,6 @@
 //! What travels between the stages of the data path: packets in pool buffers, in bounded lists.
 
-use super::{Buffer, Offload, Path, PeerIndex, Piece};
+use super::{Buffer, Offload, Path, PeerIndex, Piece, TrafficClass};
 use crate::wire::stream_packets;
 
 /// A bounded list of packets, or of what belongs to them; allocates once, when it is made.
@@ -261,6 +261,8 @@ pub struct Datagram {
     pub packet: Packet,
     /// Where it goes and what it leaves from.
     pub path: Path,
+    /// The class of the packets around it, all of one; the default unless it is copied from what is inside.
+    pub class: TrafficClass,
     /// Whose it is: for its queue, and for what the kernel says of the send.
     pub peer: PeerIndex,
 }

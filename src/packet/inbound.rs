@@ -79,6 +79,11 @@ impl InboundBatch {
         self
     }
 
+    /// Whether datagrams to other clients get the class of the packet inside (`passtos`).
+    pub fn copy_classes(&mut self, copies: bool) {
+        self.runs.copy_classes(copies);
+    }
+
     /// Output: the datagrams that are not of the data channel, untouched, with their paths.
     pub fn control(&self) -> impl Iterator<Item = (&[u8], Path)> + '_ {
         self.control.iter().filter_map(|segment| {

@@ -32,6 +32,7 @@ mod streamed;
 mod surroundings;
 #[cfg(test)]
 mod tests;
+mod traffic_class;
 mod unreachable;
 
 pub use batch::{Batch, Datagram, Inner, Origin, Packet, Received, Spent};
@@ -63,3 +64,4 @@ pub use segment::{Merge, MergeFull, Merging, Split, Unsplittable};
 pub use streamed::{Brought, StreamedPackets};
 use surroundings::Destination;
 pub use surroundings::Surroundings;
+pub use traffic_class::TrafficClass;

@@ -8,6 +8,7 @@ use super::segment::checksum::complete;
 use super::{
     Batch, Datagram, Destination, DropCounters, DropReason, Inner, InnerSource, Offload, Packet,
     Parcel, ParcelContent, Peer, PeerEvent, PeerIndex, PeerTable, Pool, Spent, Surroundings,
+    TrafficClass,
 };
 use crate::limits::TUN_SEGMENTS_MAX;
 use crate::time::Monotonic;
@@ -52,6 +53,11 @@ impl OutboundBatch {
     pub fn sending_one_by_one(mut self) -> Self {
         self.runs.one_by_one();
         self
+    }
+
+    /// Whether datagrams get the class of the packet inside (`passtos`).
+    pub fn copy_classes(&mut self, copies: bool) {
+        self.runs.copy_classes(copies);
     }
 
     /// Seals one inner packet for a peer that the caller knows, behind the peer's other datagrams of this
@@ -154,6 +160,7 @@ pub fn seal_payload(
         Ok(len) => Ok(Datagram {
             packet: Packet::single(buffer, 0, len as u32),
             path: *peer.path(),
+            class: TrafficClass::DEFAULT,
             peer: index,
         }),
         Err(reason) => {

@@ -1,10 +1,13 @@
-//! Datagrams on their way out: those of one peer that are equally long leave as one send.
+//! Datagrams on their way out: those of one peer that are equally long, and of one class, leave as one send.
 //!
 //! Each peer has at most one open run. A packet that does not fit it closes it and opens another, so
 //! a peer's datagrams leave in the order in which they were sealed. Nothing waits: at the end of a
 //! turn all runs go out.
 
-use super::{Batch, Buffer, Datagram, DropReason, Packet, Path, Peer, PeerIndex, PeerTable, Pool};
+use super::{
+    Batch, Buffer, Datagram, DropReason, Packet, Path, Peer, PeerIndex, PeerTable, Pool,
+    TrafficClass,
+};
 use crate::limits::{SEGMENTS_PER_SEND, SEND_MAX};
 use crate::time::Monotonic;
 use crate::wire::STREAM_HEADER;
@@ -14,13 +17,15 @@ use crate::wire::STREAM_HEADER;
 pub(super) struct Runs {
     open: Vec<Run>,
     segments_max: usize,
+    copies_classes: bool,
 }
 
-/// Datagrams of one peer in one buffer, all of the first one's length but the last.
+/// Datagrams of one peer in one buffer, all of the first one's class, and of its length but the last.
 #[derive(Debug)]
 struct Run {
     peer: PeerIndex,
     path: Path,
+    class: TrafficClass,
     buffer: Buffer,
     len: usize,
     segment_size: usize,
@@ -37,12 +42,18 @@ impl Runs {
         Self {
             open: Vec::with_capacity(peers),
             segments_max: SEGMENTS_PER_SEND,
+            copies_classes: false,
         }
     }
 
     /// Lets each datagram leave by itself.
     pub(super) fn one_by_one(&mut self) {
         self.segments_max = 1;
+    }
+
+    /// Whether datagrams have the class of the packet inside.
+    pub(super) fn copy_classes(&mut self, copies: bool) {
+        self.copies_classes = copies;
     }
 
     /// How many runs are open; so many datagrams are at least still to come.
@@ -65,9 +76,10 @@ impl Runs {
         now: Monotonic,
     ) -> Result<(), DropReason> {
         let peer = peers.peer_mut(index).ok_or(DropReason::NotConnected)?;
+        let class = self.class_of(payload);
         let Some(cut) = peer.cut(payload.len())? else {
             let length = peer.sealed_len(payload.len())?;
-            let run = self.run_of(peer, index, length, pool, closed, now)?;
+            let run = self.run_of(peer, index, (length, class), pool, closed, now)?;
             run.append(|room| peer.seal_framed(payload, room, now))?;
             peer.note_destination(payload, now);
             return Ok(());
@@ -78,19 +90,28 @@ impl Runs {
         for number in 0..cut.parts() {
             let (_, range) = cut.part(number);
             let length = peer.sealed_len_of_part(range.len())?;
-            let run = self.run_of(peer, index, length, pool, closed, now)?;
+            let run = self.run_of(peer, index, (length, class), pool, closed, now)?;
             run.append(|room| peer.seal_part(payload, (&cut, number), room, now))?;
         }
         peer.note_destination(payload, now);
         Ok(())
     }
 
-    /// Where a datagram of so many bytes is added, without the length that stands before it in a stream.
+    /// The class of the datagram around an inner packet.
+    fn class_of(&self, packet: &[u8]) -> TrafficClass {
+        match self.copies_classes {
+            true => TrafficClass::of(packet),
+            false => TrafficClass::DEFAULT,
+        }
+    }
+
+    /// Where a datagram of so many bytes and this class is added. The length is without what stands before
+    /// it in a stream.
     fn run_of(
         &mut self,
         peer: &mut Peer,
         index: PeerIndex,
-        length: usize,
+        (length, class): (usize, TrafficClass),
         pool: &mut Pool,
         closed: &mut Batch<Datagram>,
         now: Monotonic,
@@ -99,7 +120,7 @@ impl Runs {
         let length = length + if framed { STREAM_HEADER } else { 0 };
         let open = peer.run.map(usize::from);
         let place = match open.and_then(|place| self.open.get(place)) {
-            Some(run) if run.takes(length) => open,
+            Some(run) if run.takes(length, class) => open,
             _ => {
                 let buffer = pool.take().ok_or(DropReason::PoolEmpty)?;
                 let segments_max = match peer.sends_one_by_one(now) {
@@ -109,6 +130,7 @@ impl Runs {
                 let run = Run {
                     peer: index,
                     path: *peer.path(),
+                    class,
                     buffer,
                     len: 0,
                     segment_size: length,
@@ -162,12 +184,14 @@ impl Runs {
 }
 
 impl Run {
-    /// Whether a datagram of this length can be its next one. A shorter one ends it.
-    const fn takes(&self, length: usize) -> bool {
+    /// Whether a datagram of this length and class can be its next one. A shorter one ends it. A stream
+    /// has packets of all classes.
+    fn takes(&self, length: usize, class: TrafficClass) -> bool {
         if self.framed {
             return self.len + length <= SEND_MAX;
         }
         self.segments < self.segments_max
+            && class == self.class
             && length <= self.segment_size
             && self.len == self.segments * self.segment_size
             && self.len + length <= SEND_MAX
@@ -200,6 +224,7 @@ impl Run {
                 segment_size: segment_size as u32,
             },
             path: self.path,
+            class: self.class,
             peer: self.peer,
         });
     }

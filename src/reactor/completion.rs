@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
 
-use crate::packet::{Buffer, LocalAddress, Offload};
+use crate::packet::{Buffer, LocalAddress, Offload, TrafficClass};
 use crate::reactor::tcp::TcpStream;
 
 /// Something that the kernel finished.
@@ -122,6 +122,8 @@ pub struct Outgoing {
     pub to: Option<SocketAddr>,
     /// The address to send from; the system's choice if absent. Replies carry the one that was asked.
     pub local: Option<LocalAddress>,
+    /// The class that its packets ask for; by default that of the socket. A stream has one of its own.
+    pub class: TrafficClass,
     /// The payload in the buffer.
     pub range: Range<usize>,
     /// Length of each datagram but the last. A range that is longer leaves as several datagrams, which

@@ -1,25 +1,28 @@
-//! Control messages: the local address of a datagram, and the length of its segments.
+//! Control messages: the local address of a datagram, its class, and the length of its segments.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::packet::LocalAddress;
+use crate::packet::{LocalAddress, TrafficClass};
 use crate::reactor::address::unmapped;
 
-/// Room for the control messages of one datagram in either direction, with some to spare: a cut
-/// one would lose the local address.
+/// Room for the control messages of one datagram that is received, with some to spare: a cut one would lose
+/// the local address.
 pub(super) const CONTROL_SIZE: usize = 80;
+
+/// Room for those of one that is sent.
+const SENT_CONTROL_SIZE: usize = 88;
 
 /// Control messages to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C, align(8))]
 pub(super) struct Control {
-    pub(super) bytes: [u8; CONTROL_SIZE],
+    pub(super) bytes: [u8; SENT_CONTROL_SIZE],
     pub(super) length: usize,
 }
 
 impl Control {
     pub(super) const EMPTY: Self = Self {
-        bytes: [0; CONTROL_SIZE],
+        bytes: [0; SENT_CONTROL_SIZE],
         length: 0,
     };
 
@@ -47,6 +50,18 @@ impl Control {
         info[..16].copy_from_slice(&ip.octets());
         info[16..].copy_from_slice(&interface.to_ne_bytes());
         self.push(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &info);
+    }
+
+    /// The class of a datagram to an IPv4 address, by a socket of either family.
+    pub(super) fn class_v4(&mut self, class: TrafficClass) {
+        let class = i32::from(class.byte()).to_ne_bytes();
+        self.push(libc::IPPROTO_IP, libc::IP_TOS, &class);
+    }
+
+    /// The class of a datagram to an IPv6 address.
+    pub(super) fn class_v6(&mut self, class: TrafficClass) {
+        let class = i32::from(class.byte()).to_ne_bytes();
+        self.push(libc::IPPROTO_IPV6, libc::IPV6_TCLASS, &class);
     }
 
     /// The length at which the kernel cuts the payload into datagrams.
@@ -94,7 +109,7 @@ pub(super) fn parse_control(mut bytes: &[u8]) -> Received {
     received
 }
 
-fn split_message(bytes: &[u8]) -> Option<(i32, i32, &[u8], &[u8])> {
+pub(super) fn split_message(bytes: &[u8]) -> Option<(i32, i32, &[u8], &[u8])> {
     let length = usize::from_ne_bytes(*bytes.first_chunk()?);
     let level = i32::from_ne_bytes(*bytes.get(LEVEL_AT..)?.first_chunk()?);
     let kind = i32::from_ne_bytes(*bytes.get(KIND_AT..)?.first_chunk()?);
@@ -146,6 +161,10 @@ mod tests {
         // SAFETY: arithmetic only.
         let segment = unsafe { libc::CMSG_SPACE(4) } as usize;
         assert!(address + segment <= CONTROL_SIZE);
+        // Sent: an address, a class as an int, and a length of segments.
+        // SAFETY: arithmetic only.
+        let length = unsafe { libc::CMSG_SPACE(2) } as usize;
+        assert!(address + segment + length <= SENT_CONTROL_SIZE);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::cell::UnsafeCell;
 use std::mem;
 
+use crate::packet::TrafficClass;
 use crate::reactor::address::Name;
 use crate::reactor::completion::{Outgoing, Refused};
 use crate::reactor::control::Control;
@@ -116,6 +117,13 @@ pub(super) fn envelope(
         None => {}
         Some(local) if v4 => control.source_v4(local).ok_or(Refused::Address)?,
         Some(local) => control.source_v6(local),
+    }
+    if outgoing.class != TrafficClass::DEFAULT {
+        // What a socket of IPv6 sends to an address of IPv4 has a header of IPv4.
+        match v4 || outgoing.to.is_some_and(|to| to.is_ipv4()) {
+            true => control.class_v4(outgoing.class),
+            false => control.class_v6(outgoing.class),
+        }
     }
     if range.len() > outgoing.segment_size {
         let size = u16::try_from(outgoing.segment_size).map_err(|_| Refused::Range)?;

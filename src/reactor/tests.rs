@@ -14,7 +14,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket as Client};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::packet::{Buffer, Gathered, LocalAddress, Offload, Piece, Pool};
+use crate::packet::{Buffer, Gathered, LocalAddress, Offload, Piece, Pool, TrafficClass};
 use crate::reactor::testing::{eventually, in_own_network, run};
 use crate::reactor::{
     Completion, Datagram, Family, Listen, Outgoing, QueueFull, Reactor, ReactorConfig, Refused,
@@ -199,6 +199,7 @@ fn whole(socket: SocketId, to: Option<SocketAddr>, payload: &[u8]) -> Outgoing {
         socket,
         to,
         local: None,
+        class: TrafficClass::DEFAULT,
         range: SEND_AT..SEND_AT + payload.len(),
         segment_size: payload.len(),
         token: 0,

@@ -58,6 +58,7 @@ mod belongings;
 mod blocked;
 mod capture;
 mod certificates;
+mod classes;
 mod client_auth;
 mod client_files;
 mod client_keys;

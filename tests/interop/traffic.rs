@@ -68,13 +68,14 @@ pub(crate) fn ping_with(from: &Namespace, to: IpAddr, count: u32, further: &[&st
         .output()
         .unwrap();
     let [text, error] = [output.stdout, output.stderr].map(|it| String::from_utf8(it).unwrap());
-    assert!(transmitted(&text) > 0, "ping said: {text}{error}");
-    let answered: BTreeSet<u32> = text.lines().filter_map(answered).collect();
+    let said = text + &error;
+    assert!(transmitted(&said) > 0, "ping said: {said}");
+    let answered: BTreeSet<u32> = said.lines().filter_map(answered).collect();
     let received = answered.range(1..=count).count();
     PingReport {
         sent: count,
         received: u32::try_from(received).unwrap(),
-        text: text + &error,
+        text: said,
     }
 }
 

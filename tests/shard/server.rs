@@ -244,6 +244,7 @@ fn settings(authority: &CertifiedIssuer<'static, KeyPair>, status: PathBuf) -> S
             },
             mssfix: Mssfix::Off,
             fragment: None,
+            copies_classes: false,
             log: LogOptions {
                 target: LogTarget::Tracing,
                 verb: 3,

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use ringway::limits::{RECEIVE_BUFFER, SEND_BUFFER};
-use ringway::packet::{Buffer, Origin, Packet, Path, Pool, Received, Spent};
+use ringway::packet::{Buffer, Origin, Packet, Path, Pool, Received, Spent, TrafficClass};
 use ringway::reactor::{
     Completion, Datagram, Family, Lending, Listen, Outgoing, Reactor, ReactorConfig, RingError,
     Routing, Sent, SocketId, UdpError, UdpSocket, Waker,
@@ -355,6 +355,7 @@ impl Link {
             socket,
             to: None,
             local: None,
+            class: TrafficClass::DEFAULT,
             range: start..start + packet.len as usize,
             segment_size: packet.segment_size as usize,
             token: segments,

@@ -105,6 +105,19 @@ pub(super) fn remark_fragment(draft: &mut Draft, listeners: &[ListenerSettings])
     draft.remark_at(severity, "fragment", &fragment.at, why, instead);
 }
 
+/// `passtos` where there are connections over TCP.
+pub(super) fn remark_classes(draft: &mut Draft, listeners: &[ListenerSettings]) {
+    let over_tcp = |it: &ListenerSettings| it.transport == ListenerTransport::Tcp;
+    let line = draft.network.copies_classes.clone();
+    if let Some(line) = line.filter(|_| listeners.iter().any(over_tcp)) {
+        draft.remark_at(Severity::Warning, "passtos", &line.at, OF_ONE_CLASS, None);
+    }
+}
+
+/// What `passtos` is over TCP.
+pub(super) const OF_ONE_CLASS: &str = "a connection over TCP has one class, since its packets may not overtake one another: it is copied over \
+     UDP alone";
+
 /// `ringway-proxy-protocol`: which listeners it is about.
 pub(super) fn proxies(draft: &mut Draft, listeners: &mut [ListenerSettings]) {
     let directive = "ringway-proxy-protocol";

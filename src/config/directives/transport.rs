@@ -99,12 +99,12 @@ pub(super) const ROWS: &[Directive] = &[
         "path MTU discovery of the sockets; if not written, as the system has it",
         mtu_disc,
     ),
-    Directive::ignored(
+    Directive::served(
         "passtos",
         "",
         (0, 0),
-        "copy the type of service to the outer packet",
-        "packets of different flows leave together; outer packets have the class of the device",
+        "copy the class (DSCP) of packets of both families to the datagrams around them; ECN stays clear",
+        passtos,
     ),
     Directive::served(
         "port-share",
@@ -287,6 +287,11 @@ fn bind_dev(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
 
 fn mark(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
     draft.network.routing.mark = Some(number(line, 0, 0..=u32::MAX)?);
+    Ok(())
+}
+
+fn passtos(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    draft.network.copies_classes = Written::new((), line);
     Ok(())
 }
 

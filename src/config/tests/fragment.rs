@@ -1,4 +1,4 @@
-//! Lines that have packets cut, and what follows for TCP inside the tunnel.
+//! Lines that have packets cut, what follows for TCP inside the tunnel, and the classes of datagrams.
 
 use super::Files;
 use crate::packet::{FragmentLimit, Mssfix};
@@ -75,4 +75,21 @@ fn what_is_no_limit_is_refused() {
         said.contains("warning: fragment: clients over TCP"),
         "{said}"
     );
+}
+
+#[test]
+fn classes_are_copied_over_udp_and_who_wants_them_over_tcp_hears_why_not() {
+    let files = Files::new();
+    assert!(!files.with("").node.copies_classes);
+    assert!(files.with("passtos\n").node.copies_classes);
+    for lines in [
+        "proto tcp\npasstos\n",
+        "local 192.0.2.1 1194 udp\nlocal 192.0.2.1 1194 tcp\npasstos\n",
+    ] {
+        let said = files.first_remark(lines);
+        assert!(
+            said.contains("warning: passtos: a connection over TCP"),
+            "{said}"
+        );
+    }
 }

@@ -46,6 +46,7 @@ fn each_line_is_taken_over_or_left() {
         ("remote-cert-tls client\n", "remote-cert-tls", ""),
         ("verify-x509-name alice name\n", "verify-x509-name", ""),
         ("mssfix 1200\n", "mssfix", ""),
+        ("passtos\n", "passtos", ""),
         ("setenv A b\n", "setenv", ""),
         ("ifconfig-pool 10.8.0.10 10.8.0.21\n", "ifconfig-pool", ""),
         (

@@ -58,6 +58,8 @@ pub struct NodeSettings {
     pub mssfix: Mssfix,
     /// How large datagrams may be, if packets are cut for it; never over TCP.
     pub fragment: Option<FragmentLimit>,
+    /// Whether datagrams get the class of the packet inside; never over TCP.
+    pub copies_classes: bool,
     /// Where lines go, and how many.
     pub log: LogOptions,
     /// The unix socket on which the running node is asked and told, if there is to be one.

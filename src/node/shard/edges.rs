@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use crate::node::counters::Counters;
 use crate::node::message::Report;
 use crate::packet::{
-    Buffer, DropReason, FullStreams, Gathered, Packet, Parcel, Path, PeerIndex, Piece,
+    Buffer, DropReason, FullStreams, Gathered, Packet, Parcel, Path, PeerIndex, Piece, TrafficClass,
 };
 use crate::reactor::{RingError, TcpStream, UdpSocket};
 use crate::time::Now;
@@ -106,6 +106,8 @@ pub struct Outgoing {
     pub packet: Packet,
     /// Where they go and what they leave from.
     pub path: Path,
+    /// The class of the packets around them.
+    pub class: TrafficClass,
     /// Whose they are; nobody's for one that has no place in the data path yet.
     pub peer: Option<PeerIndex>,
 }

@@ -7,7 +7,7 @@ use super::Edges;
 use super::edges::{Done, Dropped, Outgoing};
 use crate::packet::{
     Buffer, Datagram, DropCounters, DropReason, Gathered, HandOffCounters, Origin, Packet, Parcel,
-    Path, PeerIndex, Piece, Pool, Spent,
+    Path, PeerIndex, Piece, Pool, Spent, TrafficClass,
 };
 use crate::wire::stream_header;
 
@@ -37,12 +37,23 @@ impl<E: Edges> Io<E> {
         self.send_outgoing(Outgoing {
             packet: datagram.packet,
             path: datagram.path,
+            class: datagram.class,
             peer: Some(datagram.peer),
         });
     }
 
     /// Copies a datagram into a buffer and sends it, or counts why not.
     pub(super) fn send_bytes(&mut self, bytes: &[u8], path: Path, peer: Option<PeerIndex>) {
+        self.send_classed(bytes, path, TrafficClass::DEFAULT, peer);
+    }
+
+    fn send_classed(
+        &mut self,
+        bytes: &[u8],
+        path: Path,
+        class: TrafficClass,
+        peer: Option<PeerIndex>,
+    ) {
         let Some(mut buffer) = self.pool.take() else {
             return self.drops.count(DropReason::PoolEmpty);
         };
@@ -56,7 +67,12 @@ impl<E: Edges> Io<E> {
         before.copy_from_slice(frame);
         room.copy_from_slice(bytes);
         let packet = Packet::single(buffer, 0, length as u32);
-        self.send_outgoing(Outgoing { packet, path, peer });
+        self.send_outgoing(Outgoing {
+            packet,
+            path,
+            class,
+            peer,
+        });
     }
 
     fn send_outgoing(&mut self, outgoing: Outgoing) {
@@ -125,10 +141,15 @@ impl<E: Edges> Io<E> {
 
     /// Sends each datagram of a run by itself.
     fn send_one_by_one(&mut self, run: Outgoing) {
-        let Outgoing { packet, path, peer } = run;
+        let Outgoing {
+            packet,
+            path,
+            class,
+            peer,
+        } = run;
         for piece in packet.pieces() {
             let bytes = packet.buffer.bytes().get(piece.range());
-            self.send_bytes(bytes.unwrap_or_default(), path, peer);
+            self.send_classed(bytes.unwrap_or_default(), path, class, peer);
         }
         self.pool.give(packet.buffer);
     }

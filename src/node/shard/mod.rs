@@ -89,6 +89,8 @@ pub struct Network {
     pub mssfix: Mssfix,
     /// How large datagrams may be, if packets are cut for it.
     pub fragment: Option<FragmentLimit>,
+    /// Whether datagrams get the class of the packet inside.
+    pub copies_classes: bool,
     /// At most so many clients at once.
     pub max_clients: u32,
     /// How clients are told that the server stops.
@@ -455,7 +457,9 @@ fn batches(offloads: Offloads, network: &Network) -> (InboundBatch, OutboundBatc
     if network.fragment.is_some() {
         inbound = inbound.joining(usize::from(network.mtu) + FRAME_MAX);
     }
-    let outbound = OutboundBatch::new(BATCH_PACKETS);
+    let mut outbound = OutboundBatch::new(BATCH_PACKETS);
+    inbound.copy_classes(network.copies_classes);
+    outbound.copy_classes(network.copies_classes);
     match offloads.udp_gso {
         true => (inbound, outbound),
         false => (inbound.sending_one_by_one(), outbound.sending_one_by_one()),

@@ -63,6 +63,8 @@ impl<E: Edges> Shard<E> {
         });
         self.surroundings.client_to_client = network.client_to_client;
         self.surroundings.refuses_ipv6 = network.refuses_ipv6;
+        self.inbound.copy_classes(network.copies_classes);
+        self.outbound.copy_classes(network.copies_classes);
         self.network = network;
     }
 

@@ -204,6 +204,7 @@ pub(super) fn client_network(settings: &ClientSettings) -> Network {
         mtu: settings.mtu_max.max(settings.node.device.mtu),
         mssfix: settings.node.mssfix,
         fragment: settings.node.fragment,
+        copies_classes: settings.node.copies_classes,
         max_clients: TUNNELS_DIALED,
         // Who it was connected to has been told before.
         farewell: Farewell::Silent,
@@ -234,6 +235,7 @@ pub(in crate::node) fn network(settings: &Settings) -> Network {
         mtu: settings.node.device.mtu,
         mssfix: settings.node.mssfix,
         fragment: settings.node.fragment,
+        copies_classes: settings.node.copies_classes,
         max_clients: settings.max_clients,
         farewell: match settings.explicit_exit {
             ExplicitExit::Silent => Farewell::Silent,

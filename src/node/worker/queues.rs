@@ -181,7 +181,7 @@ impl Receiver {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::packet::{Packet, PeerTable, Pool};
+    use crate::packet::{Packet, PeerTable, Pool, TrafficClass};
 
     /// Datagrams of some receivers: strangers, told apart by their port.
     struct Scene {
@@ -208,6 +208,7 @@ mod tests {
             Outgoing {
                 packet,
                 path,
+                class: TrafficClass::DEFAULT,
                 peer: None,
             }
         }

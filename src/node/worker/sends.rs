@@ -12,7 +12,7 @@ use super::lanes::Lanes;
 use super::queues::Queues;
 use crate::limits::SENDS_IN_FLIGHT;
 use crate::node::shard::{Congestion, Done, Dropped, Outgoing};
-use crate::packet::{DropReason, Packet, Path, PeerIndex};
+use crate::packet::{DropReason, Packet, Path, PeerIndex, TrafficClass};
 use crate::reactor::{self, Reactor, Refused, Sent, SocketId};
 
 /// The sends of one shard.
@@ -29,6 +29,7 @@ pub(super) struct Sends {
 #[derive(Clone, Copy, Debug)]
 struct Envelope {
     path: Path,
+    class: TrafficClass,
     segment_size: u32,
     peer: Option<PeerIndex>,
 }
@@ -95,9 +96,9 @@ impl Sends {
         }
         let socket = self.lanes.socket_of(&outgoing);
         match self.begin(reactor, socket, outgoing) {
-            Ok(()) => Ok(()),
-            Err((outgoing, Refusal::NoRoom)) => self.wait(outgoing),
-            Err((outgoing, Refusal::Never)) => Err(dropped(outgoing, DropReason::SendError)),
+            None => Ok(()),
+            Some((outgoing, Refusal::NoRoom)) => self.wait(outgoing),
+            Some((outgoing, Refusal::Never)) => Err(dropped(outgoing, DropReason::SendError)),
         }
     }
 
@@ -109,12 +110,12 @@ impl Sends {
         }
         while let Some((socket, outgoing)) = self.next() {
             match self.begin(reactor, socket, outgoing) {
-                Ok(()) => {}
-                Err((outgoing, Refusal::NoRoom)) => {
+                None => {}
+                Some((outgoing, Refusal::NoRoom)) => {
                     self.waiting.put_back(outgoing);
                     break;
                 }
-                Err((outgoing, Refusal::Never)) => {
+                Some((outgoing, Refusal::Never)) => {
                     done(Done::Dropped(dropped(outgoing, DropReason::SendError)));
                 }
             }
@@ -176,6 +177,7 @@ impl Sends {
                 segment_size: envelope.segment_size,
             },
             path: envelope.path,
+            class: envelope.class,
             peer: envelope.peer,
         };
         match (error.raw_os_error(), outgoing.peer) {
@@ -205,17 +207,22 @@ impl Sends {
         waits.map_err(|outgoing| dropped(outgoing, DropReason::QueueFull))
     }
 
-    /// Hands one send to the reactor.
+    /// Hands one send to the reactor; gives back what that does not take, and why.
     fn begin(
         &mut self,
         reactor: &mut Reactor,
         socket: Option<SocketId>,
         outgoing: Outgoing,
-    ) -> Result<(), (Outgoing, Refusal)> {
-        let Outgoing { packet, path, peer } = outgoing;
+    ) -> Option<(Outgoing, Refusal)> {
         let Some(socket) = socket else {
-            return Err((Outgoing { packet, path, peer }, Refusal::Never));
+            return Some((outgoing, Refusal::Never));
         };
+        let Outgoing {
+            packet,
+            path,
+            class,
+            peer,
+        } = outgoing;
         let Packet {
             buffer,
             start,
@@ -227,6 +234,7 @@ impl Sends {
             socket,
             to: Some(path.remote),
             local: path.local,
+            class,
             range: start as usize..(start + len) as usize,
             segment_size: segment_size as usize,
             token: place.key() as u64,
@@ -235,10 +243,11 @@ impl Sends {
             Ok(()) => {
                 place.insert(Envelope {
                     path,
+                    class,
                     segment_size,
                     peer,
                 });
-                Ok(())
+                None
             }
             Err((buffer, refused)) => {
                 let packet = Packet {
@@ -253,7 +262,13 @@ impl Sends {
                         Refusal::Never
                     }
                 };
-                Err((Outgoing { packet, path, peer }, refusal))
+                let outgoing = Outgoing {
+                    packet,
+                    path,
+                    class,
+                    peer,
+                };
+                Some((outgoing, refusal))
             }
         }
     }

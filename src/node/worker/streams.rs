@@ -23,7 +23,8 @@ use crate::node::event::StreamRefusal;
 use crate::node::porter::PorterDoor;
 use crate::node::shard::{Done, Dropped, Outgoing};
 use crate::packet::{
-    Brought, Buffer, DropReason, FullStreams, Origin, Packet, Path, Pool, Received, StreamedPackets,
+    Brought, Buffer, DropReason, FullStreams, Origin, Packet, Path, Pool, Received,
+    StreamedPackets, TrafficClass,
 };
 use crate::reactor::{self, Reactor, Refused, RingError, Sent, SocketId, TcpStream};
 use crate::time::Monotonic;
@@ -651,6 +652,7 @@ impl Stream {
             socket: self.socket,
             to: None,
             local: None,
+            class: TrafficClass::DEFAULT,
             segment_size: range.len(),
             range,
             token,

@@ -361,7 +361,10 @@ impl ShardEnd {
         let control = inside.control();
         outputs.extend(control.map(|(datagram, _)| Output::Control(datagram.to_vec())));
         let datagrams = inside.to_clients.drain().chain(outside.datagrams.drain());
-        for Datagram { packet, path, peer } in datagrams {
+        for Datagram {
+            packet, path, peer, ..
+        } in datagrams
+        {
             outputs.push(Output::Datagram(peer, path, packet.bytes().to_vec()));
             self.pool.give(packet.buffer);
         }

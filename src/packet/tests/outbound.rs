@@ -208,6 +208,39 @@ fn equal_packets_to_a_peer_leave_in_one_send_whatever_their_flows() {
 }
 
 #[test]
+fn a_send_has_one_class_that_of_its_packets() {
+    let mut pair = Pair::aes();
+    pair.server.outbound = OutboundBatch::new(16);
+    pair.server.pool = Pool::new(16);
+    let mut classes = |copies: bool, classes: &[u8]| -> Vec<(u8, usize)> {
+        pair.server.outbound.copy_classes(copies);
+        for class in classes {
+            let mut packet = to_client(100);
+            packet[1] = *class;
+            let packet = pair.server.packet(&packet, 0);
+            pair.server.outbound.inner.push(from_tun(packet)).unwrap();
+        }
+        pair.server.run_outbound();
+        for spent in pair.server.outbound.consumed.drain() {
+            pair.server.pool.give(spent.buffer);
+        }
+        let datagrams: Vec<_> = pair.server.outbound.datagrams.drain().collect();
+        let sends = datagrams.into_iter().map(|datagram| {
+            let segments = datagram.packet.segments();
+            pair.server.pool.give(datagram.packet.buffer);
+            (datagram.class.byte(), segments)
+        });
+        sends.collect()
+    };
+    let mixed = [0, 0xb8, 0xbb, 0xb8, 0, 0x20];
+    assert_eq!(
+        classes(true, &mixed),
+        [(0, 1), (0xb8, 3), (0, 1), (0x20, 1)]
+    );
+    assert_eq!(classes(false, &mixed), [(0, 6)]);
+}
+
+#[test]
 fn a_peer_whose_runs_the_kernel_refuses_gets_single_datagrams_for_a_while() {
     let mut pair = Pair::aes();
     let now = pair.server.now;

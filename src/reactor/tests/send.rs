@@ -1,6 +1,11 @@
 //! Sending datagrams.
 
+use std::mem::MaybeUninit;
+
+use socket2::{MaybeUninitSlice, MsgHdrMut, SockRef};
+
 use super::*;
+use crate::reactor::control::split_message;
 
 #[test]
 fn a_full_send_queue_gives_the_buffer_back() {
@@ -114,6 +119,70 @@ fn a_long_range_leaves_as_equal_datagrams_and_may_arrive_as_one() {
         assert_eq!((counters.sends, counters.datagrams_sent), (2, 6));
         assert_eq!(counters.datagrams_received, 3);
         assert!((1..=3).contains(&counters.receives));
+    });
+}
+
+/// The class of a datagram that has come.
+fn class_of_next(receiver: &Client) -> Option<u8> {
+    let (mut payload, mut control) = ([MaybeUninit::uninit(); 64], [MaybeUninit::uninit(); 64]);
+    let mut payload = [MaybeUninitSlice::new(&mut payload)];
+    let mut header = MsgHdrMut::new()
+        .with_buffers(&mut payload)
+        .with_control(&mut control);
+    SockRef::from(receiver).recvmsg(&mut header, 0).unwrap();
+    let length = header.control_len();
+    // SAFETY: the kernel has written so many bytes.
+    let control = control[..length]
+        .iter()
+        .map(|byte| unsafe { byte.assume_init() });
+    let control: Vec<u8> = control.collect();
+    let (level, kind, data, _) = split_message(&control)?;
+    match (level, kind) {
+        (libc::IPPROTO_IP, libc::IP_TOS) | (libc::IPPROTO_IPV6, libc::IPV6_TCLASS) => {
+            data.first().copied()
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_class_is_that_of_all_datagrams_of_a_send_in_both_families() {
+    in_own_network(|| {
+        let mut rig = Rig::small();
+        let expedited = TrafficClass::of(&[0x45, 0xb8]);
+        for (family, address) in [
+            (Family::V4, "127.0.0.1"),
+            (Family::V6, "::1"),
+            (Family::Dual, "127.0.0.1"),
+            (Family::Dual, "::1"),
+        ] {
+            let (socket, _) = rig.bind(family);
+            let client = client(address);
+            let options = SockRef::from(&client);
+            match client.local_addr().unwrap().is_ipv4() {
+                true => options.set_recv_tos_v4(true).unwrap(),
+                false => options.set_recv_tclass_v6(true).unwrap(),
+            }
+            let local = LocalAddress {
+                ip: address.parse().unwrap(),
+                interface: 0,
+            };
+            for class in [TrafficClass::DEFAULT, expedited, TrafficClass::DEFAULT] {
+                let mut outgoing = whole(socket, client.local_addr().ok(), b"threesegments");
+                outgoing.segment_size = 5;
+                outgoing.local = Some(local);
+                outgoing.class = class;
+                rig.send(&outgoing, b"threesegments");
+                assert_eq!(rig.next_sent().result.unwrap(), 13);
+                for _ in 0..3 {
+                    assert_eq!(
+                        class_of_next(&client),
+                        Some(class.byte()),
+                        "{family:?} {address}"
+                    );
+                }
+            }
+        }
     });
 }
 

@@ -44,6 +44,7 @@ pub(crate) fn shards(
         mtu: 1_500,
         mssfix: Mssfix::Off,
         fragment: None,
+        copies_classes: false,
         max_clients: plan.max_clients,
         farewell: Farewell::Restart { next_remote: false },
         contact: ContactLimits::default(),

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::limits::LANES;
-use crate::packet::{Mssfix, NewPeer, Numbering, Packet, Path, PeerTable, Pool};
+use crate::packet::{Mssfix, NewPeer, Numbering, Packet, Path, PeerTable, Pool, TrafficClass};
 use crate::random::SeededRandom;
 use crate::reactor::{Family, Listen, Reactor, ReactorConfig, Routing, UdpSocket, Waker};
 use crate::time::Monotonic;
@@ -72,6 +72,7 @@ impl Scene {
         Outgoing {
             packet: Packet::single(self.pool.take().unwrap(), 0, 1),
             path: path(peer.unwrap_or(99) as u16, listener),
+            class: TrafficClass::DEFAULT,
             peer: peer.map(|peer| self.peers[peer]),
         }
     }

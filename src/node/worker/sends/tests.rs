@@ -224,6 +224,7 @@ impl Line {
         let outgoing = Outgoing {
             packet,
             path: path(peer),
+            class: TrafficClass::DEFAULT,
             peer: Some(self.peers[peer]),
         };
         if let Err(dropped) = self.sends.send(&mut self.reactor, outgoing) {

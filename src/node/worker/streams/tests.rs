@@ -131,6 +131,7 @@ impl Rig {
         let outgoing = Outgoing {
             packet: Packet::single(buffer, 0, bytes.len() as u32),
             path: *path,
+            class: TrafficClass::DEFAULT,
             peer: None,
         };
         let sent = self

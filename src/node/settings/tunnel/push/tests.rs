@@ -59,6 +59,7 @@ fn node() -> NodeSettings {
         },
         mssfix: Mssfix::Off,
         fragment: None,
+        copies_classes: false,
         log: LogOptions {
             target: LogTarget::Tracing,
             verb: 3,
