@@ -12,11 +12,11 @@ use rustix::process::{Resource, getrlimit};
 
 use super::login;
 use super::run::fail;
-use crate::config::Loaded;
 use crate::config::diagnostics::{Diagnostic, Severity};
 use crate::config::modes::explained;
 use crate::config::settings::ProcessSettings;
 use crate::config::usage::usage;
+use crate::config::{self, Loaded};
 use crate::node::may_lock_any;
 use crate::reactor::{Feature, Report, probe};
 use crate::wire::Role;
@@ -30,10 +30,11 @@ pub(super) fn check(words: &[String]) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let ((loaded, _), mut machine) = (login::load(words, &directory), probe());
+    let loaded = config::load(words, &directory);
+    let ((loaded, _), mut machine) = (login::unlocked(loaded, words, &directory), probe());
     if let Some(configuration) = &loaded.configuration {
-        let process = &configuration.node().process;
-        require(&mut machine, &privileges(process, &Present::read()));
+        let needed = privileges(configuration.process(), &Present::read());
+        require(&mut machine, &needed);
     }
     print!("{}", text(&loaded, &machine));
     match loaded.configuration.is_some() && machine.is_sufficient() {

@@ -6,7 +6,6 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-use crate::config::diagnostics::Severity;
 use crate::config::settings::{ClientSettings, Login};
 use crate::config::{self, ClientConfiguration, Loaded, LoginQuestion};
 use crate::limits::LOGIN_MAX;
@@ -23,11 +22,14 @@ pub(super) fn complete(client: ClientConfiguration) -> Result<ClientSettings, As
     Ok(settings)
 }
 
-/// Reads a configuration. If its key is locked and nothing else is wrong, the password is asked for on
-/// the terminal, if there is one; it is the other thing that comes back.
-pub(super) fn load(words: &[String], directory: &Path) -> (Loaded, Option<Zeroizing<String>>) {
-    let loaded = config::load(words, directory);
-    if !loaded.asks_password || loaded.diagnostics.count(Severity::Error) > 1 {
+/// Reads a configuration whose key is locked again: the password is asked for on the terminal, if there is
+/// one. It is the other thing that comes back.
+pub(super) fn unlocked(
+    loaded: Loaded,
+    words: &[String],
+    directory: &Path,
+) -> (Loaded, Option<Zeroizing<String>>) {
+    if !loaded.asks_password {
         return (loaded, None);
     }
     match rpassword::prompt_password(KEY_PASSWORD) {

@@ -38,10 +38,10 @@ fn put(words: &[String], request: &str, patience: Duration) -> ExitCode {
         }
         return fail("no server was asked: nothing can run with this configuration");
     };
-    let Some(path) = configuration.node().control_socket.clone() else {
+    let Some(path) = configuration.control_socket() else {
         return fail(NO_SOCKET);
     };
-    match ask(&path, request, patience) {
+    match ask(path, request, patience) {
         Ok(report) => match io::stdout().write_all(report.as_bytes()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(&format!("printing failed: {error}")),

@@ -22,8 +22,8 @@ use super::draft::{Draft, MTU_DEFAULT, Written};
 use super::pki::{self, Opened};
 use super::settings::{
     AuthSettings, ExplicitExit, HandshakeSettings, Keepalive, ListenerSettings, ListenerTransport,
-    NetworkSettings, NodeSettings, ProcessSettings, RevocationSettings, SessionTimes, Settings,
-    StatusSettings, TlsSettings, V4Layout, V4Network,
+    LockedSettings, ManagementSettings, NetworkSettings, NodeSettings, ProcessSettings,
+    RevocationSettings, SessionTimes, Settings, StatusSettings, TlsSettings, V4Layout, V4Network,
 };
 use crate::crypto::tls;
 use crate::crypto::tls::rustls::{Identity, TlsVersion};
@@ -40,7 +40,7 @@ pub(super) fn assemble(draft: &mut Draft) -> (Option<Configuration>, Diagnostics
     pki::unpack(draft);
     network::settle_mtu(draft);
     let configuration = match draft.role {
-        Role::Server => server(draft).map(|settings| Configuration::Server(Box::new(settings))),
+        Role::Server => server(draft),
         Role::Client => client::client(draft).map(|client| Configuration::Client(Box::new(client))),
     };
     let diagnostics = std::mem::take(&mut draft.diagnostics);
@@ -48,7 +48,7 @@ pub(super) fn assemble(draft: &mut Draft) -> (Option<Configuration>, Diagnostics
     (configuration, diagnostics)
 }
 
-fn server(draft: &mut Draft) -> Option<Settings> {
+fn server(draft: &mut Draft) -> Option<Configuration> {
     // Each of these looks at its own part, so that all problems are found at once.
     let files = clients::files_directory(draft);
     let listeners = network::listeners(draft);
@@ -77,9 +77,18 @@ fn server(draft: &mut Draft) -> Option<Settings> {
     let given = auth.as_ref().is_some_and(AuthSettings::gives_lines);
     let files = files.or_else(|| given.then(|| clients::no_files_directory(draft)));
     let client_files = files.map(|files| clients::files(draft, files, &network, &push, times));
-    Some(Settings {
+    // Those above ask what the manager is for.
+    let device_scripts = client::device_scripts(draft);
+    let management = management::management(draft);
+    let Some(identity) = identity else {
+        // Filtered out if the password is not the manager's to say: then there is an error.
+        let asked = management.filter(|_| draft.tls.asks_password);
+        let locked = asked.map(|management| locked(draft, node, management))?;
+        return Some(Configuration::Locked(Box::new(locked)));
+    };
+    let settings = Settings {
         node: node?,
-        identity: identity?,
+        identity,
         listeners,
         push,
         leases: clients::leases(draft),
@@ -98,13 +107,38 @@ fn server(draft: &mut Draft) -> Option<Settings> {
         compression,
         contact: draft.network.contact,
         stream_queue: draft.network.stream_queue,
-        device_scripts: client::device_scripts(draft),
+        device_scripts,
         port_share,
         explicit_exit: draft.network.explicit_exit,
         status: status(draft),
-        management: management::management(draft),
+        management,
         network,
-    })
+    };
+    Some(Configuration::Server(Box::new(settings)))
+}
+
+/// What a server does until somebody has said the password of its key.
+fn locked(
+    draft: &mut Draft,
+    node: Option<NodeSettings>,
+    management: ManagementSettings,
+) -> LockedSettings {
+    let (log, process, control_socket) = match node {
+        Some(node) => (node.log, node.process, node.control_socket),
+        // The authorities may be locked with the key.
+        None => (
+            log(draft),
+            process(draft),
+            draft.process.control_socket.take(),
+        ),
+    };
+    LockedSettings {
+        log,
+        process,
+        control_socket,
+        management,
+        asks_first: draft.tls.askpass.is_some(),
+    }
 }
 
 /// What servers and clients share; `None` for an error.

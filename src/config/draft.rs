@@ -250,6 +250,8 @@ pub(super) struct TlsDraft {
     pub(super) password_unread: bool,
     /// Whether somebody has to be asked for it.
     pub(super) asks_password: bool,
+    /// Whether it was wrong.
+    pub(super) wrong_password: bool,
     pub(super) dh: Option<Written<Source>>,
     pub(super) oldest: Option<TlsVersion>,
     pub(super) newest: Option<Written<TlsVersion>>,
@@ -336,6 +338,10 @@ pub(super) struct ManagementDraft {
     pub(super) log_lines: Option<Written<usize>>,
     pub(super) signal: Option<Written<()>>,
     pub(super) up_down: Option<Written<()>>,
+    /// Whether who is connected is asked for the password of the key.
+    pub(super) asks: Option<Written<()>>,
+    /// Whether that is forgotten when they go.
+    pub(super) forgets: Option<Written<()>>,
     /// Whether who is connected judges logins.
     pub(super) judges: Option<Written<()>>,
 }

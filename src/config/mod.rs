@@ -26,10 +26,10 @@ mod tests;
 
 use std::path::Path;
 
-use diagnostics::{Diagnostic, Diagnostics};
+use diagnostics::{Diagnostic, Diagnostics, Severity};
 use draft::Draft;
 use lexer::Line;
-use settings::{ClientSettings, NodeSettings, Settings, usable_cores};
+use settings::{ClientSettings, LockedSettings, ProcessSettings, Settings, usable_cores};
 use zeroize::Zeroizing;
 
 use crate::wire::Role;
@@ -45,8 +45,11 @@ pub struct Loaded {
     pub advice: Vec<Diagnostic>,
     /// Whose configuration it is, errors or not.
     pub role: Role,
-    /// Whether its key is locked by a password that no file says: an error, until [`load_unlocked`].
+    /// Whether its key is locked by a password that no file says, and nothing else is wrong: an error until
+    /// [`load_unlocked`], unless a manager is asked.
     pub asks_password: bool,
+    /// Whether the password of its key is wrong: an error.
+    pub wrong_password: bool,
 }
 
 /// What a configuration makes of a node.
@@ -56,14 +59,26 @@ pub enum Configuration {
     Server(Box<Settings>),
     /// A client.
     Client(Box<ClientConfiguration>),
+    /// A server whose manager is to be asked for the password of its key.
+    Locked(Box<LockedSettings>),
 }
 
 impl Configuration {
-    /// What every node is told.
-    pub fn node(&self) -> &NodeSettings {
+    /// What becomes of the process.
+    pub fn process(&self) -> &ProcessSettings {
         match self {
-            Self::Server(settings) => &settings.node,
-            Self::Client(client) => &client.settings.node,
+            Self::Server(settings) => &settings.node.process,
+            Self::Client(client) => &client.settings.node.process,
+            Self::Locked(locked) => &locked.process,
+        }
+    }
+
+    /// The unix socket on which the running node is asked and told, if there is to be one.
+    pub fn control_socket(&self) -> Option<&Path> {
+        match self {
+            Self::Server(settings) => settings.node.control_socket.as_deref(),
+            Self::Client(client) => client.settings.node.control_socket.as_deref(),
+            Self::Locked(locked) => locked.control_socket.as_deref(),
         }
     }
 
@@ -71,14 +86,14 @@ impl Configuration {
     pub fn server(self) -> Option<Settings> {
         match self {
             Self::Server(settings) => Some(*settings),
-            Self::Client(_) => None,
+            Self::Client(_) | Self::Locked(_) => None,
         }
     }
 
     /// A client's settings, `None` for a server.
     pub fn client(self) -> Option<ClientConfiguration> {
         match self {
-            Self::Server(_) => None,
+            Self::Server(_) | Self::Locked(_) => None,
             Self::Client(client) => Some(*client),
         }
     }
@@ -151,14 +166,17 @@ pub(crate) fn load_with(
             }
         }
     }
+    let asks_manager = draft.process.management.asks.is_some();
     let (configuration, mut diagnostics) = assemble::assemble(&mut draft);
     diagnostics.sort();
+    let alone = diagnostics.count(Severity::Error) == usize::from(!asks_manager);
     Loaded {
         configuration,
+        asks_password: draft.tls.asks_password && alone,
+        wrong_password: draft.tls.wrong_password,
         diagnostics,
         advice,
         role,
-        asks_password: draft.tls.asks_password,
     }
 }
 

@@ -31,6 +31,11 @@ pub type Text = Arc<str>;
 pub enum NodeEvent {
     /// The node begins; nothing is open yet.
     Started,
+    /// The start waits for the password of the key.
+    PasswordAwaited {
+        /// Whether the one that was said is wrong.
+        again: bool,
+    },
     /// A tun device is open, with the mtu that it was given.
     TunOpened {
         /// The interface's name.

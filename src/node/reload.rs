@@ -7,6 +7,8 @@
 use std::mem;
 use std::sync::Arc;
 
+use zeroize::Zeroizing;
+
 use super::event::Text;
 use super::settings::{
     ClientFiles, ListenerSettings, NetworkSettings, NodeSettings, ProcessSettings,
@@ -14,8 +16,32 @@ use super::settings::{
 };
 use crate::crypto::tls::rustls::Identity;
 
-/// Reads a server's configuration again. It may take its time: it has a thread of its own.
-pub type ConfigurationReader = Arc<dyn Fn() -> Result<Reading, Vec<String>> + Send + Sync>;
+/// Who reads a server's configuration.
+pub trait ConfigurationReader: Send + Sync {
+    /// Reads it again. It may take its time: it has a thread of its own.
+    ///
+    /// # Errors
+    /// What is wrong with it, a line of log each.
+    fn read(&self) -> Result<Reading, Vec<String>>;
+
+    /// Reads it with a password for its key, which is kept for the next time if it is the right one.
+    ///
+    /// # Errors
+    /// It is the wrong one, or something else is wrong.
+    fn unlock(&self, password: &Zeroizing<String>) -> Result<Reading, StillLocked>;
+
+    /// Forgets the password of the key: it is asked for again, when it is needed.
+    fn forget(&self);
+}
+
+/// Why a configuration can't be had with a password for its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StillLocked {
+    /// It is another one.
+    WrongPassword,
+    /// Something else is wrong, a line of log each.
+    Faults(Vec<String>),
+}
 
 /// A configuration that was read again, or in place of it, a line for each thing that is wrong.
 #[derive(Debug)]

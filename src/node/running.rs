@@ -172,7 +172,7 @@ impl Node {
     /// How its configuration is read again, on SIGHUP and when the control socket says so. Nothing
     /// changes for a client.
     #[must_use]
-    pub fn read_again_by(mut self, reader: ConfigurationReader) -> Self {
+    pub fn read_again_by(mut self, reader: Arc<dyn ConfigurationReader>) -> Self {
         if let Some(reloading) = &mut self.reloading {
             reloading.read_by(reader);
         }
@@ -485,6 +485,11 @@ impl Node {
             ManagementOrder::Verb(verb) => self.change_log(|log| log.verb = verb),
             ManagementOrder::Mute(lines) => {
                 self.change_log(|log| log.mute = NonZeroU32::new(lines));
+            }
+            ManagementOrder::ForgetPasswords => {
+                if let Some(reloading) = &self.reloading {
+                    reloading.forget_password();
+                }
             }
         }
     }

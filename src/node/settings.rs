@@ -59,6 +59,7 @@ use crate::crypto::tls::PeerPurpose;
 use crate::crypto::tls::rustls::{Asked, Identity, RustlsEngine};
 use crate::limits;
 use crate::node::leases::{AddressPool, Blocks};
+use crate::node::log::LogOptions;
 use crate::node::status::StatusFormat;
 pub use crate::reactor::{PathMtu, Routing};
 pub use crate::session::{ContactLimits, Rate};
@@ -120,6 +121,22 @@ pub struct Settings {
     pub status: Option<StatusSettings>,
     /// The management interface, if there is to be one.
     pub management: Option<ManagementSettings>,
+}
+
+/// As much of a server's configuration as can be had while its key is locked: what it takes to ask on the
+/// management interface for the password.
+#[derive(Debug)]
+pub struct LockedSettings {
+    /// Where lines go, and how many.
+    pub log: LogOptions,
+    /// Daemon, process id file, working directory, privileges.
+    pub process: ProcessSettings,
+    /// The unix socket on which the running node is asked and told, if there is to be one.
+    pub control_socket: Option<PathBuf>,
+    /// Who is asked.
+    pub management: ManagementSettings,
+    /// Whether that is before a hold, not behind it (`askpass`).
+    pub asks_first: bool,
 }
 
 impl Settings {

@@ -4,6 +4,7 @@
 mod client;
 mod device_scripts;
 mod facts;
+mod locked;
 mod login;
 mod offloads;
 mod routes;
@@ -22,7 +23,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam::channel::{self, Sender};
+use crossbeam::channel::{self, Receiver, Sender};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use self::login::Judges;
@@ -34,7 +35,7 @@ use super::event::{Direction, NodeEvent, SteeredBy, Text};
 use super::lease_file::{LeaseFile, Remembered};
 use super::leases::AddressPool;
 use super::log::{Log, LogOptions, LogTarget};
-use super::management::{Held, ManagementError, ManagementListener, ManagementThread, Starter};
+use super::management::{ManagementError, ManagementListener, ManagementThread, Released, Starter};
 use super::memory::{self, MemoryError};
 use super::message::Report;
 use super::plugins::PluginError;
@@ -42,12 +43,13 @@ use super::porter::{Porter, PorterParts};
 use super::priority::{self, PriorityError};
 use super::privileges::{Confinement, PrivilegesError, allow_locked_memory};
 use super::registry::{Registry, RegistryRules};
+use super::reload::ConfigurationReader;
 use super::reporting::Unstarted;
 use super::revocations::RevocationWatch;
 use super::running::{Assembled, Node, Restart};
 use super::settings::{
-    ClientSettings, DeviceName, LeaseSettings, NodeSettings, Offloads, ProcessSettings, Settings,
-    StatusSettings,
+    ClientSettings, DeviceName, LeaseSettings, LockedSettings, ManagementSettings, NodeSettings,
+    Offloads, ProcessSettings, RestartSignal, Settings, StatusSettings,
 };
 use super::status::{StatusFormat, StatusWriter};
 use crate::crypto::CookieKey;
@@ -117,8 +119,11 @@ pub enum StartError {
     #[error("{0}")]
     Users(String),
     /// Somebody on the management interface has ended a server that waited for it.
-    #[error("ended by the management interface while the server waited for its release")]
+    #[error("ended by the management interface while the server waited for it")]
     Held,
+    /// The configuration, which could only be read whole with the password of its key.
+    #[error("{0}")]
+    Configuration(String),
     /// The client can't go on: a word that is in the log.
     #[error("the client has ended: {0}")]
     Client(String),
@@ -162,9 +167,56 @@ impl Node {
     /// What the machine does not give. It is in the log as well, unless that is the standard
     /// output: there the caller speaks.
     pub fn start(settings: Settings, bus: Bus) -> Result<Self, StartError> {
+        Self::start_telling(settings, bus, &mut || {})
+    }
+
+    /// Starts a node that calls `waits` when it waits for somebody on the management interface to release it.
+    ///
+    /// # Errors
+    /// As of [`Node::start`].
+    pub fn start_telling(
+        settings: Settings,
+        bus: Bus,
+        waits: &mut dyn FnMut(),
+    ) -> Result<Self, StartError> {
         let log = settings.node.log.clone();
-        let node = Self::assembled(&log, bus, |starting| starting.assemble(&settings))?;
+        let node = Self::assembled(&log, bus, waits, |starting| {
+            let begun = starting.begin(Beginning::of(&settings))?;
+            starting.hold(settings.holds())?;
+            starting.assemble(&settings, begun)
+        })?;
         Ok(node.with_settings(settings))
+    }
+
+    /// Starts a node whose key is locked: somebody on the management interface is asked for the password, as
+    /// often as it takes. Then the configuration is read with it by `reader`, and again later. It calls
+    /// `waits` when it waits.
+    ///
+    /// # Errors
+    /// As of [`Node::start`], and what is wrong with the configuration.
+    pub fn start_locked(
+        locked: LockedSettings,
+        reader: Arc<dyn ConfigurationReader>,
+        bus: Bus,
+        waits: &mut dyn FnMut(),
+    ) -> Result<Self, StartError> {
+        let mut unlocked = None;
+        let node = Self::assembled(&locked.log, bus, waits, |starting| {
+            let begun = starting.begin(Beginning {
+                management: Some(&locked.management),
+                log: &locked.log,
+                restart: locked.process.restart,
+            })?;
+            let holds = locked.management.hold;
+            starting.hold(holds && !locked.asks_first)?;
+            let settings = unlocked.insert(starting.unlock(&*reader)?);
+            starting.hold(holds && locked.asks_first)?;
+            starting.assemble(settings, begun)
+        })?;
+        Ok(match unlocked {
+            Some(settings) => node.with_settings(settings).read_again_by(reader),
+            None => node,
+        })
     }
 
     /// Starts the node that takes the place of one that has ended for it.
@@ -190,13 +242,17 @@ impl Node {
     /// As of [`Node::start`].
     pub fn start_client(settings: ClientSettings, bus: Bus) -> Result<Self, StartError> {
         let log = settings.node.log.clone();
-        Self::assembled(&log, bus, |starting| starting.assemble_client(settings))
+        let mut waits = || {};
+        Self::assembled(&log, bus, &mut waits, |starting| {
+            starting.assemble_client(settings)
+        })
     }
 
     fn assembled(
         options: &LogOptions,
         mut bus: Bus,
-        assemble: impl FnOnce(&mut Starting) -> Result<Assembled, StartError>,
+        waits: &mut dyn FnMut(),
+        assemble: impl FnOnce(&mut Starting<'_>) -> Result<Assembled, StartError>,
     ) -> Result<Self, StartError> {
         let subscription = bus.subscribe(EVENTS_PER_SUBSCRIBER);
         let log = Log::start(options, subscription).map_err(|error| StartError::Log {
@@ -207,6 +263,7 @@ impl Node {
             bus,
             steered: Vec::new(),
             management: None,
+            waits,
         };
         let assembled = assemble(&mut starting);
         let Starting {
@@ -260,24 +317,63 @@ fn registry_with(rules: RegistryRules, remembered: Vec<(Text, u32)>, fixed: bool
 }
 
 /// A node on its way: what it has to say goes to the bus from the beginning.
-struct Starting {
+struct Starting<'a> {
     bus: Bus,
     /// Who brings packets to their shards.
     steered: Vec<(Direction, SteeredBy)>,
     /// It hears of a start that fails.
     management: Option<ManagementThread>,
+    /// Hears that it waits for somebody there.
+    waits: &'a mut dyn FnMut(),
 }
 
-impl Starting {
+/// What a start begins with.
+struct Beginning<'a> {
+    management: Option<&'a ManagementSettings>,
+    log: &'a LogOptions,
+    restart: RestartSignal,
+}
+
+impl<'a> Beginning<'a> {
+    fn of(settings: &'a Settings) -> Self {
+        Self {
+            management: settings.management.as_ref(),
+            log: &settings.node.log,
+            restart: settings.node.process.restart,
+        }
+    }
+}
+
+/// What a start has begun with: the way to the node thread, and that of news of clients to the management
+/// interface.
+struct Begun {
+    reporter: Sender<Report>,
+    reports: Receiver<Report>,
+    news: Option<Sender<ClientNews>>,
+}
+
+impl Starting<'_> {
     fn publish(&mut self, event: NodeEvent) {
         self.bus.publish(Now::read().unix, event);
     }
 
-    fn assemble(&mut self, settings: &Settings) -> Result<Assembled, StartError> {
+    fn begin(&mut self, with: Beginning<'_>) -> Result<Begun, StartError> {
         let (reporter, reports) = channel::bounded(NODE_REPORTS);
-        let news = self.open_management(settings, &reporter)?;
+        let news = self.open_management(with, &reporter)?;
         self.publish(NodeEvent::Started);
-        self.hold(settings)?;
+        Ok(Begun {
+            reporter,
+            reports,
+            news,
+        })
+    }
+
+    fn assemble(&mut self, settings: &Settings, begun: Begun) -> Result<Assembled, StartError> {
+        let Begun {
+            reporter,
+            reports,
+            news,
+        } = begun;
         let cores = settings.node.shards.cores.as_slice().into();
         self.publish(NodeEvent::ShardsPlaced { cores });
         let confinement = Confinement::of(&settings.node.process)?;
@@ -423,10 +519,10 @@ impl Starting {
     /// from the beginning.
     fn open_management(
         &mut self,
-        settings: &Settings,
+        with: Beginning<'_>,
         reports: &Sender<Report>,
     ) -> Result<Option<Sender<ClientNews>>, StartError> {
-        let Some(management) = &settings.management else {
+        let Some(management) = with.management else {
             return Ok(None);
         };
         // It takes what comes several times a second, and waits for nobody any longer.
@@ -436,20 +532,22 @@ impl Starting {
             events: self.bus.subscribe(EVENTS_PER_SUBSCRIBER),
             clients,
             reports: reports.clone(),
-            log: settings.node.log.clone(),
-            restart: settings.node.process.restart,
+            log: with.log.clone(),
+            restart: with.restart,
         };
         self.management = Some(starter.start().map_err(StartError::Thread)?);
         Ok(Some(news))
     }
 
     /// Waits for the management interface, if that is wanted.
-    fn hold(&self, settings: &Settings) -> Result<(), StartError> {
-        match &self.management {
-            Some(management) if settings.holds() && management.wait() == Held::Stopped => {
-                Err(StartError::Held)
-            }
-            _ => Ok(()),
+    fn hold(&mut self, wanted: bool) -> Result<(), StartError> {
+        let Some(management) = self.management.as_ref().filter(|_| wanted) else {
+            return Ok(());
+        };
+        (self.waits)();
+        match management.wait() {
+            Released::GoesOn => Ok(()),
+            Released::Ends => Err(StartError::Held),
         }
     }
 

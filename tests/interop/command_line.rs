@@ -113,6 +113,12 @@ impl Daemon {
             Pid::from_raw(std::fs::read_to_string(path).ok()?.trim().parse().ok()?)
         }))
     }
+
+    pub(crate) fn wait_gone(&self) {
+        eventually("the daemon's end", || {
+            test_kill_process(self.0).is_err().then_some(())
+        });
+    }
 }
 
 impl Drop for Daemon {
@@ -153,9 +159,7 @@ fn daemon_with_pid_file_log_and_status() {
     assert!(text.contains("10.8.0.2,alice,"), "{text}");
 
     kill_process(daemon.0, Signal::TERM).unwrap();
-    eventually("the daemon's end", || {
-        test_kill_process(daemon.0).is_err().then_some(())
-    });
+    daemon.wait_gone();
     assert!(read(&log).contains("SIGTERM[hard,] received, process exiting"));
 }
 

@@ -4,12 +4,15 @@ use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::time::Duration;
 
+use rustix::process::Signal;
+
 use crate::client::{Client, ClientConfig};
 use crate::command_line::Daemon;
+use crate::management::{Manager, socket};
 use crate::outgoing::connect;
 use crate::pki::{Identity, Kind};
 use crate::process::{Process, run};
-use crate::server::{READY, RINGWAY, Server, Site};
+use crate::server::{Implementation, READY, RINGWAY, Server, ServerConfig, Site};
 
 const PASSWORD: &str = "correct horse";
 
@@ -87,8 +90,8 @@ fn locked_keys_on_both_sides() {
     Client::connect(&site, &client(0, &alice, "alice")).assert_reaches_all(&site);
     connect(&site, &client(1, &bob, "bob"));
     // The configuration is read again, and with it the password.
-    if crate::server::Implementation::chosen() == crate::server::Implementation::Ringway {
-        server.process.signal(rustix::process::Signal::HUP);
+    if Implementation::chosen() == Implementation::Ringway {
+        server.process.signal(Signal::HUP);
         server
             .process
             .wait_for("Reload: the configuration says the same");
@@ -165,4 +168,130 @@ fn a_password_that_no_file_says_is_asked_for_on_the_terminal() {
         said.contains(READY).then_some(())
     });
     Client::connect(&site, &ClientConfig::new(&site, 0, "alice")).assert_reaches_all(&site);
+}
+
+/// A server whose key is locked, and whose manager is to be asked.
+fn asking(site: &Site, words: &[&str]) -> ServerConfig {
+    let server = site.authority.server("vpn-server", Kind::Ec);
+    let key = locked(site, &server, "server", words);
+    let config = site.server_config_with(&site.authority.pem(), &server);
+    config
+        .without("key")
+        .line(format!("key {key}"))
+        .line(format!("management {} unix", socket(site).display()))
+        .line("management-query-passwords")
+        .line("verb 3")
+}
+
+fn spawn(site: &Site, config: &ServerConfig) -> Server {
+    let file = site.topology.write("server.conf", config.text());
+    Server::spawn(site, &["--config", &file.display().to_string()])
+}
+
+const NEEDED: &str = ">PASSWORD:Need 'Private Key' password\r\n";
+const ENTERED: &str = "SUCCESS: 'Private Key' password entered, but not yet verified";
+
+fn enter(manager: &mut Manager, password: &str) {
+    let command = format!("password \"Private Key\" \"{password}\"");
+    assert_eq!(manager.ask(&command), ENTERED);
+}
+
+#[test]
+fn a_manager_says_the_password_of_the_key() {
+    let site = Site::new(1);
+    let server = spawn(&site, &asking(&site, &["pkcs8", "-topk8"]));
+    let mut manager = Manager::connect(&socket(&site));
+    manager.hear(NEEDED);
+    assert_eq!(
+        manager.ask("password Auth guess"),
+        "ERROR: password of type 'Auth' entered, but we need one of type 'Private Key'"
+    );
+    enter(&mut manager, PASSWORD);
+    server.process.wait_for(READY);
+    Client::connect(&site, &ClientConfig::new(&site, 0, "alice")).assert_reaches_all(&site);
+    assert_eq!(
+        manager.ask("password 'Private Key' late"),
+        "ERROR: no password is currently needed at this time"
+    );
+    assert_eq!(server.process.count(PASSWORD), 0);
+}
+
+/// Stock ends at the first wrong one. The password serves when the configuration is read again, until it is
+/// to be forgotten.
+#[test]
+fn a_wrong_password_is_asked_for_again_and_the_right_one_kept_until_it_is_forgotten() {
+    if !Implementation::is_ringway("passwords of managers") {
+        return;
+    }
+    let site = Site::new(1);
+    let config = asking(&site, &["pkcs8", "-topk8"]).line("management-hold");
+    let mut server = spawn(&site, &config);
+    let mut manager = Manager::connect(&socket(&site));
+    manager.hear(">HOLD:Waiting for hold release:0\r\n");
+    assert_eq!(
+        manager.ask("hold release"),
+        "SUCCESS: hold release succeeded"
+    );
+    manager.hear(NEEDED);
+    for _ in 0..3 {
+        enter(&mut manager, "guess");
+        manager.hear(">PASSWORD:Verification Failed: 'Private Key'\r\n");
+        manager.hear(NEEDED);
+    }
+    // Who comes later is asked, too.
+    let mut other = Manager::connect(&socket(&site));
+    other.hear(NEEDED);
+    assert!(!site.topology.server.ip(&["link"]).contains("tun"));
+    enter(&mut other, PASSWORD);
+    server.process.wait_for(READY);
+    let client = Client::connect(&site, &ClientConfig::new(&site, 0, "alice"));
+    for times in 1..=2 {
+        server.process.signal(Signal::HUP);
+        let same = "Reload: the configuration says the same";
+        server.process.wait_for_count(same, times);
+    }
+    assert_eq!(
+        manager.ask("forget-passwords"),
+        "SUCCESS: Passwords were forgotten"
+    );
+    server.process.signal(Signal::HUP);
+    server.process.wait_for("its password has been forgotten");
+    server
+        .process
+        .wait_for("Reload: the configuration was not taken over");
+    client.assert_reaches_all(&site);
+    assert_eq!(server.process.count(PASSWORD), 0);
+    server.stop();
+}
+
+/// A daemon that waits for its manager has gone to the background, and says its process id. It can be ended
+/// while it waits.
+#[test]
+fn a_daemon_waits_for_its_manager_in_the_background() {
+    for ends in [false, true] {
+        let site = Site::new(0);
+        let pid = path(&site, "pid");
+        let config = asking(&site, &["pkcs8", "-topk8"])
+            .line("daemon")
+            .line(format!("writepid {pid}"))
+            .line(format!("log {}", path(&site, "log")));
+        let mut started = spawn(&site, &config);
+        assert_eq!(started.process.wait_exit().code(), Some(0));
+        let daemon = Daemon::from_pid_file(pid.as_ref());
+        let mut manager = Manager::connect(&socket(&site));
+        manager.hear(NEEDED);
+        if ends {
+            assert_eq!(
+                manager.ask("signal SIGTERM"),
+                "SUCCESS: signal SIGTERM thrown"
+            );
+            daemon.wait_gone();
+            continue;
+        }
+        enter(&mut manager, PASSWORD);
+        crate::process::eventually("the server's log", || {
+            let said = std::fs::read_to_string(path(&site, "log")).unwrap_or_default();
+            said.contains(READY).then_some(())
+        });
+    }
 }

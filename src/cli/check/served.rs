@@ -17,10 +17,10 @@ pub(super) fn served(configuration: &Configuration, machine: &Report) -> String 
     let mut rows = match configuration {
         Configuration::Server(settings) => server(settings, machine),
         Configuration::Client(client) => client::rows(client, machine),
+        Configuration::Locked(_) => vec![("locked", LOCKED.to_owned())],
     };
-    let node = configuration.node();
-    rows.extend(becomes(&node.process).map(|who| ("becomes", who)));
-    let socket = node.control_socket.as_ref();
+    rows.extend(becomes(configuration.process()).map(|who| ("becomes", who)));
+    let socket = configuration.control_socket();
     rows.extend(socket.map(|path| ("answers", format!("on {}", path.display()))));
     let mut text = String::new();
     for (name, value) in rows {
@@ -28,6 +28,9 @@ pub(super) fn served(configuration: &Configuration, machine: &Report) -> String 
     }
     text
 }
+
+const LOCKED: &str =
+    "what else it serves is seen with the password of its key, for which a terminal is asked";
 
 type Row = (&'static str, String);
 

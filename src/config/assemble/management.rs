@@ -18,6 +18,8 @@ pub(super) fn management(draft: &mut Draft) -> Option<ManagementSettings> {
         log_lines,
         signal,
         up_down,
+        asks,
+        forgets,
         judges,
     } = std::mem::take(&mut draft.process.management);
     let Some(socket) = socket else {
@@ -28,6 +30,8 @@ pub(super) fn management(draft: &mut Draft) -> Option<ManagementSettings> {
             ("management-log-cache", at(log_lines.as_ref())),
             ("management-signal", at(signal.as_ref())),
             ("management-up-down", at(up_down.as_ref())),
+            ("management-query-passwords", at(asks.as_ref())),
+            ("management-forget-disconnect", at(forgets.as_ref())),
             ("management-client-auth", at(judges.as_ref())),
         ];
         for (directive, at) in alone {
@@ -70,6 +74,7 @@ pub(super) fn management(draft: &mut Draft) -> Option<ManagementSettings> {
         log_lines: log_lines.map_or(MANAGEMENT_LOG_LINES, |line| line.value),
         signal: signal.is_some(),
         up_down: up_down.is_some(),
+        forgets: forgets.is_some(),
     })
 }
 

@@ -77,12 +77,12 @@ pub(super) const ROWS: &[Directive] = &[
         signal,
     )
     .on_client(Support::Later(REMOVE)),
-    Directive::ignored(
+    Directive::served(
         "management-forget-disconnect",
         "",
         (0, 0),
-        "forget passwords when the manager goes",
-        "a server keeps no passwords that could be forgotten",
+        "forget the password of the key when the manager goes: then it is not read again",
+        forget_disconnect,
     )
     .on_client(Support::Later(REMOVE)),
     Directive::served(
@@ -93,12 +93,12 @@ pub(super) const ROWS: &[Directive] = &[
         up_down,
     )
     .on_client(Support::Later(REMOVE)),
-    Directive::ignored(
+    Directive::served(
         "management-query-passwords",
         "",
         (0, 0),
-        "ask the manager for passwords",
-        "no manager is asked for the password of the key: write `askpass`",
+        "ask the manager for the password of the key, if a file does not say it",
+        query_passwords,
     )
     .on_client(Support::Later(REMOVE)),
     Directive::later(
@@ -215,6 +215,16 @@ fn signal(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
 
 fn up_down(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
     draft.process.management.up_down = Written::new((), line);
+    Ok(())
+}
+
+fn query_passwords(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    draft.process.management.asks = Written::new((), line);
+    Ok(())
+}
+
+fn forget_disconnect(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    draft.process.management.forgets = Written::new((), line);
     Ok(())
 }
 

@@ -133,11 +133,17 @@ fn remark_locked(draft: &mut Draft, opened: &Opened, why: UnlockError, anew: &st
         (UnlockError::Password, None) if draft.tls.password_unread => {}
         (UnlockError::Password, None) => {
             draft.tls.asks_password = true;
+            if draft.process.management.asks.is_some() {
+                let why =
+                    "it is locked by a password, which is asked for on the management interface";
+                return opened.remark(draft, Severity::Warning, why, None);
+            }
             let why = "it is locked by a password, and there is no terminal to ask for it on";
             let instead = "write the password into a file, and `askpass FILE`";
             opened.remark(draft, Severity::Error, why, Some(instead));
         }
         (UnlockError::Password, Some(_)) => {
+            draft.tls.wrong_password = true;
             opened.remark(draft, Severity::Error, why, None);
         }
         _ => {

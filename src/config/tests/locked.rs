@@ -156,3 +156,60 @@ fn what_stays_locked_says_why() {
         assert!(!loaded.asks_password, "{text}");
     }
 }
+
+/// A manager who is asked takes the place of a terminal: what it takes to ask can be had without the key.
+#[test]
+fn a_manager_is_asked_where_that_is_written() {
+    let files = files();
+    let lines = "management mgmt unix\nmanagement-query-passwords\nverb 5\nwritepid pid\n";
+    for (text, asks_first) in [
+        (locked(lines), false),
+        (locked(&format!("{lines}askpass\n")), true),
+        (packed(&format!("{lines}pkcs12 all.p12\n")), false),
+    ] {
+        let loaded = files.load_text(&text);
+        assert_eq!(remarks(&loaded), [""; 0], "{text}");
+        assert!(loaded.asks_password, "{text}");
+        let said = loaded.diagnostics.iter().map(ToString::to_string);
+        let said = said.collect::<String>();
+        assert!(
+            said.contains("asked for on the management interface"),
+            "{said}"
+        );
+        let Some(Configuration::Locked(asking)) = loaded.configuration else {
+            panic!("{text}");
+        };
+        assert_eq!((asking.asks_first, asking.log.verb), (asks_first, 5));
+        assert!(asking.process.pid_file.is_some() && !asking.management.hold);
+        for (answer, wrong) in [("secret", false), ("guess", true)] {
+            let (words, answer) = (["t.conf".to_owned()], Zeroizing::new(answer.to_owned()));
+            let loaded = load_with(CORES.to_vec(), &words, files.0.path(), Some(&answer));
+            assert_eq!(loaded.wrong_password, wrong, "{text}");
+            let settings = loaded.configuration.and_then(Configuration::server);
+            assert_eq!(settings.is_none(), wrong, "{text}");
+        }
+    }
+    for (text, why) in [
+        (locked(&format!("{lines}port x\n")), "port"),
+        (
+            locked("management-query-passwords\n"),
+            "it needs a `management` line",
+        ),
+        (
+            locked(&format!("{lines}askpass wrong\n")),
+            "the password is wrong",
+        ),
+    ] {
+        let loaded = files.load_text(&text);
+        let said = remarks(&loaded);
+        assert!(said.len() == 1 && said[0].contains(why), "{text}: {said:?}");
+        assert!(
+            !loaded.asks_password && loaded.configuration.is_none(),
+            "{text}"
+        );
+    }
+    let clear = files.with(lines);
+    assert!(!clear.management.unwrap().forgets);
+    let forgetful = files.with("management mgmt unix\nmanagement-forget-disconnect\n");
+    assert!(forgetful.management.unwrap().forgets);
+}

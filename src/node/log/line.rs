@@ -84,9 +84,19 @@ impl<'a> Page<'a> {
         self.lines.push(Line { level, text });
     }
 
+    fn password_awaited(&mut self, again: bool) {
+        if again {
+            let words = "WARNING: the password of the private key is wrong";
+            self.say(WARNING, format_args!("{words}"));
+        }
+        let words = "Need password(s) from management interface, waiting...";
+        self.say(MANAGEMENT, format_args!("{words}"));
+    }
+
     fn node(&mut self, event: &'a NodeEvent) {
         match event {
             NodeEvent::Started => self.say(INFO, format_args!("{}", title())),
+            NodeEvent::PasswordAwaited { again } => self.password_awaited(*again),
             NodeEvent::Management { text } => self.say(MANAGEMENT, format_args!("{text}")),
             NodeEvent::MemoryLocked => self.say(INFO, format_args!("mlockall call succeeded")),
             NodeEvent::TunOpened { name, mtu } => {

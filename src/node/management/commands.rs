@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use zeroize::Zeroizing;
+
 use super::beyond;
 use super::conversation::Conversation;
-use super::desk::{Backend, Desk};
+use super::desk::{Backend, Desk, Waits};
 use super::history::History;
 use super::order::Killed;
 use crate::limits::MANAGEMENT_TEST_LINES;
@@ -32,7 +34,7 @@ pub(super) fn answer(
             "ERROR: the '{name}' command requires {at_least}{least} parameter{plural}"
         ));
     }
-    if desk.held && OF_RUNNING.contains(&name) {
+    if desk.waits != Waits::Nothing && OF_RUNNING.contains(&name) {
         return unsupported(to, name);
     }
     match (name, arguments) {
@@ -86,8 +88,35 @@ pub(super) fn answer(
                 Err(_) => to.say("ERROR: cannot parse KID"),
             }
         }
+        ("forget-passwords", _) => {
+            backend.forget_passwords();
+            to.say("SUCCESS: Passwords were forgotten");
+        }
+        ("password", [kind, password, ..]) if desk.waits == Waits::Password => {
+            key_password(to, kind, password, desk, backend);
+        }
         _ => of_others(to, name, arguments),
     }
+}
+
+/// The password of the key, for which the start waits.
+fn key_password(
+    to: &mut Conversation,
+    kind: &str,
+    password: &str,
+    desk: &mut Desk,
+    backend: &mut dyn Backend,
+) {
+    if kind != PRIVATE_KEY {
+        return to.say(format_args!(
+            "ERROR: password of type '{kind}' entered, but we need one of type '{PRIVATE_KEY}'"
+        ));
+    }
+    desk.waits = Waits::Nothing;
+    backend.key_password(Zeroizing::new(password.to_owned()));
+    to.say(format_args!(
+        "SUCCESS: '{PRIVATE_KEY}' password entered, but not yet verified"
+    ));
 }
 
 /// Commands that answer a login, by its CID and KID.
@@ -127,7 +156,6 @@ fn of_logins(
 /// Commands that a server has no answer to, and those of a client.
 fn of_others(to: &mut Conversation, name: &str, arguments: &[&str]) {
     match (name, arguments) {
-        ("forget-passwords", _) => to.say("SUCCESS: Passwords were forgotten"),
         ("auth-retry", []) => to.say("SUCCESS: auth-retry=none"),
         ("auth-retry", ["none" | "interact" | "nointeract", ..]) => {
             to.say("SUCCESS: auth-retry parameter changed");
@@ -200,7 +228,9 @@ fn hold(to: &mut Conversation, wanted: Option<&str>, desk: &mut Desk, backend: &
             to.say("SUCCESS: hold flag set to OFF");
         }
         Some("release") => {
-            desk.held = false;
+            if desk.waits == Waits::Release {
+                desk.waits = Waits::Nothing;
+            }
             backend.release();
             to.say("SUCCESS: hold release succeeded");
         }
@@ -219,9 +249,9 @@ fn send_signal(to: &mut Conversation, name: &str, desk: &Desk, backend: &mut dyn
     } else {
         name
     };
-    if desk.held && matches!(thrown, "SIGHUP" | "SIGUSR1") {
+    if desk.waits != Waits::Nothing && matches!(thrown, "SIGHUP" | "SIGUSR1") {
         to.say(format_args!("ERROR: signal '{name}' is currently ignored"));
-        return to.say(super::conversation::HELD);
+        return to.say_what_is_awaited(desk);
     }
     if let Some(&(_, number)) = SIGNALS.iter().find(|(known, _)| *known == thrown) {
         backend.signal(number);
@@ -433,4 +463,6 @@ const SIGNALS: &[(&str, i32)] = &[
     ("SIGINT", libc::SIGINT),
 ];
 
+/// Wire: what the password of a key is called.
+const PRIVATE_KEY: &str = "Private Key";
 const NO_ANSWER: &str = "ERROR: the server does not answer in time";

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
-use super::desk::{Backend, Desk};
+use super::desk::{Backend, Desk, Waits};
 use super::lines::{Lines, TooLong};
 use super::logins::ClientBlock;
 use crate::limits::{
@@ -85,8 +85,15 @@ impl Conversation {
 
     fn welcome(&mut self, desk: &Desk) {
         self.say(GREETING);
-        if desk.held {
-            self.say(HELD);
+        self.say_what_is_awaited(desk);
+    }
+
+    /// What a server that starts waits for.
+    pub(super) fn say_what_is_awaited(&mut self, desk: &Desk) {
+        match desk.waits {
+            Waits::Nothing => {}
+            Waits::Release => self.say(HELD),
+            Waits::Password => self.say(NEEDS_PASSWORD),
         }
     }
 
@@ -218,7 +225,8 @@ impl Conversation {
 
     fn command(&mut self, line: &str, desk: &mut Desk, backend: &mut dyn Backend) {
         let words = match words(line) {
-            Ok(words) => words,
+            // One of them may be a password.
+            Ok(words) => Zeroizing::new(words),
             Err(fault) => return self.say(format_args!("ERROR: {fault}")),
         };
         let Some(name) = words.first() else {
@@ -242,6 +250,8 @@ impl Conversation {
 pub(super) const GREETING: &str =
     ">INFO:OpenVPN Management Interface Version 5 -- type 'help' for more info";
 pub(super) const HELD: &str = ">HOLD:Waiting for hold release:0";
+pub(super) const NEEDS_PASSWORD: &str = ">PASSWORD:Need 'Private Key' password";
+pub(super) const WRONG_PASSWORD: &str = ">PASSWORD:Verification Failed: 'Private Key'";
 const PROMPT: &[u8] = b"ENTER PASSWORD:";
 const PASSWORD_TRIES: u32 = 3;
 const REJECTED: &str = "MAN: client connection rejected after 3 failed password attempts";

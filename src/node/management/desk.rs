@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use zeroize::Zeroizing;
+
 use super::history::History;
 use super::logins::Logins;
 use super::order::Killed;
@@ -16,8 +18,8 @@ pub(super) struct Desk {
     pub(super) echo: History,
     /// Whether the server is to wait at its next start.
     pub(super) hold: bool,
-    /// Whether it waits now.
-    pub(super) held: bool,
+    /// What it waits for at its start.
+    pub(super) waits: Waits,
     pub(super) verb: u8,
     pub(super) mute: u32,
     /// What SIGUSR1 is taken for.
@@ -33,13 +35,24 @@ impl Desk {
             state: History::new(MANAGEMENT_HISTORY),
             echo: History::new(MANAGEMENT_HISTORY),
             hold: false,
-            held: false,
+            waits: Waits::Nothing,
             verb: 1,
             mute: 0,
             restart: "SIGUSR1",
             logins: Logins::default(),
         }
     }
+}
+
+/// What a server that starts waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Waits {
+    /// It does not, or does no more.
+    Nothing,
+    /// `hold release`.
+    Release,
+    /// The password of its key.
+    Password,
 }
 
 /// The node, as commands need it.
@@ -58,6 +71,10 @@ pub(super) trait Backend {
     fn signal(&mut self, signal: i32);
     /// Ends the wait at the start.
     fn release(&mut self);
+    /// Says the password of the key to a start that waits for it.
+    fn key_password(&mut self, password: Zeroizing<String>);
+    /// Has the password of the key forgotten.
+    fn forget_passwords(&mut self);
     /// A line of the server's log about this interface.
     fn note(&mut self, text: &str);
 }

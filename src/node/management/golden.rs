@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
+use zeroize::Zeroizing;
 
 use super::conversation::Conversation;
-use super::desk::{Backend, Desk};
+use super::desk::{Backend, Desk, Waits};
 use super::order::Killed;
 use crate::node::counters::{Counters, NodeReport};
 use crate::node::status::{
@@ -19,6 +20,7 @@ pub(super) struct Stock {
     unix: u64,
     killed: Vec<(Vec<u64>, Killed)>,
     verbs: Vec<u8>,
+    passwords: Vec<String>,
 }
 
 impl Stock {
@@ -28,6 +30,7 @@ impl Stock {
             unix: 1_795_310_259,
             killed,
             verbs,
+            passwords: Vec::new(),
         }
     }
 }
@@ -91,6 +94,14 @@ impl Backend for Stock {
     fn signal(&mut self, _: i32) {}
 
     fn release(&mut self) {}
+
+    fn key_password(&mut self, password: Zeroizing<String>) {
+        self.passwords.push(password.to_string());
+    }
+
+    fn forget_passwords(&mut self) {
+        self.passwords.clear();
+    }
 
     fn note(&mut self, _: &str) {}
 }
@@ -314,7 +325,7 @@ fn who_reads_nothing_is_asked_nothing_more() {
 #[test]
 fn a_server_that_waits_says_so_and_has_no_clients() {
     let mut desk = Desk::new(10);
-    (desk.hold, desk.held) = (true, true);
+    (desk.hold, desk.waits) = (true, Waits::Release);
     let mut node = Stock::new();
     let mut conversation = Conversation::new(None, &desk);
     let commands = "status\nsignal SIGHUP\nhold\nhold release\nstatus 9\n";
@@ -332,6 +343,65 @@ fn a_server_that_waits_says_so_and_has_no_clients() {
             ""
         ]
     );
+}
+
+#[test]
+fn the_password_of_the_key_is_taken_when_it_is_asked_for() {
+    let mut desk = Desk::new(10);
+    desk.verb = 3;
+    let mut node = Stock::new();
+    let (mut early, _, _) = connected();
+    let asks =
+        |conversation: &mut Conversation, desk: &mut Desk, node: &mut Stock, commands: &str| {
+            let answer = ask(conversation, desk, node, commands);
+            let lines = answer.split("\r\n").filter(|line| !line.is_empty());
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        };
+    let none = "ERROR: no password is currently needed at this time";
+    let before = asks(
+        &mut early,
+        &mut desk,
+        &mut node,
+        "password 'Private Key' early\n",
+    );
+    assert_eq!(before, [none]);
+    desk.waits = Waits::Password;
+    let mut conversation = Conversation::new(None, &desk);
+    let long = "x".repeat(crate::limits::CONFIG_WORD_MAX + 1);
+    let commands = format!(
+        "username 'Private Key' anna\npassword Auth other\npassword 'Private Key' {long}\n\
+         signal SIGHUP\nload-stats\npassword \"Private Key\" \"two \\\"words\"\n\
+         password 'Private Key' late\n"
+    );
+    let answers = asks(&mut conversation, &mut desk, &mut node, &commands);
+    assert_eq!(
+        answers
+            .iter()
+            .skip(1)
+            .map(String::as_str)
+            .collect::<Vec<_>>(),
+        [
+            ">PASSWORD:Need 'Private Key' password",
+            "ERROR: no username is currently needed at this time",
+            "ERROR: password of type 'Auth' entered, but we need one of type 'Private Key'",
+            "ERROR: a word of more than 256 bytes",
+            "ERROR: signal 'SIGHUP' is currently ignored",
+            ">PASSWORD:Need 'Private Key' password",
+            "ERROR: The 'load-stats' command is not supported by the current daemon mode",
+            "SUCCESS: 'Private Key' password entered, but not yet verified",
+            none,
+        ]
+    );
+    assert_eq!(node.passwords, ["two \"words"]);
+    let said: Vec<&str> = desk.log.last(None).collect();
+    assert!(said.iter().all(|line| !line.contains("words")), "{said:?}");
+    asks(
+        &mut conversation,
+        &mut desk,
+        &mut node,
+        "forget-passwords\n",
+    );
+    assert_eq!(node.passwords, [""; 0]);
 }
 
 const STOCK_TITLE: &str = "OpenVPN 2.6.14 x86_64-pc-linux-gnu [SSL (OpenSSL)] [LZO] [LZ4] [EPOLL] [PKCS11] [MH/PKTINFO] [AEAD] [DCO]";

@@ -26,7 +26,7 @@ mod service;
 pub use self::listener::ManagementError;
 pub(super) use self::listener::ManagementListener;
 pub use self::order::{Killed, ManagementOrder};
-pub(super) use self::service::{Held, ManagementThread, Starter};
+pub(super) use self::service::{ManagementThread, Released, Starter};
 
 #[cfg(test)]
 mod golden;

@@ -20,6 +20,8 @@ pub enum ManagementOrder {
     Verb(u8),
     /// So many lines of a kind in a row are to be logged, 0 for all.
     Mute(u32),
+    /// The password of the key is to be forgotten.
+    ForgetPasswords,
 }
 
 /// How a client is made to go.

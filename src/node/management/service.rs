@@ -15,9 +15,10 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::{self, Receiver, Sender, TryRecvError, select};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{Shutdown, shutdown};
+use zeroize::Zeroizing;
 
-use super::conversation::{Conversation, Notice};
-use super::desk::{Backend, Desk};
+use super::conversation::{Conversation, NEEDS_PASSWORD, Notice, WRONG_PASSWORD};
+use super::desk::{Backend, Desk, Waits};
 use super::listener::{ManagementListener, Stream};
 use super::order::{Killed, ManagementOrder};
 use crate::limits::{CONTROL_ANSWER_PATIENCE, MANAGEMENT_WRITE_PATIENCE};
@@ -52,17 +53,24 @@ pub(in crate::node) struct Starter {
 pub(in crate::node) struct ManagementThread {
     alive: Option<Sender<Infallible>>,
     thread: Option<JoinHandle<()>>,
-    /// What ends the wait at the start.
-    held: Receiver<Held>,
+    /// What is said to a start that waits.
+    said: Receiver<Said>,
 }
 
-/// What ends the wait at the start.
+/// How the wait for a release ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::node) enum Held {
+pub(in crate::node) enum Released {
     /// The server goes on.
-    Released,
+    GoesOn,
     /// It ends.
-    Stopped,
+    Ends,
+}
+
+/// What somebody says to a server that waits at its start.
+enum Said {
+    Release,
+    Password(Zeroizing<String>),
+    End,
 }
 
 impl Starter {
@@ -72,10 +80,12 @@ impl Starter {
     /// No thread could be started.
     pub(in crate::node) fn start(self) -> io::Result<ManagementThread> {
         let (alive, end) = channel::bounded(0);
-        let (release, held) = channel::bounded(4);
+        let (to_start, said) = channel::bounded(4);
         let mut desk = Desk::new(self.listener.settings.log_lines);
         desk.hold = self.listener.settings.hold;
-        desk.held = desk.hold;
+        if desk.hold {
+            desk.waits = Waits::Release;
+        }
         desk.verb = self.log.verb;
         desk.mute = self.log.mute.map_or(0, std::num::NonZeroU32::get);
         if self.restart == RestartSignal::Terminate {
@@ -89,8 +99,7 @@ impl Starter {
             node: Node {
                 reports: self.reports,
                 end,
-                release,
-                held: desk.held,
+                to_start,
             },
             desk,
             connected: Vec::new(),
@@ -102,15 +111,32 @@ impl Starter {
         Ok(ManagementThread {
             alive: Some(alive),
             thread: Some(thread),
-            held,
+            said,
         })
     }
 }
 
 impl ManagementThread {
     /// Waits until somebody says that the server is to go on, or to end.
-    pub(in crate::node) fn wait(&self) -> Held {
-        self.held.recv().unwrap_or(Held::Stopped)
+    pub(in crate::node) fn wait(&self) -> Released {
+        loop {
+            match self.said.recv() {
+                Ok(Said::Release) => return Released::GoesOn,
+                Ok(Said::Password(_)) => {}
+                Ok(Said::End) | Err(_) => return Released::Ends,
+            }
+        }
+    }
+
+    /// Waits until somebody says a password; nothing if the server is to end.
+    pub(in crate::node) fn wait_for_password(&self) -> Option<Zeroizing<String>> {
+        loop {
+            match self.said.recv() {
+                Ok(Said::Password(password)) => return Some(password),
+                Ok(Said::Release) => {}
+                Ok(Said::End) | Err(_) => return None,
+            }
+        }
     }
 }
 
@@ -233,6 +259,9 @@ impl Service {
         self.connected.retain(|connected| !connected.gone);
         for _ in self.connected.len()..before {
             self.note("MANAGEMENT: Client disconnected");
+            if self.listener.settings.forgets {
+                self.node.forget_passwords();
+            }
             if self.listener.settings.signal {
                 self.node.signal(libc::SIGUSR1);
             }
@@ -311,6 +340,13 @@ impl Service {
                 };
                 self.state(format!("{unix},EXITING,{signal},,,,,"));
             }
+            NodeEvent::PasswordAwaited { again } => {
+                if *again {
+                    self.tell(&Notice::All(WRONG_PASSWORD.to_owned()));
+                }
+                self.desk.waits = Waits::Password;
+                self.tell(&Notice::All(NEEDS_PASSWORD.to_owned()));
+            }
             NodeEvent::StartFailed { reason } => {
                 self.tell(&Notice::All(format!(">FATAL:{}", Printable(reason))));
             }
@@ -348,7 +384,7 @@ impl Service {
     fn count_bytes(&mut self) {
         let now = Instant::now();
         let is_due = |it: &Connected| it.conversation.bytecount > 0 && it.next_count <= now;
-        if self.desk.held || !self.connected.iter().any(is_due) {
+        if self.desk.waits != Waits::Nothing || !self.connected.iter().any(is_due) {
             return;
         }
         let Some(report) = self.node.report() else {
@@ -429,9 +465,8 @@ struct Node {
     reports: Sender<Report>,
     /// Closed at the end.
     end: Receiver<Infallible>,
-    release: Sender<Held>,
-    /// Whether nobody takes reports yet.
-    held: bool,
+    /// The start, while it waits.
+    to_start: Sender<Said>,
 }
 
 impl Node {
@@ -479,15 +514,23 @@ impl Backend for Node {
     }
 
     fn signal(&mut self, signal: i32) {
-        if self.held && matches!(signal, libc::SIGTERM | libc::SIGINT) {
-            let _ended = self.release.try_send(Held::Stopped);
+        if matches!(signal, libc::SIGTERM | libc::SIGINT) {
+            // Nobody else hears it before the server runs.
+            let _runs = self.to_start.try_send(Said::End);
         }
         let _busy = self.reports.try_send(Report::Signal(signal));
     }
 
     fn release(&mut self) {
-        self.held = false;
-        let _ended = self.release.try_send(Held::Released);
+        let _runs = self.to_start.try_send(Said::Release);
+    }
+
+    fn key_password(&mut self, password: Zeroizing<String>) {
+        let _runs = self.to_start.try_send(Said::Password(password));
+    }
+
+    fn forget_passwords(&mut self) {
+        self.order(ManagementOrder::ForgetPasswords);
     }
 
     fn note(&mut self, text: &str) {

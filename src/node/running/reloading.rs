@@ -24,7 +24,7 @@ use crate::node::status::StatusWriter;
 /// A server's settings, and how they are read again.
 pub(super) struct Reloading {
     settings: Settings,
-    reader: Option<ConfigurationReader>,
+    reader: Option<Arc<dyn ConfigurationReader>>,
     /// Who waits for the thread that reads.
     reading: Option<ReloadWanted>,
     /// Who came while it read.
@@ -56,7 +56,7 @@ struct Prepared {
 /// What a node that ends to begin again leaves behind.
 pub struct Restart {
     pub(in crate::node) settings: Settings,
-    pub(in crate::node) reader: Option<ConfigurationReader>,
+    pub(in crate::node) reader: Option<Arc<dyn ConfigurationReader>>,
     /// Has the signals that come meanwhile.
     pub(in crate::node) signals: Caught,
 }
@@ -76,8 +76,15 @@ impl Reloading {
         self.settings.node.process.restart
     }
 
-    pub(super) fn read_by(&mut self, reader: ConfigurationReader) {
+    pub(super) fn read_by(&mut self, reader: Arc<dyn ConfigurationReader>) {
         self.reader = Some(reader);
+    }
+
+    /// Has the password of the key forgotten.
+    pub(super) fn forget_password(&self) {
+        if let Some(reader) = &self.reader {
+            reader.forget();
+        }
     }
 
     /// What the next node begins with. Its log goes on where this one's has ended.
@@ -112,7 +119,8 @@ impl Reloading {
         thread::Builder::new()
             .name("reload".to_owned())
             .spawn(move || {
-                let read = reader().and_then(|reading| prepare(reading, &log, status.as_ref()));
+                let read = reader.read();
+                let read = read.and_then(|reading| prepare(reading, &log, status.as_ref()));
                 let _nobody_listens = reports.send(Report::Reread(Box::new(Reread(read))));
             })
             .map_err(|error| format!("a thread can't be started: {error}"))?;

@@ -24,6 +24,9 @@ pub struct ManagementSettings {
     pub signal: bool,
     /// Whether who is connected hears of the device (`management-up-down`).
     pub up_down: bool,
+    /// Whether the password of the key is forgotten when who is connected goes
+    /// (`management-forget-disconnect`).
+    pub forgets: bool,
 }
 
 /// Where the management interface listens.
@@ -48,6 +51,7 @@ impl std::fmt::Debug for ManagementSettings {
             .field("log_lines", &self.log_lines)
             .field("signal", &self.signal)
             .field("up_down", &self.up_down)
+            .field("forgets", &self.forgets)
             .finish()
     }
 }

@@ -20,7 +20,7 @@ use crate::reactor::{Family, Listen, Routing, Tun, UdpSocket};
 use crate::session::Steering;
 use crate::time::Now;
 
-impl Starting {
+impl Starting<'_> {
     pub(super) fn assemble_client(
         &mut self,
         mut settings: ClientSettings,

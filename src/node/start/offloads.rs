@@ -19,7 +19,7 @@ pub(super) fn of_tun(wanted: Offloads) -> TunOffloads {
     }
 }
 
-impl Starting {
+impl Starting<'_> {
     /// Tells what came of the wish, and returns what all sockets and queues can do.
     pub(super) fn settle_offloads(
         &mut self,

@@ -6,7 +6,7 @@ use crate::node::event::{NodeEvent, TunnelEvent};
 use crate::node::machine::{Change, Leads, Netlink};
 use crate::node::settings::{Destination, TunnelRoute, Via};
 
-impl Starting {
+impl Starting<'_> {
     /// Sets routes of which each leads into the device, or to a gateway behind it. Wire: as in 2.6 the
     /// server starts without one that is refused, and says so.
     pub(super) fn set_routes(&mut self, routes: &[TunnelRoute], table: Option<u32>, device: &str) {

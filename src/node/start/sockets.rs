@@ -7,7 +7,7 @@ use crate::node::settings::{Bind, ListenerSettings, ListenerTransport, Offloads,
 use crate::node::worker::{ListenerSockets, OpeningRules};
 use crate::reactor::{Family, Listen, Routing, TcpError, TcpListener, Tun, UdpError, UdpSocket};
 
-impl Starting {
+impl Starting<'_> {
     /// A set of sockets for each listener: one a shard, then the lanes of the first shard, of the second
     /// and so on. They are all made here, since a process that has given up its privileges could not
     /// bind them any more.

@@ -8,7 +8,7 @@ use crate::node::settings::Settings;
 use crate::reactor::{self, SteeringError, Tun, TunSteering, UdpSocket};
 use crate::session::Steering;
 
-impl Starting {
+impl Starting<'_> {
     /// Lets the kernel choose the socket of each datagram's shard.
     pub(super) fn steer_datagrams(
         &mut self,
