@@ -671,6 +671,12 @@ pub const CLIENT_LINES_MAX: u64 = 256 << 10;
 /// How often it is looked what a script has written that answers later.
 pub const DEFERRED_POLL: Duration = Duration::from_millis(200);
 
+/// How many of them are looked at in one go.
+pub const DEFERRED_AT_ONCE: usize = 50;
+
+/// The least pause between two goes.
+pub const DEFERRED_PAUSE: Duration = Duration::from_millis(50);
+
 /// Logins of a node that the chain has not looked at, and of a shard that it has not judged.
 pub const LOGINS_WAITING: usize = 4096;
 

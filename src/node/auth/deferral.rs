@@ -65,12 +65,14 @@ impl Deferral {
 
     /// Looks at what has been written.
     pub(super) fn look(&mut self, login: &Login) -> Seen {
-        match self.control.read().as_bytes().first() {
-            Some(b'1') => return Seen::Accepted,
-            Some(b'0') => return Seen::Refused,
-            _ => {}
+        if !self.control.is_empty() {
+            match self.control.read().as_bytes().first() {
+                Some(b'1') => return Seen::Accepted,
+                Some(b'0') => return Seen::Refused,
+                _ => {}
+            }
         }
-        let Some(file) = &self.pending else {
+        let Some(file) = self.pending.as_ref().filter(|file| !file.is_empty()) else {
             return Seen::Nothing;
         };
         let text = file.read();

@@ -40,6 +40,11 @@ impl TemporaryFile {
         self.path.display().to_string()
     }
 
+    /// Whether nothing is written yet: a question that costs less than reading.
+    pub(super) fn is_empty(&self) -> bool {
+        std::fs::metadata(&self.path).map_or(true, |file| file.len() == 0)
+    }
+
     /// What a script has written, as far as anybody reads it.
     pub(super) fn read(&self) -> String {
         self.read_up_to(SCRIPT_FILE_MAX)

@@ -26,6 +26,7 @@ mod outside;
 mod passwords;
 mod plugin;
 mod responses;
+mod rota;
 mod runner;
 mod script;
 mod tokens;

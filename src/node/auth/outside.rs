@@ -12,7 +12,7 @@ use std::time::Instant;
 use super::Answers;
 use super::deferral::{Deferral, Seen};
 use super::login::{Link, Login, LoginAt, Verdict};
-use crate::limits::DEFERRED_POLL;
+use super::rota::Rota;
 
 /// Who is asked.
 pub(in crate::node) trait Outside: Send {
@@ -57,7 +57,8 @@ pub(in crate::node) struct OutsideLink<O> {
     /// What is said at once, on another thread.
     told: (Sender<Said>, Receiver<Said>),
     logins: HashMap<LoginAt, Asked>,
-    next_look: Option<Instant>,
+    /// Those whose answer comes later.
+    deferred: Rota<LoginAt>,
 }
 
 struct Said {
@@ -70,7 +71,6 @@ struct Said {
 struct Asked {
     login: Arc<Login>,
     files: Deferral,
-    deferred: bool,
     /// What goes with the question.
     _kept: Box<dyn Any + Send>,
 }
@@ -84,7 +84,7 @@ impl<O: Outside> OutsideLink<O> {
             answers,
             told: mpsc::channel(),
             logins: HashMap::new(),
-            next_look: None,
+            deferred: Rota::new(),
         }
     }
 
@@ -102,7 +102,6 @@ impl<O: Outside> OutsideLink<O> {
         let asked = Asked {
             login: Arc::clone(login),
             files,
-            deferred: false,
             _kept: kept,
         };
         self.logins.insert(at, asked);
@@ -110,22 +109,19 @@ impl<O: Outside> OutsideLink<O> {
     }
 
     fn said(&mut self, Said { at, login, answer }: Said, now: Instant) {
-        let asked = self.logins.get_mut(&at);
-        let Some(asked) = asked.filter(|asked| asked.login.login == login) else {
+        let asked = self.logins.get(&at);
+        if asked.is_none_or(|asked| asked.login.login != login) {
             return;
-        };
+        }
         match answer {
             AtOnce::Accepted => self.accept(at),
             AtOnce::Refused(why) => self.refuse(at, None, &why),
-            AtOnce::Deferred => {
-                asked.deferred = true;
-                self.next_look = Some(now);
-            }
+            AtOnce::Deferred => self.look(at, now),
         }
     }
 
-    /// Looks at what has been written for a login.
-    fn look(&mut self, at: LoginAt) {
+    /// Looks at what has been written for a login, and again later if that is no answer.
+    fn look(&mut self, at: LoginAt, now: Instant) {
         let Some(asked) = self.logins.get_mut(&at) else {
             return;
         };
@@ -138,6 +134,9 @@ impl<O: Outside> OutsideLink<O> {
                 let pending = Verdict::Pending { timeout, extra };
                 self.answers.answer(at, asked.login.login, pending);
             }
+        }
+        if self.logins.contains_key(&at) {
+            self.deferred.add(at, now);
         }
     }
 
@@ -191,21 +190,15 @@ impl<O: Outside> Link for OutsideLink<O> {
     }
 
     fn next_timeout(&self) -> Option<Instant> {
-        self.next_look
+        self.deferred.next_timeout()
     }
 
     fn handle_timeout(&mut self, now: Instant) {
         while let Ok(said) = self.told.1.try_recv() {
             self.said(said, now);
         }
-        if self.next_look.is_some_and(|at| at <= now) {
-            let deferred = self.logins.iter().filter(|(_, asked)| asked.deferred);
-            let deferred: Vec<_> = deferred.map(|(at, _)| *at).collect();
-            for at in deferred {
-                self.look(at);
-            }
-            let left = self.logins.values().any(|asked| asked.deferred);
-            self.next_look = left.then(|| now + DEFERRED_POLL);
+        for at in self.deferred.take_due(now) {
+            self.look(at, now);
         }
     }
 }

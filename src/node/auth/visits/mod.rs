@@ -32,7 +32,8 @@ use self::files::{ConnectFiles, LaterAnswer, TooLong};
 use super::environment;
 use super::login::Login;
 use super::manager::ClientNews;
-use crate::limits::{CLIENT_LINES_MAX, DEFERRED_POLL, ERRANDS_AT_ONCE};
+use super::rota::Rota;
+use crate::limits::{CLIENT_LINES_MAX, ERRANDS_AT_ONCE};
 use crate::node::event::{ClientEvent, ClientTag, NodeEvent};
 use crate::node::message::Report;
 use crate::node::registry::Place;
@@ -55,8 +56,8 @@ pub(super) struct Visits {
     /// Has [`Visits::handle_timeout`] called.
     wake: Arc<dyn Fn() + Send + Sync>,
     said: VecDeque<Said>,
-    /// When deferred answers are looked for.
-    next_look: Option<Instant>,
+    /// Clients whose answer comes later.
+    deferred: Rota<u64>,
 }
 
 /// What comes of it.
@@ -130,7 +131,7 @@ impl Visits {
             told,
             wake,
             said: VecDeque::new(),
-            next_look: None,
+            deferred: Rota::new(),
         }
     }
 
@@ -263,8 +264,8 @@ impl Visits {
         self.said.pop_front()
     }
 
-    pub(super) const fn next_timeout(&self) -> Option<Instant> {
-        self.next_look
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        self.deferred.next_timeout()
     }
 
     /// Hears what has ended, and looks for deferred answers when it is time.
@@ -273,9 +274,7 @@ impl Visits {
             self.under_way -= 1;
             self.ended(client_id, ended, now);
         }
-        if self.next_look.is_some_and(|at| at <= now) {
-            self.look(now);
-        }
+        self.look(now);
         self.start();
     }
 
@@ -431,7 +430,7 @@ impl Visits {
             (Done::Later, _) | (Done::Yes(_), LaterAnswer::Later) => {
                 connecting.deferred = self.hooks.later(who);
                 if connecting.deferred.is_some() {
-                    self.next_look.get_or_insert(now + DEFERRED_POLL);
+                    self.deferred.add(client_id, now);
                     return;
                 }
                 "A plugin that defers from the OPENVPN_PLUGIN_CLIENT_CONNECT_V2 call must also declare \
@@ -465,36 +464,35 @@ impl Visits {
         }
     }
 
-    /// Looks for the answers that were deferred.
+    /// Looks for the answers that were deferred and are due.
     fn look(&mut self, now: Instant) {
-        let deferred = self.clients.iter().filter_map(|(client_id, visit)| {
-            let Stage::Connecting(connecting) = &visit.stage else {
-                return None;
+        for client_id in self.deferred.take_due(now) {
+            let Some(visit) = self.clients.get_mut(&client_id) else {
+                continue;
             };
-            let who = connecting.deferred.filter(|_| !visit.busy)?;
+            let Stage::Connecting(connecting) = &visit.stage else {
+                continue;
+            };
+            let Some(who) = connecting.deferred else {
+                continue;
+            };
             let written = connecting.files.as_ref().map(ConnectFiles::answer);
-            Some((*client_id, who, written.unwrap_or(LaterAnswer::Nothing)))
-        });
-        let deferred: Vec<_> = deferred.collect();
-        for (client_id, who, written) in deferred {
-            match (who, written) {
+            match (who, written.unwrap_or(LaterAnswer::Nothing)) {
+                _ if visit.busy => self.deferred.add(client_id, now),
                 // The script has ended: its file alone says it.
-                (Connect::Script, LaterAnswer::Nothing | LaterAnswer::Later) => continue,
+                (Connect::Script, LaterAnswer::Nothing | LaterAnswer::Later) => {
+                    self.deferred.add(client_id, now);
+                }
                 (Connect::Script, LaterAnswer::Yes | LaterAnswer::No) => {
                     self.connect_ended(client_id, who, Done::Yes(Vec::new()), now);
+                    self.go_on(client_id);
                 }
                 (who, _) => {
-                    if let Some(visit) = self.clients.get_mut(&client_id) {
-                        visit.errands.push_front(Errand::Connect(who));
-                    }
+                    visit.errands.push_front(Errand::Connect(who));
+                    self.go_on(client_id);
                 }
             }
-            self.go_on(client_id);
         }
-        let left = self.clients.values().any(|visit| {
-            matches!(&visit.stage, Stage::Connecting(connecting) if connecting.deferred.is_some())
-        });
-        self.next_look = left.then(|| now + DEFERRED_POLL);
     }
 
     /// What the log says of a client.
