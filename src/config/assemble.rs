@@ -112,6 +112,8 @@ fn server(draft: &mut Draft) -> Option<Configuration> {
         explicit_exit: draft.network.explicit_exit,
         status: status(draft),
         management,
+        echo: std::mem::take(&mut draft.process.echo),
+        tracked: std::mem::take(&mut draft.tls.tracked),
         network,
     };
     Some(Configuration::Server(Box::new(settings)))

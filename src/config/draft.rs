@@ -22,7 +22,7 @@ use super::settings::{
     SteeringChoice, Topology,
 };
 use crate::crypto::tls::rustls::TlsVersion;
-use crate::crypto::tls::{IssuerHashes, NameRule, UsageRules, UsernameFields};
+use crate::crypto::tls::{IssuerHashes, NameRule, TrackedField, UsageRules, UsernameFields};
 use crate::crypto::{DataCipher, Digest, KeyDirection};
 use crate::limits;
 use crate::node::log::{LogTarget, Stamp};
@@ -261,6 +261,8 @@ pub(super) struct TlsDraft {
     /// `tls-ciphersuites`.
     pub(super) suites_13: Option<Vec<SupportedCipherSuite>>,
     pub(super) suite_b: bool,
+    /// What scripts are told of certificates, if not all.
+    pub(super) tracked: Vec<TrackedField>,
     pub(super) peer_usage: bool,
     pub(super) usage: UsageRules,
     /// Fingerprints of all lines, and the first of these.
@@ -361,6 +363,8 @@ pub(super) struct ProcessDraft {
     pub(super) pid_file: Option<String>,
     pub(super) control_socket: Option<PathBuf>,
     pub(super) management: ManagementDraft,
+    /// What managers are told.
+    pub(super) echo: Vec<String>,
     pub(super) user: Option<Account>,
     pub(super) group: Option<Account>,
     pub(super) chroot: Option<Written<PathBuf>>,
@@ -534,6 +538,7 @@ impl Default for ProcessDraft {
             pid_file: None,
             control_socket: None,
             management: ManagementDraft::default(),
+            echo: Vec::new(),
             user: None,
             group: None,
             chroot: None,

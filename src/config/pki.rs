@@ -22,7 +22,7 @@ use super::diagnostics::{Diagnostic, Reason, Severity};
 use super::draft::{Draft, RevocationLine, Source, Written};
 use super::lexer::Location;
 use super::settings::{RevocationSettings, RevocationSource};
-use crate::crypto::tls::{PeerPolicy, PeerPurpose, Revocations, SharedRevocations};
+use crate::crypto::tls::{PeerPolicy, PeerPurpose, Revocations, SharedRevocations, subject_text};
 use crate::crypto::{
     AuthTokenKey, KeyFileError, StaticKey, TlsCryptV2ClientKey, TlsCryptV2ServerKey,
 };
@@ -378,7 +378,7 @@ fn remark_dates(draft: &mut Draft, opened: &Opened, der: &CertificateDer<'_>) {
         .duration_since(UNIX_EPOCH)
         .map_or(0, |age| age.as_secs());
     let now = i64::try_from(now).unwrap_or(i64::MAX);
-    let (subject, validity) = (certificate.subject(), certificate.validity());
+    let (subject, validity) = (subject_text(&certificate), certificate.validity());
     let why = if validity.not_after.timestamp() < now {
         format!(
             "the certificate of {subject} has expired on {}",
@@ -404,7 +404,7 @@ fn remark_authority(draft: &mut Draft, opened: &Opened, der: &CertificateDer<'_>
         return;
     };
     if !certificate.is_ca() {
-        let subject = certificate.subject();
+        let subject = subject_text(&certificate);
         let why = format!("the certificate of {subject} is not marked as an authority's");
         let what = match draft.role {
             Role::Server => "`ca` names the certificate that signed those of the clients",
@@ -420,7 +420,7 @@ fn remark_signing(draft: &mut Draft, opened: &Opened, der: &CertificateDer<'_>, 
     let Ok((_, certificate)) = X509Certificate::from_der(der) else {
         return;
     };
-    let subject = certificate.subject();
+    let subject = subject_text(&certificate);
     if let Some(bits) = short_key(der) {
         let severity = match all_weak {
             true => Severity::Error,

@@ -31,6 +31,11 @@ pub type Text = Arc<str>;
 pub enum NodeEvent {
     /// The node begins; nothing is open yet.
     Started,
+    /// Words for who is connected to the management interface.
+    Echoed {
+        /// The words.
+        text: Text,
+    },
     /// The start waits for the password of the key.
     PasswordAwaited {
         /// Whether the one that was said is wrong.

@@ -132,6 +132,8 @@ impl Comparison {
             route_table,
             status,
             management,
+            echo,
+            tracked,
         } = new;
         self.node(&mut current.node, node);
         self.identity(&mut current.identity, identity);
@@ -171,6 +173,9 @@ impl Comparison {
         self.keep("route", &mut current.routes, routes);
         self.keep("route-table", &mut current.route_table, route_table);
         self.keep("management", &mut current.management, management);
+        self.take("echo", &mut current.echo, echo);
+        // Those who ask scripts have theirs.
+        self.keep("x509-track", &mut current.tracked, tracked);
         self.take("status", &mut current.status, status);
     }
 

@@ -55,8 +55,8 @@ pub use tunnel::{
 
 pub use crate::session::Keepalive;
 
-use crate::crypto::tls::PeerPurpose;
 use crate::crypto::tls::rustls::{Asked, Identity, RustlsEngine};
+use crate::crypto::tls::{PeerPurpose, TrackedField};
 use crate::limits;
 use crate::node::leases::{AddressPool, Blocks};
 use crate::node::log::LogOptions;
@@ -121,6 +121,10 @@ pub struct Settings {
     pub status: Option<StatusSettings>,
     /// The management interface, if there is to be one.
     pub management: Option<ManagementSettings>,
+    /// What who is connected there is told (`echo`).
+    pub echo: Vec<String>,
+    /// The fields of certificates that scripts are told, none for all of the subject (`x509-track`).
+    pub tracked: Vec<TrackedField>,
 }
 
 /// As much of a server's configuration as can be had while its key is locked: what it takes to ask on the

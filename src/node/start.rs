@@ -182,6 +182,7 @@ impl Node {
         let log = settings.node.log.clone();
         let node = Self::assembled(&log, bus, waits, |starting| {
             let begun = starting.begin(Beginning::of(&settings))?;
+            starting.echo(&settings.echo);
             starting.hold(settings.holds())?;
             starting.assemble(&settings, begun)
         })?;
@@ -210,6 +211,7 @@ impl Node {
             let holds = locked.management.hold;
             starting.hold(holds && !locked.asks_first)?;
             let settings = unlocked.insert(starting.unlock(&*reader)?);
+            starting.echo(&settings.echo);
             starting.hold(holds && locked.asks_first)?;
             starting.assemble(settings, begun)
         })?;
@@ -366,6 +368,14 @@ impl Starting<'_> {
             reports,
             news,
         })
+    }
+
+    /// Tells words of the configuration.
+    fn echo(&mut self, words: &[String]) {
+        for text in words {
+            let text = text.as_str().into();
+            self.publish(NodeEvent::Echoed { text });
+        }
     }
 
     fn assemble(&mut self, settings: &Settings, begun: Begun) -> Result<Assembled, StartError> {

@@ -454,6 +454,53 @@ fn states_come_by_themselves_and_verbosity_and_the_end_of_a_client_take_effect()
 }
 
 #[test]
+fn words_of_the_configuration_are_remembered_and_told_again_when_it_is_read_again() {
+    let site = Site::new(0);
+    let config = config(&site)
+        .line("echo msg one \"two  words\"")
+        .line("echo");
+    let server = Server::start(&site, &config);
+    server.process.wait_for("ECHO:msg one two  words");
+    let mut manager = Manager::connect(&socket(&site));
+    let told = manager.ask_lines("echo all");
+    let words: Vec<&str> = told
+        .lines()
+        .map(|line| line.split_once(',').map_or(line, |it| it.1))
+        .collect();
+    assert_eq!(words, ["msg one two  words", "", "END"]);
+    assert_eq!(
+        manager.ask("echo on"),
+        "SUCCESS: real-time echo notification set to ON"
+    );
+    server.process.signal(Signal::HUP);
+    let again = manager.hear(",msg one two  words\r\n");
+    assert!(again.contains(">ECHO:"), "{again}");
+}
+
+/// Lines of a kind in a row are cut when a manager wants it.
+#[test]
+fn muted_lines_are_counted() {
+    if !Implementation::is_ringway("which lines are of a kind") {
+        return;
+    }
+    let site = Site::new(2);
+    let server = Server::start(&site, &config(&site));
+    let mut manager = Manager::connect(&socket(&site));
+    let _alice = Client::connect(&site, &ClientConfig::new(&site, 0, "alice"));
+    server
+        .process
+        .wait_for("MULTI: primary virtual IPv6 for alice");
+    assert_eq!(server.process.count("--mute triggered"), 0);
+    assert_eq!(manager.ask("mute 2"), "SUCCESS: mute level changed");
+    assert_eq!(manager.ask("mute"), "SUCCESS: mute=2");
+    let _bob = Client::connect(&site, &ClientConfig::new(&site, 1, "bob"));
+    server
+        .process
+        .wait_for("variation(s) on previous 2 message(s) suppressed by --mute");
+    assert!(server.process.count("--mute triggered") > 0);
+}
+
+#[test]
 fn a_manager_that_goes_is_a_signal_where_that_is_wanted() {
     let site = Site::new(0);
     let server = Server::start(&site, &config(&site).line("management-signal"));

@@ -194,3 +194,30 @@ fn a_script_looks_at_certificates() {
     assert_eq!(bob.process.count("AUTH_FAILED"), 0);
     alice.assert_reaches_all(&site);
 }
+
+/// The fields of the certificates that are to be told, in the place of all: of a client's own certificate, and of
+/// its authority's where a plus is written.
+#[test]
+fn scripts_are_told_the_fields_that_are_tracked() {
+    let site = Site::new(1);
+    let connect = script(
+        &site,
+        "connect",
+        "env | grep ^X509_ | sed 's/=[0-9A-F:]\\{59\\}$/=digest/' | sort >&3\n",
+    );
+    let config = site
+        .server_config()
+        .line("script-security 2")
+        .line(format!("client-connect {}", connect.display()))
+        .line("x509-track +CN")
+        .line("x509-track SHA1")
+        .line("x509-track emailAddress");
+    let _server = Server::start(&site, &config);
+    let _alice = Client::connect(&site, &ClientConfig::new(&site, 0, "alice"));
+    let expected = [
+        "X509_0_CN=alice",
+        "X509_0_SHA1=digest",
+        "X509_1_CN=interop CA",
+    ];
+    assert_eq!(lines(&site, 3), expected);
+}

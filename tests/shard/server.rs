@@ -289,6 +289,8 @@ fn settings(authority: &CertifiedIssuer<'static, KeyPair>, status: PathBuf) -> S
         port_share: None,
         explicit_exit: ExplicitExit::Restart,
         management: None,
+        echo: Vec::new(),
+        tracked: Vec::new(),
         status: Some(StatusSettings {
             path: status,
             interval: Duration::from_millis(200),

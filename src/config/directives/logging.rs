@@ -7,6 +7,7 @@ use super::values::{number, optional};
 use crate::config::directive::{Directive, MANY, Refusal, Support};
 use crate::config::draft::Draft;
 use crate::config::lexer::Line;
+use crate::limits::MANAGEMENT_HISTORY;
 use crate::node::log::{LogTarget, Stamp};
 use crate::node::status::StatusFormat;
 
@@ -71,13 +72,14 @@ pub(super) const ROWS: &[Directive] = &[
         "where early errors go",
         "they always go to the standard error",
     ),
-    Directive::ignored(
+    Directive::served(
         "echo",
         "[WORD...]",
         (0, MANY),
-        "print words to the log",
-        "it is for clients' user interfaces",
-    ),
+        "tell words to the manager (`echo`), and to the log if they begin with msg",
+        echo,
+    )
+    .on_client(Support::Ignored("it is for user interfaces")),
     Directive::ignored(
         "memstats",
         "FILE",
@@ -93,6 +95,19 @@ pub(super) const ROWS: &[Directive] = &[
         "it is about Windows; remove the line",
     ),
 ];
+
+/// Wire: the words with a blank between two, as 2.6 has them.
+fn echo(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    let words = (0..MANY).map_while(|index| line.argument(index));
+    let words = words.collect::<Vec<_>>().join(" ");
+    let told = &mut draft.process.echo;
+    // The interface remembers no more.
+    if told.len() == MANAGEMENT_HISTORY {
+        told.remove(0);
+    }
+    told.push(words);
+    Ok(())
+}
 
 fn verb(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
     let verb: u32 = number(line, 0, 0..=u32::MAX)?;

@@ -208,13 +208,15 @@ pub(super) const ROWS: &[Directive] = &[
          `ext:subjectAltName` (its mail address), `serialNumber`, `emailAddress`, `UID` and their like, or numbers",
         peers::x509_username_field,
     ),
-    Directive::later(
+    Directive::served(
         "x509-track",
-        "ATTRIBUTE",
+        "FIELD",
         (1, 1),
-        "save a field for scripts",
-        "remove the line",
-    ),
+        "a field of a client's certificate that scripts are told, in the place of all; with `+` before it also \
+         those of its authorities: a field of the subject, `SHA1` or `SHA256`",
+        peers::x509_track,
+    )
+    .on_client(Support::Ignored("no script of a client is told of certificates")),
     Directive::served(
         "keying-material-exporter",
         "LABEL LENGTH",

@@ -12,6 +12,7 @@ use super::{Opened, certificates, old_digest, remark_dates, short_key};
 use crate::config::diagnostics::Severity;
 use crate::config::draft::{Draft, Source, Written};
 use crate::crypto::tls::rustls::Identity;
+use crate::crypto::tls::subject_text;
 use crate::crypto::{LockedKey, Pkcs12, UnlockError};
 use crate::limits::LOGIN_MAX;
 use crate::wire::Role;
@@ -230,7 +231,7 @@ fn remark_unserved(draft: &mut Draft, opened: &Opened, der: &CertificateDer<'_>)
     let Ok((_, certificate)) = X509Certificate::from_der(der) else {
         return false;
     };
-    let subject = certificate.subject();
+    let subject = subject_text(&certificate);
     let mut faults = Vec::new();
     if certificate.version() != X509Version::V3 {
         faults.push(format!(

@@ -5,7 +5,8 @@ use webpki::anchor_from_trusted_cert;
 use x509_parser::certificate::Validity;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::verify::{RefusalReason, subject_text};
+use super::subject::subject_text;
+use super::verify::RefusalReason;
 
 /// An authority, with what each chain that ends at it asks for.
 #[derive(Debug)]

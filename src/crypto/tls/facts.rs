@@ -2,18 +2,17 @@
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
 use rustls::pki_types::CertificateDer;
-use x509_parser::objects::{oid_registry, oid2abbrev, oid2sn};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::verify::{printable, subject_text};
-use crate::limits::COMMON_NAME_MAX;
+use super::subject::{self, subject_text};
 
 /// A certificate of a peer's chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateFacts {
     /// Its subject, as OpenVPN prints it.
     pub subject: String,
-    /// The fields of the subject in their order, by their short names (`CN`, `O`, `emailAddress`).
+    /// The fields of the subject in their order, by their short names (`CN`, `O`, `emailAddress`); the second
+    /// of a name is `OU_1`.
     pub fields: Vec<(String, String)>,
     /// The serial number, in decimal.
     pub serial: String,
@@ -29,23 +28,13 @@ impl CertificateFacts {
     /// What stands in a certificate, `None` if it can't be read.
     pub(super) fn read(certificate: &CertificateDer<'_>) -> Option<Self> {
         let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
-        let field = |attribute: &x509_parser::x509::AttributeTypeAndValue<'_>| {
-            let kind = attribute.attr_type();
-            let name = oid2abbrev(kind, oid_registry()).or_else(|_| oid2sn(kind, oid_registry()));
-            let value = printable(attribute.as_str().ok()?, FIELD_MAX);
-            Some((name.ok()?.to_owned(), value))
-        };
         let serial = match parsed.raw_serial() {
             [0, rest @ ..] if !rest.is_empty() => rest,
             all => all,
         };
         Some(Self {
             subject: subject_text(&parsed),
-            fields: parsed
-                .subject()
-                .iter_attributes()
-                .filter_map(field)
-                .collect(),
+            fields: subject::fields(&parsed),
             serial: parsed.serial.to_string(),
             serial_hex: colons(serial),
             sha1: colons(digest(&SHA1_FOR_LEGACY_USE_ONLY, certificate).as_ref()),
@@ -58,6 +47,3 @@ fn colons(bytes: &[u8]) -> String {
     let bytes: Vec<_> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     bytes.join(":")
 }
-
-/// One field of a subject.
-const FIELD_MAX: usize = 4 * COMMON_NAME_MAX;

@@ -3,6 +3,7 @@
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::X509Certificate;
 
+use super::subject;
 use crate::limits::{CLIENT_NAME_MAX, COMMON_NAME_MAX};
 
 /// The fields of a certificate whose values, joined by `_`, are what a peer is called.
@@ -82,9 +83,9 @@ impl Field {
             "ext:subjectAltName" => Place::SubjectAlternative,
             "ext:issuerAltName" => Place::IssuerAlternative,
             "serialNumber" => Place::Serial,
-            other => {
-                Place::Subject(attribute(other).ok_or_else(|| UnknownField(other.to_owned()))?)
-            }
+            other => Place::Subject(
+                subject::number(other).ok_or_else(|| UnknownField(other.to_owned()))?,
+            ),
         };
         let name = word.to_owned();
         Ok(Self { name, place })
@@ -98,7 +99,7 @@ impl Place {
                 // Wire: 2.x takes the last one, too.
                 let attributes = certificate.subject().iter_attributes();
                 let last = attributes.filter(|it| it.attr_type().to_id_string() == *wanted);
-                Some(last.last()?.as_str().ok()?.to_owned())
+                subject::value(last.last()?)
             }
             Self::Serial => {
                 let raw = certificate.raw_serial();
@@ -131,42 +132,7 @@ fn mail<'c>(
     mails.last()
 }
 
-/// The number of an attribute of a subject.
-fn attribute(word: &str) -> Option<String> {
-    let known = ATTRIBUTES
-        .iter()
-        .find(|(short, long, _)| [*short, *long].contains(&word));
-    let mut parts = word.split('.').peekable();
-    let number = |part: &str| !part.is_empty() && part.bytes().all(|it| it.is_ascii_digit());
-    let numeric = word.contains('.') && parts.all(number);
-    known
-        .map(|(_, _, oid)| (*oid).to_owned())
-        .or_else(|| numeric.then(|| word.to_owned()))
-}
-
 const COMMON_NAME: &str = "2.5.4.3";
-
-/// OpenSSL's names.
-const ATTRIBUTES: [(&str, &str, &str); 18] = [
-    ("CN", "commonName", COMMON_NAME),
-    ("SN", "surname", "2.5.4.4"),
-    ("C", "countryName", "2.5.4.6"),
-    ("L", "localityName", "2.5.4.7"),
-    ("ST", "stateOrProvinceName", "2.5.4.8"),
-    ("street", "streetAddress", "2.5.4.9"),
-    ("O", "organizationName", "2.5.4.10"),
-    ("OU", "organizationalUnitName", "2.5.4.11"),
-    ("title", "title", "2.5.4.12"),
-    ("description", "description", "2.5.4.13"),
-    ("name", "name", "2.5.4.41"),
-    ("GN", "givenName", "2.5.4.42"),
-    ("initials", "initials", "2.5.4.43"),
-    ("dnQualifier", "dnQualifier", "2.5.4.46"),
-    ("pseudonym", "pseudonym", "2.5.4.65"),
-    ("UID", "userId", "0.9.2342.19200300.100.1.1"),
-    ("DC", "domainComponent", "0.9.2342.19200300.100.1.25"),
-    ("emailAddress", "emailAddress", "1.2.840.113549.1.9.1"),
-];
 
 #[cfg(test)]
 mod tests {

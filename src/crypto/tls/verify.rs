@@ -16,6 +16,7 @@ use x509_parser::public_key::PublicKey;
 
 use super::authority::{Authority, check_validity};
 use super::fingerprint::{Fingerprint, fingerprint_of};
+use super::subject::subject_text;
 use super::{
     CertificateFacts, IssuerHashes, PeerCertificate, SharedRevocations, UsageRules, UsernameFields,
 };
@@ -503,11 +504,6 @@ fn subject_of(certificate: &CertificateDer<'_>) -> String {
         Ok((_, parsed)) => subject_text(&parsed),
         Err(_) => "(malformed)".to_owned(),
     }
-}
-
-/// The same of one that has been read.
-pub(super) fn subject_text(certificate: &X509Certificate<'_>) -> String {
-    printable(&certificate.subject().to_string(), SUBJECT_MAX)
 }
 
 /// The serial number, in decimal.

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::login::Login;
 use super::visits::{Arrival, Departure};
+use crate::crypto::tls::TrackedField;
 use crate::node::local_time::{local_time, system_zone};
 use crate::node::registry::Place;
 use crate::node::settings::{NetworkSettings, V4Layout};
@@ -13,6 +14,8 @@ use crate::node::settings::{NetworkSettings, V4Layout};
 pub struct ServerFacts {
     /// Names and values.
     pub variables: Vec<(String, String)>,
+    /// The fields of certificates that are told, none for all of the subject.
+    pub tracked: Vec<TrackedField>,
 }
 
 /// The variables of a login, but for those that not every judge may have. Of a client that is in something is
@@ -44,8 +47,14 @@ pub(super) fn of(
         set(&format!("tls_digest_sha256_{depth}"), &certificate.sha256);
         set(&format!("tls_digest_{depth}"), &certificate.sha1);
         set(&format!("tls_id_{depth}"), &certificate.subject);
-        for (field, value) in certificate.fields.iter().rev() {
-            set(&format!("X509_{depth}_{field}"), value);
+        if server.tracked.is_empty() {
+            for (field, value) in certificate.fields.iter().rev() {
+                set(&format!("X509_{depth}_{field}"), value);
+            }
+        }
+        let tracked = server.tracked.iter();
+        for (field, value) in tracked.filter_map(|field| field.of(certificate, depth)) {
+            set(&format!("X509_{depth}_{field}"), &value);
         }
     }
     variables.extend(known);
@@ -192,6 +201,7 @@ mod tests {
         };
         let server = ServerFacts {
             variables: vec![("dev".to_owned(), "tun0".to_owned())],
+            tracked: Vec::new(),
         };
         let told: Vec<_> = of(&login, Vec::new(), &server)
             .into_iter()
@@ -215,5 +225,17 @@ mod tests {
                 "dev=tun0",
             ]
         );
+        // The fields that are tracked stand in the place of all.
+        let tracked = ["SHA1", "CN"].map(|name| TrackedField::new(name).unwrap());
+        let server = ServerFacts {
+            tracked: tracked.into(),
+            ..server
+        };
+        let told = of(&login, Vec::new(), &server).into_iter();
+        let told = told.filter(|(name, _)| name.starts_with("X509_"));
+        let value = |text: &str| text.to_owned();
+        let expected = [("X509_0_SHA1", "AA:BB"), ("X509_0_CN", "anna")];
+        let expected = expected.map(|(name, text)| (value(name), value(text)));
+        assert_eq!(told.collect::<Vec<_>>(), expected);
     }
 }

@@ -97,6 +97,12 @@ impl<'a> Page<'a> {
         match event {
             NodeEvent::Started => self.say(INFO, format_args!("{}", title())),
             NodeEvent::PasswordAwaited { again } => self.password_awaited(*again),
+            NodeEvent::Echoed { text } => {
+                // Others may be nobody's business.
+                if text.starts_with("msg") {
+                    self.say(INFO, format_args!("ECHO:{}", Printable(text)));
+                }
+            }
             NodeEvent::Management { text } => self.say(MANAGEMENT, format_args!("{text}")),
             NodeEvent::MemoryLocked => self.say(INFO, format_args!("mlockall call succeeded")),
             NodeEvent::TunOpened { name, mtu } => {

@@ -53,6 +53,8 @@ pub(super) enum Notice {
     Log(String),
     /// Another state of the server.
     State(String),
+    /// Words of the configuration.
+    Echo(String),
     /// For everybody.
     All(String),
     /// Something of a client, for everybody.
@@ -150,9 +152,10 @@ impl Conversation {
         match notice {
             Notice::Log(entry) if self.log => self.say(format_args!(">LOG:{entry}")),
             Notice::State(entry) if self.state => self.say(format_args!(">STATE:{entry}")),
+            Notice::Echo(entry) if self.echo => self.say(format_args!(">ECHO:{entry}")),
             Notice::All(line) => self.say(line),
             Notice::Client(block) => block.lines(self.env_filter, |line| self.say(line)),
-            Notice::Log(_) | Notice::State(_) => {}
+            Notice::Log(_) | Notice::State(_) | Notice::Echo(_) => {}
         }
         self.output.len() < MANAGEMENT_REALTIME_BACKLOG
     }

@@ -340,6 +340,11 @@ impl Service {
                 };
                 self.state(format!("{unix},EXITING,{signal},,,,,"));
             }
+            NodeEvent::Echoed { text } => {
+                let entry = format!("{unix},{}", Printable(text));
+                self.tell(&Notice::Echo(entry.clone()));
+                self.desk.echo.push(entry);
+            }
             NodeEvent::PasswordAwaited { again } => {
                 if *again {
                     self.tell(&Notice::All(WRONG_PASSWORD.to_owned()));

@@ -213,8 +213,19 @@ impl Node {
         self.log.renew(log);
         if rest != Rest::Restarting {
             self.put_into_force(status);
+            self.echo();
         }
         report
+    }
+
+    /// Tells words of the configuration again, as stock does.
+    fn echo(&mut self) {
+        let reloading = self.reloading.as_ref();
+        let words = reloading.map_or_else(Vec::new, |it| it.settings.echo.clone());
+        for text in words {
+            let text = text.as_str().into();
+            self.publish(NodeEvent::Echoed { text });
+        }
     }
 
     /// Everybody hears of the settings that are in force now. None of it costs a session.

@@ -51,7 +51,8 @@ pub(super) fn facts(configuration: &str, settings: &Settings, device: &str) -> S
     for (name, value) in &settings.node.environment {
         set(name, value.clone());
     }
-    ServerFacts { variables }
+    let tracked = settings.tracked.clone();
+    ServerFacts { variables, tracked }
 }
 
 /// Where routes lead that name no gateway. Wire: in a subnet 2.6 takes the address behind its own.

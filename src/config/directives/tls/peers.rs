@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::config::directive::Refusal;
 use crate::config::draft::{Draft, Written};
 use crate::config::lexer::Line;
-use crate::crypto::tls::{ExtendedUsage, IssuerHashes, NameRule, UsernameFields};
+use crate::crypto::tls::{ExtendedUsage, IssuerHashes, NameRule, TrackedField, UsernameFields};
 use crate::wire::Role;
 
 /// Lines add up, and so do those of a block.
@@ -82,6 +82,17 @@ fn hashes<'t, const N: usize>(
         true => Err(Refusal::because("there is no hash in it")),
         false => Ok(hashes),
     }
+}
+
+pub(super) fn x509_track(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
+    let field = TrackedField::new(line.argument(0).unwrap_or_default());
+    let field = field.map_err(|unknown| {
+        Refusal::because(unknown.to_string()).instead(
+            "there are `CN`, `OU`, `emailAddress` and the other fields of a subject, `SHA1` and `SHA256`",
+        )
+    })?;
+    draft.tls.tracked.push(field);
+    Ok(())
 }
 
 pub(super) fn x509_username_field(draft: &mut Draft, line: &Line) -> Result<(), Refusal> {
