@@ -11,7 +11,7 @@ use crate::client::{Client, ClientConfig};
 use crate::network::LAN_V4;
 use crate::process::eventually;
 use crate::server::{READY, Server, Site};
-use crate::traffic::PingStream;
+use crate::traffic::{PingStream, ping};
 
 /// A script of the test's directory that writes what it is told into `told`.
 fn script(site: &Site, name: &str, text: &str) -> PathBuf {
@@ -220,4 +220,50 @@ fn scripts_are_told_the_fields_that_are_tracked() {
         "X509_1_CN=interop CA",
     ];
     assert_eq!(lines(&site, 3), expected);
+}
+
+/// A client whose certificate is not good any more is found out with its next key, and nobody else.
+#[test]
+fn a_script_looks_at_certificates_with_each_new_key() {
+    let site = Site::new(2);
+    let lost = site.topology.directory().join("lost");
+    let verify = script(
+        &site,
+        "verify",
+        &format!(
+            "echo \"$1 $2\" >&3\n[ \"$1 $2\" != '0 CN=bob' ] || [ ! -e {} ]\n",
+            lost.display()
+        ),
+    );
+    let config = site
+        .server_config()
+        .line("script-security 2")
+        .line("reneg-sec 6")
+        .line(format!("tls-verify {}", verify.display()));
+    let server = Server::start(&site, &config);
+    let [alice, bob] = [(0, "alice"), (1, "bob")].map(|(index, name)| {
+        // A stock client goes on with the key before for half of that time, if that key is so old: until then its
+        // new one has been judged. With an hour it is the `hand-window`.
+        let config = ClientConfig::new(&site, index, name).line("reneg-sec 8");
+        Client::connect(&site, &config)
+    });
+    bob.assert_reaches_all(&site);
+    // Each has come, and has had a new key.
+    let seen = |who: &str, times: usize| {
+        eventually("scripts have looked at certificates", || {
+            let text = fs::read_to_string(told(&site)).unwrap_or_default();
+            let looked = text.lines().filter(|line| line.ends_with(who));
+            (looked.count() >= times).then_some(())
+        });
+    };
+    seen("0 CN=alice", 2);
+    seen("0 CN=bob", 2);
+    fs::write(&lost, "").unwrap();
+    server
+        .process
+        .wait_for("VERIFY SCRIPT ERROR: depth=0, CN=bob");
+    seen("0 CN=alice", 4);
+    eventually("alice goes on", || {
+        (ping(alice.namespace(&site), LAN_V4, 3).received == 3).then_some(())
+    });
 }

@@ -138,7 +138,7 @@ pub(super) const ROWS: &[Directive] = &[
         "NAME",
         (1, 1),
         "name one client",
-        "it belongs to the file of one client (client-config-dir), and changes a user's name: there are none yet",
+        "remove the line: a user has the name of its login, for whoever judges it and in the status",
     )
     .of_servers(),
 ];

@@ -1,7 +1,7 @@
 //! The link that has plug-ins (`OPENVPN_PLUGIN_TLS_VERIFY`) and a script (`tls-verify`) look at a client's certificates, from
-//! the authority's to its own. Wire: arguments and answers are those of 2.6, which asks in the middle of the handshake; here
-//! the handshake is over. Either way a client that is refused hears nothing over UDP, and begins anew when its patience is at
-//! an end.
+//! the authority's to its own, with each new key: who has lost a right is found out by then. Wire: arguments and answers are
+//! those of 2.6, which asks in the middle of the handshake; here the handshake is over. Either way a client that is refused
+//! hears nothing over UDP, and begins anew when its patience is at an end; one that is in is dropped at once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::Answers;
 use super::helper::ScriptEnd;
-use super::login::{Link, Login, LoginAt, LoginKind, Verdict};
+use super::login::{Link, Login, LoginAt, Verdict};
 use super::runner::Runner;
 use crate::node::plugins::{Hook, Outcome, PluginHost, Question};
 use crate::node::settings::ScriptCommand;
@@ -44,12 +44,7 @@ impl CertificateCheck {
 
 impl Link for CertificateCheck {
     fn judge(&mut self, login: &Arc<Login>) {
-        // The certificate is the session's for its life.
-        let certificates = match login.kind {
-            LoginKind::Connect => login.certificates.len(),
-            LoginKind::Reauth => 0,
-        };
-        self.0.ask(Arc::clone(login), certificates);
+        self.0.ask(Arc::clone(login), login.certificates.len());
     }
 
     fn judges_passwords(&self) -> bool {

@@ -100,8 +100,10 @@ pub(in crate::node) struct Parts {
 pub(in crate::node) struct Asks {
     /// User names and passwords.
     pub(in crate::node) credentials: bool,
-    /// Each new key of a client, also without user name and password, and the keying material that goes with it.
+    /// Each new key of a client, also without user name and password.
     pub(in crate::node) each_key: bool,
+    /// The keying material that goes with it.
+    pub(in crate::node) keying_material: bool,
 }
 
 impl Asks {
@@ -111,7 +113,7 @@ impl Asks {
             true => configured.credentials,
             false => CredentialRule::Unasked,
         };
-        let exporter = configured.exporter.filter(|_| self.each_key);
+        let exporter = configured.exporter.filter(|_| self.keying_material);
         (self.credentials || self.each_key).then_some(LoginRules {
             credentials,
             exporter,

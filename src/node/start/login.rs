@@ -85,7 +85,10 @@ impl Judges {
                 || self.passwords.is_some()
                 || self.auth.manager == Some(ManagerPart::Judges)
                 || wants(Hook::AuthUserPassVerify),
-            each_key: wants(Hook::TlsFinal),
+            each_key: self.auth.hooks.verify.is_some()
+                || wants(Hook::TlsVerify)
+                || wants(Hook::TlsFinal),
+            keying_material: wants(Hook::TlsFinal),
         }
     }
 
