@@ -21,11 +21,14 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 
+use ringway::node::keep_secret;
 use ringway::node::plugins::{MESSAGE_MAX, encode};
 use rustix::net::{SendFlags, SocketType, send, sockopt};
 use serde::Serialize;
 
 fn main() -> ExitCode {
+    // Plug-ins that leave a process behind when they are opened tell it passwords later.
+    keep_secret();
     let socket = match socket() {
         Ok(socket) => socket,
         Err(error) => return failed(&error),

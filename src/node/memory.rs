@@ -33,8 +33,9 @@ pub enum MemoryError {
     Lock(io::Error),
 }
 
-/// Keeps what is in memory, with all its secrets, out of core dumps and from other processes of the same user.
-pub(super) fn keep_secret() {
+/// Keeps what is in the memory of this process, with all its secrets, out of core dumps and from other processes
+/// of the same user. A process that becomes another user begins anew with that.
+pub fn keep_secret() {
     // It is refused for no reason that the kernel has.
     let _refused = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
@@ -76,10 +77,14 @@ mod tests {
     #[test]
     fn what_is_secret_is_not_dumped() {
         let before = rustix::process::dumpable_behavior().unwrap();
-        keep_secret();
-        let behind = rustix::process::dumpable_behavior().unwrap();
-        set_dumpable_behavior(before).unwrap();
-        assert_eq!(behind, DumpableBehavior::NotDumpable);
+        let confined = || crate::node::confine(&[]).unwrap();
+        for keep in [&keep_secret as &dyn Fn(), &confined] {
+            set_dumpable_behavior(DumpableBehavior::Dumpable).unwrap();
+            keep();
+            let behind = rustix::process::dumpable_behavior().unwrap();
+            set_dumpable_behavior(before).unwrap();
+            assert_eq!(behind, DumpableBehavior::NotDumpable);
+        }
     }
 
     #[test]

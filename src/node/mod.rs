@@ -38,7 +38,7 @@ pub mod title;
 mod worker;
 mod writer;
 
-pub use memory::{MemoryError, may_lock_any};
+pub use memory::{MemoryError, keep_secret, may_lock_any};
 pub use priority::PriorityError;
 pub use privileges::{PrivilegesError, confine};
 pub use running::{Ended, Node, ReloadWanted, Reread, Restart};

@@ -27,6 +27,7 @@ use rustix::thread::{
 
 use super::event::NodeEvent;
 use super::local_time::system_zone;
+use super::memory::keep_secret;
 use super::settings::{Account, ProcessSettings};
 
 /// What is left of the process, in the order in which it is done.
@@ -173,14 +174,15 @@ impl std::fmt::Display for Refusal {
     }
 }
 
-/// Makes this process what it is to be when it starts scripts: a root directory, a group and a user by
-/// their numbers, `-` for none. Wire: as with stock a script of a confined server is the server's user, and
+/// Makes this process what it is to be when it starts scripts or calls plug-ins: a root directory, a group and a
+/// user by their numbers, `-` for none. What it is told of logins is kept out of core dumps. Wire: as with stock a script of a confined server is the server's user, and
 /// can become another one by the programs that are there for that; capabilities go with the user.
 ///
 /// # Errors
 /// What the system refuses, or words that are not these.
 pub fn confine(words: &[String]) -> Result<(), PrivilegesError> {
     let [root, group, user] = words else {
+        keep_secret();
         return Ok(());
     };
     let written = |word: &String| Some(word.clone()).filter(|word| word != NOTHING);
@@ -194,7 +196,9 @@ pub fn confine(words: &[String]) -> Result<(), PrivilegesError> {
         group: account(group),
         user: account(user),
     };
-    confinement.change()
+    confinement.change()?;
+    keep_secret();
+    Ok(())
 }
 
 /// Takes all capabilities from the calling thread and those that it will start, and the ways to new

@@ -256,6 +256,7 @@ impl Node {
         waits: &mut dyn FnMut(),
         assemble: impl FnOnce(&mut Starting<'_>) -> Result<Assembled, StartError>,
     ) -> Result<Self, StartError> {
+        memory::keep_secret();
         let subscription = bus.subscribe(EVENTS_PER_SUBSCRIBER);
         let log = Log::start(options, subscription).map_err(|error| StartError::Log {
             name: options.target.to_string(),
@@ -572,7 +573,6 @@ impl Starting<'_> {
 
     /// Keeps memory out of swap, if that is wanted.
     fn lock_memory(&mut self, process: &ProcessSettings) -> Result<(), StartError> {
-        memory::keep_secret();
         if memory::lock(process)? {
             self.publish(NodeEvent::MemoryLocked);
         }
