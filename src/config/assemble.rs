@@ -64,7 +64,7 @@ fn server(draft: &mut Draft) -> Option<Configuration> {
     let mut listeners = listeners?;
     network::proxies(draft, &mut listeners);
     network::remark_fragment(draft, &listeners);
-    network::remark_classes(draft, &listeners);
+    network::remark_classes(draft, listeners.iter().map(|it| it.transport));
     let port_share = network::port_share(draft, &listeners);
     push.extend(over_tcp(draft, &listeners));
     let times = SessionTimes {

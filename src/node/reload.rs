@@ -30,7 +30,7 @@ pub trait ConfigurationReader: Send + Sync {
     /// It is the wrong one, or something else is wrong.
     fn unlock(&self, password: &Zeroizing<String>) -> Result<Reading, StillLocked>;
 
-    /// Forgets the password of the key: it is asked for again, when it is needed.
+    /// Forgets the password of the key: a configuration with that key is not had again.
     fn forget(&self);
 }
 

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketType, eth, socket};
+use rustix::process::Signal;
 use socket2::Socket;
 
 use crate::client::{Client, ClientConfig};
@@ -92,7 +93,6 @@ fn pings(from: &Namespace, to: IpAddr) {
 }
 
 #[test]
-#[ignore = "needs root, openvpn and network namespaces"]
 fn datagrams_have_the_class_of_the_packet_inside() {
     let site = Site::new(1);
     let mut config = site.server_config();
@@ -112,18 +112,22 @@ fn datagrams_have_the_class_of_the_packet_inside() {
 
 /// Stock sets the class of its socket by packets of IPv4 alone, and for datagrams of IPv4 alone.
 #[test]
-#[ignore = "needs root, openvpn and network namespaces"]
 fn both_families_have_classes_inside_and_outside() {
     if !Implementation::is_ringway("classes of both families") {
         return;
     }
     for server in [server_v4(0), server_v6(0)] {
         let site = Site::new(1);
-        let config = site.server_config().line("passtos");
-        let _server = Server::start(&site, &config);
-        let config = ClientConfig::new(&site, 0, "alice");
-        let config = config.remote(server, PORT).line("passtos");
-        let client = outgoing::connect(&site, &config);
+        let config = site.server_config();
+        let running = Server::start(&site, &config);
+        let client = ClientConfig::new(&site, 0, "alice");
+        let client = client.remote(server, PORT).line("passtos");
+        let client = outgoing::connect(&site, &client);
+        // While a session goes on.
+        site.topology
+            .write("server.conf", config.line("passtos").text());
+        running.process.signal(Signal::HUP);
+        running.process.wait_for("no session is touched: passtos");
         assert_classes(&site, &client, true, &[LAN_V4, LAN_V6]);
     }
 }

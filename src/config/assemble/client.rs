@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::login::{remark_script_security, script_helper};
+use super::network::remark_classes;
 use super::{identity, node, pings, seconds};
 use crate::config::diagnostics::Severity;
 use crate::config::draft::{ConnectionDraft, Draft, LoginLine, RemoteLine, Transport, Written};
@@ -130,7 +131,7 @@ fn remotes(draft: &mut Draft) -> Option<Vec<RemoteSettings>> {
     }
     remark_leaving(draft, &remotes);
     remark_fragment(draft, &remotes);
-    remark_classes(draft, &remotes);
+    remark_classes(draft, remotes.iter().map(|it| it.transport));
     Some(remotes)
 }
 
@@ -142,16 +143,6 @@ fn remark_fragment(draft: &mut Draft, remotes: &[RemoteSettings]) {
         let why = "can only be used with `proto udp`";
         let instead = Some("remove the line, or the remotes over TCP".to_owned());
         draft.remark_at(Severity::Error, "fragment", &line.at, why, instead);
-    }
-}
-
-/// `passtos` where there are connections over TCP.
-fn remark_classes(draft: &mut Draft, remotes: &[RemoteSettings]) {
-    let over_tcp = |remote: &RemoteSettings| remote.transport == ListenerTransport::Tcp;
-    let line = draft.network.copies_classes.clone();
-    if let Some(line) = line.filter(|_| remotes.iter().any(over_tcp)) {
-        let why = super::network::OF_ONE_CLASS;
-        draft.remark_at(Severity::Warning, "passtos", &line.at, why, None);
     }
 }
 

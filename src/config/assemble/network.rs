@@ -106,16 +106,18 @@ pub(super) fn remark_fragment(draft: &mut Draft, listeners: &[ListenerSettings])
 }
 
 /// `passtos` where there are connections over TCP.
-pub(super) fn remark_classes(draft: &mut Draft, listeners: &[ListenerSettings]) {
-    let over_tcp = |it: &ListenerSettings| it.transport == ListenerTransport::Tcp;
-    let line = draft.network.copies_classes.clone();
-    if let Some(line) = line.filter(|_| listeners.iter().any(over_tcp)) {
+pub(super) fn remark_classes(
+    draft: &mut Draft,
+    transports: impl IntoIterator<Item = ListenerTransport>,
+) {
+    let mut transports = transports.into_iter();
+    let over_tcp = transports.any(|transport| transport == ListenerTransport::Tcp);
+    if let Some(line) = draft.network.copies_classes.clone().filter(|_| over_tcp) {
         draft.remark_at(Severity::Warning, "passtos", &line.at, OF_ONE_CLASS, None);
     }
 }
 
-/// What `passtos` is over TCP.
-pub(super) const OF_ONE_CLASS: &str = "a connection over TCP has one class, since its packets may not overtake one another: it is copied over \
+const OF_ONE_CLASS: &str = "a connection over TCP has one class, since its packets may not overtake one another: it is copied over \
      UDP alone";
 
 /// `ringway-proxy-protocol`: which listeners it is about.

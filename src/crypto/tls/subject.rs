@@ -1,13 +1,14 @@
 //! The subject of a certificate in the words that OpenSSL has for it: scripts, `verify-x509-name` and logs of
 //! stock have it so.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use x509_parser::asn1_rs::{Any, Tag};
 use x509_parser::prelude::X509Certificate;
 use x509_parser::x509::AttributeTypeAndValue;
 
-use super::verify::printable;
+use super::verify::{SUBJECT_MAX, printable};
 
 /// The subject as stock prints it: `C=XX, O=Org, CN=name`.
 ///
@@ -45,22 +46,21 @@ fn escape(text: &mut String, value: &str) {
 /// The attributes of a subject that have a name, by their short names and in their order. Wire: the second of a
 /// name has `_1` behind it, and so on.
 pub(super) fn fields(certificate: &X509Certificate<'_>) -> Vec<(String, String)> {
-    let mut fields: Vec<(String, String)> = Vec::new();
+    let mut fields = Vec::new();
+    let mut counts = HashMap::new();
     for attribute in certificate.subject().iter_attributes() {
         let number = attribute.attr_type().to_id_string();
         let (Some(name), Some(value)) = (short_name(&number), value(attribute)) else {
             continue;
         };
-        let taken = |name: &str| fields.iter().any(|(known, _)| known == name);
-        let mut numbered = name.to_owned();
-        let mut counter = 1;
-        while taken(&numbered) && counter < FIELDS_OF_A_NAME {
-            numbered = format!("{name}_{counter}");
-            counter += 1;
-        }
-        if !taken(&numbered) {
-            fields.push((numbered, printable(&value, FIELD_MAX)));
-        }
+        let count = counts.entry(name).or_insert(0);
+        let numbered = match *count {
+            0 => name.to_owned(),
+            FIELDS_OF_A_NAME.. => continue,
+            earlier => format!("{name}_{earlier}"),
+        };
+        *count += 1;
+        fields.push((numbered, printable(&value, FIELD_MAX)));
     }
     fields
 }
@@ -68,19 +68,20 @@ pub(super) fn fields(certificate: &X509Certificate<'_>) -> Vec<(String, String)>
 /// The value of an attribute, whatever kind of string it is.
 pub(super) fn value(attribute: &AttributeTypeAndValue<'_>) -> Option<String> {
     let value: &Any<'_> = attribute.attr_value();
-    let wide = |size: usize, unit: fn(&[u8]) -> u32| {
+    let wide = |size: usize| {
+        let unit = |bytes: &[u8]| {
+            bytes
+                .iter()
+                .fold(0, |all, byte| all << 8 | u32::from(*byte))
+        };
         let units = value.data.chunks_exact(size).map(unit);
         let whole = value.data.len().is_multiple_of(size);
         let text = units.map(char::from_u32).collect::<Option<String>>();
         text.filter(|_| whole)
     };
     match value.tag() {
-        Tag::BmpString => wide(2, |unit| {
-            unit.iter().fold(0, |all, byte| all << 8 | u32::from(*byte))
-        }),
-        Tag::UniversalString => wide(4, |unit| {
-            unit.iter().fold(0, |all, byte| all << 8 | u32::from(*byte))
-        }),
+        Tag::BmpString => wide(2),
+        Tag::UniversalString => wide(4),
         // Wire: taken for Latin-1, as everybody does.
         Tag::TeletexString => Some(value.data.iter().map(|byte| char::from(*byte)).collect()),
         _ => attribute.as_str().ok().map(str::to_owned),
@@ -176,12 +177,10 @@ const ATTRIBUTES: [(&str, &str, &str); 38] = [
     ),
 ];
 
-/// Bytes of a whole subject.
-const SUBJECT_MAX: usize = 512;
 /// Bytes of one field, which has at most 64 characters by the rules.
 const FIELD_MAX: usize = 256;
 /// Wire: as many as 2.6 counts.
-const FIELDS_OF_A_NAME: usize = 1_000;
+const FIELDS_OF_A_NAME: u32 = 1_000;
 
 #[cfg(test)]
 mod tests {

@@ -560,5 +560,5 @@ fn curve(certificate: &X509Certificate<'_>) -> Option<(u32, &'static str)> {
 
 const CLIENT_USAGE: &str = "TLS Web Client Authentication";
 const SERVER_USAGE: &str = "TLS Web Server Authentication";
-const SUBJECT_MAX: usize = 512;
+pub(super) const SUBJECT_MAX: usize = 512;
 const ED25519: x509_parser::asn1_rs::Oid<'static> = x509_parser::oid_registry::OID_SIG_ED25519;
